@@ -1,0 +1,92 @@
+"""Pre-trains the shipped `dickens_char_rnn` on two Dickens novels, centrally.
+
+    scripts/pretrain --books=<folder with the two .txt files> --out_dir=<folder>
+
+Every epoch reads the books as sequences of 100 characters from a new random offset, in a new order. After every epoch the
+weights are written to `<out_dir>/weights.npz`, so that an interrupted run is not lost.
+"""
+
+import json
+import os
+
+from absl import app, flags, logging
+
+from fedlab.cli.flags import run_with_flags
+
+_BOOKS = flags.DEFINE_string("books", None, "Folder that holds a_tale_of_two_cities.txt and a_christmas_carol.txt.", required=True)
+_OUT_DIR = flags.DEFINE_string("out_dir", "runs/dickens", "Where weights and history go.")
+_EPOCHS = flags.DEFINE_integer("epochs", 10, "Passes over the books.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Sequences a step.", lower_bound=1)
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", 2e-3, "Adam's peak rate; it falls to zero as a cosine.", lower_bound=0.0)
+_UNITS = flags.DEFINE_integer("units", 1024, "Width of the GRU.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the weights and of the order of the sequences.")
+
+SEQUENCE_LENGTH = 100
+HELD_OUT = 0.05  # the last part of each book
+
+
+def read_books(folder):
+    """Returns (training parts, held-out parts), each a list of int32 [characters], one per book."""
+    from fedlab.data import text
+
+    train, held_out = [], []
+    for name in ("a_tale_of_two_cities", "a_christmas_carol"):
+        path = os.path.join(folder, f"{name}.txt")
+        if not os.path.exists(path):
+            raise app.UsageError(f"--books={folder} has no {name}.txt; pass the folder that holds both books.")
+        with open(path, encoding="ascii") as file:
+            ids = text.encode(file.read())
+        border = int(len(ids) * (1 - HELD_OUT))
+        train.append(ids[:border])
+        held_out.append(ids[border:])
+    return train, held_out
+
+
+def epoch_sequences(books, rng):
+    """One pass over the books from a random offset, shuffled: x and y, int32 [n, SEQUENCE_LENGTH]."""
+    import numpy as np
+
+    from fedlab.data import text
+
+    parts = [text.sequences(book[rng.integers(SEQUENCE_LENGTH) :], SEQUENCE_LENGTH, drop_remainder=True) for book in books]
+    x, y = (np.concatenate([part[name] for part in parts]) for name in ("x", "y"))
+    order = rng.permutation(len(x))
+    return x[order], y[order]
+
+
+def main():
+    import numpy as np
+    import tensorflow as tf
+
+    import fedlab as fl
+    from fedlab.engines import recurrent
+
+    train, held_out = read_books(_BOOKS.value)
+    os.makedirs(_OUT_DIR.value, exist_ok=True)
+    tf.keras.utils.set_random_seed(_SEED.value)
+    rng = np.random.default_rng(_SEED.value)
+    valid = epoch_sequences(held_out, np.random.default_rng(0))
+    steps = len(epoch_sequences(train, np.random.default_rng(0))[0]) // _BATCH_SIZE.value
+
+    model = fl.models.char_rnn(units=_UNITS.value)
+    schedule = tf.keras.optimizers.schedules.CosineDecay(
+        0.0, _EPOCHS.value * steps, warmup_target=_LEARNING_RATE.value, warmup_steps=steps // 4
+    )
+    model.compile(tf.keras.optimizers.Adam(schedule, global_clipnorm=1.0), loss=model.loss, metrics=["accuracy"])
+    history = []
+    with recurrent.accelerated(model):
+        for epoch in range(_EPOCHS.value):
+            x, y = (column[: steps * _BATCH_SIZE.value] for column in epoch_sequences(train, rng))
+            fitted = model.fit(x, y, batch_size=_BATCH_SIZE.value, shuffle=False, verbose=0)
+            loss, accuracy = model.evaluate(*valid, batch_size=_BATCH_SIZE.value, verbose=0)
+            history.append({"epoch": epoch + 1, "train_loss": fitted.history["loss"][0], "loss": loss, "accuracy": accuracy})
+            logging.info("%s", history[-1])
+            weights = {variable.name: variable.numpy() for variable in model.weights}
+            np.savez(os.path.join(_OUT_DIR.value, "weights.tmp.npz"), **weights)
+            os.replace(os.path.join(_OUT_DIR.value, "weights.tmp.npz"), os.path.join(_OUT_DIR.value, "weights.npz"))
+            with open(os.path.join(_OUT_DIR.value, "history.json"), "w") as file:
+                json.dump(history, file, indent=1)
+
+
+if __name__ == "__main__":
+    run_with_flags(main)

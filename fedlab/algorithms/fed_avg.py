@@ -1,0 +1,66 @@
+"""FedAvg: clients train, the server averages.
+
+    Communication-Efficient Learning of Deep Networks from Decentralized Data
+    Brendan McMahan, Eider Moore, Daniel Ramage, Seth Hampson, Blaise Aguera y Arcas. AISTATS 2017. https://arxiv.org/abs/1602.05629
+
+With a server optimizer it is FedOpt:
+
+    Adaptive Federated Optimization
+    Sashank Reddi et al. ICLR 2021. https://arxiv.org/abs/2003.00295
+"""
+
+from typing import Any, NamedTuple
+
+from fedlab.algorithms import optimizers, weighting
+from fedlab.algorithms.algorithm import Algorithm, ClientResult
+
+
+class ClientState(NamedTuple):
+    weights: Any
+    optimizer: Any
+
+
+def fed_avg(*, client_weighting="num_examples", server_learning_rate=1.0, server_momentum=0.0):
+    """Federated averaging (McMahan et al. 2017, Algorithm 1; the server step as in Reddi et al. 2021, Algorithm 1).
+
+        each client k of the cohort:  w_k = w;  for each batch b:  w_k = client_optimizer(w_k, gradient(w_k, b))
+        delta = sum_k p_k (w - w_k) / sum_k p_k
+        m = server_momentum * m + delta
+        w = w - server_learning_rate * m
+
+    Args:
+      client_weighting: p_k: "num_examples" (default), "num_tokens", "uniform", or a function of `Counts` that gives a scalar of 0 or more.
+      server_learning_rate: 0 or more; 1.0 is plain averaging.
+      server_momentum: 0 or more, below 1.
+
+    Returns:
+      An `Algorithm`. The client optimizer is the one the model was compiled with; its slots start anew at every client.
+
+    Example:
+      >>> fed_avg(server_momentum=0.9).name
+      'fed_avg'
+    """
+    settings = dict(locals())
+    weight_of = weighting.get(client_weighting)
+    server_optimizer = optimizers.sgd(server_learning_rate, server_momentum)
+
+    def client_init(task, weights):
+        return ClientState(weights, task.optimizer.init(weights))
+
+    def client_step(task, weights, state, batch):
+        gradients = task.gradients(state.weights, batch)
+        return ClientState(*task.optimizer.apply(state.weights, state.optimizer, gradients))
+
+    def client_final(task, weights, state, counts):
+        delta = [before - after for before, after in zip(weights, state.weights)]
+        return ClientResult(delta, weight_of(counts))
+
+    return Algorithm(
+        name="fed_avg",
+        settings=settings,
+        server_init=server_optimizer.init,
+        client_init=client_init,
+        client_step=client_step,
+        client_final=client_final,
+        server_update=server_optimizer.apply,
+    )

@@ -1,0 +1,101 @@
+"""Optimizers as pure functions over tensors, for clients and for the server."""
+
+from typing import Callable, NamedTuple
+
+import tensorflow as tf
+
+
+class Optimizer(NamedTuple):
+    """An optimizer without hidden state.
+
+    Attributes:
+      init: weights -> state. `weights` is a list of float tensors, `state` a nest of tensors.
+      apply: (weights, state, gradients) -> (weights, state), everything of the same shapes and dtypes.
+    """
+
+    init: Callable
+    apply: Callable
+
+
+def sgd(learning_rate, momentum=0.0, nesterov=False):
+    """Gradient descent with momentum, as Keras and TFF define it.
+
+        m = momentum * m + g
+        w = w - learning_rate * (g + momentum * m if nesterov else m)
+
+    Args:
+      learning_rate: a number of 0 or more.
+      momentum: 0 or more, below 1.
+      nesterov: whether the step looks ahead.
+
+    Example:
+      >>> optimizer = sgd(0.5, momentum=0.9)
+      >>> weights, state = [tf.constant([2.0])], optimizer.init([tf.constant([2.0])])
+      >>> weights, state = optimizer.apply(weights, state, [tf.constant([1.0])])
+      >>> weights, state = optimizer.apply(weights, state, [tf.constant([1.0])])
+      >>> weights[0].numpy().round(2).tolist()  # 2 - .5 * 1 - .5 * 1.9
+      [0.55]
+    """
+    if not learning_rate >= 0:
+        raise ValueError(f"learning_rate is {learning_rate!r}; allowed: 0 or more.")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum is {momentum!r}; allowed: 0 or more, below 1.")
+
+    def init(weights):
+        return [tf.zeros_like(w) for w in weights] if momentum else []
+
+    def apply(weights, state, gradients):
+        step = gradients
+        if momentum:
+            state = step = [momentum * m + g for m, g in zip(state, gradients)]
+            if nesterov:
+                step = [g + momentum * m for m, g in zip(state, gradients)]
+        return [w - learning_rate * s for w, s in zip(weights, step)], state
+
+    return Optimizer(init, apply)
+
+
+def from_keras(optimizer):
+    """A Keras optimizer as a pure `Optimizer`: a fresh copy of it updates variables of its own, whose values come and go as tensors.
+
+    Every option of every Keras optimizer is Keras's own code. Plain SGD, the usual case, takes the short way. The result belongs to one
+    thread. A learning-rate schedule counts the client's own steps.
+    """
+    optimizer = tf.keras.optimizers.get(optimizer)
+    if not isinstance(optimizer, tf.keras.optimizers.Optimizer):
+        raise ValueError(
+            f"the model's optimizer is {type(optimizer).__name__}; allowed: an optimizer of tf.keras.optimizers (not .legacy): compile anew."
+        )
+    config = optimizer.get_config()
+    plain = not any(config.get(name) for name in ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema"))
+    if type(optimizer) is tf.keras.optimizers.SGD and plain and not isinstance(config["learning_rate"], dict):
+        return sgd(float(config["learning_rate"]), config["momentum"], config["nesterov"])
+
+    config["jit_compile"] = False
+    own = type(optimizer).from_config(config)
+    variables = []
+
+    def build(weights):
+        if not variables:
+            with tf.init_scope():
+                variables.extend(tf.Variable(tf.zeros(w.shape, w.dtype)) for w in weights)
+                own.build(variables)
+
+    def state_variables():
+        # The learning rate is a setting, not state.
+        return [v for v in own.variables if v is not getattr(own, "_learning_rate", None)]
+
+    def init(weights):
+        build(weights)
+        with tf.init_scope():
+            start = [tf.constant(v.numpy()) for v in state_variables()]
+        return [tf.identity(value) for value in start]
+
+    def apply(weights, state, gradients):
+        build(weights)
+        for variable, value in zip(variables + state_variables(), list(weights) + list(state)):
+            variable.assign(value)
+        own.apply_gradients(zip(gradients, variables))
+        return [v.read_value() for v in variables], [v.read_value() for v in state_variables()]
+
+    return Optimizer(init, apply)

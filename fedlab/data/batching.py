@@ -1,0 +1,66 @@
+"""A client's examples as batches."""
+
+from typing import NamedTuple, Optional
+
+import numpy as np
+
+
+class Batching(NamedTuple):
+    """How a client reads its examples in one round.
+
+    Attributes:
+      batch_size: examples a step, 1 or more.
+      epochs: passes over the client's examples, 1 or more.
+      shuffle: whether each pass has a new order.
+      max_batches: at most so many steps a round, or None for all.
+      drop_remainder: whether a last batch of fewer than `batch_size` examples is left out. By default it is kept.
+    """
+
+    batch_size: int = 8
+    epochs: int = 1
+    shuffle: bool = True
+    max_batches: Optional[int] = None
+    drop_remainder: bool = False
+
+    def check(self):
+        """Returns itself, or raises ValueError naming the setting that is out of range."""
+        for name in ("batch_size", "epochs", "max_batches"):
+            value = getattr(self, name)
+            if name == "max_batches" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"{name} is {value!r}; allowed: an int of 1 or more.")
+        return self
+
+
+def batch_rows(num_examples, batching, rng):
+    """Which examples each step reads.
+
+    Args:
+      num_examples: how many examples the client has.
+      batching: a `Batching`.
+      rng: a NumPy generator for the order.
+
+    Returns:
+      (rows, sizes): int64 [steps, batch_size], row numbers, where a short batch is filled up with row 0; and int32 [steps], how many
+      of each step's rows are real.
+
+    Example:
+      >>> rows, sizes = batch_rows(5, Batching(batch_size=2, shuffle=False), np.random.default_rng(0))
+      >>> rows.tolist(), sizes.tolist()
+      ([[0, 1], [2, 3], [4, 0]], [2, 2, 1])
+    """
+    size = batching.batch_size
+    steps = num_examples // size if batching.drop_remainder else -(-num_examples // size)
+    epochs = []
+    for _ in range(batching.epochs):
+        order = rng.permutation(num_examples) if batching.shuffle else np.arange(num_examples)
+        order = order[: steps * size]
+        epochs.append(np.concatenate([order, np.zeros(steps * size - len(order), np.int64)]).reshape(steps, size))
+        if batching.max_batches and steps * len(epochs) >= batching.max_batches:
+            break
+    rows = np.concatenate(epochs)[: batching.max_batches]
+    sizes = np.full(steps, size, np.int32)
+    if steps and not batching.drop_remainder:
+        sizes[-1] = num_examples - (steps - 1) * size
+    return rows, np.tile(sizes, len(epochs))[: batching.max_batches]

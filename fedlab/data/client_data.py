@@ -1,0 +1,326 @@
+"""ClientData: the examples of every client, read when needed and kept as numpy columns."""
+
+import difflib
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from fedlab.data import columns as columns_lib
+
+Columns = Mapping[str, Any]
+
+
+class ClientData:
+    """The examples of every client, as columns name -> [n, ...].
+
+    A client is read on first use, checked once and kept. Nothing here needs TensorFlow but `to_dataset` and the
+    conversions from and to `tf.data` and TensorFlow Federated, which import it when called.
+
+    Args:
+      client_ids: the clients, in the order that every method keeps. Unique, not empty.
+      load: client_id -> columns, name -> array-like [n, ...]. It must return the same columns each time.
+
+    Raises:
+      ValueError: no client ids, or one of them twice.
+      TypeError: a client id is not a string.
+
+    Example:
+      >>> clients = ClientData.from_dict({"ann": {"x": [[1.0], [2.0]], "y": [0, 1]}, "bob": {"x": [[3.0]], "y": [1]}})
+      >>> len(clients), clients.num_examples("ann"), clients["bob"]["y"]
+      (2, 2, array([1]))
+    """
+
+    def __init__(self, client_ids: Iterable[str], load: Callable[[str], Columns]):
+        self._client_ids = _checked_ids(client_ids)
+        self._members = frozenset(self._client_ids)
+        self._load = load
+        self._cache: dict[str, dict[str, np.ndarray]] = {}
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Columns]) -> "ClientData":
+        """Makes a ClientData of client_id -> columns.
+
+        Args:
+          mapping: client_id -> name -> array-like [n, ...].
+
+        Returns:
+          A ClientData with the clients in the mapping's order.
+
+        Example:
+          >>> ClientData.from_dict({"ann": {"x": [1, 2]}}).client_ids
+          ('ann',)
+        """
+        mapping = dict(mapping)
+        return cls(mapping, mapping.__getitem__)
+
+    @classmethod
+    def from_dataset(cls, datasets: Any, client_ids: Iterable[str] | None = None) -> "ClientData":
+        """Makes a ClientData of one unbatched `tf.data.Dataset` a client.
+
+        Args:
+          datasets: client_id -> tf.data.Dataset, as a mapping or a function. An element is a dict of columns, a
+            tuple (x,), (x, y) or (x, y, sample_weight) where x may be a dict of columns, or a tensor x.
+          client_ids: the clients; needed with a function, by default the mapping's keys.
+
+        Returns:
+          A ClientData that reads a client's dataset on first use.
+
+        Raises:
+          ValueError: a function without client_ids, or (on reading) a dataset whose elements are no columns.
+
+        Example:
+          >>> import tensorflow as tf
+          >>> ClientData.from_dataset({"ann": tf.data.Dataset.range(3)})["ann"]
+          {'x': array([0, 1, 2])}
+        """
+        from fedlab.data import convert
+
+        return convert.from_dataset(datasets, client_ids)
+
+    @classmethod
+    def from_tff(cls, tff_client_data: Any) -> "ClientData":
+        """Makes a ClientData of a `tff.simulation.datasets.ClientData`, with its client ids in its order.
+
+        Args:
+          tff_client_data: TFF's client data; elements as in `from_dataset`. TFF's string columns become object
+            arrays of bytes.
+
+        Returns:
+          A ClientData that reads a client from TFF on first use.
+
+        Raises:
+          TypeError: another kind of object.
+          ValueError: (on reading) elements that are no columns.
+
+        Example: see `to_tff`.
+        """
+        from fedlab.data import convert
+
+        return convert.from_tff(tff_client_data)
+
+    @property
+    def client_ids(self) -> tuple[str, ...]:
+        """The clients, in the order given."""
+        return self._client_ids
+
+    def __len__(self) -> int:
+        return len(self._client_ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._client_ids)
+
+    def __contains__(self, client_id: object) -> bool:
+        return client_id in self._members
+
+    def __repr__(self) -> str:
+        first = ", ".join(repr(client_id) for client_id in self._client_ids[:3])
+        return f"ClientData({len(self)} clients: {first}{', ...' if len(self) > 3 else ''})"
+
+    def __getitem__(self, client_id: str) -> dict[str, np.ndarray]:
+        """Returns one client's columns: name -> read-only array [n, ...]; read and checked on first use only.
+
+        Raises:
+          KeyError: the client is not here; says how many are, and the closest ids.
+          TypeError, ValueError: what was loaded is no mapping of equally long columns.
+        """
+        if client_id not in self._cache:
+            if client_id not in self._members:
+                raise KeyError(self._unknown(client_id))
+            columns = columns_lib.check_columns(self._load(client_id), f"client {client_id!r}")
+            # Two threads may load the same client at once; both then get the arrays of the one that was first.
+            self._cache.setdefault(client_id, columns)
+        return dict(self._cache[client_id])
+
+    def num_examples(self, client_id: str) -> int:
+        """Returns n, how many examples the client has.
+
+        Example:
+          >>> ClientData.from_dict({"ann": {"x": [1, 2]}}).num_examples("ann")
+          2
+        """
+        return columns_lib.num_rows(self[client_id])
+
+    def map(self, fn: Callable[[dict[str, np.ndarray]], Columns]) -> "ClientData":
+        """Returns the same clients with `fn` applied to each one's columns; on first use, the result kept.
+
+        Args:
+          fn: columns -> columns; it may change names, shapes and the number of rows. Its input is read-only.
+
+        Returns:
+          A ClientData with the same client ids.
+
+        Example:
+          >>> doubled = ClientData.from_dict({"ann": {"x": [1, 2]}}).map(lambda columns: {"x": columns["x"] * 2})
+          >>> doubled["ann"]["x"]
+          array([2, 4])
+        """
+        return ClientData(self._client_ids, lambda client_id: fn(self[client_id]))
+
+    def select(self, client_ids: Iterable[str]) -> "ClientData":
+        """Returns only these clients, in this order.
+
+        Args:
+          client_ids: some of this object's clients, each once.
+
+        Raises:
+          KeyError: a client that is not here.
+          ValueError: none, or one twice.
+
+        Example:
+          >>> ClientData.from_dict({"ann": {"x": [1]}, "bob": {"x": [2]}}).select(["bob"]).client_ids
+          ('bob',)
+        """
+        chosen = _checked_ids(client_ids)
+        for client_id in chosen:
+            if client_id not in self._members:
+                raise KeyError(self._unknown(client_id))
+        return ClientData(chosen, self.__getitem__)
+
+    def split_clients(self, fraction: float, seed: int) -> tuple["ClientData", "ClientData"]:
+        """Splits the clients in two disjoint groups: those to train on, and those held out.
+
+        A pure function of the set of client ids and the seed, the same on every machine: the clients are ranked by
+        sha256("seed/client_id") and the first round(fraction * len) of them, at least one, are held out. So a client
+        keeps its rank when others join or leave.
+
+        Args:
+          fraction: share of the clients to hold out, in (0, 1).
+          seed: any integer.
+
+        Returns:
+          (kept, held_out), each in the order of `client_ids`.
+
+        Raises:
+          ValueError: the fraction is outside (0, 1), or there are fewer than two clients.
+
+        Example:
+          >>> clients = ClientData.from_dict({name: {"x": [1]} for name in "abcdefghij"})
+          >>> kept, held_out = clients.split_clients(0.2, seed=0)
+          >>> len(kept), len(held_out)
+          (8, 2)
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(f"received fraction={fraction!r}; allowed is a number between 0 and 1, such as 0.1.")
+        if len(self) < 2:
+            raise ValueError(
+                f"received {len(self)} client; two groups need at least two; add clients, or do not split."
+            )
+
+        def rank(client_id: str) -> bytes:
+            return hashlib.sha256(f"{int(seed)}/{client_id}".encode()).digest()
+
+        num_held_out = min(max(1, round(fraction * len(self))), len(self) - 1)
+        held_out = set(sorted(self._client_ids, key=rank)[:num_held_out])
+        return (
+            self.select(client_id for client_id in self._client_ids if client_id not in held_out),
+            self.select(client_id for client_id in self._client_ids if client_id in held_out),
+        )
+
+    def to_arrays(self, client_ids: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+        """Returns the columns of several clients, one after the other.
+
+        Args:
+          client_ids: the clients, in the order wanted; by default all.
+
+        Returns:
+          name -> array [sum of n, ...].
+
+        Raises:
+          KeyError: a client that is not here.
+          ValueError: no client, or two whose columns differ in names, dtype or shape of a row.
+
+        Example:
+          >>> ClientData.from_dict({"ann": {"x": [1]}, "bob": {"x": [2, 3]}}).to_arrays()
+          {'x': array([1, 2, 3])}
+        """
+        chosen = self._client_ids if client_ids is None else tuple(client_ids)
+        if not chosen:
+            raise ValueError("received no client ids to concatenate; give at least one, or None for all clients.")
+        parts = [self[client_id] for client_id in chosen]
+        expected = _row_types(parts[0])
+        for client_id, part in zip(chosen, parts, strict=True):
+            if _row_types(part) != expected:
+                raise ValueError(
+                    f"client {client_id!r} has rows {_describe(part)}, but client {chosen[0]!r} has "
+                    f"{_describe(parts[0])}; bring all clients to one form with map() first."
+                )
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def to_dataset(
+        self, batch_size: int | None = None, client_ids: Iterable[str] | None = None, drop_remainder: bool = False
+    ) -> Any:
+        """Returns all examples, client after client, as a `tf.data.Dataset` for Keras.
+
+        Args:
+          batch_size: examples a batch; None gives single examples.
+          client_ids: the clients, in the order wanted; by default all.
+          drop_remainder: whether to leave out a last batch that is not full.
+
+        Returns:
+          A tf.data.Dataset of (x,), (x, y) or (x, y, sample_weight): see `fedlab.data.columns.keras_batch`.
+
+        Raises:
+          ValueError: batch_size below 1, or what `to_arrays` and `keras_batch` raise.
+
+        Example:
+          >>> clients = ClientData.from_dict({"ann": {"x": [[1.0], [2.0]], "y": [0, 1]}})
+          >>> for x, y in clients.to_dataset(batch_size=2): print(x.shape, y.numpy())
+          (2, 1) [0 1]
+        """
+        from fedlab.data import convert
+
+        return convert.to_dataset(self, batch_size, client_ids, drop_remainder)
+
+    def to_tff(self) -> Any:
+        """Returns the clients as a `tff.simulation.datasets.ClientData` whose elements are dicts of columns.
+
+        Ids, names, dtypes and shapes are kept: `ClientData.from_tff(clients.to_tff())` holds the same arrays.
+        TFF has one type for all clients, so every client needs the same columns.
+
+        Returns:
+          TFF's client data. Simulations read client after client; only TFF computations that look clients up by
+          themselves (`serializable_dataset_fn`) put all the data in one graph, so that they suit small data only.
+
+        Raises:
+          ModuleNotFoundError: TensorFlow Federated is not installed.
+
+        Example:
+          >>> theirs = ClientData.from_dict({"ann": {"x": [1, 2]}}).to_tff()
+          >>> theirs.client_ids, ClientData.from_tff(theirs)["ann"]
+          (['ann'], {'x': array([1, 2])})
+        """
+        from fedlab.data import convert
+
+        return convert.to_tff(self)
+
+    def _unknown(self, client_id: object) -> str:
+        close = difflib.get_close_matches(str(client_id), self._client_ids, n=3)
+        hint = f"; close: {', '.join(map(repr, close))}" if close else f", such as {self._client_ids[0]!r}"
+        return f"received the client id {client_id!r}; allowed are the {len(self)} clients in client_ids{hint}."
+
+
+def _checked_ids(client_ids: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(client_ids, (str, bytes)):
+        raise TypeError(f"received {client_ids!r} as client ids; allowed is a sequence of strings: [{client_ids!r}].")
+    ids = tuple(client_ids)
+    if not ids:
+        raise ValueError("received no client ids; at least one is needed; check the data's source or the selection.")
+    seen: set[str] = set()
+    for client_id in ids:
+        if not isinstance(client_id, str):
+            raise TypeError(f"received the client id {client_id!r}; allowed are strings: use str(client_id).")
+        if client_id in seen:
+            raise ValueError(f"received the client id {client_id!r} twice; ids are unique: merge or rename the client.")
+        seen.add(client_id)
+    return ids
+
+
+def _row_types(columns: Mapping[str, np.ndarray]) -> dict[str, tuple]:
+    return {name: (array.dtype, array.shape[1:]) for name, array in columns.items()}
+
+
+def _describe(columns: Mapping[str, np.ndarray]) -> str:
+    rows = (f"{name}: {array.dtype} {list(array.shape[1:])}" for name, array in columns.items())
+    return "{" + ", ".join(rows) + "}"

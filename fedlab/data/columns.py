@@ -1,0 +1,103 @@
+"""Columns: how the examples of one client lie in memory, and how Keras wants them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+RESERVED = ("y", "sample_weight")
+
+
+def check_columns(columns: Mapping[str, Any], owner: str = "the data") -> dict[str, np.ndarray]:
+    """Returns the columns as read-only arrays that all have the same number of rows.
+
+    Args:
+      columns: name -> array-like [n, ...]. Texts become object arrays of str or bytes, as TensorFlow wants them.
+      owner: whose columns they are, for the messages ("client 'KENT'").
+
+    Returns:
+      name -> np.ndarray [n, ...], in the order given. An array is not copied: it is a read-only view.
+
+    Raises:
+      TypeError: `columns` is not a mapping of str to arrays.
+      ValueError: there is no column, one has no rows axis, or the numbers of rows differ.
+
+    Example:
+      >>> check_columns({"x": [[1.0], [2.0]], "y": [0, 1]})["x"].shape
+      (2, 1)
+    """
+    if not isinstance(columns, Mapping):
+        raise TypeError(
+            f"{owner}: received {type(columns).__name__}; allowed is a mapping of column name -> array [n, ...]; "
+            "for arrays pass {'x': x, 'y': y}."
+        )
+    if not columns:
+        raise ValueError(f"{owner}: received no columns; at least one is needed, such as {{'x': array}}.")
+    arrays = {name: _as_array(name, value, owner) for name, value in columns.items()}
+    rows = {name: array.shape[0] for name, array in arrays.items()}
+    if len(set(rows.values())) > 1:
+        raise ValueError(f"{owner}: received columns of different lengths {rows}; give every column the same rows.")
+    return arrays
+
+
+def num_rows(columns: Mapping[str, np.ndarray]) -> int:
+    """Returns n, the number of examples in checked columns.
+
+    Example:
+      >>> num_rows({"x": np.zeros([3, 2])})
+      3
+    """
+    return next(iter(columns.values())).shape[0]
+
+
+def keras_batch(columns: Mapping[str, Any]) -> tuple:
+    """Arranges columns as the tuple that Keras' `fit`, `evaluate` and `train_on_batch` take.
+
+    ```
+    x             = columns["x"] if there is one, else a dict of all columns that are not reserved
+    element       = (x,) or (x, y) or (x, y, sample_weight)
+    ```
+
+    The names `y` (targets) and `sample_weight` are reserved. Where a column `x` exists, every column but these three
+    is left out: it is not for the model.
+
+    Args:
+      columns: name -> array or tensor, any shape.
+
+    Returns:
+      A tuple of one, two or three parts.
+
+    Raises:
+      ValueError: there is no input column, or `sample_weight` comes without `y`.
+
+    Example:
+      >>> keras_batch({"user": [3], "movie": [8], "y": [4.5]})
+      ({'user': [3], 'movie': [8]}, [4.5])
+    """
+    names = list(columns)
+    inputs = {name: column for name, column in columns.items() if name not in RESERVED}
+    if not inputs:
+        raise ValueError(f"received the columns {names}, none of them an input; add a column 'x', or inputs by name.")
+    if "sample_weight" in columns and "y" not in columns:
+        raise ValueError(f"received the columns {names}: 'sample_weight' needs targets; add a column 'y'.")
+    x = inputs["x"] if "x" in inputs else inputs
+    return (x, *(columns[name] for name in RESERVED if name in columns))
+
+
+def _as_array(name: str, value: Any, owner: str) -> np.ndarray:
+    if not isinstance(name, str):
+        raise TypeError(f"{owner}: received the column name {name!r}; allowed are strings.")
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "SU":  # fixed-width text: numpy would drop trailing NULs, TensorFlow wants objects
+            array = array.astype(object) if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
+    except ValueError:  # numpy: "inhomogeneous shape"
+        raise ValueError(
+            f"{owner}: received column {name!r} with rows of different shapes; "
+            "pad them to one shape, or keep them as one object per row."
+        ) from None
+    if array.ndim == 0:
+        raise ValueError(f"{owner}: received column {name!r} as a single value; give an array [n, ...].")
+    array = array.view()
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,28 @@
+"""Random numbers by purpose: every draw is a pure function of (seed, purpose, round, client)."""
+
+import hashlib
+
+import numpy as np
+
+
+def generator(seed, purpose, *key):
+    """A NumPy generator for one purpose, independent of every other purpose, round and client.
+
+    Args:
+      seed: the run's seed, a non-negative int.
+      purpose: what is drawn, for example "cohort" or "batches".
+      *key: what it is drawn for: round number, client id.
+
+    Example:
+      >>> int(generator(0, "cohort", 1).integers(100)) == int(generator(0, "cohort", 1).integers(100))
+      True
+    """
+    digest = hashlib.sha256("\x1f".join([purpose, *map(str, key)]).encode()).digest()
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([check_seed(seed), int.from_bytes(digest[:16], "little")])))
+
+
+def check_seed(seed):
+    """Returns `seed`, or raises ValueError where it is not a non-negative int."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed is {seed!r}; allowed: an int of 0 or more.")
+    return int(seed)

@@ -1,0 +1,171 @@
+"""Character ids and sequences: the preprocessing of TFF's text-generation tutorial, without a loop per character."""
+
+import unicodedata
+
+import numpy as np
+
+# The order is that of the published models (Reddi et al. 2020; TFF's tutorial): a character's id is its index.
+CHAR_VOCABULARY = "dhlptx@DHLPTX $(,048cgkoswCGKOSW[_#'/37;?bfjnrvzBFJNRVZ\"&*.26:\naeimquyAEIMQUY]!%)-159\r"
+UNKNOWN_ID = 0  # what TFF's tutorial gives a character out of the vocabulary: the id of "d"
+PADDING_X = 0
+PADDING_Y = -1  # a Keras loss with ignore_class=-1 leaves these targets out
+
+_VOCABULARY_BYTES = np.frombuffer(CHAR_VOCABULARY.encode("ascii"), np.uint8)
+_ID_OF_BYTE = np.full(256, UNKNOWN_ID, np.int32)
+_ID_OF_BYTE[_VOCABULARY_BYTES] = np.arange(len(_VOCABULARY_BYTES))
+
+_SPELLED_OUT = str.maketrans(
+    {
+        "\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201b": "'", "\u2032": "'", "\u00b4": "'", "`": "'",
+        "\u201c": '"', "\u201d": '"', "\u201e": '"', "\u00ab": '"', "\u00bb": '"',
+        "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2212": "-", "\u2014": "--", "\u2015": "--",
+        "\u2026": "...", "\u00a0": " ", "\t": " ",
+        "\u00e6": "ae", "\u00c6": "Ae", "\u0153": "oe", "\u0152": "Oe", "\u00df": "ss",
+    }
+)  # fmt: skip
+
+
+def encode(text: str | bytes) -> np.ndarray:
+    """Returns the ids of a text's characters.
+
+    Args:
+      text: a str gives one id a character, bytes give one id a byte, as TFF's `bytes_split` does.
+
+    Returns:
+      int32 [n], ids in [0, 86); a character out of the vocabulary gets id 0, as in TFF's tutorial.
+
+    Raises:
+      TypeError: text is neither str nor bytes.
+
+    Example:
+      >>> encode("dht")
+      array([0, 1, 4], dtype=int32)
+    """
+    if isinstance(text, bytes):
+        return _ID_OF_BYTE[np.frombuffer(text, np.uint8)]
+    if not isinstance(text, str):
+        raise TypeError(f"received {type(text).__name__}; allowed are str and bytes; decode or join the text first.")
+    if text.isascii():
+        return _ID_OF_BYTE[np.frombuffer(text.encode("ascii"), np.uint8)]
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    return _ID_OF_BYTE[np.minimum(codes, 255)]  # 255 itself is not in the vocabulary
+
+
+def decode(ids: np.ndarray) -> str:
+    """Returns the text of ids; -1, the padding of targets, gives no character.
+
+    Args:
+      ids: integers, any shape (read row after row), in [0, 86) or -1.
+
+    Returns:
+      The characters as one str.
+
+    Raises:
+      ValueError: ids that are no integers, or outside the vocabulary.
+
+    Example:
+      >>> decode(encode("Sing, goddess"))
+      'Sing, goddess'
+    """
+    flat = np.asarray(ids).reshape(-1)
+    if flat.size == 0:
+        return ""
+    if flat.dtype.kind not in "iu":
+        raise ValueError(f"received ids of dtype {flat.dtype}; allowed are integers: use argmax on a model's outputs.")
+    flat = flat[flat != PADDING_Y]
+    if flat.size and not 0 <= flat.min() <= flat.max() < len(CHAR_VOCABULARY):
+        raise ValueError(
+            f"received ids from {flat.min()} to {flat.max()}; allowed are 0 to {len(CHAR_VOCABULARY) - 1} and "
+            f"{PADDING_Y}; subtract the special ids that another preprocessing added."
+        )
+    return _VOCABULARY_BYTES[flat].tobytes().decode("ascii")
+
+
+def normalize(text: str, keep: str = "") -> str:
+    """Rewrites a text with the vocabulary's 86 characters.
+
+    Curly quotes become straight, a long dash "--", an ellipsis "...", accents are stripped, ligatures spelled out and
+    tabs become spaces; what is still outside the vocabulary is left out.
+
+    Args:
+      text: any text.
+      keep: ASCII characters to leave as they are, though the vocabulary lacks them: markup that is read later.
+
+    Returns:
+      The text, ASCII only.
+
+    Example:
+      >>> normalize("\u201cTis caf\u00e9\u2014\u2019twas\u201d")
+      '"Tis cafe--\\'twas"'
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", text.translate(_SPELLED_OUT)).encode("ascii", "ignore").decode("ascii")
+    outside = {code: None for code in range(128) if chr(code) not in CHAR_VOCABULARY + keep}
+    return text.translate(_SPELLED_OUT).translate(outside)
+
+
+def num_sequences(num_chars: int, length: int = 100, drop_remainder: bool = False) -> int:
+    """Returns how many rows `sequences` makes of a text.
+
+    Example:
+      >>> num_sequences(250, length=100), num_sequences(250, length=100, drop_remainder=True)
+      (3, 2)
+    """
+    full, rest = divmod(num_chars, _checked_length(length) + 1)
+    return full + (rest >= 2 and not drop_remainder)
+
+
+def sequences(ids: np.ndarray, length: int = 100, drop_remainder: bool = False) -> dict[str, np.ndarray]:
+    """Cuts a text in chunks of length + 1 characters and makes each an example: predict the next character.
+
+    ```
+    chunk = ids[k * (length + 1) : (k + 1) * (length + 1)]        # no overlap
+    x, y  = chunk[:-1], chunk[1:]
+    ```
+
+    The last chunk may be shorter. By default it is kept and padded: at the positions without a target x = 0, y = -1
+    and sample_weight = 0, elsewhere sample_weight = 1; so the weights of a text sum to its characters minus its chunks.
+    A last chunk of one character has no target and is dropped. With drop_remainder=True a last chunk that is not full
+    is dropped, as TFF's tutorial does, and there is no sample_weight.
+
+    Args:
+      ids: int [n], a client's whole text; see `encode`.
+      length: characters a row, 1 or more.
+      drop_remainder: whether to drop a last chunk that is not full.
+
+    Returns:
+      x: int32 [rows, length]; y: int32 [rows, length]; sample_weight: float32 [rows, length] (not with
+      drop_remainder). A text of fewer than two characters gives no rows.
+
+    Raises:
+      ValueError: ids is not one-dimensional, or length is below 1.
+
+    Example:
+      >>> rows = sequences(np.arange(8), length=4)
+      >>> rows["x"].tolist(), rows["y"].tolist()
+      ([[0, 1, 2, 3], [5, 6, 0, 0]], [[1, 2, 3, 4], [6, 7, -1, -1]])
+    """
+    ids = np.asarray(ids)
+    if ids.ndim != 1:
+        raise ValueError(
+            f"received ids of shape {list(ids.shape)}; allowed is one text [n]: concatenate, or go by row."
+        )
+    rows = num_sequences(len(ids), length, drop_remainder)
+    chunk = length + 1
+    used = ids[: rows * chunk]
+    chunks = np.zeros([rows * chunk], np.int32)
+    chunks[: len(used)] = used
+    chunks = chunks.reshape([rows, chunk])
+    x, y = chunks[:, :-1].copy(), chunks[:, 1:].copy()
+    if drop_remainder:
+        return {"x": x, "y": y}
+    sample_weight = np.ones([rows, length], np.float32)
+    if missing := rows * chunk - len(used):  # only the last row has padding
+        x[-1, -missing:], y[-1, -missing:], sample_weight[-1, -missing:] = PADDING_X, PADDING_Y, 0.0
+    return {"x": x, "y": y, "sample_weight": sample_weight}
+
+
+def _checked_length(length: int) -> int:
+    if length < 1:
+        raise ValueError(f"received length={length!r}; allowed is 1 or more; TFF's tutorial uses 100.")
+    return length

@@ -1,0 +1,44 @@
+"""Data sets: one module each, found by its name, with `load()` and `synthetic()`."""
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+
+def names() -> tuple[str, ...]:
+    """Returns the names of the data sets, in alphabetical order: the modules of this package.
+
+    Example:
+      >>> "shakespeare" in names()
+      True
+    """
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name for name in modules if not name.startswith("_")))
+
+
+def get(name: str) -> ModuleType:
+    """Returns a data set's module.
+
+    Args:
+      name: one of `names()`.
+
+    Raises:
+      ValueError: there is no such data set; lists those there are.
+
+    Example:
+      >>> train, test = get("shakespeare").synthetic(num_clients=3)
+    """
+    if name not in names():
+        raise ValueError(f"received the data set {name!r}; allowed are {', '.join(names())}: check the spelling.")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def __getattr__(name: str) -> ModuleType:
+    # fedlab.datasets.shakespeare works without an import of its own, and costs nothing until it is used.
+    if name.startswith("_") or name not in names():
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; its data sets are {', '.join(names())}.")
+    return get(name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *names()})

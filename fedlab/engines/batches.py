@@ -1,0 +1,100 @@
+"""The batches that a client reads in a round, the same for every engine."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fedlab.data import seeding
+from fedlab.data.batching import Batching, batch_rows
+from fedlab.data.columns import num_rows
+
+
+class Batches(NamedTuple):
+    """Batches as arrays, of one client or of several in a row.
+
+    Attributes:
+      columns: name -> [steps, batch_size, ...].
+      sizes: int32 [steps]: the model is given the first `sizes[i]` rows of batch i.
+      examples: float32 [steps]: how many of these rows are not padding.
+      tokens: float32 [steps]: how many of these rows' positions have a sample weight above zero.
+    """
+
+    columns: dict
+    sizes: np.ndarray
+    examples: np.ndarray
+    tokens: np.ndarray
+
+
+def fixed_batch_size(model):
+    """The batch size that the model is built for, or None for any."""
+    inputs = getattr(model, "inputs", None)
+    return inputs[0].shape[0] if inputs else None
+
+
+def ignored_label(model):
+    """The label that the model's loss masks (`ignore_class` of Keras's sparse losses), or None."""
+    config = model.loss.get_config() if hasattr(model.loss, "get_config") else {}
+    return config.get("ignore_class")
+
+
+def check(model, batching, columns):
+    """Raises ValueError where the model and the data cannot work together and TensorFlow would say so in a graph's traceback."""
+    size = fixed_batch_size(model)
+    if size is not None and size != batching.batch_size:
+        raise ValueError(f"the model is built for batches of {size}, batch_size is {batching.batch_size}: pass batch_size={size}.")
+    if "y" not in columns:
+        raise ValueError(f"the clients' columns are {list(columns)}; training needs a column 'y' with the targets.")
+    labels = columns["y"]
+    if np.issubdtype(labels.dtype, np.signedinteger) and labels.size and labels.min() < 0 and ignored_label(model) != labels.min():
+        raise ValueError(
+            f"the data masks padding with label {labels.min()}, but the model's loss does not: compile it with "
+            f"SparseCategoricalCrossentropy(ignore_class={labels.min()}, ...), as fedlab.models.load does, or load with drop_remainder=True."
+        )
+
+
+def make_batches(columns, batching, rng, *, fixed_size=None, ignore_label=None):
+    """Arranges a client's columns as batches.
+
+    Where the model is built for a fixed batch size, a short batch is filled up with rows that count for nothing: sample weight 0, and
+    the ignored label where the loss has one. Otherwise the model sees a short batch as it is.
+    """
+    rows, sizes = batch_rows(num_rows(columns), batching, rng)
+    columns = {name: column[rows] for name, column in columns.items()}
+    real = np.arange(batching.batch_size) < sizes[:, None]  # [steps, batch_size]
+    if fixed_size and not real.all():
+        weights = columns.get("sample_weight")
+        columns["sample_weight"] = real.astype(np.float32) if weights is None else weights * _like(real, weights)
+        if ignore_label is not None:
+            columns["y"] = np.where(_like(real, columns["y"]), columns["y"], ignore_label).astype(columns["y"].dtype)
+        sizes = np.full_like(sizes, fixed_size)
+    return Batches(columns, sizes, *_counts(columns.get("sample_weight"), real))
+
+
+def _like(mask, array):
+    return mask.reshape(mask.shape + (1,) * (array.ndim - mask.ndim))
+
+
+def _counts(weights, real):
+    if weights is None:
+        examples = real.sum(axis=1)
+        return examples.astype(np.float32), examples.astype(np.float32)
+    counted = (weights > 0) & _like(real, weights)
+    tokens = counted.reshape(*real.shape, -1).sum(axis=2)  # [steps, batch_size]
+    return (tokens > 0).sum(axis=1).astype(np.float32), tokens.sum(axis=1).astype(np.float32)
+
+
+def client_batches(setting, round_num, client_id):
+    """The batches of one client in one round, a pure function of (seed, round, client): see `make_batches`."""
+    return make_batches(
+        setting.clients[client_id],
+        setting.batching,
+        seeding.generator(setting.seed, "batches", round_num, client_id),
+        fixed_size=fixed_batch_size(setting.model),
+        ignore_label=ignored_label(setting.model),
+    )
+
+
+def in_order(columns, batch_size, *, fixed_size=None, ignore_label=None):
+    """All examples once, in order, for evaluation."""
+    batching = Batching(batch_size=batch_size, shuffle=False)
+    return make_batches(columns, batching, None, fixed_size=fixed_size, ignore_label=ignore_label)

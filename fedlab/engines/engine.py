@@ -1,0 +1,61 @@
+"""What an engine is: the place where client work runs.
+
+    process = engine.start(setting)                              # builds what it needs; may take seconds
+    state = process.init(trainable, non_trainable)
+    state, result = process.run_round(state, round_num, cohort)   # once a round
+    trainable, non_trainable = process.weights(state)
+    arrays = process.save(state)                                  # for a checkpoint: a list of NumPy arrays
+    state = process.restore(state, arrays)                        # into a state of the same process, from `init` say
+    process.close()                                              # also on errors and signals: `with contextlib.closing(process)`
+
+Weights are lists of NumPy arrays in the order of the Keras model's `trainable_weights` and `non_trainable_weights`; `state` is a nest of
+arrays that belongs to the engine.
+"""
+
+from typing import Any, Callable, NamedTuple
+
+from fedlab.aggregators import Aggregator
+from fedlab.algorithms import Algorithm
+from fedlab.data import Batching, ClientData
+
+
+class Setting(NamedTuple):
+    """Everything an engine needs to know before the first round.
+
+    Attributes:
+      model: a compiled Keras model, never changed by the engine: its architecture, optimizer, loss and metrics count.
+      build: makes another compiled model of the same architecture, with weights of its own (any values).
+      clients: the `ClientData` that cohorts are drawn from.
+      algorithm: an `Algorithm`.
+      aggregator: an `Aggregator`.
+      batching: a `Batching`.
+      seed: int.
+      non_trainable: what happens to non-trainable weights, such as BatchNormalization's statistics: "broadcast" (clients start from the
+        server's and theirs are dropped, as in TFF) or "average".
+      workers: replicas of the model that the run has for evaluation and that an engine in this process may share, or None.
+    """
+
+    model: Any
+    build: Callable
+    clients: ClientData
+    algorithm: Algorithm
+    aggregator: Aggregator
+    batching: Batching
+    seed: int
+    non_trainable: str = "broadcast"
+    workers: Any = None
+
+
+class RoundResult(NamedTuple):
+    """What a round reports.
+
+    Attributes:
+      metrics: name -> float over all clients' training, "loss" first, in Keras's names.
+      clients: one dict a client, in cohort order: client_id, num_examples, num_tokens, num_steps, weight, loss, dropped (bool: its
+        update was not finite).
+      aggregator: name -> float, what the aggregator adds.
+    """
+
+    metrics: dict
+    clients: list
+    aggregator: dict

@@ -1,0 +1,104 @@
+"""One worker's own copy of the model, and what a graph can do with it."""
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from fedlab.data.columns import keras_batch
+from fedlab.engines import recurrent
+from fedlab.engines.batches import fixed_batch_size
+
+
+class Batch(NamedTuple):
+    """One batch as the model takes it. `num_examples` is a float32 scalar: rows that are not padding."""
+
+    x: Any
+    y: Any
+    sample_weight: Any
+    num_examples: Any
+
+
+class Replica:
+    """A compiled model whose variables a worker may overwrite, with its metrics' variables laid open.
+
+    Args:
+      model: a compiled Keras model that nobody else uses.
+      columns: a few rows of data, name -> [n, ...], from which Keras builds its metrics.
+    """
+
+    def __init__(self, model, columns):
+        self.model = model
+        recurrent.accelerate(model)
+        self.fixed_size = fixed_batch_size(model)
+        self._recurrent_states = []
+        self._generators = []
+        for layer in model._flatten_layers(include_self=False):
+            if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None:
+                self._recurrent_states += [s for s in tf.nest.flatten(layer.states) if s is not None]
+            if hasattr(layer, "_random_generator"):
+                # Keras's default draws from one counter of the process; this one can be set at the start of each client.
+                layer._random_generator = type(layer._random_generator)(seed=0, rng_type="stateful")
+                layer._random_generator._maybe_init()
+                self._generators.append(layer._random_generator._generator)
+        self.loss = tf.keras.metrics.Mean(name="loss")
+        self._build_metrics(columns)
+        # Keras's own first metric is the same loss, averaged over rows that may be padding.
+        self.metrics = [self.loss, *model.metrics[1:]]
+        self.metric_variables = [variable for metric in self.metrics for variable in metric.variables]
+        for metric in self.metrics:
+            metric.reset_state()
+        self._metric_zeros = [variable.numpy() for variable in self.metric_variables]
+        self.functions = {}
+
+    def _build_metrics(self, columns):
+        size = self.fixed_size or 1
+        one = {name: tf.convert_to_tensor(column[[0] * size]) for name, column in columns.items()}
+        batch = self.batch(one, float(size))
+        self._forward(batch, training=False)
+
+    def batch(self, columns, num_examples):
+        """Columns of one batch, [rows, ...], as a `Batch`."""
+        x, y, sample_weight = (*keras_batch(columns), None, None)[:3]
+        return Batch(x, y, sample_weight, num_examples)
+
+    def _forward(self, batch, training):
+        predicted = self.model(batch.x, training=training)
+        loss = self.model.compute_loss(batch.x, batch.y, predicted, batch.sample_weight)
+        self.loss.update_state(loss, sample_weight=batch.num_examples)
+        self.model.compute_metrics(batch.x, batch.y, predicted, batch.sample_weight)
+        return loss
+
+    def gradients(self, weights, batch):
+        """Gradients of the compiled loss (regularization included) at `weights`, dense; the metrics are updated."""
+        variables = self.model.trainable_variables
+        assign(variables, weights)
+        with tf.GradientTape() as tape:
+            loss = self._forward(batch, training=True)
+        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [tf.convert_to_tensor(g) for g in gradients]
+
+    def test(self, batch):
+        """Updates the metrics without training."""
+        self._forward(batch, training=False)
+
+    @property
+    def has_recurrent_states(self):
+        """Whether a layer's state goes on from batch to batch."""
+        return bool(self._recurrent_states)
+
+    def reset_metrics(self):
+        assign(self.metric_variables, self._metric_zeros)
+
+    def reset_recurrent_states(self):
+        for state in self._recurrent_states:
+            state.assign(tf.zeros_like(state))
+
+    def seed(self, seed):
+        """Sets all random draws of the layers (dropout, noise). `seed`: int64 scalar tensor."""
+        for i, generator in enumerate(self._generators):
+            generator.state.assign(tf.stack([tf.zeros([], tf.int64), tf.constant(i, tf.int64), seed]))
+
+
+def assign(variables, values):
+    for variable, value in zip(variables, values):
+        variable.assign(value)

@@ -1,0 +1,6 @@
+"""The round loop, evaluation, and the run folder."""
+
+from fedlab.simulation.evaluation import evaluate
+from fedlab.simulation.simulate import Run, simulate
+
+__all__ = ["Run", "evaluate", "simulate"]

@@ -1,0 +1,90 @@
+"""Central evaluation: what `model.evaluate` of Keras gives, computed on all cores."""
+
+import numpy as np
+import tensorflow as tf
+
+from fedlab.data import ClientData
+from fedlab.engines import batches as batching
+from fedlab.engines.local import finalize
+from fedlab.engines.replica import assign
+from fedlab.engines.workers import Workers
+from fedlab.models.cloning import clone
+
+_STEPS_PER_BLOCK = 8
+
+
+def evaluate(model, data, batch_size=64, num_workers=None):
+    """Evaluates a compiled Keras model on the examples of all clients together.
+
+    The examples are read in the clients' order, in batches that may span clients, and loss and metrics are those of
+    `model.evaluate(data.to_dataset(batch_size))` in plain Keras: a batch's loss leaves its padding out, and batches count by their rows.
+
+    Args:
+      model: a compiled Keras model; it is not changed.
+      data: a `ClientData`, or columns name -> [n, ...].
+      batch_size: examples a step; a model built for a fixed batch size keeps its own.
+      num_workers: threads; by default the number of cores.
+
+    Returns:
+      Name -> float, "loss" first, in Keras's names.
+    """
+    columns = columns_of(data)
+    workers = Workers(lambda: clone(model), columns, num_workers)
+    try:
+        arrays = [[w.numpy() for w in weights] for weights in (model.trainable_weights, model.non_trainable_weights)]
+        return evaluate_weights(workers, *arrays, columns, batch_size)
+    finally:
+        workers.close()
+
+
+def columns_of(data):
+    """All examples of a `ClientData`, or the columns themselves. Raises ValueError where there is no example."""
+    columns = data.to_arrays() if isinstance(data, ClientData) else {name: np.asarray(column) for name, column in data.items()}
+    if not columns or not len(next(iter(columns.values()))):
+        raise ValueError("there is no example to evaluate on: every client is empty.")
+    return columns
+
+
+def evaluate_weights(workers, trainable, non_trainable, columns, batch_size):
+    """As `evaluate`, for weights (lists of arrays) put into the replicas of `workers`."""
+    replica = workers.any_replica()
+    batching.check(replica.model, batching.Batching(batch_size=replica.fixed_size or batch_size), columns)
+    batches = batching.in_order(
+        columns, replica.fixed_size or batch_size, fixed_size=replica.fixed_size, ignore_label=batching.ignored_label(replica.model)
+    )
+    steps = len(batches.sizes)
+    # A recurrent state that goes on from batch to batch needs them one after the other.
+    size = steps if replica.has_recurrent_states else _STEPS_PER_BLOCK
+    weights = [tf.convert_to_tensor(w) for w in trainable], [tf.convert_to_tensor(w) for w in non_trainable]
+
+    def work(replica, first):
+        block = slice(first, first + size)
+        columns = {name: tf.convert_to_tensor(column[block]) for name, column in batches.columns.items()}
+        arguments = (*weights, columns, tf.constant(batches.sizes[block]), tf.constant(batches.examples[block]))
+        return [np.asarray(values) for values in _test_function(replica)(*arguments)]
+
+    total = None
+    for values in workers.map(work, range(0, steps, size)):
+        total = values if total is None else [t + v for t, v in zip(total, values)]
+    return finalize(workers.any_replica(), total)
+
+
+def _test_function(replica):
+    """The graph that sums a block of batches' metrics with `replica`'s variables, made once for each replica."""
+    if "test" in replica.functions:
+        return replica.functions["test"]
+
+    @tf.function(reduce_retracing=True)
+    def test_block(trainable, non_trainable, columns, sizes, examples):
+        assign(replica.model.trainable_variables, trainable)
+        assign(replica.model.non_trainable_variables, non_trainable)
+        replica.reset_recurrent_states()
+        replica.reset_metrics()
+        for i in tf.range(tf.shape(sizes)[0]):
+            batch = {name: column[i] for name, column in columns.items()}
+            if not replica.fixed_size:
+                batch = {name: column[: sizes[i]] for name, column in batch.items()}
+            replica.test(replica.batch(batch, examples[i]))
+        return [variable.read_value() for variable in replica.metric_variables]
+
+    return replica.functions.setdefault("test", test_block)
