@@ -112,9 +112,8 @@ class LocalProcess:
         joined = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
         counts = Counts(*(np.array(values, np.float32) for values in zip(*map(_counts, parts))))
         seeds = [seeding.generator(setting.seed, "dropout", round_num, client_id).integers(2**63) for client_id in block]
-        arguments = (
-            list(state.trainable),
-            list(state.non_trainable),
+        weights = list(state.trainable), list(state.non_trainable)
+        block_data = (
             {name: tf.convert_to_tensor(column) for name, column in joined.items()},
             tf.constant(np.concatenate([part.sizes for part in parts])),
             tf.constant(np.concatenate([part.examples for part in parts])),
@@ -124,18 +123,23 @@ class LocalProcess:
         function = replica.functions.get(self)
         if function is None:
             with _tracing:
-                function = _train_function(replica, setting).get_concrete_function(*tf.nest.map_structure(_spec, arguments))
+                specs = tf.nest.map_structure(_fixed, weights), tf.nest.map_structure(_any_number, block_data)
+                function = _train_function(replica, setting).get_concrete_function(*specs[0], *specs[1])
             replica.functions[self] = function
-        accumulator, non_trainable_sum, outputs = function(*arguments)
+        accumulator, non_trainable_sum, outputs = function(*weights, *block_data)
         return accumulator, non_trainable_sum, outputs, counts
 
 
 _average = aggregators.mean()
 
 
-def _spec(tensor):
-    # The number of steps and of clients changes from block to block; everything else is the model's and the batch's.
-    return tf.TensorSpec([None, *tensor.shape[1:]] if tensor.shape.rank else [], tensor.dtype)
+def _fixed(tensor):
+    return tf.TensorSpec(tensor.shape, tensor.dtype)
+
+
+def _any_number(tensor):
+    # How many steps and clients there are changes from block to block.
+    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
 
 
 def _counts(part):

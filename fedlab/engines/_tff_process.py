@@ -1,0 +1,162 @@
+"""Rounds of TFF's learning processes."""
+
+import itertools
+import os
+from collections import OrderedDict
+from types import SimpleNamespace
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedlab.engines import _tff_algorithms, _tff_model, _tff_worker, batches
+from fedlab.engines.engine import RoundResult
+from fedlab.engines.local import finalize
+
+
+class TffProcess:
+    """See `fedlab.engines.tff`. `restart_worker` may be called between rounds: the state lies in Python."""
+
+    def __init__(self, setting):
+        self.setting = setting
+        first = setting.clients[setting.clients.client_ids[0]]
+        batches.check(setting.model, setting.batching, first)
+        self._spec = _batch_spec(setting, first)
+        self._blueprint = _tff_model.Blueprint(setting.model, self._spec)
+        self._metrics = self._eager_metrics()
+
+        def model_fn(count_tokens):
+            return lambda: _tff_model.KerasVariableModel(self._blueprint, count_tokens)
+
+        with _tff_model.keeping_eager_classes():
+            self._process = _tff_algorithms.build(setting, model_fn)
+        self._worker = _tff_worker.Worker(len(os.sched_getaffinity(0)))
+        self._context = _tff_worker.context(self._worker)
+        try:
+            self._check_weights_kept()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def worker_pid(self):
+        """The process id of TFF's worker, or None where none runs."""
+        return self._worker.pid
+
+    def init(self, trainable, non_trainable):
+        weights = tff.learning.models.ModelWeights([np.asarray(w) for w in trainable], [np.asarray(w) for w in non_trainable])
+        return self._call(self._process.set_model_weights, self._call(self._process.initialize), weights)
+
+    def weights(self, state):
+        weights = state.global_model_weights
+        return [np.asarray(w) for w in weights.trainable], [np.asarray(w) for w in weights.non_trainable]
+
+    def run_round(self, state, round_num, cohort):
+        parts = [batches.client_batches(self.setting, round_num, client_id) for client_id in cohort]
+        if not any(len(part.sizes) for part in parts):
+            raise ValueError(
+                f"no client of round {round_num}'s cohort has a batch of {self.setting.batching.batch_size} examples: "
+                "use a smaller batch_size, or drop_remainder=False."
+            )
+        state, metrics, num_finished = self._next(state, [self._dataset(*pair) for pair in zip(cohort, parts)])
+        rows = [self._client_row(client_id, part, num_finished, len(cohort)) for client_id, part in zip(cohort, parts)]
+        return state, RoundResult(metrics, rows, {})
+
+    def save(self, state):
+        return [np.asarray(array) for array in tf.nest.flatten(state)]
+
+    def restore(self, state, arrays):
+        return tf.nest.pack_sequence_as(state, list(arrays))
+
+    def restart_worker(self):
+        """Ends TFF's worker, and with it what memory it holds; the next call starts another."""
+        self._worker.stop()
+
+    def close(self):
+        self._worker.stop()
+
+    def _call(self, computation, *arguments):
+        try:
+            self._worker.ensure()
+            with tff.framework.get_context_stack().install(self._context):
+                return computation(*arguments)
+        except BaseException:  # Ctrl-C too
+            self._worker.stop()
+            raise
+
+    def _next(self, state, datasets):
+        output = self._call(self._process.next, state, datasets)
+        sums = dict(output.metrics["client_work"]["train"])
+        num_finished = int(sums.pop("finished")[0])
+        metrics = finalize(self._metrics, [value for values in sums.values() for value in values])
+        return output.state, metrics, num_finished
+
+    def _eager_metrics(self):
+        metrics = [tf.keras.metrics.Mean(name="loss"), *self._blueprint.metrics(self.setting.model).metrics]
+        return SimpleNamespace(metrics=metrics, metric_variables=[v for metric in metrics for v in metric.variables])
+
+    def _check_weights_kept(self):
+        """One batch of one client at learning rate 0 must give back the very weights; see `_tff_model` for why it might not."""
+        part, client_id = self._first_batch()
+        rng = np.random.default_rng(0)
+        given = [rng.uniform(0.01, 0.05, v.shape).astype(v.dtype.as_numpy_dtype) for v in self.setting.model.trainable_variables]
+        state = self.init(given, [v.numpy() for v in self.setting.model.non_trainable_variables])
+        # The state of TFF's client work is its optimizer's settings: the same computation runs as in every other round.
+        state.client_work["learning_rate"] = np.zeros_like(state.client_work["learning_rate"])
+        state, _, _ = self._next(state, [self._dataset(client_id, part)])
+        names = zip(self._blueprint.weight_names[0], given, self.weights(state)[0])
+        lost = [name for name, before, after in names if not np.array_equal(before, after)]
+        if lost:
+            raise RuntimeError(f"TFF loses the weights {', '.join(lost)}: a round at client learning rate 0 changed them.")
+
+    def _first_batch(self):
+        for client_id in self.setting.clients.client_ids:
+            part = batches.client_batches(self.setting, 0, client_id)
+            if len(part.sizes):
+                return part._replace(columns={name: c[:1] for name, c in part.columns.items()}, sizes=part.sizes[:1]), client_id
+        raise ValueError(
+            f"no client has a batch of {self.setting.batching.batch_size} examples: use a smaller batch_size, or drop_remainder=False."
+        )
+
+    def _dataset(self, client_id, part):
+        """A client's batches as a `tf.data.Dataset`. Short batches are parts of their own: no function to trace."""
+        columns = dict(part.columns)
+        if "sample_weight" in self._spec and "sample_weight" not in columns:
+            columns["sample_weight"] = np.ones(columns["y"].shape[:2], np.float32)
+        for name, spec in self._spec.items():
+            shape = columns[name].shape[2:]
+            if not spec.shape[1:].is_compatible_with(shape):
+                raise ValueError(f"client {client_id!r}: column {name!r} has rows of shape {list(shape)}; the first client's have {spec.shape[1:]}.")
+        columns = OrderedDict((name, columns[name]) for name in self._spec)
+        dataset, start = None, 0
+        for size, run in itertools.groupby(part.sizes):
+            stop = start + len(list(run))
+            piece = tf.data.Dataset.from_tensor_slices(OrderedDict((name, c[start:stop, :size]) for name, c in columns.items()))
+            dataset, start = piece if dataset is None else dataset.concatenate(piece), stop
+        return tf.data.Dataset.from_tensor_slices(columns) if dataset is None else dataset
+
+    def _client_row(self, client_id, part, num_finished, num_clients):
+        counts = {"num_examples": int(part.examples.sum()), "num_tokens": int(part.tokens.sum())}
+        dropped = {0: True, num_clients: False}.get(num_finished)
+        weight = counts.get(self.setting.algorithm.settings["client_weighting"], 1)
+        return {
+            "client_id": client_id,
+            **counts,
+            "num_steps": len(part.sizes),
+            "weight": {True: 0.0, False: float(weight)}.get(dropped),
+            "loss": None,
+            "dropped": dropped,
+        }
+
+
+def _batch_spec(setting, columns):
+    """Column name -> tf.TensorSpec of a batch, with a free dimension wherever the model's input has one."""
+    fixed_size = batches.fixed_batch_size(setting.model)
+    free = [i for tensor in setting.model.inputs or () for i, size in enumerate(tensor.shape) if i and size is None]
+    spec = OrderedDict()
+    for name, column in columns.items():
+        row = [None if i in free else size for i, size in enumerate(column.shape)][1:]
+        spec[name] = tf.TensorSpec([fixed_size, *row], tf.convert_to_tensor(column[:1]).dtype, name=name)
+    if fixed_size and not setting.batching.drop_remainder and "sample_weight" not in spec:
+        spec["sample_weight"] = tf.TensorSpec([fixed_size], tf.float32, name="sample_weight")  # of rows that fill up a batch
+    return spec

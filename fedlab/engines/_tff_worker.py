@@ -1,0 +1,137 @@
+"""TFF's worker process, owned: quiet, ended whenever Python ends, and replaceable between rounds.
+
+TFF's own context starts the same program with the terminal as its output and may leave it behind. Here it is a context of ours made of
+TFF's public parts.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import weakref
+from pathlib import Path
+
+import grpc
+import portpicker
+import tensorflow_federated as tff
+
+_PROGRAM = Path(tff.__file__).parent / "data" / "worker_binary"
+_START_TIMEOUT_S = 60.0
+_CHANNEL_OPTIONS = [
+    ("grpc.max_message_length", 2_000_000_000),
+    ("grpc.max_receive_message_length", 2_000_000_000),
+    ("grpc.max_send_message_length", 2_000_000_000),
+    # The first attempts come before the worker listens.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 200),
+]
+
+# Becomes the worker, after asking Linux to kill it with the parent (prctl 1 is PR_SET_PDEATHSIG, 9 is SIGKILL), which may be gone already.
+# Not a `preexec_fn`: Python code between fork and exec can deadlock where there are threads, and TensorFlow has many.
+_LAUNCHER = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)
+os.getppid() == int(sys.argv[1]) or os._exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class Worker(tff.framework.ExecutorFactory):
+    """Starts, replaces and ends the worker process, and makes TFF's executors on it.
+
+    Args:
+      num_threads: how many clients it trains at a time.
+    """
+
+    def __init__(self, num_threads):
+        self._num_threads = num_threads
+        self._process = None
+        self._channel = None
+        self._stub = None
+        self._executors = {}
+        self._end = None
+
+    @property
+    def pid(self):
+        """The worker's process id, or None where none runs."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def ensure(self):
+        """Starts the worker unless one runs. Linux ends it with the thread that calls this, not only with the process."""
+        if self.pid is not None:
+            return
+        self.stop()
+        for _ in range(3):  # another process may take the port first
+            if self._start():
+                return
+        raise RuntimeError(f"TFF's worker process does not start: {_PROGRAM} ended with exit code {self._process.returncode}.")
+
+    def _start(self):
+        port = portpicker.pick_unused_port()
+        options = [f"--port={port}", f"--max_concurrent_computation_calls={self._num_threads}"]
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), str(_PROGRAM), *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # so that it holds neither the terminal nor the caller's pipe
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches Python alone, which ends the worker
+        )
+        self._end = weakref.finalize(self, _kill, self._process, os.getpid())  # also at exit
+        self._channel = grpc.insecure_channel(f"localhost:{port}", _CHANNEL_OPTIONS)
+        self._stub = tff.framework.RemoteExecutorGrpcStub(self._channel)
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not self._stub.is_ready:
+            if self._process.poll() is not None:
+                return False
+            if time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(f"TFF's worker process does not answer on port {port} within {_START_TIMEOUT_S:.0f} s.")
+            time.sleep(0.02)
+        return True
+
+    def stop(self):
+        """Ends the worker, if one runs, and waits for its end."""
+        if self._end is not None:
+            self._end()
+        # After the end of the process, whose answer nobody waits for, and before that of the channel, which they still use.
+        for executor in self._executors.values():
+            executor.close()
+        self._executors.clear()
+        if self._channel is not None:
+            self._channel.close()
+        self._channel = self._stub = self._end = None
+
+    def create_executor(self, cardinalities):
+        key = tuple(sorted((str(placement), number) for placement, number in cardinalities.items()))
+        if key not in self._executors:
+            if self.pid is None:
+                # TFF tries again after a lost connection: this ends the trying.
+                code = None if self._process is None else self._process.returncode
+                raise RuntimeError(f"TFF's worker process ended during a round with exit code {code}; -9 may mean that memory ran out.")
+            executor = tff.framework.RemoteExecutor(self._stub)
+            executor.set_cardinalities({tff.CLIENTS: 0, **cardinalities})
+            self._executors[key] = executor
+        return self._executors[key]
+
+    def clean_up_executor(self, cardinalities):
+        key = tuple(sorted((str(placement), number) for placement, number in cardinalities.items()))
+        executor = self._executors.pop(key, None)
+        if executor is not None:
+            executor.close()
+
+
+def _kill(process, owner):
+    if os.getpid() == owner:  # not in a fork
+        process.kill()
+        process.wait()
+
+
+def context(worker):
+    """The TFF context that runs computations on `worker`: `with tff.framework.get_context_stack().install(context(worker))`."""
+    return tff.framework.SyncExecutionContext(
+        executor_fn=worker,
+        compiler_fn=tff.backends.native.desugar_and_transform_to_native,
+        transform_args=tff.tensorflow.transform_args,
+        transform_result=tff.tensorflow.transform_result,
+    )

@@ -1,0 +1,25 @@
+"""What all tests share."""
+
+import os
+import pathlib
+
+# Before TensorFlow is imported: its start-up notes are not the tests' output.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory):
+    """No test reads or writes the user's cache."""
+    os.environ["FEDLAB_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data that the project does not carry; a test that asks for it is skipped where there is none."""
+    root = pathlib.Path(__file__).resolve().parent.parent
+    folder = pathlib.Path(os.environ.get("FEDLAB_SHARED", root.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip("no shared data: set FEDLAB_SHARED to the folder that holds data/")
+    return folder
