@@ -79,7 +79,7 @@ def _counts(weights, real):
         examples = real.sum(axis=1)
         return examples.astype(np.float32), examples.astype(np.float32)
     counted = (weights > 0) & _like(real, weights)
-    tokens = counted.reshape(*real.shape, -1).sum(axis=2)  # [steps, batch_size]
+    tokens = counted.reshape(*real.shape, int(np.prod(counted.shape[2:]))).sum(axis=2)  # [steps, batch_size]
     return (tokens > 0).sum(axis=1).astype(np.float32), tokens.sum(axis=1).astype(np.float32)
 
 

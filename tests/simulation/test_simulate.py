@@ -1,0 +1,184 @@
+"""The round loop, the run folder and central evaluation."""
+
+import csv
+import json
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import fedlab as fl
+
+keras = tf.keras
+
+
+@pytest.fixture(scope="module")
+def data():
+    return fl.datasets.shakespeare.synthetic(num_clients=5)
+
+
+def small_model(**options):
+    keras.utils.set_random_seed(0)
+    return fl.models.char_rnn(units=6, embedding_dim=4, **options)
+
+
+def simulate(data, model=None, **options):
+    options = {"rounds": 3, "clients_per_round": 2, "max_batches": 2, "num_workers": 1, "progress": False, **options}
+    return fl.simulate(model or small_model(), data[0], fl.algorithms.fed_avg(server_momentum=0.5), **options)
+
+
+def same_weights(first, second):
+    return all(np.array_equal(a, b) for a, b in zip(first.model.get_weights(), second.model.get_weights()))
+
+
+def without_seconds(history):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+
+
+@pytest.fixture(scope="module")
+def whole_run(data, tmp_path_factory):
+    return simulate(data, evaluate_on={"other": data[1]}, run_dir=tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_history_and_tables(whole_run):
+    assert [row["round"] for row in whole_run.history] == [0, 1, 2, 3]
+    assert {"train_loss", "train_accuracy", "other_loss", "other_accuracy", "bytes_up", "seconds"} <= set(whole_run.history[1])
+    with open(whole_run.path / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["other_loss"]) for row in rows] == [row["other_loss"] for row in whole_run.history]
+    with open(whole_run.path / "clients.csv") as file:
+        assert len(list(csv.DictReader(file))) == 6
+    assert json.loads((whole_run.path / "config.json").read_text())["algorithm_settings"]["server_momentum"] == 0.5
+
+
+def test_the_model_handed_over_is_not_changed(data):
+    model = small_model()
+    before = model.get_weights()
+    run = simulate(data, model, rounds=1)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
+    assert not same_weights(run, run._replace(model=model))
+
+
+def test_plain_keras_in_a_fresh_python_gives_the_same_evaluation(whole_run, data, tmp_path):
+    np.savez(tmp_path / "test.npz", **data[1].to_arrays())
+    program = (
+        "import sys, json, numpy as np, tensorflow as tf\n"
+        "d = np.load(sys.argv[2])\n"
+        "model = tf.keras.models.load_model(sys.argv[1])\n"
+        "result = model.evaluate(d['x'], d['y'], sample_weight=d['sample_weight'], batch_size=64, verbose=0, return_dict=True)\n"
+        "print(json.dumps(result)); assert 'fedlab' not in sys.modules"
+    )
+    command = [sys.executable, "-c", program, str(whole_run.path / "model.keras"), str(tmp_path / "test.npz")]
+    answer = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    for name, value in answer.items():
+        assert whole_run.history[-1][f"other_{name}"] == pytest.approx(value, rel=1e-6)
+
+
+def test_same_seed_same_bits_whatever_the_workers(whole_run, data):
+    again = simulate(data, num_workers=3, evaluate_on={"other": data[1]})
+    assert same_weights(whole_run, again)
+    assert without_seconds(whole_run.history) == without_seconds(again.history)
+    assert not same_weights(whole_run, simulate(data, seed=1))
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(whole_run, data, tmp_path):
+    options = {"evaluate_on": {"other": data[1]}, "run_dir": tmp_path / "run"}
+    simulate(data, rounds=1, **options)
+    run = simulate(data, rounds=3, **options)
+    assert same_weights(whole_run, run) and without_seconds(whole_run.history) == without_seconds(run.history)
+    done = simulate(data, rounds=3, **options)  # nothing is left to do
+    assert same_weights(run, done) and done.history == run.history
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(whole_run, data, tmp_path, caplog):
+    options = {"evaluate_on": {"other": data[1]}, "run_dir": tmp_path / "run"}
+    simulate(data, rounds=2, **options)
+    last = tmp_path / "run" / "checkpoints" / "round_000002.npz"
+    damaged = bytearray(last.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    last.write_bytes(damaged)
+    with caplog.at_level(logging.WARNING, "fedlab"):
+        run = simulate(data, rounds=3, **options)
+    assert "round_000002.npz is damaged" in caplog.text
+    assert same_weights(whole_run, run)
+
+
+def test_other_settings_on_a_run_folder_are_refused(whole_run, data):
+    before = sorted(whole_run.path.iterdir())
+    with pytest.raises(ValueError, match="seed is 5, was 0"):
+        simulate(data, seed=5, run_dir=whole_run.path, evaluate_on={"other": data[1]})
+    assert sorted(whole_run.path.iterdir()) == before
+
+
+def test_a_folder_of_other_things_is_refused(data, tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(ValueError, match="is not empty and holds no run"):
+        simulate(data, run_dir=tmp_path)
+
+
+def test_a_subclassed_model_comes_as_a_function(data):
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.dense = keras.layers.Embedding(86, 4), keras.layers.Dense(86)
+
+        def call(self, x):
+            return self.dense(self.embedding(x))
+
+    def make():
+        keras.utils.set_random_seed(0)
+        model = fl.models.compile_char_rnn(Model())
+        model.build([None, 100])
+        return model
+
+    run = simulate(data, make, rounds=2)
+    assert run.history[-1]["train_loss"] < run.history[1]["train_loss"]
+    with pytest.raises(ValueError, match="subclassed model, which Keras cannot copy: pass a function"):
+        simulate(data, make())
+
+
+def test_evaluation_is_that_of_keras(data):
+    model = small_model()
+    ours = fl.evaluate(model, data[1], batch_size=8, num_workers=2)
+    theirs = model.evaluate(data[1].to_dataset(batch_size=8), verbose=0, return_dict=True)
+    assert ours == pytest.approx(theirs, rel=1e-6)
+
+
+def test_evaluation_of_a_stateful_model_is_that_of_keras(data):
+    columns = {name: column[:16] for name, column in data[1].to_arrays().items()}
+    model = small_model(stateful=True, batch_size=8)
+    ours = fl.evaluate(model, columns)
+    dataset = tf.data.Dataset.from_tensor_slices((columns["x"], columns["y"], columns["sample_weight"])).batch(8)
+    assert ours == pytest.approx(model.evaluate(dataset, verbose=0, return_dict=True), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"rounds": 0}, "rounds is 0; allowed: an int of 1 or more"),
+        ({"clients_per_round": 9}, "clients_per_round is 9; allowed: 1 to 5"),
+        ({"clients_per_round": None}, "either clients_per_round .* or cohort"),
+        ({"cohort": ["nobody"], "clients_per_round": None}, r"unknown clients \['nobody'\]"),
+        ({"engine": "spark"}, "'spark' is not one of the engines; allowed: local, tff"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"non_trainable": "drop"}, "non_trainable is 'drop'"),
+        ({"evaluate_every": 0}, "evaluate_every is 0"),
+    ],
+)
+def test_mistakes_get_a_line(data, options, message):
+    with pytest.raises(ValueError, match=message):
+        simulate(data, **options)
+
+
+def test_models_that_cannot_train(data):
+    uncompiled = keras.Sequential([keras.layers.Embedding(86, 4), keras.layers.Dense(86)])
+    with pytest.raises(ValueError, match="is not compiled: call model.compile"):
+        simulate(data, uncompiled)
+    with pytest.raises(TypeError, match="received str"):
+        simulate(data, "model.keras")
+    with pytest.raises(TypeError, match="clients is a dict"):
+        fl.simulate(small_model(), {}, rounds=1, clients_per_round=1)
