@@ -2,8 +2,10 @@
 
     scripts/pretrain --books=<folder with the two .txt files> --out_dir=<folder>
 
-Every epoch reads the books as sequences of 100 characters from a new random offset, in a new order. After every epoch the
-weights are written to `<out_dir>/weights.npz`, so that an interrupted run is not lost.
+Every epoch reads the books as sequences of 100 characters from a new random offset, in a new order. After every epoch the model is
+written to `<out_dir>/dickens_char_rnn.safetensors` (half precision) and evaluated, as shipped, on the last part of each book and on
+Shakespeare's roles, before any fine-tuning; `<out_dir>/history.json` keeps the figures. With --ship the last epoch's model becomes the
+package's own.
 """
 
 import json
@@ -19,10 +21,12 @@ _EPOCHS = flags.DEFINE_integer("epochs", 10, "Passes over the books.", lower_bou
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Sequences a step.", lower_bound=1)
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", 2e-3, "Adam's peak rate; it falls to zero as a cosine.", lower_bound=0.0)
 _UNITS = flags.DEFINE_integer("units", 1024, "Width of the GRU.", lower_bound=1)
+_SHIP = flags.DEFINE_bool("ship", False, "Put the trained model into the package.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the weights and of the order of the sequences.")
 
 SEQUENCE_LENGTH = 100
 HELD_OUT = 0.05  # the last part of each book
+SHAKESPEARE_SEQUENCES = 1000
 
 
 def read_books(folder):
@@ -54,21 +58,38 @@ def epoch_sequences(books, rng):
     return x[order], y[order]
 
 
+def shakespeare_sequences():
+    """Sequences from the held-out text of all roles, drawn once: columns x, y, sample_weight."""
+    import numpy as np
+
+    import fedlab as fl
+
+    _, test = fl.datasets.shakespeare.load()
+    columns = test.to_arrays()
+    rows = np.random.default_rng(0).permutation(len(columns["x"]))[:SHAKESPEARE_SEQUENCES]
+    return {name: column[rows] for name, column in columns.items()}
+
+
 def main():
     import numpy as np
     import tensorflow as tf
 
     import fedlab as fl
     from fedlab.engines import recurrent
+    from fedlab.models import shipped
 
     train, held_out = read_books(_BOOKS.value)
     os.makedirs(_OUT_DIR.value, exist_ok=True)
     tf.keras.utils.set_random_seed(_SEED.value)
     rng = np.random.default_rng(_SEED.value)
-    valid = epoch_sequences(held_out, np.random.default_rng(0))
+    evaluation_sets = {
+        "dickens": dict(zip(("x", "y"), epoch_sequences(held_out, np.random.default_rng(0)))),
+        "shakespeare": shakespeare_sequences(),
+    }
     steps = len(epoch_sequences(train, np.random.default_rng(0))[0]) // _BATCH_SIZE.value
 
-    model = fl.models.char_rnn(units=_UNITS.value)
+    arguments = {"units": _UNITS.value}
+    model = fl.models.char_rnn(**arguments)
     schedule = tf.keras.optimizers.schedules.CosineDecay(
         0.0, _EPOCHS.value * steps, warmup_target=_LEARNING_RATE.value, warmup_steps=steps // 4
     )
@@ -78,14 +99,16 @@ def main():
         for epoch in range(_EPOCHS.value):
             x, y = (column[: steps * _BATCH_SIZE.value] for column in epoch_sequences(train, rng))
             fitted = model.fit(x, y, batch_size=_BATCH_SIZE.value, shuffle=False, verbose=0)
-            loss, accuracy = model.evaluate(*valid, batch_size=_BATCH_SIZE.value, verbose=0)
-            history.append({"epoch": epoch + 1, "train_loss": fitted.history["loss"][0], "loss": loss, "accuracy": accuracy})
+            shipped.save_pretrained(model, "dickens_char_rnn", "char_rnn", arguments, folder=_OUT_DIR.value)
+            as_shipped = shipped.load_shipped("dickens_char_rnn", folder=_OUT_DIR.value)
+            history.append({"epoch": epoch + 1, "train_loss": fitted.history["loss"][0]})
+            for name, columns in evaluation_sets.items():
+                history[-1].update({f"{name}_{metric}": value for metric, value in fl.evaluate(as_shipped, columns).items()})
             logging.info("%s", history[-1])
-            weights = {variable.name: variable.numpy() for variable in model.weights}
-            np.savez(os.path.join(_OUT_DIR.value, "weights.tmp.npz"), **weights)
-            os.replace(os.path.join(_OUT_DIR.value, "weights.tmp.npz"), os.path.join(_OUT_DIR.value, "weights.npz"))
             with open(os.path.join(_OUT_DIR.value, "history.json"), "w") as file:
                 json.dump(history, file, indent=1)
+    if _SHIP.value:
+        shipped.save_pretrained(model, "dickens_char_rnn", "char_rnn", arguments)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ _ROUNDS = flags.DEFINE_integer("rounds", 20, "Rounds.", lower_bound=1)
 _CLIENTS_PER_ROUND = flags.DEFINE_integer("clients_per_round", 10, "Random clients a round.", lower_bound=1)
 _COHORT = flags.DEFINE_list("cohort", None, "Client ids that train in every round, instead of random ones.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
-_CLIENT_LEARNING_RATE = flags.DEFINE_float("client_learning_rate", 0.5, "Rate of the clients' SGD.", lower_bound=0.0)
+_CLIENT_OPTIMIZER = flags.DEFINE_enum("client_optimizer", "SGD", ["SGD", "Adam", "Adagrad", "RMSprop"], "Keras optimizer of the clients.")
+_CLIENT_LEARNING_RATE = flags.DEFINE_float("client_learning_rate", 0.5, "Rate of the clients' optimizer.", lower_bound=0.0)
 _CLIENT_CLIP_NORM = flags.DEFINE_float("client_clip_norm", None, "Clips the norm of each client step's gradient.", lower_bound=0.0)
 _CLIENT_WEIGHTING = flags.DEFINE_enum("client_weighting", "num_examples", ["num_examples", "num_tokens", "uniform"], "Weights of the mean.")
 _SERVER_LEARNING_RATE = flags.DEFINE_float("server_learning_rate", 1.0, "Rate of the server's SGD; 1 is plain averaging.", lower_bound=0.0)
@@ -48,8 +49,8 @@ def load_model():
 
     model = fl.models.load(_MODEL.value, trust_model=_TRUST_MODEL.value)
     fl.models.compile_char_rnn(model, _CLIENT_LEARNING_RATE.value)
-    if _CLIENT_CLIP_NORM.value:
-        model.optimizer = tf.keras.optimizers.SGD(_CLIENT_LEARNING_RATE.value, global_clipnorm=_CLIENT_CLIP_NORM.value)
+    optimizer = getattr(tf.keras.optimizers, _CLIENT_OPTIMIZER.value)
+    model.optimizer = optimizer(_CLIENT_LEARNING_RATE.value, global_clipnorm=_CLIENT_CLIP_NORM.value)
     return model
 
 

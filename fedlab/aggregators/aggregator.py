@@ -1,6 +1,7 @@
 """What an aggregator is."""
 
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 
 class Aggregator(NamedTuple):

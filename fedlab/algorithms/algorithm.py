@@ -15,7 +15,8 @@ functions are pure. `task` is what the client knows of its own: `task.gradients(
 model was compiled with, as `fedlab.algorithms.optimizers.Optimizer`.
 """
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 
 class Counts(NamedTuple):

@@ -1,6 +1,7 @@
 """Optimizers as pure functions over tensors, for clients and for the server."""
 
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -64,7 +65,7 @@ def from_keras(optimizer):
     optimizer = tf.keras.optimizers.get(optimizer)
     if not isinstance(optimizer, tf.keras.optimizers.Optimizer):
         raise ValueError(
-            f"the model's optimizer is {type(optimizer).__name__}; allowed: an optimizer of tf.keras.optimizers (not .legacy): compile anew."
+            f"the optimizer is of {type(optimizer).__module__}; allowed: {type(optimizer).__name__} of tf.keras.optimizers: compile anew."
         )
     config = optimizer.get_config()
     plain = not any(config.get(name) for name in ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema"))

@@ -56,7 +56,7 @@ def num_characters(columns):
 
     Example:
       >>> from fedlab.data.text import encode, sequences
-      >>> num_characters(sequences(encode("to be, or not"), length=5))
+      >>> num_characters(sequences(encode("to be, or not"), length=6))
       13
     """
     from fedlab.data.text import CHAR_VOCABULARY, PADDING_Y

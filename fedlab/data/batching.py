@@ -1,6 +1,6 @@
 """A client's examples as batches."""
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ class Batching(NamedTuple):
     batch_size: int = 8
     epochs: int = 1
     shuffle: bool = True
-    max_batches: Optional[int] = None
+    max_batches: int | None = None
     drop_remainder: bool = False
 
     def check(self):

@@ -204,9 +204,7 @@ class ClientData:
         if not 0 < fraction < 1:
             raise ValueError(f"received fraction={fraction!r}; allowed is a number between 0 and 1, such as 0.1.")
         if len(self) < 2:
-            raise ValueError(
-                f"received {len(self)} client; two groups need at least two; add clients, or do not split."
-            )
+            raise ValueError(f"received {len(self)} client; two groups need at least two; add clients, or do not split.")
 
         def rank(client_id: str) -> bytes:
             return hashlib.sha256(f"{int(seed)}/{client_id}".encode()).digest()
@@ -248,9 +246,7 @@ class ClientData:
                 )
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def to_dataset(
-        self, batch_size: int | None = None, client_ids: Iterable[str] | None = None, drop_remainder: bool = False
-    ) -> Any:
+    def to_dataset(self, batch_size: int | None = None, client_ids: Iterable[str] | None = None, drop_remainder: bool = False) -> Any:
         """Returns all examples, client after client, as a `tf.data.Dataset` for Keras.
 
         Args:

@@ -13,9 +13,7 @@ from fedlab.data.client_data import ClientData
 _WHOLE_DATASET = 2**62  # batch() with more than any dataset holds: the columns come in one read
 
 
-def to_dataset(
-    client_data: ClientData, batch_size: int | None, client_ids: Iterable[str] | None, drop_remainder: bool
-) -> Any:
+def to_dataset(client_data: ClientData, batch_size: int | None, client_ids: Iterable[str] | None, drop_remainder: bool) -> Any:
     """Returns the clients' examples as one `tf.data.Dataset`; see `ClientData.to_dataset`."""
     import tensorflow as tf
 
@@ -37,9 +35,7 @@ def from_dataset(datasets: Mapping[str, Any] | Callable[[str], Any], client_ids:
             "for one dataset pass {'client': dataset}."
         )
     if client_ids is None:
-        raise ValueError(
-            "received a function without client_ids; name the clients: from_dataset(fn, client_ids=[...])."
-        )
+        raise ValueError("received a function without client_ids; name the clients: from_dataset(fn, client_ids=[...]).")
     return ClientData(client_ids, lambda client_id: dataset_columns(dataset_fn(client_id), f"client {client_id!r}"))
 
 
@@ -75,14 +71,10 @@ def dataset_columns(dataset: Any, owner: str = "the dataset") -> dict[str, np.nd
         whole = next(iter(dataset.batch(_WHOLE_DATASET)), None)
     except tf.errors.InvalidArgumentError:
         raise ValueError(
-            f"{owner}: received elements of different shapes; allowed is one shape for all; "
-            "call unbatch() on a batched dataset, or pad."
+            f"{owner}: received elements of different shapes; allowed is one shape for all; " "call unbatch() on a batched dataset, or pad."
         ) from None
     if whole is None:
-        return {
-            name: np.zeros([0, *(size or 0 for size in leaf.shape)], leaf.dtype.as_numpy_dtype)
-            for name, leaf in spec.items()
-        }
+        return {name: np.zeros([0, *(size or 0 for size in leaf.shape)], leaf.dtype.as_numpy_dtype) for name, leaf in spec.items()}
     return {name: tensor.numpy() for name, tensor in _named(whole, owner).items()}
 
 
@@ -146,7 +138,7 @@ def _named(structure: Any, owner: str) -> dict[str, Any]:
     elif isinstance(structure, tuple) and 1 <= len(structure) <= 3:
         x, *rest = structure
         named = dict(x) if isinstance(x, Mapping) else {"x": x}
-        reserved = dict(zip(columns_lib.RESERVED, rest, strict=False))
+        reserved = dict(zip(columns_lib.RESERVED, rest))
         if clash := named.keys() & reserved.keys():
             raise ValueError(f"{owner}: received inputs named {sorted(clash)}, which are reserved; rename them.")
         named |= reserved

@@ -147,9 +147,7 @@ def sequences(ids: np.ndarray, length: int = 100, drop_remainder: bool = False) 
     """
     ids = np.asarray(ids)
     if ids.ndim != 1:
-        raise ValueError(
-            f"received ids of shape {list(ids.shape)}; allowed is one text [n]: concatenate, or go by row."
-        )
+        raise ValueError(f"received ids of shape {list(ids.shape)}; allowed is one text [n]: concatenate, or go by row.")
     rows = num_sequences(len(ids), length, drop_remainder)
     chunk = length + 1
     used = ids[: rows * chunk]

@@ -48,7 +48,7 @@ def check(model, batching, columns):
     if np.issubdtype(labels.dtype, np.signedinteger) and labels.size and labels.min() < 0 and ignored_label(model) != labels.min():
         raise ValueError(
             f"the data masks padding with label {labels.min()}, but the model's loss does not: compile it with "
-            f"SparseCategoricalCrossentropy(ignore_class={labels.min()}, ...), as fedlab.models.load does, or load with drop_remainder=True."
+            f"SparseCategoricalCrossentropy(ignore_class={labels.min()}, ...), see fedlab.models.compile_char_rnn; or drop_remainder=True."
         )
 
 

@@ -12,7 +12,8 @@ Weights are lists of NumPy arrays in the order of the Keras model's `trainable_w
 arrays that belongs to the engine.
 """
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from fedlab.aggregators import Aggregator
 from fedlab.algorithms import Algorithm

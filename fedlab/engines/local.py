@@ -12,8 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedlab import aggregators
-from fedlab.algorithms import Counts
-from fedlab.algorithms import optimizers
+from fedlab.algorithms import Counts, optimizers
 from fedlab.data import seeding
 from fedlab.engines import batches as batching
 from fedlab.engines.engine import RoundResult
@@ -220,9 +219,7 @@ def _train_function(replica, setting):
                 "weight": out["weight"].write(k, weight),
                 "finite": out["finite"].write(k, finite),
                 "loss": out["loss"].write(k, replica.loss.result()),
-                "metrics": [
-                    a.write(k, tf.where(finite, v, tf.zeros_like(v))) for a, v in zip(out["metrics"], replica.metric_variables)
-                ],
+                "metrics": [a.write(k, tf.where(finite, v, tf.zeros_like(v))) for a, v in zip(out["metrics"], replica.metric_variables)],
             }
             return k + 1, next_step, sums, out
 

@@ -37,7 +37,7 @@ def char_rnn(
 
     Example:
       >>> char_rnn(units=8, embedding_dim=4).count_params()
-      1446
+      1454
     """
     layers = tf.keras.layers
     if cell not in ("gru", "lstm"):

@@ -19,12 +19,12 @@ def clone(model, model_fn=None):
         check_compiled(copy)
     else:
         if not getattr(model, "_is_graph_network", False):
-            raise ValueError(f"{type(model).__name__} is a subclassed model, which Keras cannot copy: pass a function that makes it, compiled.")
+            raise ValueError(f"{type(model).__name__} is a subclassed model, which Keras cannot copy: pass a function that makes it.")
         copy = tf.keras.models.clone_model(model)
         recompile(copy, model)
     shapes = [tuple(w.shape) for w in model.weights], [tuple(w.shape) for w in copy.weights]
     if shapes[0] != shapes[1]:
-        raise ValueError(f"the copy of {model.name} has weights of shapes {shapes[1]}, the model has {shapes[0]}: is it built the same way?")
+        raise ValueError(f"the copy of {model.name} has weights of shapes {shapes[1]}, the model {shapes[0]}: is it built the same way?")
     for variable, original in zip(copy.weights, model.weights):
         variable.assign(original)
     return copy

@@ -150,5 +150,3 @@ def _plain(value):
     if isinstance(value, (np.floating, np.integer)):
         return value.item()
     return getattr(value, "__qualname__", str(value)) if callable(value) else value
-
-

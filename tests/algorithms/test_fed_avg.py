@@ -44,7 +44,8 @@ def test_two_clients_by_hand():
 
 
 def test_server_rate_and_momentum_by_hand():
-    # Round 1: delta = 0 - .2, m = -.2, w = .5 * .2 = .1. Round 2: the client goes to .1 + .2 * .9 = .28, delta = -.18, m = -.18 - .1, w = .24.
+    # Round 1: delta = 0 - .2, m = -.2, w = .5 * .2 = .1.
+    # Round 2: the client goes to .1 + .2 * .9 = .28, delta = -.18, m = -.1 - .18, w = .1 + .5 * .28 = .24.
     algorithm = fl.algorithms.fed_avg(server_learning_rate=0.5, server_momentum=0.5)
     run = simulate(linear_model(0.0, 0.1), points(a=[1.0]), algorithm, rounds=2)
     assert weight(run) == pytest.approx(0.24, rel=1e-6)

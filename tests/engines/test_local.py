@@ -5,7 +5,6 @@ import contextlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.keras_loop import largest_difference, one_round
 
 from fedlab import aggregators, algorithms
 from fedlab.data import Batching, ClientData
@@ -14,6 +13,7 @@ from fedlab.engines.engine import Setting
 from fedlab.engines.workers import Workers
 from fedlab.models import char_rnn
 from fedlab.models.cloning import clone
+from tests.keras_loop import largest_difference, one_round
 
 keras = tf.keras
 
@@ -171,12 +171,12 @@ def test_frozen_regularized_and_multi_input_models():
 
 def test_masked_sequences_use_keras_masks():
     keras.utils.set_random_seed(1)
-    model = keras.Sequential([keras.layers.Embedding(11, 4, mask_zero=True), keras.layers.GRU(5, return_sequences=True), keras.layers.Dense(11)])
+    model = keras.Sequential(
+        [keras.layers.Embedding(11, 4, mask_zero=True), keras.layers.GRU(5, return_sequences=True), keras.layers.Dense(11)]
+    )
     model.build([None, 6])
     rng = np.random.default_rng(0)
-    clients = ClientData.from_dict(
-        {c: {"x": rng.integers(0, 3, size=[5, 6]), "y": rng.integers(1, 11, size=[5, 6])} for c in ("c0", "c1")}
-    )
+    clients = ClientData.from_dict({c: {"x": rng.integers(0, 3, size=[5, 6]), "y": rng.integers(1, 11, size=[5, 6])} for c in ("c0", "c1")})
     setting = make_setting(compiled(model), clients)
     assert largest_difference(run(setting)[0], by_hand(setting)[0]) < 5e-6
 

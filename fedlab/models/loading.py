@@ -1,0 +1,271 @@
+"""Loads Keras models: the shipped ones by name, files and folders by path, and files by address."""
+
+import contextlib
+import difflib
+import hashlib
+import inspect
+import json
+import logging
+import os
+import pathlib
+import tempfile
+import urllib.parse
+import zipfile
+
+import tensorflow as tf
+
+from fedlab import _cache
+from fedlab.models import shipped, trust
+
+logger = logging.getLogger(__name__)
+
+_ZIP = b"PK\x03\x04"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_FORMATS = "a .keras archive, an HDF5 file (.h5, .hdf5, any suffix) or a SavedModel folder"
+
+
+def load(source, *, trust_model=False, cache_dir=None, **overrides):
+    """Loads a Keras model by name, path or address.
+
+    A shipped model is compiled. A file's model is compiled as it was when saved; if it was not, compile it, for next-character models
+    with `compile_char_rnn`, whose loss masks padding. An optimizer of Keras's old kind (`tf.keras.optimizers.legacy`) becomes the new
+    one of the same name and settings, without its moments. Training settings that cannot be restored, such as a custom loss, are left
+    out with a warning.
+
+    The published model of TFF's text-generation tutorial, `dickens_rnn.batch8.kerasmodel`, is such an HDF5 file:
+    `compile_char_rnn(load("dickens_rnn.batch8.kerasmodel"))`.
+
+    Args:
+      source: one of `names()`; the path of a .keras archive, an HDF5 file or a SavedModel folder, told apart by their content, not by
+        their suffix; or an http(s) address of such a file. A file named as a shipped model is meant by "./name".
+      trust_model: whether to load a file that would run its own Python code: a Lambda layer, or a class of another module. Such a file
+        can do anything that you can. Pickled models are never loaded.
+      cache_dir: where downloaded files are kept; by default $FEDLAB_CACHE, else $XDG_CACHE_HOME/fedlab, else ~/.cache/fedlab.
+      **overrides: for a shipped model, arguments of its builder (`char_rnn`), such as `stateful=True, batch_size=8` or `learning_rate`.
+
+    Returns:
+      A `tf.keras.Model`.
+
+    Raises:
+      ValueError: an unknown name, a file that is no model or is damaged, one that would run code, or overrides that do not fit.
+      FileNotFoundError: nothing at this path.
+      ConnectionError: the address cannot be reached.
+
+    Example:
+      >>> model = load("dickens_char_rnn", stateful=True, batch_size=8)  # doctest: +SKIP
+      >>> model = load("runs/first/model.keras")  # doctest: +SKIP
+    """
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"received {type(source).__name__}; allowed: a model's name, path or address, as a str or a path.")
+    text = os.fspath(source)
+    if isinstance(source, str) and source in shipped.names():
+        return shipped.load_shipped(source, **overrides)
+    if overrides:
+        raise ValueError(f"received {', '.join(overrides)} with {text!r}; only shipped models ({_names()}) take a builder's arguments.")
+    if "://" in text:
+        return _load_address(text, trust_model, cache_dir)
+    path = pathlib.Path(text).expanduser()
+    if not path.exists():
+        raise _missing(text)
+    return _load_path(path, text, trust_model)
+
+
+def _names():
+    return ", ".join(shipped.names()) or "none in this installation"
+
+
+def _missing(text):
+    close = difflib.get_close_matches(text, shipped.names(), n=3, cutoff=0.5)
+    hint = f"; close: {', '.join(close)}" if close else ""
+    if "/" in text or os.sep in text or pathlib.PurePath(text).suffix:
+        return FileNotFoundError(f"there is no model at {text!r}; allowed: {_FORMATS}, or a shipped model ({_names()}){hint}.")
+    return ValueError(f"{text!r} is neither a shipped model nor a path that exists; shipped: {_names()}{hint}.")
+
+
+# ---- Addresses ----
+
+
+def _load_address(url, trust_model, cache_dir):
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError(f"received the address {url!r}; allowed: http://, https://, a path, or a shipped model ({_names()}).")
+    # The address's digest tells files of the same name apart.
+    name = f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{pathlib.PurePosixPath(parts.path).name or 'model'}"
+    file = _cache.folder(cache_dir) / "models" / name
+    try:
+        _cache.download(url, file, check=lambda arrived: _format_of_file(arrived, url))
+    except ConnectionError as error:
+        raise ConnectionError(
+            f"{url} could not be downloaded ({error}); check the address and the network, or use a shipped model: {_names()}."
+        ) from None
+    except OSError as error:
+        raise ValueError(f"{url} could not be kept in {file.parent} ({error.strerror}): pass cache_dir, a folder to write to.") from None
+    return _load_path(file, url, trust_model)
+
+
+# ---- Paths ----
+
+
+def _load_path(path, source, trust_model):
+    if path.is_dir():
+        return _load_saved_model(path, source, trust_model)
+    return {"keras": _load_keras, "hdf5": _load_hdf5}[_format_of_file(path, source)](path, source, trust_model)
+
+
+def _format_of_file(path, source):
+    """ "keras" or "hdf5", by the file's first bytes."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+    if start.startswith(_ZIP):
+        return "keras"
+    if start == _HDF5:
+        return "hdf5"
+    kind = "an empty file" if not start else "a pickled object, which is never loaded" if start[:1] == b"\x80" else "no Keras model"
+    raise ValueError(f"{source} is {kind}; allowed: {_FORMATS}.")
+
+
+def _load_keras(path, source, trust_model):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+            version = str(json.loads(archive.read("metadata.json")).get("keras_version"))
+    except (zipfile.BadZipFile, KeyError, EOFError, OSError, ValueError) as error:
+        raise _damaged(source, error) from None
+    if not version.startswith("2."):
+        raise ValueError(f"{source} was saved by Keras {version}, but TensorFlow {tf.__version__} reads Keras 2: save its weights alone.")
+    training = config.pop("compile_config", None)
+    with contextlib.ExitStack() as stack:
+        if path.suffix != ".keras":  # without this suffix Keras does not recognize its own format
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            link = pathlib.Path(folder) / "model.keras"
+            link.symlink_to(path.resolve())
+            path = link
+        return _rebuild(path, source, trust_model, config, training, safe_mode=not trust_model)
+
+
+def _load_hdf5(path, source, trust_model):
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            config, training = (_json_attribute(file, name) for name in ("model_config", "training_config"))
+    except (OSError, ValueError) as error:
+        raise _damaged(source, error) from None
+    if config is None:
+        raise ValueError(f"{source} is HDF5 without a model (weights only?): save with model.save(), or make the model and load_weights.")
+    return _rebuild(path, source, trust_model, config, training)
+
+
+def _json_attribute(file, name):
+    value = file.attrs.get(name)
+    return None if value is None else json.loads(value)
+
+
+def _load_saved_model(path, source, trust_model):
+    from keras.protobuf import saved_metadata_pb2
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    if not (path / "saved_model.pb").is_file():
+        models = sorted(file.name for file in path.iterdir() if file.suffix in (".keras", ".h5", ".hdf5"))
+        hint = f"it holds {models[0]}: pass that path" if models else f"allowed: {_FORMATS}"
+        raise FileNotFoundError(f"{source} is a folder without a SavedModel; {hint}.")
+    if not (path / "keras_metadata.pb").is_file():
+        raise ValueError(f"{source} is a SavedModel without Keras's part (of tf.saved_model.save or export?): save it with model.save().")
+    metadata, graphs = saved_metadata_pb2.SavedMetadata(), saved_model_pb2.SavedModel()
+    try:
+        metadata.ParseFromString((path / "keras_metadata.pb").read_bytes())
+        graphs.ParseFromString((path / "saved_model.pb").read_bytes())
+        nodes = [json.loads(node.metadata) for node in metadata.nodes]
+    except Exception as error:  # protocol buffers have exceptions of their own
+        raise _damaged(source, error) from None
+    if not nodes:
+        raise _damaged(source, ValueError("no Keras object in it"))
+    if not trust_model and (code := trust.find_graph_code(graphs)):
+        raise _refused(source, code)
+    training = [node.pop("training_config", None) for node in nodes]
+    return _rebuild(path, source, trust_model, nodes, training if any(training) else None)
+
+
+def _rebuild(path, source, trust_model, config, training, **options):
+    """Has Keras load what was found harmless; without the training settings where these cannot be restored."""
+    if not trust_model and (code := trust.find_code(config)):
+        raise _refused(source, code)
+    reason = None if trust_model else trust.find_code(training)
+    with _quiet():
+        if training and not reason:
+            try:
+                return _load_compiled(path, training, options)
+            except Exception as error:  # Keras and TensorFlow raise many; without compiling it may work
+                logger.debug("loading %s", source, exc_info=True)
+                reason = _first_line(error)
+        try:
+            model = tf.keras.models.load_model(path, compile=False, **options)
+        except Exception as error:
+            logger.debug("loading %s", source, exc_info=True)
+            raise _damaged(source, error) from None
+    if reason:
+        logger.warning("%s is loaded without its training settings (%s): call model.compile() or compile_char_rnn().", source, reason)
+    return model
+
+
+def _load_compiled(path, training, options):
+    optimizer = training.get("optimizer") if isinstance(training, dict) else None
+    if isinstance(optimizer, dict) and optimizer.get("module") == "keras.optimizers.legacy":
+        # Keras writes .keras archives with such an optimizer, but cannot read them.
+        model = tf.keras.models.load_model(path, compile=False, **options)
+        model.compile(**tf.keras.saving.deserialize_keras_object(training))
+    else:
+        model = tf.keras.models.load_model(path, compile=True, **options)
+    return _with_new_optimizer(model)
+
+
+def _refused(source, code):
+    if code.startswith("custom"):
+        remedy = "register it with tf.keras.utils.register_keras_serializable, or pass trust_model=True if you trust the file"
+    else:
+        remedy = "pass trust_model=True if you trust where the file comes from"
+    return ValueError(f"{source} holds a {code}: {remedy}.")
+
+
+def _damaged(source, error):
+    return ValueError(f"{source} cannot be loaded, it is damaged or new to TensorFlow {tf.__version__}: {_first_line(error)}")
+
+
+def _first_line(error):
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    lines = str(message).strip().splitlines() or [""]
+    return (lines[0].strip() or type(error).__name__)[:200]
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without Keras's remarks on what `load` takes care of: a missing compilation, an optimizer without its state."""
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+    levels = [a_logger.level for a_logger in loggers]
+    for a_logger in loggers:
+        a_logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for a_logger, level in zip(loggers, levels, strict=True):
+            a_logger.setLevel(level)
+
+
+def _with_new_optimizer(model):
+    """Puts a new optimizer in the place of a legacy one, where Keras has one of that name. Moments and step counts start anew."""
+    old = model.optimizer
+    new_class = getattr(tf.keras.optimizers, type(old).__name__, None)
+    if not isinstance(old, tf.keras.optimizers.legacy.Optimizer) or new_class is None:
+        return model
+    config = old.get_config()
+    allowed = inspect.signature(new_class.__init__).parameters
+    settings = {name: value for name, value in config.items() if name in allowed and name != "learning_rate"}
+    settings["learning_rate"] = rate = config["learning_rate"]
+    if isinstance(rate, dict):
+        settings["learning_rate"] = tf.keras.optimizers.schedules.deserialize(rate)
+    elif config.get("decay"):  # rate / (1 + decay * step), which the new optimizers express as a schedule
+        settings["learning_rate"] = tf.keras.optimizers.schedules.InverseTimeDecay(float(rate), 1, float(config["decay"]))
+    arguments = dict(model._compile_config.config)
+    arguments["optimizer"] = new_class(**settings)
+    model.compile(**arguments)
+    return model

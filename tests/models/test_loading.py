@@ -1,0 +1,539 @@
+"""Loading models: shipped, from every kind of file, from addresses; what would run code is refused, what is damaged said in a line."""
+
+import http.server
+import json
+import logging
+import pathlib
+import pickle
+import shutil
+import socket
+import threading
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import fedlab as fl
+from fedlab.models import shipped, trust
+
+layers = tf.keras.layers
+X = np.arange(8, dtype=np.int32).reshape(2, 4)
+
+
+def same(model, other):
+    return np.array_equal(model.predict(X, verbose=0), other.predict(X, verbose=0))
+
+
+@pytest.fixture(scope="module")
+def model():
+    tf.keras.utils.set_random_seed(0)
+    return fl.models.char_rnn(units=3, embedding_dim=2, stateful=True, batch_size=2, reset_after=False)
+
+
+@pytest.fixture(scope="module")
+def files(model, tmp_path_factory):
+    """The model in every format, some under suffixes of another; and things that are no models."""
+    folder = tmp_path_factory.mktemp("models")
+    model.save(folder / "model.keras")
+    with pytest.warns(UserWarning):
+        model.save(folder / "model.h5")
+    model.save(folder / "saved_model")
+    for source, copy in [
+        ("model.h5", "rnn.batch2.kerasmodel"),
+        ("model.h5", "hdf5.keras"),
+        ("model.keras", "zip.model"),
+        ("model.h5", "bare"),
+    ]:
+        shutil.copy(folder / source, folder / copy)
+    return folder
+
+
+FORMATS = ["model.keras", "model.h5", "saved_model", "rnn.batch2.kerasmodel", "hdf5.keras", "zip.model", "bare"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_by_its_content(model, files, name):
+    loaded = fl.models.load(files / name)
+    model.reset_states()
+    assert same(loaded, model)
+    assert loaded.loss.get_config()["ignore_class"] == -1
+    assert isinstance(loaded.optimizer, tf.keras.optimizers.SGD)
+    assert float(loaded.optimizer.learning_rate) == 0.5
+
+
+def test_the_published_tutorials_way(files, model, tmp_path):
+    copy = tf.keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    with pytest.warns(UserWarning):
+        copy.save(tmp_path / "dickens_rnn.h5")
+    loaded = fl.models.load(str((tmp_path / "dickens_rnn.h5").rename(tmp_path / "dickens_rnn.batch2.kerasmodel")))
+    assert getattr(loaded, "_compile_config", None) is None
+    result = fl.models.compile_char_rnn(loaded).evaluate(X, np.where(X > 5, -1, X), batch_size=2, verbose=0)
+    assert np.isfinite(result).all()
+    assert loaded.input_shape == (2, None)
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_a_legacy_optimizer_becomes_new(tmp_path, suffix):
+    old = tf.keras.optimizers.legacy.SGD(0.5, momentum=0.75, nesterov=True, decay=0.25, clipnorm=2.0)
+    model = fl.models.char_rnn(units=1, embedding_dim=1)
+    model.compile(old, loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["sparse_categorical_accuracy"])
+    model.save(tmp_path / f"model.{suffix}")
+    loaded = fl.models.load(tmp_path / f"model.{suffix}")
+    assert type(loaded.optimizer) is tf.keras.optimizers.SGD
+    config = loaded.optimizer.get_config()
+    assert (config["momentum"], config["nesterov"], config["clipnorm"]) == (0.75, True, 2.0)
+    rate = loaded.optimizer._learning_rate
+    np.testing.assert_allclose([float(rate(0)), float(rate(4))], [0.5, 0.5 / (1 + 4 * 0.25)])
+    loss, accuracy = loaded.evaluate(X, X, verbose=0)
+    assert loss > 0 and 0 <= accuracy <= 1
+    loaded.train_on_batch(X, X)
+
+
+def test_a_legacy_schedule_and_adam(tmp_path):
+    schedule = tf.keras.optimizers.schedules.ExponentialDecay(0.5, 10, 0.5)
+    model = tf.keras.Sequential([layers.Input([2]), layers.Dense(1)])
+    model.compile(tf.keras.optimizers.legacy.Adam(schedule, beta_1=0.5, amsgrad=True), "mse")
+    model.save(tmp_path / "model.h5")
+    optimizer = fl.models.load(tmp_path / "model.h5").optimizer
+    assert type(optimizer) is tf.keras.optimizers.Adam
+    assert (optimizer.get_config()["beta_1"], optimizer.get_config()["amsgrad"]) == (0.5, True)
+    assert float(optimizer._learning_rate(10)) == 0.25
+
+
+# ---- Files that would run code ----
+
+
+def lambda_models():
+    x = layers.Input([4])
+    touch = layers.Lambda(lambda x: x * 2.0, name="double")
+    wrapped = layers.TimeDistributed(layers.Lambda(lambda x: x * 2.0, name="double"))
+    inner = tf.keras.Sequential([layers.Input([4]), touch])
+    return {
+        "plain": tf.keras.Sequential([layers.Input([4]), layers.Lambda(lambda x: x * 2.0, name="double")]),
+        "nested": tf.keras.Model(x, tf.keras.Sequential([inner, layers.Dense(1)])(x)),
+        "wrapped": tf.keras.Sequential([layers.Input([3, 4]), wrapped]),
+    }
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5", "saved_model"])
+@pytest.mark.parametrize("kind", ["plain", "nested", "wrapped"])
+def test_lambda_layers_are_refused(tmp_path, name, kind):
+    model = lambda_models()[kind]
+    model.save(tmp_path / name)
+    with pytest.raises(ValueError, match="Lambda layer 'double'.*trust_model=True"):
+        fl.models.load(tmp_path / name)
+    if kind == "plain":
+        x = np.ones([1, 4], np.float32)
+        np.testing.assert_array_equal(fl.models.load(tmp_path / name, trust_model=True).predict(x, verbose=0), x * 2)
+
+
+def rewritten(files, folder, change):
+    """A .keras archive with its configuration changed."""
+    with zipfile.ZipFile(files / "model.keras") as source, zipfile.ZipFile(folder / "changed.keras", "w") as target:
+        for name in source.namelist():
+            data = source.read(name)
+            if name == "config.json":
+                config = json.loads(data)
+                change(config)
+                data = json.dumps(config).encode()
+            target.writestr(name, data)
+    return folder / "changed.keras"
+
+
+def dense_of(config):
+    return config["config"]["layers"][-1]
+
+
+CHANGES = {
+    "a class of another module": (lambda config: dense_of(config).update(module="os.path"), "custom class 'Dense' of module 'os.path'"),
+    "an unknown class": (lambda config: dense_of(config).update(class_name="Attack"), "custom class 'Attack'"),
+    "a built-in function": (
+        lambda config: dense_of(config)["config"].update(
+            activation={"module": "builtins", "class_name": "function", "config": "exec", "registered_name": "function"}
+        ),
+        "custom function 'exec'",
+    ),
+    "a lambda": (
+        lambda config: dense_of(config)["config"].update(
+            activation={"class_name": "__lambda__", "config": {"value": ["4wE=", None, None]}}
+        ),
+        "lambda function",
+    ),
+    "an operation on files": (
+        lambda config: dense_of(config).update(class_name="TFOpLambda", config={"name": "write", "function": "io.write_file"}),
+        "'io.write_file'",
+    ),
+    "a nested model's compilation": (
+        lambda config: dense_of(config).update(compile_config={"loss": {"module": "os", "class_name": "function", "config": "system"}}),
+        "custom function 'system'",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_what_keras_would_import_is_refused(files, tmp_path, kind):
+    change, message = CHANGES[kind]
+    with pytest.raises(ValueError, match=message) as raised:
+        fl.models.load(rewritten(files, tmp_path, change))
+    assert "\n" not in str(raised.value)
+
+
+def test_code_in_the_training_settings_leaves_these_out(files, tmp_path, caplog):
+    def change(config):
+        config["compile_config"]["loss"] = {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}
+
+    loaded = fl.models.load(rewritten(files, tmp_path, change))
+    assert getattr(loaded, "_compile_config", None) is None
+    assert "custom function 'system'" in caplog.text and "compile" in caplog.text
+
+
+def test_a_custom_loss_leaves_the_training_settings_out(tmp_path, caplog):
+    def my_loss(y, predicted):
+        return tf.reduce_mean(tf.square(y - predicted))
+
+    model = tf.keras.Sequential([layers.Input([2]), layers.Dense(1)])
+    model.compile("sgd", my_loss)
+    model.save(tmp_path / "model.h5")
+    with caplog.at_level(logging.WARNING):
+        loaded = fl.models.load(tmp_path / "model.h5")
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
+    assert "my_loss" in caplog.text and caplog.text.count("\n") == 1
+
+
+class Doubling(layers.Layer):
+    def call(self, x):
+        return 2.0 * x
+
+
+class Subclassed(tf.keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(1)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5", "saved_model"])
+def test_custom_classes(tmp_path, name):
+    tf.keras.Sequential([layers.Input([2]), Doubling()]).save(tmp_path / name)
+    with pytest.raises(ValueError, match="custom class 'Doubling'.*register_keras_serializable") as raised:
+        fl.models.load(tmp_path / name)
+    assert "\n" not in str(raised.value)
+    with tf.keras.utils.custom_object_scope({"Doubling": Doubling}):  # the program's own class
+        assert fl.models.load(tmp_path / name).predict(np.ones([1, 2]), verbose=0).tolist() == [[2.0, 2.0]]
+
+
+def test_a_subclassed_saved_model(tmp_path):
+    model = Subclassed()
+    model.predict(np.ones([1, 2]), verbose=0)
+    model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="custom class 'Subclassed'"):
+        fl.models.load(tmp_path / "model")
+
+
+def test_a_graph_that_writes_files():
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    graphs = saved_model_pb2.SavedModel()
+    function = graphs.meta_graphs.add().graph_def.library.function.add()
+    function.node_def.add(op="MatMul")
+    assert trust.find_graph_code(graphs) is None
+    function.node_def.add(op="WriteFile")
+    assert "WriteFile" in trust.find_graph_code(graphs)
+
+
+def test_keras_own_layers_are_harmless(tmp_path):
+    x = layers.Input([6, 4])
+    h = layers.Bidirectional(layers.SimpleRNN(2, return_sequences=True, kernel_regularizer="l2"))(x * 2.0 + 1.0)
+    h = layers.TimeDistributed(layers.Dense(3, activation="relu"))(layers.BatchNormalization()(h))
+    h = tf.concat([tf.reduce_mean(h, 1), tf.squeeze(h[:, :1], 1)], 1)
+    model = tf.keras.Model(x, tf.keras.Sequential([layers.Input([6]), layers.Dropout(0.5), layers.Dense(2)])(h))
+    schedule = tf.keras.optimizers.schedules.CosineDecay(0.1, 10)
+    model.compile(tf.keras.optimizers.AdamW(schedule), tf.keras.losses.Huber(), metrics=["mae", tf.keras.metrics.CosineSimilarity()])
+    values = np.random.default_rng(0).normal(size=[2, 6, 4])
+    model.train_on_batch(values, np.ones([2, 2]))
+    for name in ("model.keras", "model.h5"):
+        model.save(tmp_path / name)
+        loaded = fl.models.load(tmp_path / name)
+        np.testing.assert_allclose(loaded.predict(values, verbose=0), model.predict(values, verbose=0), rtol=1e-5)
+        assert isinstance(loaded.optimizer, tf.keras.optimizers.AdamW)
+
+
+# ---- Things that are no models ----
+
+
+def truncated(path, target, share):
+    data = path.read_bytes()
+    target.write_bytes(data[: int(len(data) * share)])
+    return target
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9])
+def test_truncated_files(files, tmp_path, name, share):
+    with pytest.raises(ValueError) as raised:
+        fl.models.load(truncated(files / name, tmp_path / name, share))
+    assert "\n" not in str(raised.value) and name in str(raised.value)
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "name", ["saved_model.pb", "keras_metadata.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"]
+)
+def test_damaged_saved_models(files, tmp_path, name):
+    shutil.copytree(files / "saved_model", tmp_path / "model")
+    (tmp_path / "model" / name).write_bytes((tmp_path / "model" / name).read_bytes()[:37])
+    with pytest.raises(ValueError) as raised:
+        fl.models.load(tmp_path / "model")
+    assert "\n" not in str(raised.value)
+
+
+def write_pickle(folder):
+    (folder / "file").write_bytes(pickle.dumps({"weights": [1.0]}))
+
+
+def write_text(folder):
+    (folder / "file").write_text("hello")
+
+
+def write_weights_only(folder):
+    fl.models.char_rnn(units=1, embedding_dim=1).save_weights(folder / "weights.h5")
+    (folder / "weights.h5").rename(folder / "file")
+
+
+def write_zip(folder):
+    with zipfile.ZipFile(folder / "file", "w") as archive:
+        archive.writestr("readme.txt", "no model")
+
+
+def write_numbers(folder):
+    with h5py.File(folder / "file", "w") as opened:
+        opened["x"] = [1, 2]
+
+
+def write_keras_3(folder):
+    with zipfile.ZipFile(folder / "file", "w") as archive:
+        archive.writestr("config.json", '{"class_name": "Sequential"}')
+        archive.writestr("metadata.json", '{"keras_version": "3.3.3"}')
+
+
+def make_tf_saved_model(folder):
+    tf.saved_model.save(tf.Module(), str(folder / "file"))
+
+
+def make_folder(folder):
+    (folder / "file").mkdir()
+
+
+def make_folder_with_model(folder):
+    (folder / "file").mkdir()
+    (folder / "file" / "model.keras").touch()
+
+
+NO_MODELS = [
+    (write_pickle, ValueError, "pickled object, which is never loaded"),
+    (write_text, ValueError, "no Keras model; allowed: a .keras archive"),
+    (write_weights_only, ValueError, "weights only"),
+    (write_zip, ValueError, "config.json"),
+    (write_numbers, ValueError, "without a model"),
+    (write_keras_3, ValueError, "saved by Keras 3.3.3"),
+    (make_tf_saved_model, ValueError, r"model\.save"),
+    (make_folder, FileNotFoundError, "folder without a SavedModel; allowed"),
+    (make_folder_with_model, FileNotFoundError, r"it holds model\.keras: pass that path"),
+]
+
+
+@pytest.mark.parametrize("make, kind, message", NO_MODELS, ids=[case[0].__name__ for case in NO_MODELS])
+def test_no_models(tmp_path, make, kind, message):
+    make(tmp_path)
+    with pytest.raises(kind, match=message) as raised:
+        fl.models.load(tmp_path / "file")
+    assert "\n" not in str(raised.value)
+
+
+def test_mistaken_sources(files, tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no model at '/nowhere/model.keras'; allowed"):
+        fl.models.load("/nowhere/model.keras")
+    with pytest.raises(TypeError, match="received int"):
+        fl.models.load(3)
+    with pytest.raises(ValueError, match="allowed: http://"):
+        fl.models.load("gs://bucket/model.keras")
+    with pytest.raises(ValueError, match="received batch_size with .*only shipped models"):
+        fl.models.load(files / "model.keras", batch_size=2)
+
+
+# ---- Shipped models ----
+
+
+@pytest.fixture(scope="module")
+def saved_pretrained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pretrained")
+    model = fl.models.char_rnn(units=3, embedding_dim=2, num_layers=2)
+    model.set_weights([np.random.default_rng(0).normal(size=weight.shape) for weight in model.get_weights()])
+    path = shipped.save_pretrained(model, "small_rnn", "char_rnn", {"units": 3, "embedding_dim": 2, "num_layers": 2}, folder)
+    assert path == folder / "small_rnn.safetensors"
+    return model, folder
+
+
+@pytest.fixture
+def shipped_model(saved_pretrained, tmp_path, monkeypatch):
+    """A small model in the place of those that the package ships."""
+    model, folder = saved_pretrained
+    shutil.copytree(folder, tmp_path / "pretrained")
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "pretrained")
+    return model
+
+
+def test_a_shipped_model_comes_back(shipped_model):
+    assert fl.models.names() == ("small_rnn",)
+    for overrides in ({}, {"stateful": True, "batch_size": 8, "learning_rate": 0.125}):
+        loaded = fl.models.load("small_rnn", **overrides)
+        for weight, original in zip(loaded.weights, shipped_model.get_weights(), strict=True):
+            assert weight.dtype == tf.float32
+            np.testing.assert_array_equal(weight.numpy(), original.astype(np.float16).astype(np.float32))
+    assert loaded.input_shape[0] == 8 and loaded.layers[1].stateful and float(loaded.optimizer.learning_rate) == 0.125
+
+
+def test_shipped_files_hold_half_floats_by_position_and_name(shipped_model):
+    from safetensors.numpy import load_file
+
+    stored = load_file(shipped.FOLDER / "small_rnn.safetensors")
+    assert {array.dtype for array in stored.values()} == {np.dtype(np.float16)}
+    assert sorted(stored)[:2] == ["0000:embedding/embeddings", "0001:gru/gru_cell/kernel"]
+    assert sorted(stored)[4] == "0004:gru/gru_cell/kernel"  # the second layer: by position, not by name
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        ({"units": 4}, r"expects weight 0001:gru/gru_cell/kernel \(2, 12\), its file has .* \(2, 9\)"),
+        ({"cell": "lstm"}, "expects weight 0001:lstm/lstm_cell/kernel"),
+        ({"num_layers": 1}, "has 6 weights, its file has 9"),
+        ({"dropout": 0.1}, "no argument 'dropout'; allowed: vocabulary_size"),
+        ({"stateful": True}, "batch_size"),
+    ],
+)
+def test_overrides_that_do_not_fit(shipped_model, overrides, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        fl.models.load("small_rnn", **overrides)
+    assert "\n" not in str(raised.value)
+
+
+def test_unknown_names(shipped_model):
+    with pytest.raises(ValueError, match="shipped: small_rnn; close: small_rnn"):
+        fl.models.load("smal_rnn")
+
+
+def test_damaged_shipped_weights(shipped_model):
+    file = shipped.FOLDER / "small_rnn.safetensors"
+    truncated(file, file, 0.5)
+    with pytest.raises(ValueError, match="damaged.*install the package again"):
+        fl.models.load("small_rnn")
+
+
+def test_what_cannot_be_shipped(tmp_path):
+    model = fl.models.char_rnn(units=1, embedding_dim=1)
+    arguments = {"units": 1, "embedding_dim": 1}
+    with pytest.raises(ValueError, match="identifier"):
+        shipped.save_pretrained(model, "a/b", "char_rnn", arguments, tmp_path)
+    with pytest.raises(ValueError, match="not one of the models"):
+        shipped.save_pretrained(model, "small", "big_rnn", arguments, tmp_path)
+    with pytest.raises(ValueError, match="expects weight"):
+        shipped.save_pretrained(model, "small", "char_rnn", {**arguments, "units": 2}, tmp_path)
+    model.set_weights([np.full_like(weight, 1e6) for weight in model.get_weights()])
+    with pytest.raises(ValueError, match="not finite in float16"):
+        shipped.save_pretrained(model, "small", "char_rnn", arguments, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_models_of_the_package_load():
+    assert fl.models.names() == tuple(sorted(path.stem for path in shipped.FOLDER.glob("*.safetensors")))
+    for name in fl.models.names():
+        assert (shipped.FOLDER / f"{name}.md").is_file()
+        assert fl.models.load(name).optimizer is not None
+
+
+# ---- Addresses ----
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    requests = []
+
+    def do_GET(self):
+        self.requests.append(self.path)
+        if self.path.startswith("/short"):
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"PK\x03\x04")
+        else:
+            super().do_GET()
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(files, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    (files / "page.keras").write_text("<!doctype html>Not here.")
+    Handler.requests = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *args: Handler(*args, directory=str(files))) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.mark.parametrize("name", ["model.keras", "rnn.batch2.kerasmodel"])
+def test_an_address_is_downloaded_once(model, server, tmp_path, name):
+    for _ in range(2):
+        loaded = fl.models.load(f"{server}/{name}?version=1", cache_dir=tmp_path / "cache")
+        model.reset_states()
+        assert same(loaded, model)
+    assert len(Handler.requests) == 1
+    (kept,) = (tmp_path / "cache" / "models").iterdir()
+    assert kept.name.endswith(name)
+
+
+def test_the_cache_of_the_environment(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDLAB_CACHE", str(tmp_path / "own"))
+    fl.models.load(f"{server}/model.keras")
+    monkeypatch.delenv("FEDLAB_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    fl.models.load(f"{server}/model.keras")
+    assert len(list((tmp_path / "own" / "models").iterdir())) == len(list((tmp_path / "xdg" / "fedlab" / "models").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "path, kind, message",
+    [
+        ("/nothing.keras", ConnectionError, "404"),
+        ("/short.keras", ConnectionError, "broke off after 4 of 1000 bytes"),
+        ("/page.keras", ValueError, "no Keras model"),
+    ],
+)
+def test_failed_downloads_leave_nothing(server, tmp_path, path, kind, message):
+    with pytest.raises(kind, match=message) as raised:
+        fl.models.load(server + path, cache_dir=tmp_path)
+    assert "\n" not in str(raised.value)
+    assert not list((tmp_path / "models").iterdir())
+
+
+def test_no_network(shipped_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(ConnectionError, match="refused.*or use a shipped model: small_rnn") as raised:
+        fl.models.load(f"http://127.0.0.1:{port}/model.keras", cache_dir=tmp_path / "cache")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_cache_that_cannot_be_written_to(server, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="pass cache_dir"):
+        fl.models.load(f"{server}/model.keras", cache_dir=pathlib.Path(tmp_path / "file"))
