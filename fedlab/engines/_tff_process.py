@@ -58,8 +58,8 @@ class TffProcess:
                 f"no client of round {round_num}'s cohort has a batch of {self.setting.batching.batch_size} examples: "
                 "use a smaller batch_size, or drop_remainder=False."
             )
-        state, metrics, num_finished = self._next(state, [self._dataset(*pair) for pair in zip(cohort, parts)])
-        rows = [self._client_row(client_id, part, num_finished, len(cohort)) for client_id, part in zip(cohort, parts)]
+        state, metrics, num_finished = self._next(state, [self._dataset(*pair) for pair in zip(cohort, parts, strict=False)])
+        rows = [self._client_row(client_id, part, num_finished, len(cohort)) for client_id, part in zip(cohort, parts, strict=False)]
         return state, RoundResult(metrics, rows, {})
 
     def save(self, state):
@@ -104,7 +104,7 @@ class TffProcess:
         # The state of TFF's client work is its optimizer's settings: the same computation runs as in every other round.
         state.client_work["learning_rate"] = np.zeros_like(state.client_work["learning_rate"])
         state, _, _ = self._next(state, [self._dataset(client_id, part)])
-        names = zip(self._blueprint.weight_names[0], given, self.weights(state)[0])
+        names = zip(self._blueprint.weight_names[0], given, self.weights(state)[0], strict=False)
         lost = [name for name, before, after in names if not np.array_equal(before, after)]
         if lost:
             raise RuntimeError(f"TFF loses the weights {', '.join(lost)}: a round at client learning rate 0 changed them.")
@@ -126,7 +126,9 @@ class TffProcess:
         for name, spec in self._spec.items():
             shape = columns[name].shape[2:]
             if not spec.shape[1:].is_compatible_with(shape):
-                raise ValueError(f"client {client_id!r}: column {name!r} has rows of shape {list(shape)}; the first client's have {spec.shape[1:]}.")
+                raise ValueError(
+                    f"client {client_id!r}: column {name!r} has rows of shape {list(shape)}; the first client's have {spec.shape[1:]}."
+                )
         columns = OrderedDict((name, columns[name]) for name in self._spec)
         dataset, start = None, 0
         for size, run in itertools.groupby(part.sizes):

