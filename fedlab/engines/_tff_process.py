@@ -58,9 +58,9 @@ class TffProcess:
                 f"no client of round {round_num}'s cohort has a batch of {self.setting.batching.batch_size} examples: "
                 "use a smaller batch_size, or drop_remainder=False."
             )
-        state, metrics, num_finished = self._next(state, [self._dataset(*pair) for pair in zip(cohort, parts, strict=False)])
-        rows = [self._client_row(client_id, part, num_finished, len(cohort)) for client_id, part in zip(cohort, parts, strict=False)]
-        return state, RoundResult(metrics, rows, {})
+        state, metrics, num_finished = self._next(state, [self._dataset(*pair) for pair in zip(cohort, parts)])
+        rows = [self._client_row(client_id, part, num_finished, len(cohort)) for client_id, part in zip(cohort, parts)]
+        return state, RoundResult(metrics, rows, num_finished, {})
 
     def save(self, state):
         return [np.asarray(array) for array in tf.nest.flatten(state)]
@@ -104,7 +104,7 @@ class TffProcess:
         # The state of TFF's client work is its optimizer's settings: the same computation runs as in every other round.
         state.client_work["learning_rate"] = np.zeros_like(state.client_work["learning_rate"])
         state, _, _ = self._next(state, [self._dataset(client_id, part)])
-        names = zip(self._blueprint.weight_names[0], given, self.weights(state)[0], strict=False)
+        names = zip(self._blueprint.weight_names[0], given, self.weights(state)[0])
         lost = [name for name, before, after in names if not np.array_equal(before, after)]
         if lost:
             raise RuntimeError(f"TFF loses the weights {', '.join(lost)}: a round at client learning rate 0 changed them.")

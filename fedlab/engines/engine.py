@@ -53,10 +53,12 @@ class RoundResult(NamedTuple):
     Attributes:
       metrics: name -> float over all clients' training, "loss" first, in Keras's names.
       clients: one dict a client, in cohort order: client_id, num_examples, num_tokens, num_steps, weight, loss, dropped (bool: its
-        update was not finite).
+        update was not finite). None where the engine does not know.
+      num_finished: how many clients' updates were finite.
       aggregator: name -> float, what the aggregator adds.
     """
 
     metrics: dict
     clients: list
+    num_finished: int
     aggregator: dict

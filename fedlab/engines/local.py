@@ -92,8 +92,9 @@ class LocalProcess:
         if self.setting.non_trainable == "average":
             kept = [w - d for w, d in zip(kept, _average.report(non_trainable)[0])]
         metrics = finalize(self.workers.any_replica(), metric_values)
+        num_finished = sum(not client["dropped"] for client in clients)
         aggregated = {name: float(value) for name, value in aggregator_metrics.items()}
-        return State(trainable, kept, server), RoundResult(metrics, clients, aggregated)
+        return State(trainable, kept, server), RoundResult(metrics, clients, num_finished, aggregated)
 
     def save(self, state):
         return [np.asarray(array) for array in tf.nest.flatten(state)]

@@ -182,16 +182,15 @@ def _sampler(clients_per_round, cohort):
 
 
 def _summary(result, model):
-    finished = [client for client in result.clients if not client["dropped"]]
     down = sum(w.dtype.size * w.shape.num_elements() for w in model.weights)
     up = sum(w.dtype.size * w.shape.num_elements() for w in model.trainable_weights)
     return {
         **{f"train_{name}": value for name, value in result.metrics.items()},
         "clients_asked": len(result.clients),
-        "clients_finished": len(finished),
-        "clients_dropped": len(result.clients) - len(finished),
+        "clients_finished": result.num_finished,
+        "clients_dropped": len(result.clients) - result.num_finished,
         "examples": sum(client["num_examples"] for client in result.clients),
         "bytes_down": down * len(result.clients),
-        "bytes_up": up * len(finished),
+        "bytes_up": up * result.num_finished,
         **result.aggregator,
     }

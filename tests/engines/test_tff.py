@@ -188,7 +188,7 @@ def keras_rounds(setting, rounds, cohort):
         total, total_weight, loss_sum, examples = [np.zeros_like(w) for w in trainable], 0.0, 0.0, 0.0
         for client_id in cohort:
             model.compile(type(model.optimizer).from_config(config), model.loss, run_eagerly=True)
-            for variable, value in zip(model.trainable_variables, trainable, strict=False):
+            for variable, value in zip(model.trainable_variables, trainable):
                 variable.assign(value)
             model.reset_states()
             part = client_batches(setting, round_num, client_id)
@@ -198,11 +198,11 @@ def keras_rounds(setting, rounds, cohort):
                 loss_sum += float(model.train_on_batch(x, y, sample_weight)) * part.examples[i]
             counts = {"num_examples": part.examples.sum(), "num_tokens": part.tokens.sum(), "uniform": 1.0}
             weight = counts[settings["client_weighting"]]
-            total = [t + weight * (w - v.numpy()) for t, w, v in zip(total, trainable, model.trainable_variables, strict=False)]
+            total = [t + weight * (w - v.numpy()) for t, w, v in zip(total, trainable, model.trainable_variables)]
             total_weight += weight
             examples += part.examples.sum()
-        velocity = [settings["server_momentum"] * m + t / total_weight for m, t in zip(velocity, total, strict=False)]
-        trainable = [w - settings["server_learning_rate"] * m for w, m in zip(trainable, velocity, strict=False)]
+        velocity = [settings["server_momentum"] * m + t / total_weight for m, t in zip(velocity, total)]
+        trainable = [w - settings["server_learning_rate"] * m for w, m in zip(trainable, velocity)]
         losses.append(loss_sum / examples)
     return trainable, losses
 
@@ -220,7 +220,7 @@ def test_equals_a_keras_loop(make):
             results.append(result)
         trainable, _ = process.weights(state)
     expected, losses = keras_rounds(setting, 3, cohort)
-    for before, after, value in zip(start[0], trainable, expected, strict=False):
+    for before, after, value in zip(start[0], trainable, expected):
         assert np.abs(after - before).max() > 1e-4  # it trained
         np.testing.assert_allclose(after, value, rtol=0, atol=1e-5 * np.abs(value).max())
     np.testing.assert_allclose([result.metrics["loss"] for result in results], losses, rtol=1e-5)
@@ -332,7 +332,7 @@ def test_batch_normalization_is_broadcast_and_eager_models_still_work(tmp_path):
     start = weights_of(model)
     with started(setting) as process:
         state, _ = process.run_round(process.init(*start), 0, ["c0", "c1"])
-        for kept, given in zip(process.weights(state)[1], start[1], strict=False):
+        for kept, given in zip(process.weights(state)[1], start[1]):
             np.testing.assert_array_equal(kept, given)
     np.testing.assert_array_equal(model.predict(columns["x"], verbose=0), before)
     model.save(tmp_path / "model.keras")

@@ -100,9 +100,7 @@ def test_the_tutorial_notebook_runs(tmp_path):
     os.environ["PYTHONPATH"] = str(ROOT)
     client = nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()
-    text = "\n".join(
-        output.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
-    )
+    text = "\n".join(output.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs)
     local, tff = (
         [float(x) for x in line.split("[")[1].rstrip("]").split(",")] for line in text.splitlines() if line.startswith("train loss")
     )

@@ -261,13 +261,7 @@ def test_no_file_of_the_repository_names_an_index():
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     # The parts are joined here so that this file does not name what it looks for.
-    addresses = re.compile(
-        rb"|".join([rb"pythonhosted" + rb"\.org", rb"://[^\s\"'<>]*/sim" + rb"ple\b", rb"/opt/" + rb"pypi"])
-    )
+    addresses = re.compile(rb"|".join([rb"pythonhosted" + rb"\.org", rb"://[^\s\"'<>]*/sim" + rb"ple\b", rb"/opt/" + rb"pypi"]))
     assert addresses.search(b"https://example.com/root/" + b"simple/absl-py")
-    named = [
-        name
-        for name in names.split("\0")
-        if name and (ROOT / name).is_file() and addresses.search((ROOT / name).read_bytes())
-    ]
+    named = [name for name in names.split("\0") if name and (ROOT / name).is_file() and addresses.search((ROOT / name).read_bytes())]
     assert named == []
