@@ -74,13 +74,14 @@ def from_keras(optimizer):
 
     config["jit_compile"] = False
     own = type(optimizer).from_config(config)
-    variables = []
+    variables, start = [], []
 
     def build(weights):
         if not variables:
             with tf.init_scope():
                 variables.extend(tf.Variable(tf.zeros(w.shape, w.dtype)) for w in weights)
                 own.build(variables)
+                start.extend(v.numpy() for v in state_variables())
 
     def state_variables():
         # The learning rate is a setting, not state.
@@ -88,9 +89,7 @@ def from_keras(optimizer):
 
     def init(weights):
         build(weights)
-        with tf.init_scope():
-            start = [tf.constant(v.numpy()) for v in state_variables()]
-        return [tf.identity(value) for value in start]
+        return [_constant(value) for value in start]
 
     def apply(weights, state, gradients):
         build(weights)
@@ -100,3 +99,10 @@ def from_keras(optimizer):
         return [v.read_value() for v in variables], [v.read_value() for v in state_variables()]
 
     return Optimizer(init, apply)
+
+
+def _constant(value):
+    """A constant that takes no memory in the graph where all its values are equal, as slots are at first."""
+    if value.ndim and value.size and (value == value.flat[0]).all():
+        return tf.fill(value.shape, value.flat[0])
+    return tf.constant(value)

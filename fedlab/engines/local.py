@@ -5,7 +5,6 @@ client after the other, and adds their updates up. Blocks are merged in the coho
 whatever the number of workers and whichever ends first.
 """
 
-import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +17,6 @@ from fedlab.engines import batches as batching
 from fedlab.engines.engine import RoundResult
 from fedlab.engines.replica import assign
 from fedlab.engines.workers import Workers
-
-_tracing = threading.Lock()
 
 
 class State(NamedTuple):
@@ -120,26 +117,12 @@ class LocalProcess:
             Counts(*map(tf.constant, counts)),
             tf.constant(seeds, tf.int64),
         )
-        function = replica.functions.get(self)
-        if function is None:
-            with _tracing:
-                specs = tf.nest.map_structure(_fixed, weights), tf.nest.map_structure(_any_number, block_data)
-                function = _train_function(replica, setting).get_concrete_function(*specs[0], *specs[1])
-            replica.functions[self] = function
+        function = replica.function(self, lambda replica: _train_function(replica, setting), weights, block_data)
         accumulator, non_trainable_sum, outputs = function(*weights, *block_data)
         return accumulator, non_trainable_sum, outputs, counts
 
 
 _average = aggregators.mean()
-
-
-def _fixed(tensor):
-    return tf.TensorSpec(tensor.shape, tensor.dtype)
-
-
-def _any_number(tensor):
-    # How many steps and clients there are changes from block to block.
-    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
 
 
 def _counts(part):

@@ -1,5 +1,6 @@
 """One worker's own copy of the model, and what a graph can do with it."""
 
+import threading
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -7,6 +8,8 @@ import tensorflow as tf
 from fedlab.data.columns import keras_batch
 from fedlab.engines import recurrent
 from fedlab.engines.batches import fixed_batch_size
+
+_tracing = threading.Lock()
 
 
 class Batch(NamedTuple):
@@ -48,13 +51,21 @@ class Replica:
         for metric in self.metrics:
             metric.reset_state()
         self._metric_zeros = [variable.numpy() for variable in self.metric_variables]
-        self.functions = {}
+        self._functions = {}
 
     def _build_metrics(self, columns):
         size = self.fixed_size or 1
         one = {name: tf.convert_to_tensor(column[[0] * size]) for name, column in columns.items()}
         batch = self.batch(one, float(size))
         self._forward(batch, training=False)
+
+    def function(self, key, make, weights, data):
+        """The graph of `make(self)`, a tf.function of (*weights, *data), traced once for a key, for any number of rows in `data`."""
+        if key not in self._functions:
+            with _tracing:
+                specs = [*tf.nest.map_structure(_fixed, weights), *tf.nest.map_structure(_any_number, data)]
+                self._functions[key] = make(self).get_concrete_function(*specs)
+        return self._functions[key]
 
     def batch(self, columns, num_examples):
         """Columns of one batch, [rows, ...], as a `Batch`."""
@@ -102,3 +113,12 @@ class Replica:
 def assign(variables, values):
     for variable, value in zip(variables, values):
         variable.assign(value)
+
+
+def _fixed(tensor):
+    return tf.TensorSpec(tensor.shape, tensor.dtype)
+
+
+def _any_number(tensor):
+    # How many steps and clients there are changes from call to call.
+    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)

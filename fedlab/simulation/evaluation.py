@@ -60,8 +60,9 @@ def evaluate_weights(workers, trainable, non_trainable, columns, batch_size):
     def work(replica, first):
         block = slice(first, first + size)
         columns = {name: tf.convert_to_tensor(column[block]) for name, column in batches.columns.items()}
-        arguments = (*weights, columns, tf.constant(batches.sizes[block]), tf.constant(batches.examples[block]))
-        return [np.asarray(values) for values in _test_function(replica)(*arguments)]
+        data = (columns, tf.constant(batches.sizes[block]), tf.constant(batches.examples[block]))
+        function = replica.function("test", _test_function, weights, data)
+        return [np.asarray(values) for values in function(*weights, *data)]
 
     total = None
     for values in workers.map(work, range(0, steps, size)):
@@ -70,11 +71,9 @@ def evaluate_weights(workers, trainable, non_trainable, columns, batch_size):
 
 
 def _test_function(replica):
-    """The graph that sums a block of batches' metrics with `replica`'s variables, made once for each replica."""
-    if "test" in replica.functions:
-        return replica.functions["test"]
+    """The graph that sums a block of batches' metrics with `replica`'s variables."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function
     def test_block(trainable, non_trainable, columns, sizes, examples):
         assign(replica.model.trainable_variables, trainable)
         assign(replica.model.non_trainable_variables, non_trainable)
@@ -87,4 +86,4 @@ def _test_function(replica):
             replica.test(replica.batch(batch, examples[i]))
         return [variable.read_value() for variable in replica.metric_variables]
 
-    return replica.functions.setdefault("test", test_block)
+    return test_block

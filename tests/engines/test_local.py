@@ -228,9 +228,9 @@ def test_no_retracing_after_the_first_round():
     with contextlib.closing(local.start(setting)) as process:
         state = process.init([w.numpy() for w in setting.model.weights], [])
         state, _ = process.run_round(state, 1, ["client_0", "client_1"])
-        functions = [dict(replica.functions) for replica in setting.workers._idle.queue]
+        functions = [dict(replica._functions) for replica in setting.workers._idle.queue]
         state, _ = process.run_round(state, 2, ["client_3", "client_2"])
-        assert functions == [dict(replica.functions) for replica in setting.workers._idle.queue]
+        assert functions == [dict(replica._functions) for replica in setting.workers._idle.queue]
     setting.workers.close()
 
 
