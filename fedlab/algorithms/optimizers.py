@@ -69,9 +69,11 @@ def from_keras(optimizer):
         )
     config = optimizer.get_config()
     plain = not any(config.get(name) for name in ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema"))
-    if type(optimizer) is tf.keras.optimizers.SGD and plain and not isinstance(config["learning_rate"], dict):
+    constant_rate = not isinstance(config["learning_rate"], dict)
+    if type(optimizer) is tf.keras.optimizers.SGD and plain and constant_rate:
         return sgd(float(config["learning_rate"]), config["momentum"], config["nesterov"])
 
+    fused_adam = type(optimizer) is tf.keras.optimizers.Adam and plain and constant_rate and not config["amsgrad"]
     config["jit_compile"] = False
     own = type(optimizer).from_config(config)
     variables, start = [], []
@@ -95,10 +97,32 @@ def from_keras(optimizer):
         build(weights)
         for variable, value in zip(variables + state_variables(), list(weights) + list(state)):
             variable.assign(value)
-        own.apply_gradients(zip(gradients, variables))
+        if fused_adam:
+            _apply_adam(own, variables, gradients)
+        else:
+            own.apply_gradients(zip(gradients, variables))
         return [v.read_value() for v in variables], [v.read_value() for v in state_variables()]
 
     return Optimizer(init, apply)
+
+
+def _apply_adam(own, variables, gradients):
+    """Keras's Adam in one pass over the weights: TensorFlow's kernel has the same formula, and Keras writes it as a dozen operations."""
+    own.iterations.assign_add(1)
+    step = tf.cast(own.iterations, tf.float32)
+    for variable, m, v, gradient in zip(variables, own._momentums, own._velocities, gradients):
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=m.handle,
+            v=v.handle,
+            beta1_power=own.beta_1**step,
+            beta2_power=own.beta_2**step,
+            lr=own.learning_rate,
+            beta1=own.beta_1,
+            beta2=own.beta_2,
+            epsilon=own.epsilon,
+            grad=gradient,
+        )
 
 
 def _constant(value):

@@ -118,7 +118,8 @@ def test_weights_by_a_function():
 def test_every_keras_optimizer_starts_anew_at_each_client(optimizer):
     model = compiled(keras.Sequential([keras.Input([4]), keras.layers.Dense(3)]), optimizer())
     setting = make_setting(model, feature_clients())
-    assert largest_difference(run(setting)[0], by_hand(setting)[0]) < 5e-6
+    # Adam divides by the root of its second moment, which makes rounding errors of small gradients visible.
+    assert largest_difference(run(setting)[0], by_hand(setting)[0]) < 1e-5
 
 
 def feature_clients(classes=3, inputs=("x",)):

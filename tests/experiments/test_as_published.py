@@ -29,12 +29,12 @@ def pretrained(tmp_path_factory):
     data = train.to_dataset(batch_size=8, client_ids=CLIENTS.split(","))
     model = fl.models.char_rnn(units=8, embedding_dim=8)
     model.optimizer = tf.keras.optimizers.Adam(0.02)
-    model.fit(data, epochs=150, verbose=0)
+    model.fit(data, epochs=50, verbose=0)
     path = tmp_path_factory.mktemp("model") / "trained.keras"
     model.save(path)
     loss = model.evaluate(data, verbose=0)[0]
     random_losses, trained = [], [layer.get_weights() for layer in model.layers]
-    for _ in range(20):
+    for _ in range(10):
         fresh = [layer.get_weights() for layer in fl.models.char_rnn(units=8, embedding_dim=8).layers]
         for layer, *weights in zip(model.layers, trained, fresh):
             layer.set_weights(weights[isinstance(layer, tf.keras.layers.GRU)])
@@ -64,7 +64,7 @@ def test_as_published_trains_from_random_recurrent_weights(pretrained, tmp_path)
 def test_repaired_keeps_them(pretrained, tmp_path):
     path, loss, _ = pretrained
     before, after = table("experiments.shakespeare.as_published", path, tmp_path, "--repaired", f"--out={tmp_path / 'curve.csv'}")
-    assert after["train_loss"] == pytest.approx(loss, abs=0.1)  # other sequences of the same clients
+    assert after["train_loss"] == pytest.approx(loss, abs=0.2)  # other sequences of the same clients
     assert after["test_loss"] == pytest.approx(before["test_loss"], abs=1e-5)
 
 
@@ -72,5 +72,5 @@ def test_fedlab_on_tff_keeps_them(pretrained, tmp_path):
     path, loss, _ = pretrained
     flags = ["--engine=tff", "--drop_remainder", "--num_chars=0", f"--run_dir={tmp_path / 'run'}"]
     before, after = table("experiments.shakespeare.run", path, tmp_path, *flags)
-    assert after["train_loss"] == pytest.approx(loss, abs=0.1)
+    assert after["train_loss"] == pytest.approx(loss, abs=0.2)
     assert after["same_loss"] == pytest.approx(before["same_loss"], abs=1e-5)
