@@ -130,7 +130,9 @@ def simulate(
         non_trainable=non_trainable,
         workers=workers,
     )
-    folder = RunFolder.open(run_dir, setting, {"engine": engine, "clients_per_round": clients_per_round, "cohort": cohort})
+    evaluation = {name: len(next(iter(columns.values()))) for name, columns in evaluation_sets.items()}
+    more = {"engine": engine, "clients_per_round": clients_per_round, "cohort": cohort, "evaluation_examples": evaluation}
+    folder = RunFolder.open(run_dir, setting, more)
     history, client_rows = folder.history, folder.clients
     with contextlib.ExitStack() as stack:
         stack.callback(workers.close)
