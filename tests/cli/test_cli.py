@@ -131,7 +131,8 @@ def test_exit_codes(monkeypatch, capsys, error, code, line):
 
 
 WAITS = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started with Ctrl-C ignored
 from fedlab import cli
 from fedlab.cli import datasets
 

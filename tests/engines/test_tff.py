@@ -445,7 +445,8 @@ def children():
 
 
 SCRIPT = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as on a terminal: a background job is started with Ctrl-C ignored
 import numpy as np, tensorflow as tf
 import fedlab as fl
 from fedlab.engines import engine, tff as tff_engine
