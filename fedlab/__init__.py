@@ -4,7 +4,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("aggregators", "algorithms", "data", "datasets", "engines", "models", "testing")
+_MODULES = ("aggregators", "algorithms", "data", "datasets", "engines", "models")
 _NAMES = {
     "ClientData": "fedlab.data",
     "simulate": "fedlab.simulation",

@@ -19,7 +19,7 @@ def folder(cache_dir=None):
       True
     """
     if cache_dir is None:
-        cache_dir = os.environ.get("FEDLAB_CACHE")
+        cache_dir = os.environ.get("FEDLAB_CACHE") or None
     if cache_dir is None:
         cache_dir = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "fedlab"
     return pathlib.Path(cache_dir).expanduser()

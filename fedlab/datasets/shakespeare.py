@@ -37,6 +37,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from fedlab import _cache
 from fedlab.data import text as text_lib
 from fedlab.data.client_data import ClientData
 
@@ -478,11 +479,7 @@ def parse_play(play: str, markdown: str) -> list[_Speech]:
 def _cache_file(cache_dir: pathlib.Path | None, name: str) -> pathlib.Path | None:
     """Returns where the file is kept; None where there is no home for it."""
     try:
-        if cache_dir is None and (own := os.environ.get("FEDLAB_CACHE")):
-            cache_dir = pathlib.Path(own)
-        if cache_dir is None:
-            cache_dir = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "fedlab"
-        return cache_dir.expanduser() / name
+        return _cache.folder(cache_dir) / name
     except RuntimeError:  # the user has no home directory
         return None
 

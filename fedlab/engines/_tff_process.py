@@ -54,10 +54,7 @@ class TffProcess:
     def run_round(self, state, round_num, cohort):
         parts = [batches.client_batches(self.setting, round_num, client_id) for client_id in cohort]
         if not any(len(part.sizes) for part in parts):
-            raise ValueError(
-                f"no client of round {round_num}'s cohort has a batch of {self.setting.batching.batch_size} examples: "
-                "use a smaller batch_size, or drop_remainder=False."
-            )
+            raise batches.no_batch(self.setting.batching, round_num)
         state, metrics, num_finished = self._next(state, [self._dataset(*pair) for pair in zip(cohort, parts)])
         rows = [self._client_row(client_id, part, num_finished, len(cohort)) for client_id, part in zip(cohort, parts)]
         return state, RoundResult(metrics, rows, num_finished, {})

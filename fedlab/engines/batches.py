@@ -52,6 +52,14 @@ def check(model, batching, columns):
         )
 
 
+def no_batch(batching, round_num):
+    """The error for a round in which no client has anything to train on."""
+    return ValueError(
+        f"no client of round {round_num}'s cohort has a batch of {batching.batch_size} examples: "
+        "use a smaller batch_size, or drop_remainder=False."
+    )
+
+
 def make_batches(columns, batching, rng, *, fixed_size=None, ignore_label=None):
     """Arranges a client's columns as batches.
 

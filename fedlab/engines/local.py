@@ -79,10 +79,7 @@ class LocalProcess:
             metric_values = _add(metric_values, [np.asarray(values).sum(axis=0) for values in outputs["metrics"]])
 
         if not any(client["num_steps"] for client in clients):
-            raise ValueError(
-                f"no client of round {round_num}'s cohort has a batch of {self.setting.batching.batch_size} examples: "
-                "use a smaller batch_size, or drop_remainder=False."
-            )
+            raise batching.no_batch(self.setting.batching, round_num)
         delta, aggregator_metrics = aggregator.report(total)
         trainable, server = algorithm.server_update(state.trainable, state.server, delta)
         kept = state.non_trainable

@@ -5,17 +5,15 @@ safetensors  the weights in the model's order; keys "<position>:<name>", floats 
 md           the model card: what it was trained on, how, how good it is
 """
 
-import contextlib
 import inspect
 import json
-import os
 import pathlib
 import re
-import tempfile
 
 import numpy as np
 
 from fedlab import _modules
+from fedlab._files import write
 
 FOLDER = pathlib.Path(__file__).parent / "pretrained"
 
@@ -118,8 +116,8 @@ def save_pretrained(model, name, builder, arguments, folder=None):
     set_weights(_modules.find("fedlab.models", builder)(**arguments), stored, name)
     folder.mkdir(parents=True, exist_ok=True)
     description = json.dumps({"builder": builder, "arguments": arguments}, indent=2, sort_keys=True) + "\n"
-    _write(folder / f"{name}.safetensors", save(stored))
-    _write(folder / f"{name}.json", description.encode())
+    write(folder / f"{name}.safetensors", save(stored))
+    write(folder / f"{name}.json", description.encode())
     return folder / f"{name}.safetensors"
 
 
@@ -127,17 +125,3 @@ def _keys(model):
     """Names with their position in front and without the numbers by which Keras tells a process's layers apart."""
     plain = ["/".join(re.sub(r"_\d+$", "", part) for part in v.name.removesuffix(":0").split("/")) for v in model.weights]
     return [f"{position:04d}:{name}" for position, name in enumerate(plain)]
-
-
-def _write(file, data):
-    """Writes the file, all or nothing."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as opened:
-        try:
-            opened.write(data)
-            opened.flush()
-            os.fsync(opened.fileno())
-            os.chmod(opened.name, 0o644)
-            os.replace(opened.name, file)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(opened.name)

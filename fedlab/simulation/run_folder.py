@@ -11,6 +11,7 @@ import pathlib
 import numpy as np
 
 from fedlab import __version__
+from fedlab._files import write
 
 logger = logging.getLogger("fedlab")
 
@@ -95,16 +96,6 @@ class RunFolder:
             self.history, self.clients = rows["history"], rows["clients"]
             logger.info("continuing %s after round %d", self.path, self.history[-1]["round"])
             return
-
-
-def write(file, data):
-    """Writes bytes to a file so that it holds either the old or the new ones, also after a crash."""
-    temporary = file.with_name(file.name + ".tmp")
-    with open(temporary, "wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(temporary, file)
 
 
 def _csv(rows):
