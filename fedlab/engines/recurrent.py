@@ -4,234 +4,167 @@ Keras multiplies the input by its kernel inside the time loop and lets automatic
 recurrent kernel step by step. Here the input projection is one product before the loop, the gate derivatives are computed for all
 steps at once, and the gradient of the recurrent kernel is one product after the loop. Weights keep Keras's layout.
 
-Only layers whose options leave the mathematics unchanged are taken (see `is_plain`); every other layer, and every call with a mask or
-an initial state, runs Keras's own code.
+A mask only changes the order of the steps: each row's unmasked steps are moved to its front, and the scan ends with the longest row (see
+`_valid_first`). Padding then costs nothing.
+
+A layer of bfloat16 multiplies its inputs in bfloat16 and goes through time in float32, where rounding would add up.
+
+Only layers whose options leave the mathematics unchanged are taken (see `is_plain`); every other layer runs Keras's own code.
 """
 
 import contextlib
+import functools
 
 import tensorflow as tf
 
+from fedlab.engines import recurrence
 
-def _scan(num_steps, body, state, outputs, reverse=False):
-    """Runs `state, out = body(t, *state)` over time and stacks each of the `outputs` tensors a step gives: [T, ...]."""
-    arrays = [tf.TensorArray(tf.float32, size=num_steps, element_shape=shape) for shape in outputs]
-
-    def step(i, state, arrays):
-        t = num_steps - 1 - i if reverse else i
-        state, out = body(t, *state)
-        return i + 1, state, [array.write(t, value) for array, value in zip(arrays, out)]
-
-    _, state, arrays = tf.while_loop(lambda i, *_: i < num_steps, step, (0, state, arrays), parallel_iterations=1)
-    return state, [array.stack() for array in arrays]
-
-
-def _rows(x):
-    """[T, B, n] as [T * B, n]."""
-    return tf.reshape(x, [-1, x.shape[-1]])
-
-
-def _before(first, sequence):
-    """The values one step earlier: [first, sequence[0], ..., sequence[T - 2]]."""
-    return tf.concat([first[None], sequence[:-1]], axis=0)
-
-
-@tf.custom_gradient
-def gru_reset_after(x, h0, kernel, bias):
-    """Hidden states of a GRU whose reset gate acts after the recurrent product (Keras's default).
-
-    Args:
-      x: projected inputs, input bias included, [T, B, 3 * units] in Keras's gate order (update z, reset r, candidate).
-      h0: initial state, [B, units].
-      kernel: recurrent kernel, [units, 3 * units].
-      bias: recurrent bias, [3 * units].
-
-    Returns:
-      All hidden states, [T, B, units].
-    """
-    units = h0.shape[-1]
-    num_steps = tf.shape(x)[0]
-
-    def forward(t, h):
-        x_t = x[t]
-        inner = tf.matmul(h, kernel) + bias
-        gates = tf.sigmoid(x_t[:, : 2 * units] + inner[:, : 2 * units])
-        z, r = gates[:, :units], gates[:, units:]
-        inner_h = inner[:, 2 * units :]
-        candidate = tf.tanh(x_t[:, 2 * units :] + r * inner_h)
-        h = candidate + z * (h - candidate)
-        return (h,), (h, gates, candidate, inner_h)
-
-    one, two = [None, units], [None, 2 * units]
-    _, (h, gates, candidate, inner_h) = _scan(num_steps, forward, (h0,), (one, two, one, one))
-
-    def grad(dy):
-        z, r = gates[..., :units], gates[..., units:]
-        h_before = _before(h0, h)
-        to_candidate = (1 - z) * (1 - candidate * candidate)
-        to_z = (h_before - candidate) * z * (1 - z)
-        to_r = to_candidate * inner_h * r * (1 - r)
-        # d(recurrent product) / d(h), for all steps: [T, B, 3, units]
-        factors = tf.stack([to_z, to_r, to_candidate * r], axis=2)
-        kernel_t = tf.transpose(kernel)
-
-        def backward(t, dh):
-            dh = dh + dy[t]
-            d_inner = tf.reshape(dh[:, None, :] * factors[t], [-1, 3 * units])
-            return (dh * z[t] + tf.matmul(d_inner, kernel_t),), (dh,)
-
-        (dh0,), (dh,) = _scan(num_steps, backward, (tf.zeros_like(h0),), (one,), reverse=True)
-        d_inner = tf.reshape(dh[:, :, None, :] * factors, tf.shape(x))
-        dx = tf.concat([d_inner[..., : 2 * units], dh * to_candidate], axis=-1)
-        d_kernel = tf.matmul(_rows(h_before), _rows(d_inner), transpose_a=True)
-        return dx, dh0, d_kernel, tf.reduce_sum(d_inner, axis=[0, 1])
-
-    return h, grad
-
-
-@tf.custom_gradient
-def gru_reset_before(x, h0, kernel):
-    """As `gru_reset_after`, for `reset_after=False`: the reset gate acts on the state before the recurrent product."""
-    units = h0.shape[-1]
-    num_steps = tf.shape(x)[0]
-    kernel_gates, kernel_h = kernel[:, : 2 * units], kernel[:, 2 * units :]
-
-    def forward(t, h):
-        x_t = x[t]
-        gates = tf.sigmoid(x_t[:, : 2 * units] + tf.matmul(h, kernel_gates))
-        z, r = gates[:, :units], gates[:, units:]
-        candidate = tf.tanh(x_t[:, 2 * units :] + tf.matmul(r * h, kernel_h))
-        h = candidate + z * (h - candidate)
-        return (h,), (h, gates, candidate)
-
-    one, two = [None, units], [None, 2 * units]
-    _, (h, gates, candidate) = _scan(num_steps, forward, (h0,), (one, two, one))
-
-    def grad(dy):
-        z, r = gates[..., :units], gates[..., units:]
-        h_before = _before(h0, h)
-        to_candidate = (1 - z) * (1 - candidate * candidate)
-        to_z = (h_before - candidate) * z * (1 - z)
-        to_r = h_before * r * (1 - r)
-        kernel_gates_t, kernel_h_t = tf.transpose(kernel_gates), tf.transpose(kernel_h)
-
-        def backward(t, dh):
-            dh = dh + dy[t]
-            d_candidate = dh * to_candidate[t]
-            d_reset_h = tf.matmul(d_candidate, kernel_h_t)
-            d_gates = tf.concat([dh * to_z[t], d_reset_h * to_r[t]], axis=-1)
-            dh_before = dh * z[t] + d_reset_h * r[t] + tf.matmul(d_gates, kernel_gates_t)
-            return (dh_before,), (d_gates, d_candidate)
-
-        (dh0,), (d_gates, d_candidate) = _scan(num_steps, backward, (tf.zeros_like(h0),), (two, one), reverse=True)
-        d_kernel = tf.concat(
-            [
-                tf.matmul(_rows(h_before), _rows(d_gates), transpose_a=True),
-                tf.matmul(_rows(r * h_before), _rows(d_candidate), transpose_a=True),
-            ],
-            axis=-1,
-        )
-        return tf.concat([d_gates, d_candidate], axis=-1), dh0, d_kernel
-
-    return h, grad
-
-
-@tf.custom_gradient
-def lstm(x, h0, c0, kernel):
-    """Hidden states and the cell state of an LSTM.
-
-    Args:
-      x: projected inputs, bias included, [T, B, 4 * units] in Keras's gate order (input i, forget f, candidate g, output o).
-      h0, c0: initial states, [B, units].
-      kernel: recurrent kernel, [units, 4 * units].
-
-    Returns:
-      All hidden states and all cell states, both [T, B, units].
-    """
-    units = h0.shape[-1]
-    num_steps = tf.shape(x)[0]
-
-    def forward(t, h, c):
-        pre = x[t] + tf.matmul(h, kernel)
-        i_f = tf.sigmoid(pre[:, : 2 * units])
-        g = tf.tanh(pre[:, 2 * units : 3 * units])
-        o = tf.sigmoid(pre[:, 3 * units :])
-        c = i_f[:, units:] * c + i_f[:, :units] * g
-        h = o * tf.tanh(c)
-        return (h, c), (h, c, i_f, g, o)
-
-    one, two = [None, units], [None, 2 * units]
-    _, (h, c, i_f, g, o) = _scan(num_steps, forward, (h0, c0), (one, one, two, one, one))
-
-    def grad(dh_out, dc_out):
-        i, f = i_f[..., :units], i_f[..., units:]
-        tanh_c = tf.tanh(c)
-        h_to_c = o * (1 - tanh_c * tanh_c)
-        h_to_o = tanh_c * o * (1 - o)
-        # d(pre-activations) / d(c), for all steps: [T, B, 3, units]
-        factors = tf.stack([g * i * (1 - i), _before(c0, c) * f * (1 - f), i * (1 - g * g)], axis=2)
-        kernel_t = tf.transpose(kernel)
-
-        def backward(t, dh, dc):
-            dh = dh + dh_out[t]
-            dc = dc + dc_out[t] + dh * h_to_c[t]
-            d_pre = tf.concat([tf.reshape(dc[:, None, :] * factors[t], [-1, 3 * units]), dh * h_to_o[t]], axis=-1)
-            return (tf.matmul(d_pre, kernel_t), dc * f[t]), (d_pre,)
-
-        zeros = tf.zeros_like(h0)
-        (dh0, dc0), (d_pre,) = _scan(num_steps, backward, (zeros, zeros), ([None, 4 * units],), reverse=True)
-        d_kernel = tf.matmul(_rows(_before(h0, h)), _rows(d_pre), transpose_a=True)
-        return d_pre, dh0, dc0, d_kernel
-
-    return (h, c), grad
+_LOOKUP = "_fedlab_lookup"
 
 
 def is_plain(layer):
     """Whether the fast form is mathematically the same as `layer`: a Keras GRU or LSTM with its default mathematics."""
     return (
         type(layer) in (tf.keras.layers.GRU, tf.keras.layers.LSTM)
-        and layer.activation is tf.keras.activations.tanh
-        and layer.recurrent_activation is tf.keras.activations.sigmoid
-        and layer.dropout == 0
+        and layer.activation in (tf.keras.activations.tanh, tf.tanh)
+        and layer.recurrent_activation in (tf.keras.activations.sigmoid, tf.sigmoid)
+        # Without what cuDNN needs, Keras draws dropout inside the cell, once for all steps.
+        and (layer.dropout == 0 or layer._could_use_gpu_kernel)
         and layer.recurrent_dropout == 0
-        and not (layer.go_backwards or layer.time_major or layer.unroll)
-        and layer.compute_dtype == "float32"
+        and not (layer.time_major or layer.unroll)
+        and layer.variable_dtype == "float32"
+        and layer.compute_dtype in ("float32", "bfloat16")
     )
 
 
-def _fast_call(layer, inputs, mask=None, training=None, initial_state=None, **kwargs):
-    if mask is not None or initial_state is not None or kwargs or isinstance(inputs, (list, tuple, tf.RaggedTensor)):
-        return type(layer).call(layer, inputs, mask=mask, training=training, initial_state=initial_state, **kwargs)
-    cell = layer.cell
-    kernel = tf.convert_to_tensor(cell.recurrent_kernel)
-    x = tf.transpose(inputs, [1, 0, 2])  # [T, B, features]
-    x = tf.reshape(tf.matmul(_rows(x), cell.kernel), [tf.shape(x)[0], tf.shape(x)[1], kernel.shape[1]])
-    if layer.stateful:
-        state = [tf.convert_to_tensor(s) for s in tf.nest.flatten(layer.states)]
-    else:
-        state = [tf.zeros([tf.shape(inputs)[0], layer.units])] * (2 if isinstance(layer, tf.keras.layers.LSTM) else 1)
+def _project(inputs, kernel, bias):
+    """inputs @ kernel + bias, time first: [B, T, features] -> [T, B, units of all gates].
 
-    if isinstance(layer, tf.keras.layers.LSTM):
-        h, c = lstm(x + cell.bias if layer.use_bias else x, *state, kernel)
-        last = [h[-1], c[-1]]
+    Where the inputs are rows of a small embedding, its few rows are projected and then looked up, instead of one product per position.
+    """
+
+    def product(rows):
+        projected = tf.matmul(rows, kernel)
+        return projected if bias is None else projected + bias
+
+    ids, embeddings = getattr(inputs, _LOOKUP, (None, None))
+    if ids is not None:
+        return tf.gather(product(embeddings), tf.transpose(ids))
+    x = tf.transpose(inputs, [1, 0, 2])
+    return tf.reshape(product(tf.reshape(x, [-1, x.shape[-1]])), [tf.shape(x)[0], tf.shape(x)[1], kernel.shape[1]])
+
+
+def _float32(value):
+    return tf.cast(tf.convert_to_tensor(value), tf.float32)
+
+
+def _rearrange(inputs, function):
+    """`function(inputs)`, a change of the order of steps, still known as rows of an embedding where the inputs are."""
+    output = function(inputs)
+    if hasattr(inputs, _LOOKUP):
+        ids, embeddings = getattr(inputs, _LOOKUP)
+        setattr(output, _LOOKUP, (function(ids), embeddings))
+    return output
+
+
+def _valid_first(inputs, mask):
+    """Moves each row's unmasked steps to its front.
+
+    A masked step keeps the state, so that the scan may leave it out; what it meets behind a row's last unmasked step is never read.
+
+    Args:
+      inputs: [B, T, features].
+      mask: bool [B, T].
+
+    Returns:
+      The inputs, cut to the longest row, [B, S, features], and for each of the T steps the place among these S of the latest unmasked
+      step, -1 before the first, int32 [B, T].
+    """
+    latest = tf.cumsum(tf.cast(mask, tf.int32), axis=1) - 1
+    num_steps = tf.maximum(tf.reduce_max(latest) + 1, 1)
+    order = tf.argsort(tf.cast(~mask, tf.int32), axis=1, stable=True)[:, :num_steps]
+    return _rearrange(inputs, lambda x: tf.gather(x, order, batch_dims=1)), latest
+
+
+def _at(sequence, places, otherwise):
+    """sequence[b, places[b, t]], and `otherwise` where the place is -1. [B, S, n], int32 [B, T] -> [B, T, n]."""
+    return tf.where(places[..., None] >= 0, tf.gather(sequence, tf.maximum(places, 0), batch_dims=1), otherwise)
+
+
+def _fast_call(layer, inputs, mask=None, training=None, initial_state=None, **kwargs):
+    mask = mask[0] if isinstance(mask, list) else mask
+    first = inputs[0] if isinstance(inputs, list) else inputs  # a list: inputs and initial states
+    if kwargs or isinstance(first, (tuple, tf.RaggedTensor)) or (mask is not None and mask.shape.rank != 2):
+        return type(layer).call(layer, inputs, mask=mask, training=training, initial_state=initial_state, **kwargs)
+    is_lstm = isinstance(layer, tf.keras.layers.LSTM)
+    inputs, initial, _ = layer._process_inputs(inputs, initial_state, None)
+    steps = inputs.shape[1]
+    if layer.dropout:
+        layer.reset_dropout_mask()
+        # Keras's own draws: one for each gate, of which the first is used.
+        inputs = inputs * layer.get_dropout_mask_for_cell(inputs, training, count=4 if is_lstm else 3)[0]
+    if layer.go_backwards:
+        inputs = _rearrange(inputs, lambda x: tf.reverse(x, [1]))
+    latest = None
+    if mask is not None:
+        mask = tf.cast(mask, tf.bool)
+        mask = tf.reverse(mask, [1]) if layer.go_backwards else mask
+        inputs, latest = _valid_first(inputs, mask)
+
+    cell = layer.cell
+    kernel = _float32(cell.recurrent_kernel)
+    bias = [None, None]
+    if layer.use_bias:
+        # A GRU with reset_after has a second one, inside the recurrent product.
+        bias = tf.unstack(cell.bias) if cell.bias.shape.rank == 2 else [cell.bias, None]
+    x = _float32(_project(inputs, cell.kernel, bias[0]))
+    state = [_float32(s) for s in tf.nest.flatten(initial)]
+    if is_lstm:
+        hidden = recurrence.lstm(x, *state, kernel)
     elif layer.reset_after:
-        bias = tf.unstack(cell.bias) if layer.use_bias else [tf.zeros([3 * layer.units])] * 2
-        h = gru_reset_after(x + bias[0], *state, kernel, bias[1])
-        last = [h[-1]]
+        hidden = [recurrence.gru_reset_after(x, *state, kernel, tf.zeros([3 * layer.units]) if bias[1] is None else _float32(bias[1]))]
     else:
-        h = gru_reset_before(x + cell.bias if layer.use_bias else x, *state, kernel)
-        last = [h[-1]]
+        hidden = [recurrence.gru_reset_before(x, *state, kernel)]
+
+    if mask is None:
+        last = [sequence[-1] for sequence in hidden]
+        output = tf.transpose(hidden[0], [1, 0, 2]) if layer.return_sequences else last[0]
+    else:
+        hidden = [tf.transpose(sequence, [1, 0, 2]) for sequence in hidden]
+        last = [_at(sequence, latest[:, -1:], before[:, None])[:, 0] for sequence, before in zip(hidden, state)]
+        # Keras's output before the first unmasked step is zero, whatever the initial state.
+        output = _at(hidden[0], latest if layer.return_sequences else latest[:, -1:], 0.0)
+        if layer.zero_output_for_mask:
+            output = tf.where(mask[..., None] if layer.return_sequences else mask[:, -1:, None], output, 0.0)
+        output = output if layer.return_sequences else output[:, 0]
 
     if layer.stateful:
         for variable, value in zip(tf.nest.flatten(layer.states), last):
             variable.assign(value)
-    output = tf.transpose(h, [1, 0, 2]) if layer.return_sequences else last[0]
-    output.set_shape([inputs.shape[0], inputs.shape[1], layer.units] if layer.return_sequences else [inputs.shape[0], layer.units])
+    output, *last = (tf.cast(value, layer.compute_dtype) for value in (output, *last))
+    output.set_shape([inputs.shape[0], steps, layer.units] if layer.return_sequences else [inputs.shape[0], layer.units])
     return [output, *last] if layer.return_state else output
 
 
-def _plain_layers(model):
-    return [layer for layer in model._flatten_layers(include_self=False) if is_plain(layer)]
+def _remember_lookup(layer, inputs):
+    """Keras's Embedding, whose output remembers which rows it is made of."""
+    output = type(layer).call(layer, inputs)
+    if isinstance(inputs, tf.Tensor) and inputs.shape.rank == 2 and layer.input_dim <= 2 * (inputs.shape[1] or 0):
+        setattr(output, _LOOKUP, (tf.cast(inputs, tf.int32), layer.embeddings))
+    return output
+
+
+def _is_lookup(layer):
+    return type(layer) is tf.keras.layers.Embedding and layer.compute_dtype == "float32"
+
+
+def _fast_calls(model):
+    """(layer, its fast call) of each layer of `model` that has one, nested ones included."""
+    for layer in model._flatten_layers(include_self=False):
+        if is_plain(layer):
+            yield layer, _fast_call
+        elif _is_lookup(layer):
+            yield layer, _remember_lookup
 
 
 def accelerate(model):
@@ -240,15 +173,14 @@ def accelerate(model):
     Returns:
       The names of the layers changed; `restore` undoes it. Saving is not affected: weights and configuration stay Keras's own.
     """
-    layers = _plain_layers(model)
-    for layer in layers:
-        layer.call = lambda inputs, layer=layer, **kwargs: _fast_call(layer, inputs, **kwargs)
-    return [layer.name for layer in layers]
+    for layer, call in _fast_calls(model):
+        layer.call = functools.partial(call, layer)
+    return [layer.name for layer, call in _fast_calls(model) if call is _fast_call]
 
 
 def restore(model):
     """Undoes `accelerate`."""
-    for layer in _plain_layers(model):
+    for layer, _ in _fast_calls(model):
         layer.__dict__.pop("call", None)
 
 
