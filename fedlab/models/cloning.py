@@ -1,14 +1,16 @@
 """Copies of compiled Keras models."""
 
 import tensorflow as tf
+from keras.src.engine.base_preprocessing_layer import PreprocessingLayer
 
 
-def clone(model, model_fn=None):
+def clone(model, model_fn=None, copy_layer=None):
     """A compiled copy of a compiled Keras model, with variables, metrics and optimizer of its own and the same weights.
 
     Args:
       model: a Sequential or Functional model, or any model where `model_fn` is given.
       model_fn: makes the same compiled model anew; needed where Keras cannot copy one (a subclassed model).
+      copy_layer: makes the copy of one of the model's layers; by default from its configuration.
 
     Raises:
       ValueError: where the model is not compiled, or cannot be copied without `model_fn`.
@@ -20,13 +22,19 @@ def clone(model, model_fn=None):
     else:
         if not getattr(model, "_is_graph_network", False):
             raise ValueError(f"{type(model).__name__} is a subclassed model, which Keras cannot copy: pass a function that makes it.")
-        copy = tf.keras.models.clone_model(model)
+        copy = tf.keras.models.clone_model(model, clone_function=copy_layer)
+        # Which layers inside of layers are frozen is not in their configuration.
+        for layer, original in zip(copy._flatten_layers(), model._flatten_layers()):
+            layer._trainable = original._trainable
         recompile(copy, model)
     shapes = [tuple(w.shape) for w in model.weights], [tuple(w.shape) for w in copy.weights]
     if shapes[0] != shapes[1]:
         raise ValueError(f"the copy of {model.name} has weights of shapes {shapes[1]}, the model {shapes[0]}: is it built the same way?")
     for variable, original in zip(copy.weights, model.weights):
         variable.assign(original)
+    for layer in copy._flatten_layers():
+        if isinstance(layer, PreprocessingLayer):
+            layer.finalize_state()  # it computes with numbers that it makes of its weights
     return copy
 
 
@@ -36,6 +44,9 @@ def check_compiled(model):
         raise TypeError(f"received {type(model).__name__}; allowed: a compiled tf.keras model, or a function that makes one.")
     if getattr(model, "_compile_config", None) is None or model.loss is None:
         raise ValueError(f"model {model.name!r} is not compiled: call model.compile(optimizer=..., loss=..., metrics=...) first.")
+    tables = [layer.name for layer in model._flatten_layers() if any(not hasattr(w, "assign") for w in layer._non_trainable_weights)]
+    if tables:
+        raise ValueError(f"layer {tables[0]!r} has looked up words in a table, which is no weight: map the clients' data with it first.")
 
 
 def recompile(copy, model):

@@ -1,0 +1,260 @@
+"""BERT as Keras models: an encoder of any size, with a head that finds answers in a text or one that classifies it.
+
+    BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding
+    Jacob Devlin, Ming-Wei Chang, Kenton Lee, Kristina Toutanova. NAACL 2019. https://arxiv.org/abs/1810.04805
+
+The models are Functional and made of Keras's own layers, so that plain `tf.keras.models.load_model` reads them without this package.
+Weights are random, or those of a published checkpoint (`fedlab.models.bert_weights`). `fedlab.models.freeze` trains a part of them;
+layers are named by their depth:
+
+    embeddings_word, embeddings_type, embeddings_position, embeddings_norm
+    layer_<i>_query, _key, _value, _attention, _attention_output, _attention_norm, _intermediate, _output, _output_norm    i = 0, 1, ...
+    head_pooler (classification only), head
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from fedlab.models import bert_weights
+
+layers = tf.keras.layers
+
+
+class Config(NamedTuple):
+    """The sizes of an encoder; the defaults are BERT-tiny's. A checkpoint brings its own.
+
+    Attributes:
+      vocab_size: word pieces.
+      hidden_size: width d, a multiple of `num_heads`.
+      num_layers: Transformer blocks. Of a checkpoint's, the first so many are taken.
+      num_heads: attention heads a block.
+      intermediate_size: width of a block's feed-forward layer.
+      max_positions: the longest input, in tokens.
+      type_vocab_size: kinds of segment, such as question and context.
+      dropout: rate after the embeddings, after each half of a block, and before a classification.
+      attention_dropout: rate on the attention weights; None is `dropout`.
+      activation: of the feed-forward layer: "gelu" (by the error function) or "relu".
+      epsilon: of the layer normalizations.
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 128
+    num_layers: int = 2
+    num_heads: int = 2
+    intermediate_size: int = 512
+    max_positions: int = 512
+    type_vocab_size: int = 2
+    dropout: float = 0.1
+    attention_dropout: float | None = None
+    activation: str = "gelu"
+    epsilon: float = 1e-12
+
+
+_FREE = ("num_layers", "dropout", "attention_dropout")  # what may differ from a checkpoint's
+
+
+def encoder(pretrained=None, *, length=None, **config):
+    """The encoder alone, not compiled (Devlin et al. 2019, section 3; the blocks are those of Vaswani et al. 2017, section 3).
+
+        x = dropout(norm(word[input_ids] + type[token_type_ids] + position[0, 1, ...]))                   [batch, length, d]
+        for each block:
+            q, k, v = x Wq + bq, x Wk + bk, x Wv + bv, each cut into heads of width h = d / num_heads
+            a = dropout(softmax(q k' / sqrt(h), over the tokens whose attention_mask is 1)) v
+            x = norm(x + dropout(a Wo + bo))
+            x = norm(x + dropout(gelu(x W1 + b1) W2 + b2))
+
+    Args:
+      pretrained: None for random weights, as BERT's before training: kernels and embeddings normal with deviation .02, cut off at two
+        deviations; biases 0. "minilm" for MiniLM-L6 (6 blocks of width 384), from a Python package. Or the path of a Hugging Face
+        checkpoint of BERT: a folder with `model.safetensors` and `config.json`, or a `.safetensors` file with `config.json` beside it.
+      length: tokens of every input; by default any number up to `max_positions`.
+      **config: fields of `Config`. A checkpoint fixes all but num_layers, dropout and attention_dropout.
+
+    Returns:
+      A `tf.keras.Model`: {"input_ids", "token_type_ids", "attention_mask"}, each int32 [batch, length] -> float32 [batch, length, d].
+
+    Raises:
+      ValueError: a field that is unknown or out of range, or a checkpoint that is damaged, incomplete or of another size.
+      FileNotFoundError, ModuleNotFoundError: there is no such checkpoint.
+
+    Example:
+      >>> encoder(vocab_size=100, hidden_size=8, intermediate_size=16, max_positions=32).output_shape
+      (None, None, 8)
+    """
+    return _build("bert", lambda x, mask, config: x, {}, pretrained, length, config)
+
+
+def question_answering(pretrained=None, *, length=None, learning_rate=5e-5, **config):
+    """A compiled model that marks where an answer starts and ends (Devlin et al. 2019, section 4.2).
+
+        logits[0, t], logits[1, t] = x[t] W + b    lowered by 1e9 where attention_mask[t] is 0
+
+    The loss is the mean of the cross-entropies of start and end, the accuracy that of both positions.
+
+    Args:
+      pretrained, length, **config: as in `encoder`. The head is the checkpoint's `qa_outputs`, or random where it has none.
+      learning_rate: of the Adam optimizer that it is compiled with.
+
+    Returns:
+      A `tf.keras.Model`: inputs as in `encoder` -> float32 logits [batch, 2, length]. Targets are int [batch, 2]: the positions of the
+      answer's first and last token.
+
+    Raises:
+      As `encoder`.
+
+    Example:
+      >>> question_answering(vocab_size=100, hidden_size=8, intermediate_size=16, length=12).output_shape
+      (None, 2, 12)
+    """
+
+    def head(x, mask, config):
+        logits = layers.Permute((2, 1))(_dense(2, "head")(x))  # [batch, 2, length]
+        lowered = layers.Rescaling(1e9, offset=-1e9, name="head_mask")(mask)
+        return layers.Add(name="logits")([logits, layers.Reshape((1, -1))(lowered)])
+
+    return _compile(_build("bert_question_answering", head, {"head": "qa_outputs"}, pretrained, length, config), learning_rate)
+
+
+def classification(num_classes, pretrained=None, *, length=None, learning_rate=5e-5, **config):
+    """A compiled model that classifies texts by their first token, [CLS] (Devlin et al. 2019, section 4.1).
+
+        logits = dropout(tanh(x[0] Wp + bp)) W + b
+
+    Args:
+      num_classes: 2 or more.
+      pretrained, length, **config: as in `encoder`. The pooler Wp is the checkpoint's where it has one, the head its `classifier` where
+        that has as many classes.
+      learning_rate: of the Adam optimizer that it is compiled with.
+
+    Returns:
+      A `tf.keras.Model`: inputs as in `encoder` -> float32 logits [batch, num_classes]. Targets are int [batch].
+
+    Raises:
+      As `encoder`.
+
+    Example:
+      >>> classification(3, vocab_size=100, hidden_size=8, intermediate_size=16).output_shape
+      (None, 3)
+    """
+    _require("num_classes", num_classes, isinstance(num_classes, int) and num_classes > 1, "an int of 2 or more")
+
+    def head(x, mask, config):
+        pooled = _dense(config.hidden_size, "head_pooler", activation="tanh")(x[:, 0])
+        return _dense(num_classes, "head")(layers.Dropout(config.dropout, name="head_dropout")(pooled))
+
+    modules = {"head_pooler": "pooler.dense", "head": "classifier"}
+    return _compile(_build("bert_classification", head, modules, pretrained, length, config), learning_rate)
+
+
+def up_to(num_layers):
+    """The names, as patterns, of the embeddings and the first blocks, for `freeze`: `freeze(model, *up_to(4))`.
+
+    Example:
+      >>> up_to(2)
+      ('embeddings_*', 'layer_0_*', 'layer_1_*')
+    """
+    return ("embeddings_*", *(f"layer_{i}_*" for i in range(num_layers)))
+
+
+# ---- Building ----
+
+
+def _build(name, head, modules, pretrained, length, given):
+    """The model of that name; `modules`: its head's layers -> the checkpoint's modules."""
+    checkpoint = bert_weights.read(pretrained) if pretrained is not None else None
+    config = _config(given, checkpoint)
+    if length is not None:
+        allowed = isinstance(length, int) and 0 < length <= config.max_positions
+        _require("length", length, allowed, f"None, or an int from 1 to max_positions={config.max_positions}")
+    inputs = {column: layers.Input([length], dtype="int32", name=column) for column in ("input_ids", "token_type_ids", "attention_mask")}
+    mask = inputs["attention_mask"]
+    model = tf.keras.Model(inputs, head(_encode(**inputs, config=config), mask, config), name=name)
+    if checkpoint is not None:
+        bert_weights.assign(model, checkpoint, config.num_layers, modules)
+    return model
+
+
+def _encode(input_ids, token_type_ids, attention_mask, config):
+    def norm(x, name):
+        return layers.LayerNormalization(epsilon=config.epsilon, name=name)(x)
+
+    def dropped(x):
+        return layers.Dropout(config.dropout)(x) if config.dropout else x
+
+    def heads(x):  # [batch, length, d] -> [batch, heads, length, d / heads]
+        width = config.hidden_size // config.num_heads
+        return layers.Permute((2, 1, 3))(layers.Reshape((-1, config.num_heads, width))(x))
+
+    positions = tf.range(tf.shape(input_ids)[1])
+    x = _embedding(config.vocab_size, config, "embeddings_word")(input_ids)
+    x = x + _embedding(config.type_vocab_size, config, "embeddings_type")(token_type_ids)
+    x = x + _embedding(config.max_positions, config, "embeddings_position")(positions)
+    x = dropped(norm(x, "embeddings_norm"))
+    mask = layers.Reshape((1, -1))(tf.cast(attention_mask, tf.bool))  # [batch, 1, length]: for all heads
+    scale = (config.hidden_size // config.num_heads) ** -0.5
+    for i in range(config.num_layers):
+        # Not Keras's MultiHeadAttention: its einsum is 5 % slower on the CPU, and its projections could not be frozen one by one.
+        query, key, value = (heads(_dense(config.hidden_size, f"layer_{i}_{name}")(x)) for name in ("query", "key", "value"))
+        attention = layers.Attention(dropout=config.attention_dropout, name=f"layer_{i}_attention")
+        attended = attention([query * scale, value, key], mask=[None, mask])
+        attended = layers.Reshape((-1, config.hidden_size))(layers.Permute((2, 1, 3))(attended))
+        attended = dropped(_dense(config.hidden_size, f"layer_{i}_attention_output")(attended))
+        x = norm(layers.Add()([x, attended]), f"layer_{i}_attention_norm")
+        wide = _dense(config.intermediate_size, f"layer_{i}_intermediate", activation=config.activation)(x)
+        x = norm(layers.Add()([x, dropped(_dense(config.hidden_size, f"layer_{i}_output")(wide))]), f"layer_{i}_output_norm")
+    return x
+
+
+def _initializer():
+    return tf.keras.initializers.TruncatedNormal(stddev=0.02)
+
+
+def _dense(units, name, activation=None):
+    return layers.Dense(units, activation, kernel_initializer=_initializer(), name=name)
+
+
+def _embedding(rows, config, name):
+    return layers.Embedding(rows, config.hidden_size, embeddings_initializer=_initializer(), name=name)
+
+
+def _compile(model, learning_rate):
+    model.compile(
+        optimizer=tf.keras.optimizers.Adam(learning_rate),
+        loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+    )
+    return model
+
+
+# ---- Sizes ----
+
+
+def _config(given, checkpoint):
+    """The checked `Config` of the arguments given and a checkpoint's."""
+    if unknown := [name for name in given if name not in Config._fields]:
+        raise ValueError(f"received {unknown[0]}={given[unknown[0]]!r}; allowed: {', '.join(Config._fields)}.")
+    stored = checkpoint.config if checkpoint is not None else {}
+    for name in given.keys() & stored.keys() - set(_FREE):
+        if given[name] != stored[name]:
+            raise ValueError(f"received {name}={given[name]!r}; the checkpoint {checkpoint.source} has {stored[name]!r}: leave it out.")
+    config = Config(**{**stored, **given})
+    if given.get("attention_dropout") is None and ("dropout" in given or config.attention_dropout is None):
+        config = config._replace(attention_dropout=config.dropout)
+    for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "type_vocab_size"):
+        value = getattr(config, name)
+        _require(name, value, isinstance(value, int) and value > 0, "an int of 1 or more")
+    for name in ("dropout", "attention_dropout"):
+        value = getattr(config, name)
+        _require(name, value, isinstance(value, float | int) and 0 <= value < 1, "0 or more, below 1")
+    _require("hidden_size", config.hidden_size, config.hidden_size % config.num_heads == 0, f"a multiple of num_heads={config.num_heads}")
+    _require("activation", config.activation, config.activation in ("gelu", "relu"), "'gelu', 'relu'")
+    if "num_layers" in stored:
+        allowed = config.num_layers <= stored["num_layers"]
+        _require("num_layers", config.num_layers, allowed, f"1 to the {stored['num_layers']} of {checkpoint.source}")
+    return config
+
+
+def _require(name, value, is_allowed, allowed):
+    if not is_allowed or isinstance(value, bool):
+        raise ValueError(f"received {name}={value!r}; allowed: {allowed}.")

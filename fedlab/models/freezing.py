@@ -1,0 +1,62 @@
+"""Partial fine-tuning: which layers train, and so which weights clients send."""
+
+import fnmatch
+
+from fedlab.models.cloning import recompile
+
+
+def freeze(model, *names, keep=()):
+    """Freezes layers: they keep their weights bit for bit, and no client sends them.
+
+        train the head only                          freeze(model, keep=["head*"])
+        freeze embeddings and the first 4 blocks     freeze(model, *fedlab.models.bert.up_to(4))
+        train everything again                       freeze(model, keep=["*"])
+
+    Layers that are not named train. Every call starts anew, and so does the model's optimizer.
+
+    Args:
+      model: a Keras model, compiled or not; it is changed.
+      *names: names of its layers (`[layer.name for layer in model.layers]`), or patterns as of file names, such as "layer_0_*". By
+        default all layers.
+      keep: names or patterns of layers to train nevertheless.
+
+    Returns:
+      The model.
+
+    Raises:
+      ValueError: no layer has such a name, or nothing would be left to train. The model is then unchanged.
+
+    Example:
+      >>> import tensorflow as tf
+      >>> layers = [tf.keras.layers.Dense(3, input_shape=[2], name="body"), tf.keras.layers.Dense(1, name="head")]
+      >>> [weight.shape.as_list() for weight in freeze(tf.keras.Sequential(layers), "body").trainable_weights]
+      [[3, 1], [1]]
+    """
+    keep = [keep] if isinstance(keep, str) else list(keep)
+    known = [layer.name for layer in model.layers]
+    for pattern in (*names, *keep):
+        if not fnmatch.filter(known, pattern):
+            raise ValueError(f"no layer is called {pattern!r}; allowed: {', '.join(known)}, or patterns such as 'layer_0_*'.")
+    trained = [layer for layer in model.layers if _matches(layer, keep) or (names and not _matches(layer, names))]
+    if not any(layer.weights for layer in trained):
+        raise ValueError(f"freezing {', '.join(names) or 'all layers'} leaves nothing to train: pass keep=, such as keep=['head*'].")
+    model.trainable = True  # a model that is frozen as a whole hides what its layers say
+    for layer in model.layers:
+        layer.trainable = any(layer is other for other in trained)
+    if getattr(model, "_compile_config", None) is not None:
+        recompile(model, model)
+    return model
+
+
+def _matches(layer, patterns):
+    return any(fnmatch.fnmatchcase(layer.name, pattern) for pattern in patterns)
+
+
+def frozen_weights(model):
+    """The weights of a model's frozen layers, which no training changes: unlike BatchNormalization's statistics in a layer that trains."""
+    frozen, found = [], set()
+    for layer in model._flatten_layers():
+        if not layer.trainable:
+            frozen += [w for w in layer.weights if id(w) not in found]
+            found |= {id(w) for w in layer.weights}
+    return frozen
