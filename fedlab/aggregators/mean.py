@@ -1,4 +1,10 @@
-"""The weighted mean (McMahan et al. 2017, Algorithm 1)."""
+"""The weighted mean.
+
+delta = sum_k p_k delta_k / sum_k p_k
+
+Communication-Efficient Learning of Deep Networks from Decentralized Data
+Brendan McMahan, Eider Moore, Daniel Ramage, Seth Hampson, Blaise Aguera y Arcas. AISTATS 2017. https://arxiv.org/abs/1602.05629
+"""
 
 from typing import Any, NamedTuple
 
@@ -13,19 +19,27 @@ class WeightedSum(NamedTuple):
 
 
 def mean():
-    """sum_k p_k delta_k / sum_k p_k; zero where all weights are zero."""
+    """sum_k p_k delta_k / sum_k p_k (McMahan et al. 2017, Algorithm 1); zero where all weights are zero.
 
-    def zero(weights):
+    Example:
+      >>> mean().name
+      'mean'
+    """
+
+    def init(weights):
+        return ()
+
+    def zero(state, weights):
         return WeightedSum([tf.zeros_like(w) for w in weights], tf.zeros([]))
 
-    def accumulate(accumulator, delta, weight):
-        total = [t + weight * d for t, d in zip(accumulator.total, delta)]
+    def accumulate(state, accumulator, delta, weight, seed):
+        total = [t + tf.cast(weight, d.dtype) * d for t, d in zip(accumulator.total, delta)]
         return WeightedSum(total, accumulator.weight + weight)
 
     def merge(first, second):
         return tf.nest.map_structure(tf.add, first, second)
 
-    def report(accumulator):
-        return [tf.math.divide_no_nan(t, accumulator.weight) for t in accumulator.total], {}
+    def report(state, accumulator, seed):
+        return [tf.math.divide_no_nan(t, tf.cast(accumulator.weight, t.dtype)) for t in accumulator.total], state, {}
 
-    return Aggregator("mean", zero, accumulate, merge, report)
+    return Aggregator("mean", {}, init, zero, accumulate, merge, report)

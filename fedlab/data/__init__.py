@@ -1,7 +1,9 @@
-"""Clients' data: columns by client, batches, and cohorts."""
+"""Clients' data: columns by client, partitions, batches, cohorts, and how clients fare."""
 
+from fedlab.data import partitions
 from fedlab.data.batching import Batching
 from fedlab.data.client_data import ClientData
-from fedlab.data.sampling import fixed, uniform
+from fedlab.data.conditions import Work, dropouts, stragglers
+from fedlab.data.sampling import fixed, poisson, uniform, weighted
 
-__all__ = ["Batching", "ClientData", "fixed", "uniform"]
+__all__ = ["Batching", "ClientData", "Work", "dropouts", "fixed", "partitions", "poisson", "stragglers", "uniform", "weighted"]

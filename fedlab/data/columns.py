@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 RESERVED = ("y", "sample_weight")
+TARGET_OF = "y/"  # and the name of one of several outputs
 
 
 def check_columns(columns: Mapping[str, Any], owner: str = "the data") -> dict[str, np.ndarray]:
@@ -50,16 +51,27 @@ def num_rows(columns: Mapping[str, np.ndarray]) -> int:
     return next(iter(columns.values())).shape[0]
 
 
+def targets(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that hold targets: `y`, or `y/NAME` for each output NAME of a model with several.
+
+    Example:
+      >>> list(targets({"x": [5], "y/start": [1], "y/end": [2]}))
+      ['y/start', 'y/end']
+    """
+    return {name: column for name, column in columns.items() if name == "y" or name.startswith(TARGET_OF)}
+
+
 def keras_batch(columns: Mapping[str, Any]) -> tuple:
     """Arranges columns as the tuple that Keras' `fit`, `evaluate` and `train_on_batch` take.
 
     ```
     x             = columns["x"] if there is one, else a dict of all columns that are not reserved
+    y             = columns["y"], or a dict of the columns "y/NAME" by NAME, for a model with several outputs
     element       = (x,) or (x, y) or (x, y, sample_weight)
     ```
 
-    The names `y` (targets) and `sample_weight` are reserved. Where a column `x` exists, every column but these three
-    is left out: it is not for the model.
+    The names `y` and `y/...` (targets) and `sample_weight` are reserved. Where a column `x` exists, every column but
+    these is left out: it is not for the model. One `y` and one `sample_weight` are for all outputs, as in Keras.
 
     Args:
       columns: name -> array or tensor, any shape.
@@ -68,20 +80,24 @@ def keras_batch(columns: Mapping[str, Any]) -> tuple:
       A tuple of one, two or three parts.
 
     Raises:
-      ValueError: there is no input column, or `sample_weight` comes without `y`.
+      ValueError: there is no input column, `sample_weight` comes without `y`, or `y` with `y/...`.
 
     Example:
       >>> keras_batch({"user": [3], "movie": [8], "y": [4.5]})
       ({'user': [3], 'movie': [8]}, [4.5])
     """
     names = list(columns)
-    inputs = {name: column for name, column in columns.items() if name not in RESERVED}
+    named = targets(columns)
+    inputs = {name: column for name, column in columns.items() if name not in RESERVED and name not in named}
     if not inputs:
         raise ValueError(f"received the columns {names}, none of them an input; add a column 'x', or inputs by name.")
-    if "sample_weight" in columns and "y" not in columns:
+    if "sample_weight" in columns and not named:
         raise ValueError(f"received the columns {names}: 'sample_weight' needs targets; add a column 'y'.")
+    if "y" in named and len(named) > 1:
+        raise ValueError(f"received the columns {names}: give either 'y' or one 'y/NAME' for each output NAME.")
     x = inputs["x"] if "x" in inputs else inputs
-    return (x, *(columns[name] for name in RESERVED if name in columns))
+    y = columns["y"] if "y" in named else {name.removeprefix(TARGET_OF): column for name, column in named.items()}
+    return (x, *([y] if named else []), *([columns["sample_weight"]] if "sample_weight" in columns else []))
 
 
 def _as_array(name: str, value: Any, owner: str) -> np.ndarray:

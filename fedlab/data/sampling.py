@@ -1,8 +1,12 @@
 """Cohort samplers: which clients take part in a round.
 
 A sampler is a function `(client_ids, round_num, seed) -> cohort` without a state: a list of distinct client ids, the same whenever it is
-asked.
+asked. The samplers here are `functools.partial` objects, so that their settings can be read and recorded.
 """
+
+import functools
+
+import numpy as np
 
 from fedlab.data import seeding
 
@@ -11,32 +15,86 @@ def uniform(clients_per_round):
     """Every round draws `clients_per_round` distinct clients, each as likely as any other (McMahan et al. 2017, Algorithm 1).
 
     Raises:
-      ValueError: where the number is not between 1 and the number of clients.
+      ValueError: when sampling, where the number is not between 1 and the number of clients.
     """
+    return functools.partial(_uniform, clients_per_round=clients_per_round)
 
-    def sample(client_ids, round_num, seed):
-        if not 1 <= clients_per_round <= len(client_ids):
-            raise ValueError(f"clients_per_round is {clients_per_round}; allowed: 1 to {len(client_ids)}, the number of clients.")
-        chosen = seeding.generator(seed, "cohort", round_num).choice(len(client_ids), clients_per_round, replace=False)
-        return [client_ids[i] for i in chosen]
 
-    return sample
+def _uniform(client_ids, round_num, seed, *, clients_per_round):
+    _check_number(clients_per_round, len(client_ids))
+    return _draw(client_ids, round_num, seed, clients_per_round)
+
+
+def weighted(clients_per_round, weights):
+    """Every round draws `clients_per_round` distinct clients, one after the other, each as likely as its weight among those left.
+
+    Args:
+      clients_per_round: 1 or more; there must be so many clients of a weight above 0.
+      weights: client id -> a number of 0 or more, such as its number of examples.
+
+    Example:
+      >>> weighted(2, {"a": 1, "b": 0, "c": 3})(["a", "b", "c"], round_num=1, seed=0)
+      ['c', 'a']
+    """
+    return functools.partial(_weighted, clients_per_round=clients_per_round, weights=dict(weights))
+
+
+def _weighted(client_ids, round_num, seed, *, clients_per_round, weights):
+    missing = [client_id for client_id in client_ids if client_id not in weights]
+    if missing:
+        raise ValueError(f"the weights lack clients {missing[:3]}; allowed: a weight for each client.")
+    values = np.array([weights[client_id] for client_id in client_ids], np.float64)
+    wrong = [client_id for client_id, value in zip(client_ids, values) if not 0 <= value < np.inf]
+    if wrong:
+        raise ValueError(f"the weight of client {wrong[0]!r} is {weights[wrong[0]]!r}; allowed: a number of 0 or more.")
+    _check_number(clients_per_round, int((values > 0).sum()), "clients of a weight above 0")
+    return _draw(client_ids, round_num, seed, clients_per_round, p=values / values.sum())
+
+
+def poisson(clients_per_round):
+    """Every client takes part in a round with probability `clients_per_round` / number of clients, whatever the others do.
+
+    So a round has `clients_per_round` clients on average; this is the sampling that differential privacy is cheapest for. A round may
+    have none, with a probability of about exp(-clients_per_round): that is an error of the run.
+
+    Args:
+      clients_per_round: a number above 0, at most the number of clients.
+    """
+    return functools.partial(_poisson, clients_per_round=clients_per_round)
+
+
+def _poisson(client_ids, round_num, seed, *, clients_per_round):
+    if not 0 < clients_per_round <= len(client_ids):
+        raise ValueError(f"clients_per_round is {clients_per_round}; allowed: above 0, to {len(client_ids)}, the number of clients.")
+    drawn = seeding.generator(seed, "cohort", round_num).random(len(client_ids)) * len(client_ids) < clients_per_round
+    return [client_ids[i] for i in np.flatnonzero(drawn)]
 
 
 def fixed(cohort):
     """The same clients in every round, in the order given.
 
     Raises:
-      ValueError: where the list is empty, names a client twice, or names one that does not exist.
+      ValueError: where the list is empty, names a client twice, or, when sampling, names one that does not exist.
     """
     cohort = list(cohort)
     if not cohort or len(set(cohort)) < len(cohort):
         raise ValueError(f"the fixed cohort is {cohort}; allowed: a list of one or more distinct client ids.")
+    return functools.partial(_fixed, cohort=cohort)
 
-    def sample(client_ids, round_num, seed):
-        unknown = [client_id for client_id in cohort if client_id not in client_ids]
-        if unknown:
-            raise ValueError(f"unknown clients {unknown[:3]} in the fixed cohort; `client_ids` of the data lists the known ones.")
-        return cohort
 
-    return sample
+def _fixed(client_ids, round_num, seed, *, cohort):
+    known = set(client_ids)
+    unknown = [client_id for client_id in cohort if client_id not in known]
+    if unknown:
+        raise ValueError(f"unknown clients {unknown[:3]} in the fixed cohort; `client_ids` of the data lists the known ones.")
+    return list(cohort)
+
+
+def _check_number(clients_per_round, most, what="clients"):
+    if not 1 <= clients_per_round <= most:
+        raise ValueError(f"clients_per_round is {clients_per_round}; allowed: 1 to {most}, the number of {what}.")
+
+
+def _draw(client_ids, round_num, seed, number, p=None):
+    chosen = seeding.generator(seed, "cohort", round_num).choice(len(client_ids), number, replace=False, p=p)
+    return [client_ids[i] for i in chosen]

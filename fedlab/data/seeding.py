@@ -21,6 +21,17 @@ def generator(seed, purpose, *key):
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([check_seed(seed), int.from_bytes(digest[:16], "little")])))
 
 
+def stateless(seed, purpose, *key):
+    """A seed for `tf.random.stateless_*`, drawn as `generator` draws: int64 [2].
+
+    Example:
+      >>> stateless(0, "aggregator", 1).shape
+      (2,)
+    """
+    digest = hashlib.sha256("\x1f".join(["stateless", str(check_seed(seed)), purpose, *map(str, key)]).encode()).digest()
+    return np.frombuffer(digest[:16], "<i8").astype(np.int64)
+
+
 def check_seed(seed):
     """Returns `seed`, or raises ValueError where it is not a non-negative int."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:

@@ -1,0 +1,58 @@
+"""Krum: the update that has the closest neighbours.
+
+f = largest number of attackers among n clients
+score_k = sum of ||delta_k - delta_j||^2 over the n - f - 2 clients j closest to k
+delta = mean of the num_selected updates of the lowest score
+
+Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent
+Peva Blanchard, El Mahdi El Mhamdi, Rachid Guerraoui, Julien Stainer. NIPS 2017. https://arxiv.org/abs/1703.02757
+"""
+
+import tensorflow as tf
+
+from fedlab.aggregators import _kept
+
+
+def krum(attackers=0.3, num_selected=1):
+    """Krum, and with a `num_selected` above 1 multi-Krum (Blanchard et al. 2017, section 4).
+
+    Clients count the same whatever their weight, apart from those of weight 0. All updates are kept until the round's end: memory grows
+    with the cohort, by one update a client.
+
+    Args:
+      attackers: the largest share of a round's clients that attack, 0 or more, below .5. A round needs 2 f + 3 clients.
+      num_selected: how many updates are averaged, 1 or more; at most n - f of them are.
+
+    Example:
+      >>> krum(0.2, num_selected=5).settings
+      {'attackers': 0.2, 'num_selected': 5}
+    """
+    settings = dict(locals())
+    if not 0 <= attackers < 0.5:
+        raise ValueError(f"attackers is {attackers!r}; allowed: a share of 0 or more, below 0.5.")
+    if isinstance(num_selected, bool) or not isinstance(num_selected, int) or num_selected < 1:
+        raise ValueError(f"num_selected is {num_selected!r}; allowed: an int of 1 or more.")
+
+    def combine(deltas):
+        num_clients = deltas[0].shape[0]
+        num_attackers = _kept.num_of(attackers, num_clients)
+        if num_clients < 2 * num_attackers + 3:
+            raise ValueError(
+                f"krum with {num_attackers} attackers has {num_clients} clients in a round; allowed: {2 * num_attackers + 3} or more: "
+                "raise clients_per_round, or lower attackers."
+            )
+        nearest = tf.sort(_squared_distances(deltas), axis=1)[:, 1 : num_clients - num_attackers - 1]  # without itself
+        order = tf.argsort(tf.reduce_sum(nearest, axis=1), stable=True)
+        chosen = order[: min(num_selected, num_clients - num_attackers)]
+        return [tf.reduce_mean(tf.gather(d, chosen), axis=0) for d in deltas]
+
+    return _kept.keep("krum", settings, combine)
+
+
+def _squared_distances(deltas):
+    """[clients, clients], float64. Of differences: in a product of all with all, an attacker's size would round the others' away."""
+
+    def to_all(k):
+        return tf.add_n([tf.reduce_sum(tf.cast(tf.square(d - d[k]), tf.float64), axis=tf.range(1, d.shape.rank)) for d in deltas])
+
+    return tf.stack([to_all(k) for k in range(deltas[0].shape[0])])

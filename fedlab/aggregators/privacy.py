@@ -1,0 +1,101 @@
+"""What a differentially private result supposes, and how much of the budget it has spent."""
+
+import functools
+from typing import NamedTuple
+
+SAMPLINGS = ("poisson", "uniform")
+
+
+class Privacy(NamedTuple):
+    """A guarantee: each round, clients drawn by `sampling` add up, each with a norm of at most C, and Gaussian noise z C is added.
+
+    Attributes:
+      noise_multiplier: z, 0 or more.
+      clients_per_round: how many clients a round has, with Poisson sampling on average.
+      num_clients: how many there are.
+      delta: the probability with which epsilon may be exceeded.
+      sampling: "poisson": each client takes part with probability clients_per_round / num_clients, and guarantees hide whether a client
+        exists. "uniform": exactly clients_per_round distinct clients, and guarantees hide a client that another takes the place of.
+    """
+
+    noise_multiplier: float
+    clients_per_round: float
+    num_clients: int
+    delta: float
+    sampling: str
+
+
+def epsilon(privacy, rounds):
+    """The epsilon that `rounds` rounds have spent at `privacy.delta`, by Rényi differential privacy; infinite without noise.
+
+    Example: 120 of 3,383 clients a round, with a noise of .01 of the clients, for 100 rounds.
+      >>> round(epsilon(Privacy(1.2, 120, 3383, 1e-5, "poisson"), 100), 3)
+      1.986
+    """
+    if not rounds:
+        return 0.0
+    if not privacy.noise_multiplier:
+        return float("inf")
+    from dp_accounting import rdp
+
+    orders, one_round = _one_round(privacy.noise_multiplier, privacy.clients_per_round, privacy.num_clients, privacy.sampling)
+    return float(rdp.compute_epsilon(orders, rounds * one_round, privacy.delta)[0])
+
+
+@functools.lru_cache(maxsize=16)
+def _one_round(noise_multiplier, clients_per_round, num_clients, sampling):
+    """Rényi divergences of one round, (orders, divergences)."""
+    import dp_accounting
+    from dp_accounting import rdp
+
+    if sampling == "poisson":
+        accountant = rdp.RdpAccountant()
+        gaussian = dp_accounting.GaussianDpEvent(noise_multiplier)
+        event = dp_accounting.PoissonSampledDpEvent(clients_per_round / num_clients, gaussian)
+    else:
+        # Another client in one's place changes the sum by up to 2 C; the accountant takes the noise as a multiple of that.
+        accountant = rdp.RdpAccountant(neighboring_relation=dp_accounting.NeighboringRelation.REPLACE_ONE)
+        gaussian = dp_accounting.GaussianDpEvent(noise_multiplier / 2)
+        event = dp_accounting.SampledWithoutReplacementDpEvent(num_clients, int(clients_per_round), gaussian)
+    accountant.compose(event)
+    return accountant.orders, accountant.rdp
+
+
+def check(privacy, algorithm, non_trainable):
+    """Raises ValueError where an algorithm's results would leave the clients by another way than the noised sum, or weigh differently."""
+    if not privacy:
+        return
+    weighting = algorithm.settings.get("client_weighting", "uniform")
+    if weighting != "uniform":
+        raise ValueError(
+            f"client_weighting is {weighting!r}; allowed with a private aggregator: 'uniform', which each client has a bounded share in."
+        )
+    if non_trainable != "broadcast":
+        raise ValueError(f"non_trainable is {non_trainable!r}; allowed with a private aggregator: 'broadcast', for others leave unnoised.")
+
+
+def check_extras(privacy, algorithm, extras):
+    """Raises ValueError where clients send what is neither clipped nor noised."""
+    if privacy and extras:
+        raise ValueError(f"{algorithm.name} has clients send more than an update (extras), which a private aggregator cannot noise.")
+
+
+def check_cohorts(privacy, sampler, num_clients):
+    """Raises ValueError where cohorts are not drawn as the guarantee supposes.
+
+    Args:
+      privacy: a `Privacy`, or None.
+      sampler: of `fedlab.data.sampling`.
+      num_clients: how many clients the run has.
+    """
+    if not privacy:
+        return
+    if privacy.num_clients != num_clients:
+        raise ValueError(f"the aggregator's guarantee is for num_clients={privacy.num_clients}; the run has {num_clients} clients.")
+    name = getattr(getattr(sampler, "func", None), "__name__", "of another kind").lstrip("_")
+    drawn = name, getattr(sampler, "keywords", {}).get("clients_per_round")
+    if drawn != (privacy.sampling, privacy.clients_per_round):
+        raise ValueError(
+            f"the aggregator's guarantee is for {privacy.clients_per_round:g} clients a round by {privacy.sampling} sampling, cohorts are "
+            f"{drawn[0]}, of {drawn[1]} clients: pass cohort=fedlab.data.{privacy.sampling}({privacy.clients_per_round:g})."
+        )

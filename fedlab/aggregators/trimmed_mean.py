@@ -1,0 +1,33 @@
+"""The mean without the extremes, coordinate by coordinate.
+
+Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates
+Dong Yin, Yudong Chen, Kannan Ramchandran, Peter Bartlett. ICML 2018. https://arxiv.org/abs/1803.01498
+"""
+
+import tensorflow as tf
+
+from fedlab.aggregators import _kept
+
+
+def trimmed_mean(trim=0.1):
+    """Each value of the update is the mean of the clients' values without the largest and the smallest (Yin et al. 2018, Definition 2).
+
+    Clients count the same whatever their weight, apart from those of weight 0. All updates are kept until the round's end: memory grows
+    with the cohort, by one update a client.
+
+    Args:
+      trim: the share of the clients left out at each end, 0 or more, below .5: at least the share of attackers.
+
+    Example:
+      >>> trimmed_mean(0.3).settings
+      {'trim': 0.3}
+    """
+    if not 0 <= trim < 0.5:
+        raise ValueError(f"trim is {trim!r}; allowed: 0 or more, below 0.5.")
+
+    def inner_mean(values):
+        num_clients = values.shape[0]
+        num_out = _kept.num_of(trim, num_clients)
+        return tf.reduce_mean(tf.sort(values, axis=0)[num_out : num_clients - num_out], axis=0)
+
+    return _kept.keep("trimmed_mean", {"trim": trim}, lambda deltas: [inner_mean(d) for d in deltas])
