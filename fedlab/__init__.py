@@ -4,11 +4,12 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("aggregators", "algorithms", "data", "datasets", "engines", "models")
+_MODULES = ("aggregators", "algorithms", "data", "datasets", "engines", "metrics", "models", "testing")
 _NAMES = {
     "ClientData": "fedlab.data",
     "simulate": "fedlab.simulation",
     "evaluate": "fedlab.simulation",
+    "evaluate_personalized": "fedlab.simulation",
     "Run": "fedlab.simulation",
 }
 

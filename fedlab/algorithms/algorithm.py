@@ -7,12 +7,20 @@
             for batch in the client's batches:
                 state = client_step(task, weights, state, batch)
             result = client_final(task, weights, state, counts)
-        delta = the aggregator's mean of the results
-        weights, server_state = server_update(weights, server_state, delta)
+        update = the aggregator's mean of the results' deltas, the sum of their extras
+        weights, server_state = server_update(weights, server_state, update)
 
-`weights` is the list of the model's trainable weights, float32 tensors of the model's shapes; states are any nest of tensors. The
-functions are pure. `task` is what the client knows of its own: `task.gradients(weights, batch)`, and `task.optimizer`, the optimizer the
-model was compiled with, as `fedlab.algorithms.optimizers.Optimizer`.
+`weights` is the list of the model's trainable weights, tensors of the model's shapes and dtypes; states are any nest of tensors. The
+functions are pure. These are enough for most methods. Some need more, and have a field for it:
+
+- `broadcast(server_state)`: what the server sends beside the weights, such as SCAFFOLD's control variate. Clients see it as `task.sent`.
+- `client_state(weights)`: what a client knows before its first round, and keeps from round to round. It sees it as `task.kept` and
+  returns the next one in its result.
+- `extras(weights)`: zeros like the extras of a result, for a method whose clients send more than a delta.
+- `survey`: a pass over the same clients and batches before the round, whose sum all clients know, such as Mime's mean gradient.
+- `personalize`: a pass that makes a client's own weights at evaluation.
+- `prepare(model, schedule)`: the algorithm for one compiled model, for a method that needs to know its optimizer or its layers' names;
+  `schedule` is that of the clients' learning rate over rounds, or None.
 """
 
 from collections.abc import Callable
@@ -20,7 +28,7 @@ from typing import Any, NamedTuple
 
 
 class Counts(NamedTuple):
-    """What a client trained on in one round, float32 scalars. An example that is read in two passes counts twice, as in TFF.
+    """What a client trained on in one round, float32 scalars. An example that is read in two epochs counts twice, as in TFF.
 
     Attributes:
       num_examples: examples with at least one position that is not padding.
@@ -33,13 +41,39 @@ class Counts(NamedTuple):
     num_steps: Any
 
 
+class Task(NamedTuple):
+    """What a client knows in one round.
+
+    Attributes:
+      gradients: (weights, batch) -> gradients of the compiled loss at `weights`, dense. `gradients(weights, batch, measure=False)` leaves
+        the batch out of the training metrics.
+      optimizer: the optimizer that the model was compiled with, as `fedlab.algorithms.optimizers.Optimizer`.
+      counts: the client's `Counts`.
+      round_num: int64 scalar, from 1.
+      client: its `id`, a string scalar, and seeds for `tf.random.stateless_*`, int64 [2]: `seed`, a function of (seed, round, client), and
+        `lasting_seed`, of (seed, client).
+      sent: what `Algorithm.broadcast` gave.
+      kept: what the client kept of its last round.
+      surveyed: what `Algorithm.survey` gave, summed over the clients.
+    """
+
+    gradients: Callable
+    optimizer: Any
+    counts: Counts
+    round_num: Any
+    client: Any = None
+    sent: Any = ()
+    kept: Any = ()
+    surveyed: Any = ()
+
+
 class ClientResult(NamedTuple):
     """What a client sends.
 
     Attributes:
       delta: global weights minus trained weights, a list of tensors of the model's shapes: the server treats it as a gradient.
       weight: float32 scalar, 0 or more: how much the client counts.
-      extras: a nest of tensors that must be neither clipped nor noised.
+      extras: a nest of tensors that are summed over the clients as they are: weighted by nothing, and neither clipped nor noised.
       state: a nest of tensors that the client keeps for its next round.
     """
 
@@ -47,6 +81,48 @@ class ClientResult(NamedTuple):
     weight: Any
     extras: Any = ()
     state: Any = ()
+
+
+class Update(NamedTuple):
+    """What the clients of a round amount to. A client whose result is not finite is left out of all of it.
+
+    Attributes:
+      delta: what the aggregator made of the deltas, a list of tensors of the model's shapes.
+      extras: the sum of the clients' extras.
+      surveyed: the sum of the survey, `()` without one.
+      num_clients: how many clients it comes from, a float32 scalar.
+      total_clients: how many clients there are in all, a float32 scalar.
+      round_num: int64 scalar, from 1.
+    """
+
+    delta: Any
+    extras: Any
+    surveyed: Any
+    num_clients: Any
+    total_clients: Any
+    round_num: Any
+
+
+class Pass(NamedTuple):
+    """A pass over a client's batches: `init` and `step` as an algorithm's `client_init` and `client_step`.
+
+    Attributes:
+      init: (task, weights) -> state.
+      step: (task, weights, state, batch) -> state.
+      final: (task, weights, state, counts) -> the pass's result: of a survey, a nest of tensors that is summed over the clients; of a
+        personalization, the client's own weights.
+      zero: weights -> zeros like a survey's result.
+    """
+
+    init: Callable
+    step: Callable
+    final: Callable
+    zero: Callable | None = None
+
+
+def nothing(_):
+    """What a method without a part has in its place."""
+    return ()
 
 
 class Algorithm(NamedTuple):
@@ -64,3 +140,26 @@ class Algorithm(NamedTuple):
     client_step: Callable
     client_final: Callable
     server_update: Callable
+    broadcast: Callable = nothing
+    client_state: Callable = nothing
+    extras: Callable = nothing
+    survey: Pass | None = None
+    personalize: Pass | None = None
+    prepare: Callable | None = None
+
+
+def prepare(algorithm, model, schedule=None):
+    """The algorithm for a compiled model and a schedule of its learning rate over rounds, or None.
+
+    Raises:
+      ValueError: where it cannot train this model; the message says why.
+    """
+    return algorithm.prepare(model, schedule) if algorithm.prepare else algorithm
+
+
+def wrap(algorithm, change):
+    """`change(algorithm)`, an algorithm made of another; where that has yet to be prepared for a model, once more after it is."""
+    changed = change(algorithm)
+    if algorithm.prepare is None:
+        return changed
+    return changed._replace(prepare=lambda model, schedule: change(algorithm.prepare(model, schedule)))

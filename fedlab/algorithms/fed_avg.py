@@ -1,12 +1,11 @@
 """FedAvg: clients train, the server averages.
 
-    Communication-Efficient Learning of Deep Networks from Decentralized Data
-    Brendan McMahan, Eider Moore, Daniel Ramage, Seth Hampson, Blaise Aguera y Arcas. AISTATS 2017. https://arxiv.org/abs/1602.05629
+Communication-Efficient Learning of Deep Networks from Decentralized Data
+Brendan McMahan, Eider Moore, Daniel Ramage, Seth Hampson, Blaise Aguera y Arcas. AISTATS 2017. https://arxiv.org/abs/1602.05629
 
-With a server optimizer it is FedOpt:
-
-    Adaptive Federated Optimization
-    Sashank Reddi et al. ICLR 2021. https://arxiv.org/abs/2003.00295
+    each client k of the cohort:  w_k = w;  for each batch b:  w_k = client_optimizer(w_k, gradient(w_k, b))
+    delta = sum_k p_k (w - w_k) / sum_k p_k
+    w = w - server_learning_rate * delta
 """
 
 from typing import Any, NamedTuple
@@ -21,17 +20,12 @@ class ClientState(NamedTuple):
 
 
 def fed_avg(*, client_weighting="num_examples", server_learning_rate=1.0, server_momentum=0.0):
-    """Federated averaging (McMahan et al. 2017, Algorithm 1; the server step as in Reddi et al. 2021, Algorithm 1).
-
-        each client k of the cohort:  w_k = w;  for each batch b:  w_k = client_optimizer(w_k, gradient(w_k, b))
-        delta = sum_k p_k (w - w_k) / sum_k p_k
-        m = server_momentum * m + delta
-        w = w - server_learning_rate * m
+    """Federated averaging (McMahan et al. 2017, Algorithm 1).
 
     Args:
       client_weighting: p_k: "num_examples" (default), "num_tokens", "uniform", or a function of `Counts` that gives a scalar of 0 or more.
-      server_learning_rate: 0 or more; 1.0 is plain averaging.
-      server_momentum: 0 or more, below 1.
+      server_learning_rate: 0 or more, or a schedule over rounds; 1.0 is plain averaging.
+      server_momentum: 0 or more, below 1: m = server_momentum * m + delta takes the place of delta, as in `fed_avgm`.
 
     Returns:
       An `Algorithm`. The client optimizer is the one the model was compiled with; its slots start anew at every client.
@@ -55,6 +49,9 @@ def fed_avg(*, client_weighting="num_examples", server_learning_rate=1.0, server
         delta = [before - after for before, after in zip(weights, state.weights)]
         return ClientResult(delta, weight_of(counts))
 
+    def server_update(weights, state, update):
+        return server_optimizer.apply(weights, state, update.delta, update.round_num)
+
     return Algorithm(
         name="fed_avg",
         settings=settings,
@@ -62,5 +59,5 @@ def fed_avg(*, client_weighting="num_examples", server_learning_rate=1.0, server
         client_init=client_init,
         client_step=client_step,
         client_final=client_final,
-        server_update=server_optimizer.apply,
+        server_update=server_update,
     )

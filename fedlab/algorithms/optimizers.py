@@ -1,31 +1,44 @@
-"""Optimizers as pure functions over tensors, for clients and for the server."""
+"""Optimizers as pure functions over tensors, for clients and for the server. Their formulas are Keras's."""
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
+
+from fedlab.algorithms.schedules import Schedule
 
 
 class Optimizer(NamedTuple):
     """An optimizer without hidden state.
 
     Attributes:
+      name: as its function is named.
+      settings: the arguments it was made with.
       init: weights -> state. `weights` is a list of float tensors, `state` a nest of tensors.
-      apply: (weights, state, gradients) -> (weights, state), everything of the same shapes and dtypes.
+      apply: (weights, state, gradients, round_num=None) -> (weights, state), everything of the same shapes and dtypes. Only a learning
+        rate that is a schedule needs the round.
     """
 
+    name: str
+    settings: dict
     init: Callable
     apply: Callable
 
 
+def in_round(optimizer, round_num):
+    """The optimizer as it is in one round, whatever its learning rate's schedule."""
+    return optimizer._replace(apply=functools.partial(optimizer.apply, round_num=round_num))
+
+
 def sgd(learning_rate, momentum=0.0, nesterov=False):
-    """Gradient descent with momentum, as Keras and TFF define it.
+    """Gradient descent, with momentum (Polyak 1964) and with Nesterov's look-ahead, as Keras and TFF define it.
 
         m = momentum * m + g
         w = w - learning_rate * (g + momentum * m if nesterov else m)
 
     Args:
-      learning_rate: a number of 0 or more.
+      learning_rate: a number of 0 or more, or a schedule over rounds (`fedlab.algorithms.schedules`).
       momentum: 0 or more, below 1.
       nesterov: whether the step looks ahead.
 
@@ -37,30 +50,264 @@ def sgd(learning_rate, momentum=0.0, nesterov=False):
       >>> weights[0].numpy().round(2).tolist()  # 2 - .5 * 1 - .5 * 1.9
       [0.55]
     """
-    if not learning_rate >= 0:
-        raise ValueError(f"learning_rate is {learning_rate!r}; allowed: 0 or more.")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum is {momentum!r}; allowed: 0 or more, below 1.")
+    settings = dict(locals())
+    _check_rate(learning_rate)
+    _check_decay(momentum=momentum)
 
     def init(weights):
-        return [tf.zeros_like(w) for w in weights] if momentum else []
+        return _zeros(weights) if momentum else []
 
-    def apply(weights, state, gradients):
+    def apply(weights, state, gradients, round_num=None):
+        rate = _rate(learning_rate, round_num)
         step = gradients
         if momentum:
             state = step = [momentum * m + g for m, g in zip(state, gradients)]
             if nesterov:
                 step = [g + momentum * m for m, g in zip(state, gradients)]
-        return [w - learning_rate * s for w, s in zip(weights, step)], state
+        return [w - _as(w, rate) * s for w, s in zip(weights, step)], state
 
-    return Optimizer(init, apply)
+    return Optimizer("sgd", settings, init, apply)
 
 
-def from_keras(optimizer):
+class Moments(NamedTuple):
+    """State of Adam and its like: steps done, and running means of the gradients and of their squares."""
+
+    step: Any
+    first: Any
+    second: Any
+
+
+def adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7, bias_correction=True):
+    """Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980), as Keras and TFF define it.
+
+        m = beta_1 * m + (1 - beta_1) * g
+        v = beta_2 * v + (1 - beta_2) * g ** 2
+        w = w - learning_rate * sqrt(1 - beta_2 ** t) / (1 - beta_1 ** t) * m / (sqrt(v) + epsilon)      in step t = 1, 2, ...
+
+    Args:
+      learning_rate: a number of 0 or more, or a schedule over rounds.
+      beta_1, beta_2: 0 or more, below 1.
+      epsilon: 0 or more.
+      bias_correction: whether the factor of the learning rate is there; without it, it is 1.
+
+    Example:
+      >>> optimizer = adam(0.1, epsilon=0.0)
+      >>> weights, state = optimizer.apply([tf.constant([2.0])], optimizer.init([tf.constant([2.0])]), [tf.constant([7.0])])
+      >>> weights[0].numpy().round(4).tolist()  # the first step is of the learning rate, whatever the gradient
+      [1.9]
+    """
+    settings = dict(locals())
+
+    def second(v, g):
+        return v + (tf.square(g) - v) * (1 - beta_2)
+
+    return Optimizer("adam", settings, *_adaptive(second, 0.0, 0.0, **settings))
+
+
+def adamw(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7, weight_decay=0.004):
+    """AdamW (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101), as Keras and TFF define it.
+
+        w = w - learning_rate * weight_decay * w, then a step of Adam
+
+    Args: as `adam`, and
+      weight_decay: 0 or more.
+
+    Example:
+      >>> optimizer = adamw(0.1, weight_decay=0.5)
+      >>> weights, state = optimizer.apply([tf.constant([2.0])], optimizer.init([tf.constant([2.0])]), [tf.constant([0.0])])
+      >>> weights[0].numpy().round(4).tolist()  # 2 - .1 * .5 * 2
+      [1.9]
+    """
+    settings = dict(locals())
+    _check_not_negative(weight_decay=weight_decay)
+
+    def second(v, g):
+        return v + (tf.square(g) - v) * (1 - beta_2)
+
+    return Optimizer("adamw", settings, *_adaptive(second, 0.0, bias_correction=True, **settings))
+
+
+def yogi(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-3, initial_accumulator_value=1e-6, bias_correction=True):
+    """Yogi (Zaheer et al. 2018, https://papers.nips.cc/paper/8186), as TFF defines it; Keras has none.
+
+        v = v - (1 - beta_2) * sign(v - g ** 2) * g ** 2                                    the rest as in Adam
+
+    Args: as `adam`, and
+      initial_accumulator_value: v before the first step, 0 or more.
+
+    Example:
+      >>> optimizer = yogi(0.1, epsilon=0.0, initial_accumulator_value=0.0)
+      >>> weights, state = optimizer.apply([tf.constant([2.0])], optimizer.init([tf.constant([2.0])]), [tf.constant([7.0])])
+      >>> weights[0].numpy().round(4).tolist()
+      [1.9]
+    """
+    settings = dict(locals())
+    _check_not_negative(initial_accumulator_value=initial_accumulator_value)
+
+    def second(v, g):
+        square = tf.square(g)
+        return v + (1 - beta_2) * tf.sign(square - v) * square
+
+    options = {name: value for name, value in settings.items() if name != "initial_accumulator_value"}
+    return Optimizer("yogi", settings, *_adaptive(second, initial_accumulator_value, 0.0, **options))
+
+
+def _adaptive(second, start, weight_decay, learning_rate, beta_1, beta_2, epsilon, bias_correction):
+    """init and apply of Adam and its like, which differ in `second`: (v, g) -> v."""
+    _check_rate(learning_rate)
+    _check_decay(beta_1=beta_1, beta_2=beta_2)
+    _check_not_negative(epsilon=epsilon)
+
+    def init(weights):
+        return Moments(tf.zeros([], tf.int64), _zeros(weights), [tf.fill(w.shape, tf.constant(start, w.dtype)) for w in weights])
+
+    def apply(weights, state, gradients, round_num=None):
+        step = state.step + 1
+        m = [m + (g - m) * (1 - beta_1) for m, g in zip(state.first, gradients)]
+        v = [second(v, g) for v, g in zip(state.second, gradients)]
+        rate = _rate(learning_rate, round_num)
+
+        def stepped(w, m, v):
+            t, factor = tf.cast(step, w.dtype), _as(w, rate)
+            if weight_decay:
+                w = w - w * weight_decay * factor
+            if bias_correction:
+                factor *= tf.sqrt(1 - tf.constant(beta_2, w.dtype) ** t) / (1 - tf.constant(beta_1, w.dtype) ** t)
+            return w - factor * m / (tf.sqrt(v) + epsilon)
+
+        return [stepped(*each) for each in zip(weights, m, v)], Moments(step, m, v)
+
+    return init, apply
+
+
+def adagrad(learning_rate, initial_accumulator_value=0.1, epsilon=1e-7, epsilon_in_root=True):
+    """Adagrad (Duchi et al. 2011, https://jmlr.org/papers/v12/duchi11a.html), as Keras and TFF define it.
+
+        v = v + g ** 2
+        w = w - learning_rate * g / sqrt(v + epsilon)            or / (sqrt(v) + epsilon) where not epsilon_in_root
+
+    Args:
+      learning_rate: a number of 0 or more, or a schedule over rounds.
+      initial_accumulator_value: v before the first step, 0 or more.
+      epsilon: 0 or more.
+
+    Example:
+      >>> optimizer = adagrad(0.1, initial_accumulator_value=0.0)
+      >>> weights, state = optimizer.apply([tf.constant([2.0])], optimizer.init([tf.constant([2.0])]), [tf.constant([7.0])])
+      >>> weights[0].numpy().round(4).tolist()
+      [1.9]
+    """
+    settings = dict(locals())
+    _check_rate(learning_rate)
+    _check_not_negative(initial_accumulator_value=initial_accumulator_value, epsilon=epsilon)
+
+    def init(weights):
+        return [tf.fill(w.shape, tf.constant(initial_accumulator_value, w.dtype)) for w in weights]
+
+    def apply(weights, state, gradients, round_num=None):
+        rate = _rate(learning_rate, round_num)
+        state = [v + tf.square(g) for v, g in zip(state, gradients)]
+        roots = [_root(v, epsilon, epsilon_in_root) for v in state]
+        return [w - _as(w, rate) * g / root for w, g, root in zip(weights, gradients, roots)], state
+
+    return Optimizer("adagrad", settings, init, apply)
+
+
+def rmsprop(learning_rate, rho=0.9, epsilon=1e-7, epsilon_in_root=True):
+    """RMSprop (Tieleman and Hinton 2012, Coursera lecture 6e), as Keras defines it; TFF has epsilon outside of the root.
+
+        v = rho * v + (1 - rho) * g ** 2
+        w = w - learning_rate * g / sqrt(v + epsilon)            or / (sqrt(v) + epsilon) where not epsilon_in_root
+
+    Args:
+      learning_rate: a number of 0 or more, or a schedule over rounds.
+      rho: 0 or more, below 1.
+      epsilon: 0 or more.
+
+    Example:
+      >>> optimizer = rmsprop(0.1, rho=0.75)
+      >>> weights, state = optimizer.apply([tf.constant([2.0])], optimizer.init([tf.constant([2.0])]), [tf.constant([7.0])])
+      >>> weights[0].numpy().round(4).tolist()  # 2 - .1 / sqrt(.25)
+      [1.8]
+    """
+    settings = dict(locals())
+    _check_rate(learning_rate)
+    _check_decay(rho=rho)
+    _check_not_negative(epsilon=epsilon)
+
+    def apply(weights, state, gradients, round_num=None):
+        rate = _rate(learning_rate, round_num)
+        state = [rho * v + (1 - rho) * tf.square(g) for v, g in zip(state, gradients)]
+        roots = [_root(v, epsilon, epsilon_in_root) for v in state]
+        return [w - _as(w, rate) * g / root for w, g, root in zip(weights, gradients, roots)], state
+
+    return Optimizer("rmsprop", settings, _zeros, apply)
+
+
+def _zeros(weights):
+    return [tf.zeros_like(w) for w in weights]
+
+
+def _root(v, epsilon, epsilon_in_root):
+    return tf.sqrt(v + epsilon) if epsilon_in_root else tf.sqrt(v) + epsilon
+
+
+def _rate(learning_rate, round_num):
+    """The rate in a round: the number itself, or a float64 scalar tensor."""
+    if not isinstance(learning_rate, Schedule):
+        return learning_rate
+    if round_num is None:
+        raise ValueError(f"the learning rate is the schedule {learning_rate.name!r}: pass round_num to apply.")
+    return learning_rate(round_num)
+
+
+def _as(weight, rate):
+    return tf.cast(rate, weight.dtype) if tf.is_tensor(rate) else rate
+
+
+def _check_rate(learning_rate):
+    if not isinstance(learning_rate, Schedule) and not learning_rate >= 0:
+        raise ValueError(f"learning_rate is {learning_rate!r}; allowed: 0 or more.")
+
+
+def _check_decay(**values):
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} is {value!r}; allowed: 0 or more, below 1.")
+
+
+def _check_not_negative(**values):
+    for name, value in values.items():
+        if not value >= 0:
+            raise ValueError(f"{name} is {value!r}; allowed: 0 or more.")
+
+
+def constrained(optimizer, constraints):
+    """The optimizer, with each weight projected after each step, as Keras does.
+
+    Args:
+      optimizer: an `Optimizer`.
+      constraints: for each weight a function tensor -> tensor (`tf.keras.constraints`), or None.
+    """
+    if not any(constraints):
+        return optimizer
+
+    def apply(weights, state, gradients, round_num=None):
+        weights, state = optimizer.apply(weights, state, gradients, round_num)
+        return [c(w) if c else w for w, c in zip(weights, constraints)], state
+
+    return optimizer._replace(apply=apply)
+
+
+def from_keras(optimizer, schedule=None):
     """A Keras optimizer as a pure `Optimizer`: a fresh copy of it updates variables of its own, whose values come and go as tensors.
 
     Every option of every Keras optimizer is Keras's own code. Plain SGD, the usual case, takes the short way. The result belongs to one
-    thread. A learning-rate schedule counts the client's own steps.
+    thread. A learning-rate schedule of Keras counts the client's own steps.
+
+    Args:
+      optimizer: a Keras optimizer, or what `tf.keras.optimizers.get` takes.
+      schedule: a `Schedule` over rounds in place of the optimizer's own learning rate.
     """
     optimizer = tf.keras.optimizers.get(optimizer)
     if not isinstance(optimizer, tf.keras.optimizers.Optimizer):
@@ -69,9 +316,11 @@ def from_keras(optimizer):
         )
     config = optimizer.get_config()
     plain = not any(config.get(name) for name in ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema"))
+    if schedule is not None:
+        config["learning_rate"] = 1.0
     constant_rate = not isinstance(config["learning_rate"], dict)
     if type(optimizer) is tf.keras.optimizers.SGD and plain and constant_rate:
-        return sgd(float(config["learning_rate"]), config["momentum"], config["nesterov"])
+        return sgd(schedule or float(config["learning_rate"]), config["momentum"], config["nesterov"])
 
     fused_adam = type(optimizer) is tf.keras.optimizers.Adam and plain and constant_rate and not config["amsgrad"]
     config["jit_compile"] = False
@@ -93,8 +342,10 @@ def from_keras(optimizer):
         build(weights)
         return [_constant(value) for value in start]
 
-    def apply(weights, state, gradients):
+    def apply(weights, state, gradients, round_num=None):
         build(weights)
+        if schedule is not None:
+            own.learning_rate.assign(tf.cast(_rate(schedule, round_num), own.learning_rate.dtype))
         for variable, value in zip(variables + state_variables(), list(weights) + list(state)):
             variable.assign(value)
         if fused_adam:
@@ -103,24 +354,25 @@ def from_keras(optimizer):
             own.apply_gradients(zip(gradients, variables))
         return [v.read_value() for v in variables], [v.read_value() for v in state_variables()]
 
-    return Optimizer(init, apply)
+    return Optimizer(f"keras {type(optimizer).__name__}", config, init, apply)
 
 
 def _apply_adam(own, variables, gradients):
     """Keras's Adam in one pass over the weights: TensorFlow's kernel has the same formula, and Keras writes it as a dozen operations."""
     own.iterations.assign_add(1)
-    step = tf.cast(own.iterations, tf.float32)
     for variable, m, v, gradient in zip(variables, own._momentums, own._velocities, gradients):
+        step = tf.cast(own.iterations, variable.dtype)
+        beta_1, beta_2, epsilon = (tf.constant(value, variable.dtype) for value in (own.beta_1, own.beta_2, own.epsilon))
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=m.handle,
             v=v.handle,
-            beta1_power=own.beta_1**step,
-            beta2_power=own.beta_2**step,
-            lr=own.learning_rate,
-            beta1=own.beta_1,
-            beta2=own.beta_2,
-            epsilon=own.epsilon,
+            beta1_power=beta_1**step,
+            beta2_power=beta_2**step,
+            lr=tf.cast(own.learning_rate, variable.dtype),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=epsilon,
             grad=gradient,
         )
 

@@ -42,13 +42,7 @@ def main(argv=None):
 def _run(argv):
     parser = argparse.ArgumentParser(prog="fedlab", description="Federated learning for Keras models.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"fedlab {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND")
-    for name in command_names():
-        module = importlib.import_module(f"{__name__}.{name}")
-        summary = module.__doc__.splitlines()[0]
-        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
+    add_commands(parser, __name__, command_names())
     args = parser.parse_args(argv)
     if not hasattr(args, "run"):
         parser.print_help(sys.stderr)
@@ -64,6 +58,17 @@ def _run(argv):
         return 2 if isinstance(error, _MISTAKES) else 1
 
 
+def add_commands(parser, package, names):
+    """Adds the modules of a package as subcommands; a subcommand with subcommands of its own is a package that calls this too."""
+    commands = parser.add_subparsers(metavar="COMMAND")
+    for name in names:
+        module = importlib.import_module(f"{package}.{name}")
+        summary = module.__doc__.splitlines()[0]
+        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        command.set_defaults(run=module.run)
+        module.add_arguments(command)
+
+
 # What the library raises where a value, a path or an installation is not as it should be.
 _MISTAKES = (ValueError, TypeError, KeyError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, ImportError)
 
@@ -73,7 +78,7 @@ def command_names():
 
     Example:
       >>> command_names()
-      ['datasets', 'evaluate', 'generate']
+      ['aggregators', 'algorithms', 'datasets', 'evaluate', 'generate', 'squad']
     """
     modules = (module.name for module in pkgutil.iter_modules(__path__))
     return sorted(name for name in modules if not name.startswith("_") and name not in _NOT_COMMANDS)

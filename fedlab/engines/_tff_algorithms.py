@@ -1,7 +1,14 @@
 """TFF's own algorithms and optimizers, where they are the same as ours and Keras's."""
 
+import functools
+
 import tensorflow as tf
 import tensorflow_federated as tff
+
+from fedlab.aggregators import privacy
+from fedlab.algorithms import optimizers
+from fedlab.algorithms.schedules import Schedule
+from fedlab.engines import _tff_aggregators
 
 
 def build(setting, model_fn):
@@ -17,38 +24,184 @@ def build(setting, model_fn):
     algorithm = setting.algorithm
     if algorithm.name not in _ALGORITHMS:
         raise ValueError(f"engine 'tff' has no algorithm {algorithm.name!r}; allowed: {', '.join(_ALGORITHMS)}.")
-    if setting.aggregator.name != "mean":
-        raise ValueError(f"engine 'tff' has no aggregator {setting.aggregator.name!r}; allowed: mean.")
+    privacy.check(setting.aggregator.privacy, algorithm, setting.non_trainable)
+    aggregator = _tff_aggregators.build(setting.aggregator)
     if setting.non_trainable != "broadcast":
         raise ValueError(f"non_trainable is {setting.non_trainable!r}; allowed with engine 'tff': 'broadcast'.")
-    return _ALGORITHMS[algorithm.name](model_fn, client_optimizer(setting.model.optimizer), **algorithm.settings)
+    if setting.precision != "float32":
+        raise ValueError(f"precision is {setting.precision!r}; allowed with engine 'tff': 'float32'.")
+    constrained = [v.name for v in setting.model.trainable_variables if v.constraint is not None]
+    if constrained:
+        raise ValueError(f"engine 'tff' has no weight constraints, weight {constrained[0]!r} has one; allowed with it: none.")
+    if setting.client_learning_rate is not None and algorithm.name not in _SCHEDULED:
+        raise ValueError(
+            f"engine 'tff' has no schedule of the clients' learning rate for {algorithm.name!r}; allowed with it: {', '.join(_SCHEDULED)}."
+        )
+    if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory) and algorithm.name not in _UNWEIGHTED:
+        raise ValueError(
+            f"engine 'tff' has no {setting.aggregator.name} for {algorithm.name!r}; allowed with it: {', '.join(_UNWEIGHTED)}."
+        )
+    return _ALGORITHMS[algorithm.name](setting, model_fn, aggregator, **algorithm.settings)
 
 
-def _fed_avg(model_fn, optimizer, *, client_weighting, server_learning_rate, server_momentum):
-    if client_weighting not in _WEIGHTINGS:
-        raise ValueError(f"client_weighting is {client_weighting!r}; allowed with engine 'tff': {', '.join(map(repr, _WEIGHTINGS))}.")
-    return tff.learning.algorithms.build_weighted_fed_avg(
-        model_fn(client_weighting == "num_tokens"),
-        client_optimizer_fn=optimizer,
-        server_optimizer_fn=tff.learning.optimizers.build_sgdm(server_learning_rate, server_momentum),
-        client_weighting=_WEIGHTINGS[client_weighting],
-        model_aggregator=tff.aggregators.MeanFactory(no_nan_division=True),  # all weights zero: no step, as in ours
+def _fed_opt(setting, model_fn, aggregator, *, server_optimizer, client_weighting):
+    client_weighting, count_tokens = _weighting(client_weighting)
+    options = dict(server_optimizer_fn=_server_optimizer(server_optimizer), model_aggregator=aggregator)
+    if setting.client_learning_rate is not None:
+        if client_weighting is not tff.learning.ClientWeighting.NUM_EXAMPLES:
+            raise ValueError(
+                "client_weighting is 'uniform'; allowed with engine 'tff' and a schedule of the clients' learning rate: 'num_examples', "
+                "'num_tokens'."
+            )
+        return tff.learning.algorithms.build_weighted_fed_avg_with_optimizer_schedule(
+            model_fn(count_tokens),
+            client_learning_rate_fn=_rate_fn(setting.client_learning_rate),
+            client_optimizer_fn=client_optimizer_fn(setting.model.optimizer, scheduled=True),
+            **options,
+        )
+    options["client_optimizer_fn"] = client_optimizer(setting.model.optimizer)
+    if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
+        return tff.learning.algorithms.build_unweighted_fed_avg(model_fn(count_tokens), **options)
+    return tff.learning.algorithms.build_weighted_fed_avg(model_fn(count_tokens), client_weighting=client_weighting, **options)
+
+
+def _fed_avg(*given, client_weighting, server_learning_rate, server_momentum):
+    server_optimizer = optimizers.sgd(server_learning_rate, server_momentum)
+    return _fed_opt(*given, server_optimizer=server_optimizer, client_weighting=client_weighting)
+
+
+def _fed_avgm(*given, client_weighting, server_learning_rate, momentum, nesterov):
+    server_optimizer = optimizers.sgd(server_learning_rate, momentum, nesterov)
+    return _fed_opt(*given, server_optimizer=server_optimizer, client_weighting=client_weighting)
+
+
+def _fed_adagrad(*given, client_weighting, server_learning_rate, epsilon, epsilon_in_root):
+    server_optimizer = optimizers.adagrad(server_learning_rate, 0.0, epsilon, epsilon_in_root)
+    return _fed_opt(*given, server_optimizer=server_optimizer, client_weighting=client_weighting)
+
+
+def _fed_adam(*given, client_weighting, server_learning_rate, **settings):
+    return _fed_opt(*given, server_optimizer=optimizers.adam(server_learning_rate, **settings), client_weighting=client_weighting)
+
+
+def _fed_yogi(*given, client_weighting, server_learning_rate, **settings):
+    server_optimizer = optimizers.yogi(server_learning_rate, initial_accumulator_value=0.0, **settings)
+    return _fed_opt(*given, server_optimizer=server_optimizer, client_weighting=client_weighting)
+
+
+def _fed_prox(*given, mu, **settings):
+    if mu:
+        raise ValueError(
+            f"mu is {mu!r}; allowed with engine 'tff': 0. TFF 0.87 adds mu (w - w_k) to the gradient at w_k, which drives clients away "
+            "from the global weights w; the paper adds mu (w_k - w). Use engine 'local'."
+        )
+    return fed_prox_of_tff(*given, mu=mu, **settings)
+
+
+def fed_prox_of_tff(setting, model_fn, aggregator, *, mu, client_weighting, server_learning_rate, server_momentum):
+    """TFF's FedProx as it is, with the sign of its proximal term turned round."""
+    client_weighting, count_tokens = _weighting(client_weighting)
+    return tff.learning.algorithms.build_weighted_fed_prox(
+        model_fn(count_tokens),
+        proximal_strength=float(mu),
+        client_optimizer_fn=client_optimizer(setting.model.optimizer),
+        server_optimizer_fn=_server_optimizer(optimizers.sgd(server_learning_rate, server_momentum)),
+        client_weighting=client_weighting,
+        model_aggregator=aggregator,
     )
 
 
-_ALGORITHMS = {"fed_avg": _fed_avg}
+def _fed_sgd(setting, model_fn, aggregator, *, server_optimizer, client_weighting):
+    if client_weighting != "num_examples":
+        raise ValueError(f"client_weighting is {client_weighting!r}; allowed with engine 'tff' and 'fed_sgd': 'num_examples'.")
+    optimizer = client_optimizer(setting.model.optimizer) if server_optimizer is None else _server_optimizer(server_optimizer)
+    return tff.learning.algorithms.build_fed_sgd(model_fn(False), server_optimizer_fn=optimizer, model_aggregator=aggregator)
+
+
+def _mime_lite(setting, model_fn, aggregator, *, client_weighting, server_learning_rate):
+    if client_weighting == "num_tokens":
+        raise ValueError("client_weighting is 'num_tokens'; allowed with engine 'tff' and 'mime_lite': 'num_examples', 'uniform'.")
+    client_weighting, _ = _weighting(client_weighting)
+    return tff.learning.algorithms.build_weighted_mime_lite(
+        model_fn(False),
+        base_optimizer=client_optimizer(setting.model.optimizer),
+        server_optimizer=_server_optimizer(optimizers.sgd(server_learning_rate)),
+        client_weighting=client_weighting,
+        model_aggregator=aggregator,
+        full_gradient_aggregator=tff.aggregators.MeanFactory(no_nan_division=True),
+    )
+
+
+_ALGORITHMS = {
+    "fed_adagrad": _fed_adagrad,
+    "fed_adam": _fed_adam,
+    "fed_avg": _fed_avg,
+    "fed_avgm": _fed_avgm,
+    "fed_opt": _fed_opt,
+    "fed_prox": _fed_prox,
+    "fed_sgd": _fed_sgd,
+    "fed_yogi": _fed_yogi,
+    "mime_lite": _mime_lite,
+}
+_SCHEDULED = _UNWEIGHTED = ("fed_adagrad", "fed_adam", "fed_avg", "fed_avgm", "fed_opt", "fed_yogi")
 
 # TFF weights by what the model says its batches count: examples, or tokens.
 _WEIGHTINGS = {
     "num_examples": tff.learning.ClientWeighting.NUM_EXAMPLES,
     "num_tokens": tff.learning.ClientWeighting.NUM_EXAMPLES,
-    # Not `build_unweighted_fed_avg`, which is the same but counts a client whose update is not finite as one that did not move.
+    # Not `build_unweighted_fed_avg` with a mean, which is the same but counts a client whose update is not finite as one that did not move.
     "uniform": tff.learning.ClientWeighting.UNIFORM,
 }
 
 
+def _weighting(name):
+    if name not in _WEIGHTINGS:
+        raise ValueError(f"client_weighting is {name!r}; allowed with engine 'tff': {', '.join(map(repr, _WEIGHTINGS))}.")
+    return _WEIGHTINGS[name], name == "num_tokens"
+
+
+def _rate_fn(schedule):
+    """A schedule as TFF asks it, by the rounds done so far."""
+    return lambda rounds_done: tf.cast(schedule(rounds_done + 1), tf.float32)
+
+
+def _server_optimizer(optimizer):
+    """TFF's optimizer with the same formula as one of ours. Raises ValueError where TFF has none."""
+    settings = dict(optimizer.settings)
+    rate = settings.pop("learning_rate", None)
+    build_fn, unlike = _SERVER_OPTIMIZERS.get(optimizer.name, (None, {}))
+    if build_fn is None:
+        raise ValueError(f"engine 'tff' has no server optimizer {optimizer.name!r}; allowed: {', '.join(_SERVER_OPTIMIZERS)}.")
+    for name, has in unlike.items():
+        if settings.pop(name) is not has:
+            raise ValueError(f"{name} is {not has} for {optimizer.name!r}; allowed with engine 'tff': {has}, as TFF has it.")
+    for ours, theirs in (("initial_accumulator_value", "initial_preconditioner_value"), ("rho", "decay")):
+        if ours in settings:
+            settings[theirs] = settings.pop(ours)
+    if isinstance(rate, Schedule):
+        return tff.learning.optimizers.schedule_learning_rate(build_fn(1.0, **settings), _rate_fn(rate))
+    return build_fn(float(rate), **settings)
+
+
+# TFF's function, and the settings that must be as TFF has them.
+_SERVER_OPTIMIZERS = {
+    "sgd": (tff.learning.optimizers.build_sgdm, {"nesterov": False}),
+    "adam": (tff.learning.optimizers.build_adam, {"bias_correction": True}),
+    "adamw": (tff.learning.optimizers.build_adamw, {}),
+    "adagrad": (tff.learning.optimizers.build_adagrad, {"epsilon_in_root": True}),
+    "yogi": (tff.learning.optimizers.build_yogi, {"bias_correction": True}),
+    "rmsprop": (tff.learning.optimizers.build_rmsprop, {"epsilon_in_root": False}),
+}
+
+
 def client_optimizer(optimizer):
-    """TFF's optimizer with the same formula as a Keras optimizer.
+    """TFF's optimizer with the same formula as a Keras optimizer. Raises ValueError where TFF has none."""
+    build_fn = client_optimizer_fn(optimizer)
+    return build_fn(float(optimizer.get_config()["learning_rate"]))
+
+
+def client_optimizer_fn(optimizer, scheduled=False):
+    """A function of the learning rate that makes TFF's optimizer with the same formula as a Keras optimizer.
 
     TFF 0.87 takes optimizers of its own only. Its RMSprop adds epsilon outside of the root, Keras inside: not the same.
 
@@ -66,13 +219,13 @@ def client_optimizer(optimizer):
         unsupported["weight_decay"] = config["weight_decay"]
     if getattr(optimizer, "_exclude_from_weight_decay", None) or getattr(optimizer, "_exclude_from_weight_decay_names", None):
         unsupported["exclude_from_weight_decay"] = True
-    if isinstance(config["learning_rate"], dict):
+    if not scheduled and isinstance(config["learning_rate"], dict):
         unsupported["learning_rate"] = config["learning_rate"].get("class_name")
     if unsupported:
         options = ", ".join(f"{name}={value!r}" for name, value in unsupported.items())
         raise ValueError(f"the model's {type(optimizer).__name__} has {options}, which TFF lacks: compile without, or use engine 'local'.")
     build_fn, arguments = _OPTIMIZERS[type(optimizer)]
-    return build_fn(float(config["learning_rate"]), **{theirs: config[ours] for ours, theirs in arguments.items()})
+    return functools.partial(build_fn, **{theirs: config[ours] for ours, theirs in arguments.items()})
 
 
 _OPTIONS = ("nesterov", "amsgrad", "clipnorm", "global_clipnorm", "clipvalue", "use_ema")

@@ -9,7 +9,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedlab.engines import _tff_algorithms, _tff_model, _tff_worker, batches
+from fedlab import aggregators
+from fedlab.algorithms import fed_avg
+from fedlab.engines import _tff_aggregators, _tff_algorithms, _tff_model, _tff_worker, batches
 from fedlab.engines.engine import RoundResult
 from fedlab.engines.local import finalize
 
@@ -25,18 +27,23 @@ class TffProcess:
         self._blueprint = _tff_model.Blueprint(setting.model, self._spec)
         self._metrics = self._eager_metrics()
 
+        self._process = self._build(setting)
+        self._worker = _tff_worker.Worker(len(os.sched_getaffinity(0)))
+        self._context = _tff_worker.context(self._worker)
+        try:
+            plain = setting.algorithm.name == "fed_avg" and setting.client_learning_rate is None and not setting.aggregator.privacy
+            averaging = setting._replace(algorithm=fed_avg(), client_learning_rate=None, aggregator=aggregators.mean())
+            self._check_weights_kept(self._process if plain else self._build(averaging))
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self, setting):
         def model_fn(count_tokens):
             return lambda: _tff_model.KerasVariableModel(self._blueprint, count_tokens)
 
         with _tff_model.keeping_eager_classes():
-            self._process = _tff_algorithms.build(setting, model_fn)
-        self._worker = _tff_worker.Worker(len(os.sched_getaffinity(0)))
-        self._context = _tff_worker.context(self._worker)
-        try:
-            self._check_weights_kept()
-        except BaseException:
-            self.close()
-            raise
+            return _tff_algorithms.build(setting, model_fn)
 
     @property
     def worker_pid(self):
@@ -44,8 +51,7 @@ class TffProcess:
         return self._worker.pid
 
     def init(self, trainable, non_trainable):
-        weights = tff.learning.models.ModelWeights([np.asarray(w) for w in trainable], [np.asarray(w) for w in non_trainable])
-        return self._call(self._process.set_model_weights, self._call(self._process.initialize), weights)
+        return self._init(self._process, trainable, non_trainable)
 
     def weights(self, state):
         weights = state.global_model_weights
@@ -55,9 +61,10 @@ class TffProcess:
         parts = [batches.client_batches(self.setting, round_num, client_id) for client_id in cohort]
         if not any(len(part.sizes) for part in parts):
             raise batches.no_batch(self.setting.batching, round_num)
-        state, metrics, num_finished = self._next(state, [self._dataset(*pair) for pair in zip(cohort, parts)])
+        state, metrics, num_finished, measured = self._next(self._process, state, [self._dataset(*pair) for pair in zip(cohort, parts)])
         rows = [self._client_row(client_id, part, num_finished, len(cohort)) for client_id, part in zip(cohort, parts)]
-        return state, RoundResult(metrics, rows, num_finished, {})
+        aggregated = _tff_aggregators.metrics(self.setting.aggregator, measured, len(cohort), round_num)
+        return state, RoundResult(metrics, rows, num_finished, aggregated)
 
     def save(self, state):
         return [np.asarray(array) for array in tf.nest.flatten(state)]
@@ -81,26 +88,34 @@ class TffProcess:
             self._worker.stop()
             raise
 
-    def _next(self, state, datasets):
-        output = self._call(self._process.next, state, datasets)
+    def _init(self, process, trainable, non_trainable):
+        weights = tff.learning.models.ModelWeights([np.asarray(w) for w in trainable], [np.asarray(w) for w in non_trainable])
+        return self._call(process.set_model_weights, self._call(process.initialize), weights)
+
+    def _next(self, process, state, datasets):
+        output = self._call(process.next, state, datasets)
         sums = dict(output.metrics["client_work"]["train"])
         num_finished = int(sums.pop("finished")[0])
         metrics = finalize(self._metrics, [value for values in sums.values() for value in values])
-        return output.state, metrics, num_finished
+        return output.state, metrics, num_finished, output.metrics["aggregator"]
 
     def _eager_metrics(self):
         metrics = [tf.keras.metrics.Mean(name="loss"), *self._blueprint.metrics(self.setting.model).metrics]
         return SimpleNamespace(metrics=metrics, metric_variables=[v for metric in metrics for v in metric.variables])
 
-    def _check_weights_kept(self):
-        """One batch of one client at learning rate 0 must give back the very weights; see `_tff_model` for why it might not."""
+    def _check_weights_kept(self, averaging):
+        """One batch of one client at learning rate 0 must give back the very weights; see `_tff_model` for why it might not.
+
+        Args:
+          averaging: federated averaging of the model, whatever the run's own algorithm is.
+        """
         part, client_id = self._first_batch()
         rng = np.random.default_rng(0)
         given = [rng.uniform(0.01, 0.05, v.shape).astype(v.dtype.as_numpy_dtype) for v in self.setting.model.trainable_variables]
-        state = self.init(given, [v.numpy() for v in self.setting.model.non_trainable_variables])
+        state = self._init(averaging, given, [v.numpy() for v in self.setting.model.non_trainable_variables])
         # The state of TFF's client work is its optimizer's settings: the same computation runs as in every other round.
         state.client_work["learning_rate"] = np.zeros_like(state.client_work["learning_rate"])
-        state, _, _ = self._next(state, [self._dataset(client_id, part)])
+        state, *_ = self._next(averaging, state, [self._dataset(client_id, part)])
         names = zip(self._blueprint.weight_names[0], given, self.weights(state)[0])
         lost = [name for name, before, after in names if not np.array_equal(before, after)]
         if lost:
@@ -118,8 +133,6 @@ class TffProcess:
     def _dataset(self, client_id, part):
         """A client's batches as a `tf.data.Dataset`. Short batches are parts of their own: no function to trace."""
         columns = dict(part.columns)
-        if "sample_weight" in self._spec and "sample_weight" not in columns:
-            columns["sample_weight"] = np.ones(columns["y"].shape[:2], np.float32)
         for name, spec in self._spec.items():
             shape = columns[name].shape[2:]
             if not spec.shape[1:].is_compatible_with(shape):

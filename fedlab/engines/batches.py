@@ -1,12 +1,15 @@
 """The batches that a client reads in a round, the same for every engine."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from fedlab.data import seeding
 from fedlab.data.batching import Batching, batch_rows
-from fedlab.data.columns import num_rows
+from fedlab.data.columns import num_rows, targets
+from fedlab.engines import inputs
 
 
 class Batches(NamedTuple):
@@ -42,9 +45,13 @@ def check(model, batching, columns):
     size = fixed_batch_size(model)
     if size is not None and size != batching.batch_size:
         raise ValueError(f"the model is built for batches of {size}, batch_size is {batching.batch_size}: pass batch_size={size}.")
-    if "y" not in columns:
+    if not targets(columns):
         raise ValueError(f"the clients' columns are {list(columns)}; training needs a column 'y' with the targets.")
-    labels = columns["y"]
+    for name in ("train_step", "test_step"):
+        if getattr(type(model), name) is not getattr(tf.keras.Model, name):
+            raise ValueError(f"{type(model).__name__} has a {name} of its own, which no engine runs; allowed: an own compute_loss.")
+    inputs.check(model, columns)
+    labels = columns.get("y", np.zeros(0))
     if np.issubdtype(labels.dtype, np.signedinteger) and labels.size and labels.min() < 0 and ignored_label(model) != labels.min():
         raise ValueError(
             f"the data masks padding with label {labels.min()}, but the model's loss does not: compile it with "
@@ -64,15 +71,16 @@ def make_batches(columns, batching, rng, *, fixed_size=None, ignore_label=None):
     """Arranges a client's columns as batches.
 
     Where the model is built for a fixed batch size, a short batch is filled up with rows that count for nothing: sample weight 0, and
-    the ignored label where the loss has one. Otherwise the model sees a short batch as it is.
+    the ignored label where the loss has one; clients without a short batch then have sample weights too, all of the same columns.
+    Otherwise the model sees a short batch as it is.
     """
     rows, sizes = batch_rows(num_rows(columns), batching, rng)
     columns = {name: column[rows] for name, column in columns.items()}
     real = np.arange(batching.batch_size) < sizes[:, None]  # [steps, batch_size]
-    if fixed_size and not real.all():
+    if fixed_size and not batching.drop_remainder:
         weights = columns.get("sample_weight")
         columns["sample_weight"] = real.astype(np.float32) if weights is None else weights * _like(real, weights)
-        if ignore_label is not None:
+        if ignore_label is not None and "y" in columns:
             columns["y"] = np.where(_like(real, columns["y"]), columns["y"], ignore_label).astype(columns["y"].dtype)
         sizes = np.full_like(sizes, fixed_size)
     return Batches(columns, sizes, *_counts(columns.get("sample_weight"), real))
@@ -93,13 +101,25 @@ def _counts(weights, real):
 
 def client_batches(setting, round_num, client_id):
     """The batches of one client in one round, a pure function of (seed, round, client): see `make_batches`."""
-    return make_batches(
-        setting.clients[client_id],
+    columns = setting.clients[client_id]
+    inputs.check(setting.model, columns, f"client {client_id!r}")
+    batches = make_batches(
+        columns,
         setting.batching,
         seeding.generator(setting.seed, "batches", round_num, client_id),
         fixed_size=fixed_batch_size(setting.model),
         ignore_label=ignored_label(setting.model),
     )
+    if setting.conditions is None:
+        return batches
+    share = setting.conditions(client_id, round_num, setting.seed).share
+    return first_batches(batches, math.ceil(share * len(batches.sizes)))
+
+
+def first_batches(batches, num_steps):
+    """The first `num_steps` batches."""
+    columns = {name: column[:num_steps] for name, column in batches.columns.items()}
+    return Batches(columns, *(values[:num_steps] for values in batches[1:]))
 
 
 def in_order(columns, batch_size, *, fixed_size=None, ignore_label=None):

@@ -33,6 +33,11 @@ class Setting(NamedTuple):
       seed: int.
       non_trainable: what happens to non-trainable weights, such as BatchNormalization's statistics: "broadcast" (clients start from the
         server's and theirs are dropped, as in TFF) or "average".
+      precision: "float32", or "bfloat16": clients' layers compute in it while weights stay float32; see `fedlab.models.precision`.
+      conditions: how clients fare, `(client_id, round_num, seed) -> fedlab.data.Work`, or None. Engines give a client its share of the
+        steps; cohorts hold only clients whose updates arrive.
+      client_learning_rate: a `fedlab.algorithms.schedules.Schedule` over rounds in place of the optimizer's own learning rate, or None.
+      client_states: the `ClientStates` that keeps what clients keep from round to round, or None for a temporary one.
       workers: replicas of the model that the run has for evaluation and that an engine in this process may share, or None.
     """
 
@@ -44,6 +49,10 @@ class Setting(NamedTuple):
     batching: Batching
     seed: int
     non_trainable: str = "broadcast"
+    precision: str = "float32"
+    conditions: Callable | None = None
+    client_learning_rate: Any = None
+    client_states: Any = None
     workers: Any = None
 
 
@@ -56,9 +65,12 @@ class RoundResult(NamedTuple):
         update was not finite). None where the engine does not know.
       num_finished: how many clients' updates were finite.
       aggregator: name -> float, what the aggregator adds.
+      more_bytes_down, more_bytes_up: what the algorithm sends to and from each client beside the weights and their delta.
     """
 
     metrics: dict
     clients: list
     num_finished: int
     aggregator: dict
+    more_bytes_down: int = 0
+    more_bytes_up: int = 0

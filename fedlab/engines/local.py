@@ -1,22 +1,27 @@
 """The default engine: TensorFlow in this process, as many clients at a time as there are cores.
 
-A cohort is cut into blocks of clients, whose size depends on the cohort alone. A worker trains a whole block in one call of one graph, one
-client after the other, and adds their updates up. Blocks are merged in the cohort's order, so that the sum is the same, bit for bit,
-whatever the number of workers and whichever ends first.
+A cohort is ordered by size and cut into blocks of clients, whose size depends on the cohort alone. A worker trains a whole block in one
+call of one graph, one client after the other, and adds their updates up. Blocks are merged in that order, so that the sum is the same, bit
+for bit, whatever the number of workers and whichever ends first; and the largest clients start first, so that no core waits for them at
+the end.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from fedlab import aggregators
-from fedlab.algorithms import Counts, optimizers
+from fedlab.aggregators import privacy
+from fedlab.algorithms import Counts, Pass, Task, Update, optimizers, prepare
 from fedlab.data import seeding
 from fedlab.engines import batches as batching
+from fedlab.engines import client_states
 from fedlab.engines.engine import RoundResult
 from fedlab.engines.replica import assign
 from fedlab.engines.workers import Workers
+from fedlab.models.precision import in_precision
 
 
 class State(NamedTuple):
@@ -25,13 +30,33 @@ class State(NamedTuple):
     trainable: Any
     non_trainable: Any
     server: Any
+    aggregator: Any
 
 
-class Task(NamedTuple):
-    """What an algorithm may ask of the client it runs on."""
+class Client(NamedTuple):
+    """Who a client is, and the seeds of its draws. Of a block: tensors of [clients, ...].
 
-    gradients: Any
-    optimizer: Any
+    Attributes:
+      id: string scalar.
+      layers: int64 scalar, the seed of dropout and the like in this round.
+      aggregator: int64 [2], the seed of the aggregator's draws in this round.
+      seed: int64 [2], the seed of the algorithm's draws in this round.
+      lasting_seed: int64 [2], the same in every round.
+    """
+
+    id: Any
+    layers: Any
+    aggregator: Any
+    seed: Any
+    lasting_seed: Any
+
+
+class Shared(NamedTuple):
+    """What all clients of a round are told beside the weights."""
+
+    round_num: Any
+    sent: Any
+    surveyed: Any
 
 
 def start(setting):
@@ -46,49 +71,70 @@ def block_size(num_clients):
 
 class LocalProcess:
     def __init__(self, setting):
-        self.setting = setting
+        algorithm = prepare(setting.algorithm, setting.model, setting.client_learning_rate)
+        self.setting = setting = setting._replace(algorithm=algorithm)
         if setting.non_trainable not in ("broadcast", "average"):
             raise ValueError(f"non_trainable is {setting.non_trainable!r}; allowed: 'broadcast', 'average'.")
+        privacy.check(setting.aggregator.privacy, setting.algorithm, setting.non_trainable)
         first = setting.clients[setting.clients.client_ids[0]]
         batching.check(setting.model, setting.batching, first)
-        self._owns_workers = setting.workers is None
-        self.workers = setting.workers or Workers(setting.build, first)
+        build = in_precision(setting.build, setting.precision)
+        # Workers that are shared evaluate, which stays float32.
+        self._owns_workers = setting.workers is None or setting.precision != "float32"
+        num_workers = setting.workers and setting.workers.num_workers
+        self.workers = Workers(build, first, num_workers) if self._owns_workers else setting.workers
+        self._client_states = setting.client_states or client_states.ClientStates()
 
     def init(self, trainable, non_trainable):
         trainable = [tf.convert_to_tensor(w) for w in trainable]
         non_trainable = [tf.convert_to_tensor(w) for w in non_trainable]
-        return State(trainable, non_trainable, self.setting.algorithm.server_init(trainable))
+        setting = self.setting
+        privacy.check_extras(setting.aggregator.privacy, setting.algorithm, setting.algorithm.survey or setting.algorithm.extras(trainable))
+        return State(trainable, non_trainable, setting.algorithm.server_init(trainable), setting.aggregator.init(trainable))
 
     def weights(self, state):
         return [np.asarray(w) for w in state.trainable], [np.asarray(w) for w in state.non_trainable]
 
     def run_round(self, state, round_num, cohort):
-        size = block_size(len(cohort))
-        blocks = [cohort[i : i + size] for i in range(0, len(cohort), size)]
+        blocks = self._blocks(cohort)
         aggregator, algorithm = self.setting.aggregator, self.setting.algorithm
+        sent = tf.nest.map_structure(tf.convert_to_tensor, algorithm.broadcast(state.server))
+        shared = Shared(tf.constant(round_num, tf.int64), sent, ())
+        if algorithm.survey:
+            shared = shared._replace(surveyed=self._survey(state, shared, round_num, blocks))
+        first_state = algorithm.client_state(state.trainable)
 
         def work(replica, block):
-            return self._train(replica, state, round_num, block)
+            return self._train(replica, state, shared, first_state, round_num, block)
 
-        total, non_trainable, clients, metric_values = None, None, [], 0
-        for block, (accumulator, non_trainable_sum, outputs, counts) in zip(blocks, self.workers.map(work, blocks)):
+        total, extras, non_trainable, clients, metric_values = None, None, None, [], 0
+        for block, (accumulator, extras_sum, non_trainable_sum, outputs, counts) in zip(blocks, self.workers.map(work, blocks)):
             total = accumulator if total is None else aggregator.merge(total, accumulator)
+            extras = extras_sum if extras is None else tf.nest.map_structure(tf.add, extras, extras_sum)
+            self._keep(round_num, block, outputs)
             if self.setting.non_trainable == "average":
                 non_trainable = non_trainable_sum if non_trainable is None else _average.merge(non_trainable, non_trainable_sum)
             clients += _client_rows(block, counts, outputs)
             metric_values = _add(metric_values, [np.asarray(values).sum(axis=0) for values in outputs["metrics"]])
 
+        place = {client_id: i for i, client_id in enumerate(cohort)}
+        clients.sort(key=lambda client: place[client["client_id"]])
         if not any(client["num_steps"] for client in clients):
             raise batching.no_batch(self.setting.batching, round_num)
-        delta, aggregator_metrics = aggregator.report(total)
-        trainable, server = algorithm.server_update(state.trainable, state.server, delta)
+        seed = tf.constant(seeding.stateless(self.setting.seed, "aggregator", round_num))
+        delta, aggregator_state, aggregator_metrics = aggregator.report(state.aggregator, total, seed)
+        num_finished = sum(not client["dropped"] for client in clients)
+        numbers = tf.constant(num_finished, tf.float32), tf.constant(len(self.setting.clients), tf.float32)
+        update = Update(delta, extras, shared.surveyed, *numbers, shared.round_num)
+        trainable, server = algorithm.server_update(state.trainable, state.server, update)
+        _check_alike(algorithm, trainable, state.trainable)
         kept = state.non_trainable
         if self.setting.non_trainable == "average":
-            kept = [w - d for w, d in zip(kept, _average.report(non_trainable)[0])]
+            kept = [w - tf.cast(d, w.dtype) for w, d in zip(kept, _average.report((), non_trainable, None)[0])]
         metrics = finalize(self.workers.any_replica(), metric_values)
-        num_finished = sum(not client["dropped"] for client in clients)
         aggregated = {name: float(value) for name, value in aggregator_metrics.items()}
-        return State(trainable, kept, server), RoundResult(metrics, clients, num_finished, aggregated)
+        more_bytes = _num_bytes((sent, shared.surveyed)), _num_bytes((extras, shared.surveyed))
+        return State(trainable, kept, server, aggregator_state), RoundResult(metrics, clients, num_finished, aggregated, *more_bytes)
 
     def save(self, state):
         return [np.asarray(array) for array in tf.nest.flatten(state)]
@@ -99,27 +145,95 @@ class LocalProcess:
     def close(self):
         if self._owns_workers:
             self.workers.close()
+        if self.setting.client_states is None:
+            self._client_states.close()
 
-    def _train(self, replica, state, round_num, block):
+    def _blocks(self, cohort):
+        by_size = sorted(cohort, key=self.setting.clients.num_examples, reverse=True)
+        size = block_size(len(cohort))
+        return [by_size[i : i + size] for i in range(0, len(cohort), size)]
+
+    def _survey(self, state, shared, round_num, blocks):
+        """The sum of the algorithm's survey over the cohort."""
+
+        def work(replica, block):
+            weights = list(state.trainable), list(state.non_trainable), shared
+            data, _ = self._block_data(round_num, block)
+            function = replica.function((self, "survey"), lambda replica: _survey_function(replica, self.setting), weights, data)
+            return function(*weights, *data)
+
+        sums = self.workers.map(work, blocks)
+        return functools.reduce(lambda total, more: tf.nest.map_structure(tf.add, total, more), sums)
+
+    def _train(self, replica, state, shared, first_state, round_num, block):
+        weights = list(state.trainable), list(state.non_trainable), shared, state.aggregator
+        data, counts = self._block_data(round_num, block)
+        data = *data, self._kept(first_state, round_num, block)
+        function = replica.function(self, lambda replica: _train_function(replica, self.setting), weights, data)
+        return *function(*weights, *data), counts
+
+    def _block_data(self, round_num, block):
+        """The batches of a block's clients as tensors, and the clients' counts."""
         setting = self.setting
         parts = [batching.client_batches(setting, round_num, client_id) for client_id in block]
         joined = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
         counts = Counts(*(np.array(values, np.float32) for values in zip(*map(_counts, parts))))
-        seeds = [seeding.generator(setting.seed, "dropout", round_num, client_id).integers(2**63) for client_id in block]
-        weights = list(state.trainable), list(state.non_trainable)
-        block_data = (
+        data = (
             {name: tf.convert_to_tensor(column) for name, column in joined.items()},
             tf.constant(np.concatenate([part.sizes for part in parts])),
             tf.constant(np.concatenate([part.examples for part in parts])),
             Counts(*map(tf.constant, counts)),
-            tf.constant(seeds, tf.int64),
+            Client(*(tf.constant(np.stack(values)) for values in zip(*clients_of(setting.seed, round_num, block)))),
         )
-        function = replica.function(self, lambda replica: _train_function(replica, setting), weights, block_data)
-        accumulator, non_trainable_sum, outputs = function(*weights, *block_data)
-        return accumulator, non_trainable_sum, outputs, counts
+        return data, counts
+
+    def _kept(self, first_state, round_num, block):
+        """What the clients of a block kept of their last round: a nest like `first_state` of tensors [clients, ...]."""
+        first = [np.asarray(array) for array in tf.nest.flatten(first_state)]
+        if not first:
+            return first_state
+        packed = [self._client_states.read(client_id, round_num) for client_id in block]
+        rows = [first if data is None else client_states.unpack(data, first) for data in packed]
+        return tf.nest.pack_sequence_as(first_state, [tf.constant(np.stack(arrays)) for arrays in zip(*rows)])
+
+    def _keep(self, round_num, block, outputs):
+        arrays = [np.asarray(array) for array in outputs["state"]]
+        for i, client_id in enumerate(block):
+            if arrays and outputs["finite"][i]:
+                self._client_states.write(client_id, round_num, client_states.pack([array[i] for array in arrays]))
 
 
 _average = aggregators.mean()
+
+
+def clients_of(seed, round_num, client_ids):
+    """Each client's `Client` in a round."""
+    return [
+        Client(
+            id=client_id,
+            layers=seeding.generator(seed, "dropout", round_num, client_id).integers(2**63),
+            aggregator=seeding.stateless(seed, "aggregator", round_num, client_id),
+            seed=seeding.stateless(seed, "client", round_num, client_id),
+            lasting_seed=seeding.stateless(seed, "client", client_id),
+        )
+        for client_id in client_ids
+    ]
+
+
+def _check_alike(algorithm, after, before):
+    given, expected = ([(w.dtype.name, tuple(w.shape)) for w in weights] for weights in (after, before))
+    if given != expected:
+        (found, wanted), *_ = [pair for pair in zip(given, expected) if pair[0] != pair[1]] or [(len(given), len(expected))]
+        raise ValueError(f"server_update of {algorithm.name!r} gives weights {found}, the model has {wanted}: keep dtypes and shapes.")
+
+
+def _num_bytes(nest):
+    return sum(x.dtype.size * x.shape.num_elements() for x in tf.nest.flatten(nest))
+
+
+def _floats(tensors):
+    """A layer may count in integers."""
+    return [t if t.dtype.is_floating else tf.cast(t, tf.float32) for t in tensors]
 
 
 def _counts(part):
@@ -146,70 +260,114 @@ def _client_rows(block, counts, outputs):
     ]
 
 
-def _train_function(replica, setting):
-    """The graph that trains a block of clients with `replica`'s variables."""
-    algorithm, aggregator = setting.algorithm, setting.aggregator
-    task = Task(replica.gradients, optimizers.from_keras(replica.model.optimizer))
-    average = setting.non_trainable == "average"
-    non_trainable_variables = replica.model.non_trainable_variables
+def client_function(replica, work, optimizer):
+    """A function for graphs that runs one client: a `Pass` over the client's batches, with `replica`'s variables.
 
-    def client(weights, non_trainable, columns, sizes, examples, counts, seed, first_step):
-        assign(non_trainable_variables, non_trainable)
+    It takes the weights, the non-trainable weights and `Shared`; the batches of a whole block of clients; the client's counts, `Client`,
+    kept state, and first step in the block. It returns the pass's result and the next client's first step.
+    """
+
+    optimizer = optimizers.constrained(optimizer, [v.constraint for v in replica.model.trainable_variables])
+
+    def run(weights, non_trainable, shared, columns, sizes, examples, counts, client, kept, first_step):
+        assign(replica.model.non_trainable_variables, non_trainable)
         replica.reset_recurrent_states()
         replica.reset_metrics()
-        replica.seed(seed)
+        replica.seed(client.layers)
+        own_optimizer = optimizers.in_round(optimizer, shared.round_num)
+        task = Task(replica.gradients, own_optimizer, counts, client=client, kept=kept, **shared._asdict())
 
         def step(i, state):
             batch = {name: column[i] for name, column in columns.items()}
             if not replica.fixed_size:
                 batch = {name: column[: sizes[i]] for name, column in batch.items()}
-            return i + 1, algorithm.client_step(task, weights, state, replica.batch(batch, examples[i]))
+            return i + 1, work.step(task, weights, state, replica.batch(batch, examples[i]))
 
         last_step = first_step + tf.cast(counts.num_steps, tf.int32)
-        state = algorithm.client_init(task, weights)
+        state = work.init(task, weights)
         _, state = tf.while_loop(lambda i, _: i < last_step, step, (first_step, state), parallel_iterations=1)
-        return algorithm.client_final(task, weights, state, counts), last_step
+        return work.final(task, weights, state, counts), last_step
 
-    def fold(sums, weights, non_trainable, result):
-        """Adds a client to the sums, unless its update is not finite."""
-        total, non_trainable_sum = sums
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(d)) for d in result.delta])
+    return run
+
+
+def _is_finite(nest):
+    """Whether all floating-point tensors of a nest are finite: a bool scalar."""
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in tf.nest.flatten(nest) if x.dtype.is_floating])
+
+
+def _or_zeros(finite, nest):
+    return tf.nest.map_structure(lambda x: tf.where(finite, x, tf.zeros_like(x)), nest)
+
+
+def _train_function(replica, setting):
+    """The graph that trains a block of clients with `replica`'s variables."""
+    algorithm, aggregator = setting.algorithm, setting.aggregator
+    work = Pass(algorithm.client_init, algorithm.client_step, algorithm.client_final)
+    train = client_function(replica, work, optimizers.from_keras(replica.model.optimizer, setting.client_learning_rate))
+    average = setting.non_trainable == "average"
+    non_trainable_variables = replica.model.non_trainable_variables
+
+    def fold(sums, non_trainable, aggregator_state, result, seed):
+        """Adds a client to the sums, with weight 0 where its result is not finite."""
+        total, extras, non_trainable_sum = sums
+        finite = _is_finite(result)
         weight = tf.where(finite, result.weight, 0.0)
-        delta = [tf.where(finite, d, tf.zeros_like(d)) for d in result.delta]
-        total = aggregator.accumulate(total, delta, weight)
+        total = aggregator.accumulate(aggregator_state, total, _or_zeros(finite, result.delta), weight, seed)
+        extras = tf.nest.map_structure(tf.add, extras, _or_zeros(finite, result.extras))
         if average:
-            changes = [tf.where(finite, w - v, tf.zeros_like(w)) for w, v in zip(non_trainable, non_trainable_variables)]
-            non_trainable_sum = _average.accumulate(non_trainable_sum, changes, weight)
-        return (total, non_trainable_sum), weight, finite
+            changes = _floats(tf.where(finite, w - v, tf.zeros_like(w)) for w, v in zip(non_trainable, non_trainable_variables))
+            non_trainable_sum = _average.accumulate((), non_trainable_sum, changes, weight, None)
+        return (total, extras, non_trainable_sum), weight, finite
 
     @tf.function
-    def train_block(weights, non_trainable, columns, sizes, examples, counts, seeds):
-        num_clients = tf.shape(seeds)[0]
+    def train_block(weights, non_trainable, shared, aggregator_state, columns, sizes, examples, counts, clients, kept):
+        num_clients = tf.shape(clients.id)[0]
         out = {
             "weight": tf.TensorArray(tf.float32, num_clients),
             "finite": tf.TensorArray(tf.bool, num_clients),
             "loss": tf.TensorArray(tf.float32, num_clients),
             "metrics": [tf.TensorArray(v.dtype, num_clients, element_shape=v.shape) for v in replica.metric_variables],
+            "state": [tf.TensorArray(a.dtype, num_clients, element_shape=a.shape[1:]) for a in tf.nest.flatten(kept)],
         }
 
         def one(k, first_step, sums, out):
-            own_counts = Counts(*(c[k] for c in counts))
-            result, next_step = client(weights, non_trainable, columns, sizes, examples, own_counts, seeds[k], first_step)
-            sums, weight, finite = fold(sums, weights, non_trainable, result)
+            own_counts, client, own_kept = tf.nest.map_structure(lambda values: values[k], (counts, clients, kept))
+            result, next_step = train(weights, non_trainable, shared, columns, sizes, examples, own_counts, client, own_kept, first_step)
+            sums, weight, finite = fold(sums, non_trainable, aggregator_state, result, client.aggregator)
             out = {
                 "weight": out["weight"].write(k, weight),
                 "finite": out["finite"].write(k, finite),
-                "loss": out["loss"].write(k, replica.loss.result()),
+                "loss": out["loss"].write(k, tf.cast(replica.loss.result(), tf.float32)),
                 "metrics": [a.write(k, tf.where(finite, v, tf.zeros_like(v))) for a, v in zip(out["metrics"], replica.metric_variables)],
+                "state": [a.write(k, value) for a, value in zip(out["state"], tf.nest.flatten(result.state))],
             }
             return k + 1, next_step, sums, out
 
-        sums = aggregator.zero(weights), _average.zero(non_trainable) if average else ()
-        loop = (tf.constant(0), tf.constant(0), sums, out)
-        _, _, (total, non_trainable_sum), out = tf.while_loop(lambda k, *_: k < num_clients, one, loop, parallel_iterations=1)
-        return total, non_trainable_sum, tf.nest.map_structure(lambda a: a.stack(), out)
+        averages = _average.zero((), _floats(non_trainable)) if average else ()
+        loop = (tf.constant(0), tf.constant(0), (aggregator.zero(aggregator_state, weights), algorithm.extras(weights), averages), out)
+        _, _, sums, out = tf.while_loop(lambda k, *_: k < num_clients, one, loop, parallel_iterations=1)
+        return *sums, tf.nest.map_structure(lambda a: a.stack(), out)
 
     return train_block
+
+
+def _survey_function(replica, setting):
+    """The graph that sums the algorithm's survey over a block of clients."""
+    survey = setting.algorithm.survey
+    run = client_function(replica, survey, optimizers.from_keras(replica.model.optimizer, setting.client_learning_rate))
+
+    @tf.function
+    def survey_block(weights, non_trainable, shared, columns, sizes, examples, counts, clients):
+        def one(k, first_step, total):
+            own_counts, client = tf.nest.map_structure(lambda values: values[k], (counts, clients))
+            result, next_step = run(weights, non_trainable, shared, columns, sizes, examples, own_counts, client, (), first_step)
+            return k + 1, next_step, tf.nest.map_structure(tf.add, total, _or_zeros(_is_finite(result), result))
+
+        loop = (tf.constant(0), tf.constant(0), survey.zero(weights))
+        return tf.while_loop(lambda k, *_: k < tf.shape(clients.id)[0], one, loop, parallel_iterations=1)[2]
+
+    return survey_block
 
 
 def finalize(replica, values):

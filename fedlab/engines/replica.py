@@ -1,6 +1,7 @@
 """One worker's own copy of the model, and what a graph can do with it."""
 
 import threading
+import warnings
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -27,11 +28,14 @@ class Replica:
     Args:
       model: a compiled Keras model that nobody else uses.
       columns: a few rows of data, name -> [n, ...], from which Keras builds its metrics.
+      device: the name of the device that the model's variables are on, or None for TensorFlow's choice.
     """
 
-    def __init__(self, model, columns):
+    def __init__(self, model, columns, device=None):
         self.model = model
-        recurrent.accelerate(model)
+        self.device = device
+        if not on_gpu(device):  # there cuDNN runs Keras's own recurrent layers
+            recurrent.accelerate(model)
         self.fixed_size = fixed_batch_size(model)
         self._recurrent_states = []
         self._generators = []
@@ -45,8 +49,9 @@ class Replica:
                 self._generators.append(layer._random_generator._generator)
         self.loss = tf.keras.metrics.Mean(name="loss")
         self._build_metrics(columns)
-        # Keras's own first metric is the same loss, averaged over rows that may be padding.
-        self.metrics = [self.loss, *model.metrics[1:]]
+        # Keras's own first metric is the same loss, averaged over rows that may be padding. An own compute_loss has none.
+        keras_loss = model.compiled_loss.metrics[:1]
+        self.metrics = [self.loss, *(m for m in model.metrics if not any(m is loss for loss in keras_loss))]
         self.metric_variables = [variable for metric in self.metrics for variable in metric.variables]
         for metric in self.metrics:
             metric.reset_state()
@@ -61,10 +66,13 @@ class Replica:
 
     def function(self, key, make, weights, data):
         """The graph of `make(self)`, a tf.function of (*weights, *data), traced once for a key, for any number of rows in `data`."""
+        data_specs = tf.nest.map_structure(_any_number, data)
+        key = key, str(data_specs)  # data of another form is another graph
         if key not in self._functions:
             with _tracing:
-                specs = [*tf.nest.map_structure(_fixed, weights), *tf.nest.map_structure(_any_number, data)]
+                specs = *tf.nest.map_structure(_fixed, weights), *data_specs
                 self._functions[key] = make(self).get_concrete_function(*specs)
+            _warn_of_unseeded_draws(self._functions[key].graph.as_graph_def())
         return self._functions[key]
 
     def batch(self, columns, num_examples):
@@ -72,19 +80,20 @@ class Replica:
         x, y, sample_weight = (*keras_batch(columns), None, None)[:3]
         return Batch(x, y, sample_weight, num_examples)
 
-    def _forward(self, batch, training):
-        predicted = self.model(batch.x, training=training)
+    def _forward(self, batch, training, measure=True):
+        predicted = tf.nest.map_structure(_unrounded, self.model(batch.x, training=training))
         loss = self.model.compute_loss(batch.x, batch.y, predicted, batch.sample_weight)
-        self.loss.update_state(loss, sample_weight=batch.num_examples)
-        self.model.compute_metrics(batch.x, batch.y, predicted, batch.sample_weight)
+        if measure:
+            self.loss.update_state(loss, sample_weight=batch.num_examples)
+            self.model.compute_metrics(batch.x, batch.y, predicted, batch.sample_weight)
         return loss
 
-    def gradients(self, weights, batch):
-        """Gradients of the compiled loss (regularization included) at `weights`, dense; the metrics are updated."""
+    def gradients(self, weights, batch, measure=True):
+        """Gradients of the compiled loss (regularization included) at `weights`, dense; the metrics are updated where `measure` is true."""
         variables = self.model.trainable_variables
         assign(variables, weights)
         with tf.GradientTape() as tape:
-            loss = self._forward(batch, training=True)
+            loss = self._forward(batch, training=True, measure=measure)
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(g) for g in gradients]
 
@@ -108,6 +117,30 @@ class Replica:
         """Sets all random draws of the layers (dropout, noise). `seed`: int64 scalar tensor."""
         for i, generator in enumerate(self._generators):
             generator.state.assign(tf.stack([tf.zeros([], tf.int64), tf.constant(i, tf.int64), seed]))
+
+
+# Draws whose numbers depend on what the process drew before.
+_UNSEEDED = {"RandomStandardNormal", "RandomUniform", "RandomUniformInt", "TruncatedNormal", "RandomShuffle", "RandomGamma", "Multinomial"}
+
+
+def _warn_of_unseeded_draws(definition):
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    unseeded = sorted({node.op for node in nodes} & _UNSEEDED)
+    if unseeded:
+        warnings.warn(
+            f"the model draws from {', '.join(unseeded)} (tf.random), whose numbers no seed can set for a client: another run will differ. "
+            "Draw with a Keras layer such as GaussianNoise, or self._random_generator of a tf.keras.__internal__.layers.BaseRandomLayer.",
+            stacklevel=2,
+        )
+
+
+def _unrounded(predicted):
+    """Losses and metrics of what a layer of bfloat16 gives are computed in float32."""
+    return tf.cast(predicted, tf.float32) if predicted.dtype == tf.bfloat16 else predicted
+
+
+def on_gpu(device):
+    return device is not None and tf.DeviceSpec.from_string(device).device_type == "GPU"
 
 
 def assign(variables, values):

@@ -1,10 +1,25 @@
 """Threads that each own a replica of the model."""
 
 import concurrent.futures
+import functools
+import logging
 import os
 import queue
 
+import tensorflow as tf
+
 from fedlab.engines.replica import Replica
+
+logger = logging.getLogger("fedlab")
+
+
+@functools.cache
+def gpus():
+    """Names of the GPUs that TensorFlow may use. Says so, once."""
+    names = [device.name for device in tf.config.list_logical_devices("GPU")]
+    if names:
+        logger.info("clients train on %s, one at a time on each; num_workers changes how many.", ", ".join(names))
+    return names
 
 
 class Workers:
@@ -13,15 +28,23 @@ class Workers:
     Args:
       build: makes a compiled model with variables of its own.
       columns: a few rows of data, name -> [n, ...].
-      num_workers: threads; by default the cores that this process may use.
+      num_workers: threads; by default one a device, or where there is none, the cores that this process may use.
+      devices: names of devices that replicas are put on in turn; by default the GPUs.
     """
 
-    def __init__(self, build, columns, num_workers=None):
-        self.num_workers = num_workers or len(os.sched_getaffinity(0))
+    def __init__(self, build, columns, num_workers=None, devices=None):
+        devices = gpus() if devices is None else devices
+        self.num_workers = num_workers or len(devices) or len(os.sched_getaffinity(0))
         self._threads = concurrent.futures.ThreadPoolExecutor(self.num_workers, thread_name_prefix="fedlab-worker")
         self._idle = queue.LifoQueue()
-        self._make = lambda: Replica(build(), columns)
         self._num_made = 0
+
+        def make():
+            device = devices[self._num_made % len(devices)] if devices else None
+            with tf.device(device):
+                return Replica(build(), columns, device)
+
+        self._make = make
 
     def map(self, work, items):
         """Yields `work(replica, item)` in the items' order, several at a time, holding the results of at most the pool's size.
@@ -37,7 +60,8 @@ class Workers:
         def run(item):
             replica = self._idle.get()
             try:
-                return work(replica, item)
+                with tf.device(replica.device):
+                    return work(replica, item)
             finally:
                 self._idle.put(replica)
 

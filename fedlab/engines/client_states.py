@@ -1,0 +1,113 @@
+"""What clients keep from round to round, on disk: memory does not grow with the number of clients."""
+
+import sqlite3
+import threading
+import zlib
+
+import numpy as np
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS states (
+    client_id TEXT NOT NULL, round INTEGER NOT NULL, crc32 INTEGER NOT NULL, data BLOB NOT NULL, UNIQUE (client_id, round)
+)
+"""
+
+
+class ClientStates:
+    """The arrays that clients keep, every version under the round that wrote it, in one SQLite file.
+
+    A round reads what rounds before it wrote. So it can be run again: a run that goes on from the checkpoint of round r, after a kill at
+    any moment, reads what it would have read, and writes the same again. `commit` comes before the checkpoint of its round is written;
+    versions are kept as long as a checkpoint that needs them.
+
+    Args:
+      path: the file, made when first written to; None for a temporary one, which SQLite keeps in memory while it is small.
+    """
+
+    def __init__(self, path=None):
+        self.path = path
+        self.oldest_checkpoint = None
+        self._lock = threading.Lock()
+        self._opened = None
+
+    def read(self, client_id, round_num):
+        """The bytes that the client kept last before this round, or None.
+
+        Raises:
+          ValueError: where the file is damaged.
+        """
+        query = "SELECT data, crc32, round FROM states WHERE client_id = ? AND round < ? ORDER BY round DESC LIMIT 1"
+        with self._lock:
+            row = self._connection().execute(query, (client_id, round_num)).fetchone()
+        if row is None:
+            return None
+        if zlib.crc32(row[0]) != row[1]:
+            raise ValueError(f"{self.path} is damaged: the state of client {client_id!r} of round {row[2]}. Start a new run folder.")
+        return row[0]
+
+    def write(self, client_id, round_num, data):
+        """Keeps bytes for the client as of this round, and forgets versions that no checkpoint needs."""
+        oldest = round_num - 1 if self.oldest_checkpoint is None else self.oldest_checkpoint
+        with self._lock:
+            connection = self._connection()
+            connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?)", (client_id, round_num, zlib.crc32(data), data))
+            connection.execute(
+                "DELETE FROM states WHERE client_id = ?1 AND round < (SELECT MAX(round) FROM states WHERE client_id = ?1 AND round <= ?2)",
+                (client_id, oldest),
+            )
+
+    def commit(self):
+        """Makes what was written safe; returns how many clients have a state. On disk when it returns."""
+        with self._lock:
+            if self._opened is None:
+                return 0
+            self._opened.commit()
+            return self._opened.execute("SELECT COUNT(DISTINCT client_id) FROM states").fetchone()[0]
+
+    def rewind(self, round_num, num_clients):
+        """Forgets what rounds after this one wrote.
+
+        Raises:
+          ValueError: where not so many clients have a state then: the file is not the one that belongs to the checkpoint.
+        """
+        if self._opened is None and not num_clients and not (self.path and self.path.exists()):
+            return
+        with self._lock:
+            connection = self._connection()
+            connection.execute("DELETE FROM states WHERE round > ?", (round_num,))
+            connection.commit()
+            found = connection.execute("SELECT COUNT(DISTINCT client_id) FROM states").fetchone()[0]
+        if found != num_clients:
+            raise ValueError(
+                f"{self.path} holds the states of {found} clients, the checkpoint of round {round_num} needs {num_clients}: "
+                "put the file back that belongs to the run, or start a new run folder."
+            )
+
+    def close(self):
+        """Closes the file; what was not committed is forgotten."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+    def _connection(self):
+        if self._opened is None:
+            self._opened = sqlite3.connect(self.path or "", check_same_thread=False)
+            self._opened.execute("PRAGMA page_size = 16384")
+            self._opened.execute("PRAGMA synchronous = FULL")
+            self._opened.execute(_SCHEMA)
+        return self._opened
+
+
+def pack(arrays):
+    """The bytes of some arrays."""
+    return b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+
+
+def unpack(data, like):
+    """The arrays that `pack` was given, which have the shapes and dtypes of `like`."""
+    arrays, start = [], 0
+    for array in like:
+        arrays.append(np.frombuffer(data, array.dtype, array.size, start).reshape(array.shape))
+        start += array.nbytes
+    return arrays

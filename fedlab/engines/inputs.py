@@ -1,0 +1,67 @@
+"""Whether a model can read a client's columns, said before TensorFlow says it in a graph's traceback."""
+
+import weakref
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from fedlab.data.columns import keras_batch
+
+_known = weakref.WeakKeyDictionary()
+
+
+class _Limits(NamedTuple):
+    """Of one input: a row's shape, [None, ...] where any length will do; the embedding that reads its ids, or None; its longest row."""
+
+    shape: Any
+    embedding: Any
+    max_length: Any
+
+
+def check(model, columns, owner="the data"):
+    """Raises ValueError where an input is missing or of a wrong size, or has an id for which the model has no embedding.
+
+    Args:
+      model: a Keras model; a subclassed one, whose inputs are not known, is not checked.
+      columns: name -> [n, ...].
+      owner: whose columns they are, for the message.
+    """
+    if model not in _known:
+        _known[model] = _limits(model)
+    limits = _known[model]
+    given = keras_batch(columns)[0]
+    if not isinstance(given, dict):
+        limits, given = {"x": next(iter(limits.values()))} if len(limits) == 1 else {}, {"x": given}
+    if missing := [name for name in limits if name not in given]:
+        raise ValueError(f"{owner} has the inputs {', '.join(given)}; the model wants {', '.join(limits)}: {missing[0]!r} is missing.")
+    for name, wanted in limits.items():
+        _check_column(f"{owner} has column {name!r}", np.asarray(given[name]), wanted)
+
+
+def _check_column(where, column, limits):
+    shape = list(column.shape[1:])
+    if len(shape) == len(limits.shape) and not limits.shape.is_compatible_with(shape):
+        raise ValueError(f"{where} with rows of shape {shape}; the model takes {limits.shape.as_list()}.")
+    if limits.max_length is not None and shape and shape[0] > limits.max_length:
+        raise ValueError(f"{where} with rows of {shape[0]} tokens; the model has {limits.max_length} positions: use shorter windows.")
+    if limits.embedding is not None and column.size:
+        rows, worst = limits.embedding.input_dim, column.min() if column.min() < 0 else column.max()
+        if not 0 <= worst < rows:
+            raise ValueError(
+                f"{where} with id {worst}; allowed: 0 to {rows - 1}, the rows of the model's {limits.embedding.name!r}: "
+                "prepare the data with the vocabulary that the model is made for."
+            )
+
+
+def _limits(model):
+    if not getattr(model, "_is_graph_network", False):
+        return {}
+    embeddings = [layer for layer in model.layers if isinstance(layer, tf.keras.layers.Embedding)]
+    readers = {id(node.input_tensors): layer for layer in embeddings for node in layer.inbound_nodes}
+    # Of BERT, whose positions are no input.
+    positions = [layer.input_dim for layer in embeddings if layer.name == "embeddings_position"]
+    return {
+        name: _Limits(tensor.shape[1:], readers.get(id(tensor)), min(positions, default=None))
+        for name, tensor in zip(model.input_names, model.inputs)
+    }

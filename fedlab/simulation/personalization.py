@@ -1,0 +1,111 @@
+"""Evaluation client by client: each makes the global model its own, and is evaluated on its own test data."""
+
+import numpy as np
+import tensorflow as tf
+
+from fedlab import aggregators
+from fedlab.algorithms import Counts, fine_tuning, optimizers, prepare
+from fedlab.data import Batching
+from fedlab.engines import batches as batching
+from fedlab.engines.engine import Setting
+from fedlab.engines.local import Shared, client_function, clients_of, finalize
+from fedlab.engines.replica import assign
+from fedlab.engines.workers import Workers
+from fedlab.models.cloning import clone
+from fedlab.simulation.evaluation import test_batches
+
+
+def evaluate_personalized(
+    model, own, test, algorithm=None, *, batch_size=8, local_epochs=1, max_batches=None, evaluation_batch_size=64, seed=0, num_workers=None
+):
+    """Evaluates a compiled Keras model after every client has made it its own.
+
+        each client k of `test`:  w_k = the algorithm's personalization of the model on the client's examples in `own`
+        loss and metrics: those of the clients' test examples together, each at its client's w_k
+
+    Args:
+      model: a compiled Keras model; it is not changed.
+      own, test: `ClientData`: what clients adapt to, and what they are evaluated on. Every client of `test` has to be in `own`.
+      algorithm: one with a personalization: `fedlab.algorithms.fed_recon(...)`, or `fedlab.algorithms.fine_tuning()`, the default.
+      batch_size, local_epochs, max_batches: how a client reads its own examples; see `fedlab.data.Batching`.
+      evaluation_batch_size: test examples a step.
+      seed: decides the order of a client's own examples.
+      num_workers: threads; by default the number of cores.
+
+    Returns:
+      Name -> float, "loss" first, in Keras's names.
+
+    Raises:
+      ValueError: the algorithm has no personalization, or a client has no examples of its own.
+    """
+    setting = Setting(
+        model=model,
+        build=lambda: clone(model),
+        clients=own,
+        algorithm=prepare(algorithm or fine_tuning(), model),
+        aggregator=aggregators.mean(),
+        batching=Batching(batch_size, local_epochs, max_batches=max_batches).check(),
+        seed=seed,
+        workers=None,
+    )
+    check_personalization(setting.algorithm, own, test)
+    workers = Workers(setting.build, own[own.client_ids[0]], num_workers)
+    try:
+        arrays = [[w.numpy() for w in weights] for weights in (model.trainable_weights, model.non_trainable_weights)]
+        return evaluate_clients(setting, workers, *arrays, own, test, 1, evaluation_batch_size)
+    finally:
+        workers.close()
+
+
+def check_personalization(algorithm, own, test):
+    """Raises ValueError where clients of `test` could not make a model their own."""
+    if algorithm.personalize is None:
+        raise ValueError(
+            f"algorithm {algorithm.name!r} does not say how clients make the model their own: wrap it, fedlab.algorithms.fine_tuning(...)."
+        )
+    missing = [client_id for client_id in test if client_id not in own]
+    if missing:
+        raise ValueError(f"{len(missing)} clients have test examples but none of their own, such as {missing[:3]}: select the others.")
+
+
+def evaluate_clients(setting, workers, trainable, non_trainable, own, test, round_num, batch_size):
+    """As `evaluate_personalized`, for weights (lists of arrays) put into the replicas of `workers`, and the batches of `setting`."""
+    setting = setting._replace(clients=own, conditions=None)
+    replica = workers.any_replica()
+    options = dict(fixed_size=replica.fixed_size, ignore_label=batching.ignored_label(replica.model))
+    shared = Shared(tf.constant(round_num, tf.int64), (), ())
+    weights = [tf.convert_to_tensor(w) for w in trainable], [tf.convert_to_tensor(w) for w in non_trainable], shared
+
+    def work(replica, client_id):
+        part = batching.client_batches(setting, 0, client_id)  # rounds count from 1: the same batches in every evaluation
+        counts = Counts(part.examples.sum(), part.tokens.sum(), np.float32(len(part.sizes)))
+        tested = batching.in_order(test[client_id], replica.fixed_size or batch_size, **options)
+        data = _tensors(part), _tensors(tested)
+        (client,) = clients_of(setting.seed, 0, [client_id])
+        fixed = *weights, tf.nest.map_structure(tf.constant, (counts, client))
+        function = replica.function(setting.algorithm.personalize, lambda replica: _personal_function(replica, setting), fixed, data)
+        return [np.asarray(values) for values in function(*fixed, *data)]
+
+    total = None
+    for values in workers.map(work, test.client_ids):
+        total = values if total is None else [t + v for t, v in zip(total, values)]
+    return finalize(workers.any_replica(), total)
+
+
+def _tensors(part):
+    columns = {name: tf.convert_to_tensor(column) for name, column in part.columns.items()}
+    return columns, tf.constant(part.sizes), tf.constant(part.examples)
+
+
+def _personal_function(replica, setting):
+    """The graph in which a client makes the model its own with `replica`'s variables, and tests it."""
+    optimizer = optimizers.from_keras(replica.model.optimizer, setting.client_learning_rate)
+    run = client_function(replica, setting.algorithm.personalize, optimizer)
+
+    @tf.function
+    def test_client(weights, non_trainable, shared, who, own, test):
+        personal, _ = run(weights, non_trainable, shared, *own, *who, (), tf.constant(0))
+        assign(replica.model.trainable_variables, personal)
+        return test_batches(replica, *test)
+
+    return test_client

@@ -1,0 +1,166 @@
+"""What every aggregator must hold to."""
+
+import contextlib
+
+import numpy as np
+import tensorflow as tf
+
+from fedlab.algorithms import fed_avg
+from fedlab.data import Batching, ClientData, seeding
+from fedlab.engines import local
+from fedlab.engines.engine import Setting
+from fedlab.engines.workers import Workers
+from fedlab.models.cloning import clone
+
+NUM_CLIENTS = 8
+_SHAPES = ([3, 2], [4], [])
+
+
+def check_aggregator(aggregator):
+    """Checks that an aggregator keeps its contract; see `fedlab.aggregators.aggregator`.
+
+    - Updates come out in the model's shapes and dtypes; the state keeps its structure, so that a checkpoint fits.
+    - Blocks of clients merge to what one block gives, and the order of clients does not matter, up to rounding.
+    - A client of weight 0 counts for nothing, and of such clients alone comes no number that is not finite.
+    - In the engine: graphs are traced in the first round only, the number of workers and an interruption change no bit, a client with an
+      update that is not finite is dropped and counted, and an empty cohort is an error that says so.
+
+    Args:
+      aggregator: an `Aggregator` that works with rounds of six to eight clients of equal weight out of eight.
+
+    Raises:
+      AssertionError: says what does not hold.
+
+    Example:
+      >>> import fedlab as fl
+      >>> fl.testing.check_aggregator(fl.aggregators.trimmed_mean(0.2))
+    """
+    _check_functions(aggregator)
+    _check_engine(aggregator)
+
+
+def _check_functions(aggregator):
+    weights = [tf.zeros(shape) for shape in _SHAPES]
+    rng = np.random.default_rng(0)
+    deltas = [tf.constant(rng.normal(size=[NUM_CLIENTS, *shape]), tf.float32) for shape in _SHAPES]
+    seeds = tf.constant([seeding.stateless(0, "aggregator", 1, k) for k in range(NUM_CLIENTS)])
+    report_seed = tf.constant(seeding.stateless(0, "aggregator", 1))
+
+    @tf.function
+    def block(state, deltas, client_weights, seeds):
+        def one(k, accumulator):
+            return k + 1, aggregator.accumulate(state, accumulator, [d[k] for d in deltas], client_weights[k], seeds[k])
+
+        loop = (tf.constant(0), aggregator.zero(state, weights))
+        return tf.while_loop(lambda k, _: k < tf.shape(client_weights)[0], one, loop, parallel_iterations=1)[1]
+
+    any_number = [tf.TensorSpec([None, *shape]) for shape in _SHAPES], tf.TensorSpec([None]), tf.TensorSpec([None, 2], tf.int64)
+    first_state = aggregator.init(weights)
+    block = block.get_concrete_function(tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), first_state), *any_number)
+
+    def fold(state, order, sizes, client_weights=None):
+        """The report on clients in an order, in blocks of the sizes given."""
+        client_weights = tf.ones([NUM_CLIENTS]) if client_weights is None else client_weights
+        accumulator, order = None, list(order)
+        for size in sizes:
+            rows, order = order[:size], order[size:]
+            arguments = [tf.gather(d, rows) for d in deltas], tf.gather(client_weights, rows), tf.gather(seeds, rows)
+            part = block(state, *arguments)
+            accumulator = part if accumulator is None else aggregator.merge(accumulator, part)
+        return aggregator.report(state, accumulator, report_seed)
+
+    everyone = range(NUM_CLIENTS)
+    delta, state, metrics = fold(first_state, everyone, [NUM_CLIENTS])
+    for update, weight in zip(delta, weights, strict=True):
+        assert (update.shape, update.dtype) == (weight.shape, weight.dtype), f"an update is {update}, the weight {weight}"
+    _assert_same_structure(first_state, state)
+    assert all(np.ndim(value) == 0 for value in metrics.values()), f"the metrics are not scalars: {metrics}"
+
+    again = fold(first_state, everyone, [NUM_CLIENTS])
+    assert _same_bits((delta, state), again[:2]), "the same clients and seeds give other bits the second time"
+    _assert_close((delta, state, metrics), fold(first_state, everyone, [3, 3, 2]), "merged blocks differ from one block")
+    _assert_close((delta, state, metrics), fold(first_state, rng.permutation(NUM_CLIENTS), [NUM_CLIENTS]), "the clients' order matters")
+    silent = tf.concat([tf.ones([NUM_CLIENTS - 1]), tf.zeros([1])], axis=0)
+    without = fold(first_state, everyone, [NUM_CLIENTS], silent)
+    _assert_close(without, fold(first_state, range(NUM_CLIENTS - 1), [NUM_CLIENTS - 1]), "a client of weight 0 counts")
+    nobody = fold(first_state, everyone, [NUM_CLIENTS], tf.zeros([NUM_CLIENTS]))
+    assert all(np.isfinite(t).all() for t in tf.nest.flatten(nobody[:2])), "clients of weight 0 alone give a number that is not finite"
+
+
+def _check_engine(aggregator):
+    rng = np.random.default_rng(1)
+    columns = {f"c{k}": {"x": rng.normal(size=[6, 4]).astype(np.float32), "y": rng.integers(3, size=6)} for k in range(NUM_CLIENTS)}
+    columns["c2"]["x"][0, 0] = np.nan
+    model = tf.keras.Sequential([tf.keras.Input([4]), tf.keras.layers.Dense(3)])
+    model.compile(tf.keras.optimizers.SGD(0.1), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    first, second = [f"c{k}" for k in range(NUM_CLIENTS)], ["c5", "c3", "c0", "c7", "c6", "c1"]
+
+    traces = []
+
+    def counted(algorithm):
+        """The algorithm, leaving a mark in `traces` whenever its graph is made."""
+
+        def client_init(*arguments):
+            traces.append(None)
+            return algorithm.client_init(*arguments)
+
+        return algorithm._replace(client_init=client_init)
+
+    def rounds(*cohorts, num_workers=1, interrupted=False):
+        """Weights after rounds of these cohorts, each round's result, and how often graphs had been made after each."""
+        setting = Setting(
+            model=model,
+            build=lambda: clone(model),
+            clients=ClientData.from_dict(columns),
+            algorithm=counted(fed_avg(client_weighting="uniform")),
+            aggregator=aggregator,
+            batching=Batching(batch_size=4),
+            seed=0,
+            workers=Workers(lambda: clone(model), columns["c0"], num_workers),
+        )
+        with contextlib.ExitStack() as stack:
+            stack.callback(setting.workers.close)
+            process = stack.enter_context(contextlib.closing(local.start(setting)))
+            state, results, traced = process.init([w.numpy() for w in model.trainable_weights], []), [], []
+            for round_num, cohort in enumerate(cohorts, start=1):
+                state, result = process.run_round(state, round_num, cohort)
+                results.append(result)
+                traced.append(len(traces))
+                if interrupted and round_num == 1:
+                    arrays = process.save(state)
+                    process = stack.enter_context(contextlib.closing(local.start(setting)))
+                    state = process.restore(process.init([w.numpy() for w in model.trainable_weights], []), arrays)
+            try:
+                process.run_round(state, len(cohorts) + 1, [])
+            except ValueError as error:
+                assert "cohort" in str(error), f"the error on an empty cohort does not say so: {error}"
+            else:
+                raise AssertionError("an empty cohort is no error")
+            return process.weights(state)[0], results, traced
+
+    cohorts = first, second, first
+    weights, results, traced = rounds(*cohorts)
+    assert traced[0] == traced[-1], "a graph is traced again after the first round"
+    dropped = [row["client_id"] for row in results[0].clients if row["dropped"]]
+    assert (dropped, results[0].num_finished) == (["c2"], NUM_CLIENTS - 1), f"dropped are {dropped}, finished {results[0].num_finished}"
+    assert all(np.isfinite(w).all() for w in weights), "a client whose update is not finite reaches the weights"
+    again, again_results, _ = rounds(*cohorts, num_workers=2, interrupted=True)
+    assert _same_bits(weights, again), "the number of workers, or an interruption, changes the bits"
+    metrics = [result.aggregator for result in results], [result.aggregator for result in again_results]
+    assert metrics[0] == metrics[1], f"an interruption changes the metrics from {metrics[0]} to {metrics[1]}"
+
+
+def _same_bits(first, second):
+    return all(np.array_equal(a, b) for a, b in zip(tf.nest.flatten(first), tf.nest.flatten(second), strict=True))
+
+
+def _assert_same_structure(first, second):
+    tf.nest.assert_same_structure(first, second)
+    for before, after in zip(tf.nest.flatten(first), tf.nest.flatten(second)):
+        same = (before.shape, before.dtype) == (after.shape, after.dtype)
+        assert same, f"the state had {before}, has {after}: checkpoints do not fit"
+
+
+def _assert_close(first, second, message):
+    for a, b in zip(tf.nest.flatten(first), tf.nest.flatten(second), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-6, err_msg=message)
