@@ -1,0 +1,49 @@
+"""Federated averaging as people write it by hand around Keras: `set_weights`, `fit`, an average in NumPy. The third engine measured."""
+
+import numpy as np
+
+from fedlab.data.columns import keras_batch
+from fedlab.engines.batches import client_batches
+
+
+class KerasProcess:
+    """See `fedlab.engines.engine`; `state` is the list of the model's weights in Keras's order.
+
+    One model serves all clients, compiled once: a careful hand would do so. Only full batches, no non-trainable weights.
+    """
+
+    def __init__(self, setting):
+        self.setting = setting
+        self.model = setting.build()
+        self.model.optimizer.build(self.model.trainable_variables)
+        self._fresh_optimizer = [variable.numpy() for variable in self.model.optimizer.variables]
+        if self.model.non_trainable_weights:
+            raise ValueError(f"{self.model.name} has non-trainable weights, which this loop does not average.")
+
+    def init(self, trainable, non_trainable):
+        return list(trainable)
+
+    def weights(self, state):
+        return list(state), []
+
+    def run_round(self, state, round_num, cohort):
+        total, num_examples = [np.zeros_like(w) for w in state], 0
+        for client_id in cohort:
+            x, y = self._rows(round_num, client_id)
+            self.model.set_weights(state)
+            for variable, value in zip(self.model.optimizer.variables, self._fresh_optimizer):
+                variable.assign(value)
+            self.model.fit(x, y, batch_size=self.setting.batching.batch_size, shuffle=False, verbose=0)
+            total = [t + len(y) * w for t, w in zip(total, self.model.get_weights())]
+            num_examples += len(y)
+        return [t / num_examples for t in total], None
+
+    def close(self):
+        pass
+
+    def _rows(self, round_num, client_id):
+        """The examples in the order in which every engine reads them in this round."""
+        batches = client_batches(self.setting, round_num, client_id)
+        if (batches.sizes != self.setting.batching.batch_size).any():
+            raise ValueError(f"{client_id} has a partial batch, which this loop does not read.")
+        return keras_batch({name: column.reshape([-1, *column.shape[2:]]) for name, column in batches.columns.items()})

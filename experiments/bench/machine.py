@@ -1,0 +1,53 @@
+"""What a measurement was made on."""
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+
+def num_cores():
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def describe():
+    """Model and number of the cores, memory, versions, and how busy the machine is now."""
+    return {
+        "cpu": _cpu(),
+        "cores": num_cores(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{name.replace("-", "_"): _version(name) for name in ("tensorflow", "tensorflow-federated", "numpy")},
+        "load_at_start": round(os.getloadavg()[0], 2),
+    }
+
+
+def commit():
+    """The commit of the code measured, with "+" where files differ from it; None outside of git."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _cpu():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

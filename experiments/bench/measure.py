@@ -1,0 +1,157 @@
+"""Rounds of several engines in turn, each engine in a process of its own: A B C A B C ..., one at work at a time."""
+
+import contextlib
+import multiprocessing
+import statistics
+
+import numpy as np
+
+from experiments.bench import child, processes
+
+ENGINES = ("local", "tff", "keras")
+
+
+class Engine:
+    """A child process that runs one engine on one workload; see `experiments.bench.child`.
+
+    Raises:
+      RuntimeError: (from every call) the child failed or ended.
+    """
+
+    def __init__(self, engine, workload, seed):
+        self.name = engine
+        spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+        self._connection, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=child.serve, args=(theirs, engine, workload, seed), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.import_s = None
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def wait_ready(self):
+        """Waits until libraries are imported and data made."""
+        if self.import_s is None:
+            self.import_s = self._receive()["import_s"]
+
+    def start(self):
+        """Builds engine and replicas; returns the seconds."""
+        return self._ask("start")["seconds"]
+
+    def round(self, round_num, num_clients):
+        """Runs a round.
+
+        Returns:
+          seconds, cpu_s (of this engine), other_cpu_s (of everything else on the machine meanwhile).
+        """
+        own, everything = processes.cpu_s(self.pid), processes.machine_cpu_s()
+        seconds = self._ask("round", round_num, num_clients)["seconds"]
+        own, everything = processes.cpu_s(self.pid) - own, processes.machine_cpu_s() - everything
+        return {"seconds": seconds, "cpu_s": own, "other_cpu_s": max(0.0, everything - own)}
+
+    def weights(self):
+        return self._ask("weights")["weights"]
+
+    def close(self):
+        """Ends the child, and with it what it started."""
+        with contextlib.suppress(OSError):
+            self._connection.send(("stop",))
+        self._process.join(30)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._connection.close()
+
+    def _ask(self, *request):
+        self.wait_ready()
+        try:
+            self._connection.send(request)
+        except OSError:
+            self._raise_ended()
+        return self._receive()
+
+    def _receive(self):
+        try:
+            answer = self._connection.recv()
+        except (EOFError, OSError):
+            self._raise_ended()
+        if "error" in answer:
+            raise RuntimeError(f"engine {self.name!r}: {answer['error']}")
+        return answer
+
+    def _raise_ended(self):
+        self._process.join()
+        raise RuntimeError(
+            f"engine {self.name!r} ended with exit code {self._process.exitcode}; -9 may mean that memory ran out."
+        ) from None
+
+
+@contextlib.contextmanager
+def running(engines, workload, seed):
+    """Name -> `Engine`, all ready (they import at the same time) and closed at the end."""
+    with contextlib.ExitStack() as stack:
+        children = {}
+        for name in engines:
+            children[name] = Engine(name, workload, seed)
+            stack.callback(children[name].close)
+        for engine in children.values():
+            engine.wait_ready()
+        yield children
+
+
+def measure(workload, engines, steady_rounds, seed, log=lambda text: None):
+    """Measures a workload on each of `engines`.
+
+    first_s is what passes until the first round's weights are there: engine built (TFF's process started, and fedlab's check of it),
+    graphs traced, the round itself; not the import of libraries. median_s is the median of the `steady_rounds` after it.
+
+    Returns:
+      engine -> {median_s, first_s, peak_mb, min_s, max_s, import_s, start_s, cpu_s (median a round), other_cores (how many cores were busy
+      with something else), rounds_s}; "first_weight_diff" and "max_weight_diff": `max_weight_diff` of the local engine against the others
+      after the first and the last round, None without another; "weight_diff": engine -> the same after the last round.
+    """
+    with running(engines, workload, seed) as children:
+        times, start_s, diffs = {name: [] for name in children}, {}, []
+        for round_num in range(1, 2 + steady_rounds):
+            for name, engine in children.items():
+                if round_num == 1:
+                    start_s[name] = engine.start()
+                times[name].append(engine.round(round_num, workload.num_clients))
+                log(f"{workload.name} {name:5} round {round_num}: {times[name][-1]['seconds']:.3f} s")
+            if round_num in (1, 1 + steady_rounds):
+                diffs.append(_differences(children))
+        result = {name: _summary(engine, start_s[name], *times[name]) for name, engine in children.items()}
+    first, last = ({"max": max(diff.values(), default=None), **diff} for diff in diffs)
+    return {**result, "first_weight_diff": first.pop("max"), "max_weight_diff": last.pop("max"), "weight_diff": last}
+
+
+def _summary(engine, start_s, first, *steady):
+    seconds = [one["seconds"] for one in steady]
+    return {
+        "median_s": statistics.median(seconds),
+        "first_s": start_s + first["seconds"],
+        "peak_mb": processes.peak_mb(engine.pid),
+        "min_s": min(seconds),
+        "max_s": max(seconds),
+        "import_s": engine.import_s,
+        "start_s": start_s,
+        "cpu_s": statistics.median(one["cpu_s"] for one in steady),
+        "other_cores": sum(one["other_cpu_s"] for one in steady) / sum(seconds),
+        "rounds_s": seconds,
+    }
+
+
+def _differences(children):
+    if "local" not in children:
+        return {}
+    weights = {name: engine.weights() for name, engine in children.items()}
+    return {name: max_weight_diff(weights["local"], weights[name]) for name in weights if name != "local"}
+
+
+def max_weight_diff(weights, expected):
+    """The largest difference of two models: max |a - b| / max |b| of each weight tensor, and of these the largest."""
+    return max(
+        float(np.max(np.abs(a - b)) / max(np.max(np.abs(b)), np.finfo(np.float32).tiny)) for a, b in zip(weights, expected, strict=True)
+    )

@@ -1,0 +1,49 @@
+"""Memory over many rounds and against the size of the cohort.
+
+The model is W3b's perceptron: 0.84 MB of weights, so that anything kept for every client or round shows. A client has one batch of 20
+examples, 63 kB.
+"""
+
+from experiments.bench import measure, processes
+from experiments.bench.workloads import WORKLOADS
+
+WORKLOAD = WORKLOADS["W3b"]._replace(num_clients=10, num_batches=1)
+COHORTS = (10, 30, 100, 300, 1000)
+
+
+def over_rounds(engines, rounds, seed, log):
+    """Peak memory in each of `rounds` rounds with ten clients, in MB: engine -> list."""
+    peaks = {name: [] for name in engines}
+    with measure.running(engines, WORKLOAD, seed) as children:
+        for engine in children.values():
+            engine.start()
+        for round_num in range(1, 1 + rounds):
+            for name, engine in children.items():
+                peaks[name].append(_round(engine, round_num, WORKLOAD.num_clients))
+            if round_num % 50 == 0 or round_num == 1:
+                log(f"round {round_num}: " + ", ".join(f"{name} {values[-1]:.0f} MB" for name, values in peaks.items()))
+    return peaks
+
+
+def over_cohorts(engines, seed, largest, log):
+    """Peak memory of a second round against the number of its clients.
+
+    Returns:
+      "clients": the sizes; "data_mb": what these clients' examples take; and engine -> peaks in MB. Every number is of a new process.
+    """
+    sizes = [n for n in COHORTS if n <= largest]
+    result = {"clients": sizes, "data_mb": [n * 20 * (784 + 1) * 4 / 1e6 for n in sizes], **{name: [] for name in engines}}
+    for size in sizes:
+        for name in engines:
+            with measure.running([name], WORKLOAD._replace(num_clients=size), seed) as children:
+                children[name].start()
+                children[name].round(1, size)
+                result[name].append(_round(children[name], 2, size))
+        log(f"{size:5} clients: " + ", ".join(f"{name} {result[name][-1]:.0f} MB" for name in engines))
+    return result
+
+
+def _round(engine, round_num, num_clients):
+    processes.forget_peak(engine.pid)
+    engine.round(round_num, num_clients)
+    return processes.peak_mb(engine.pid)

@@ -1,0 +1,108 @@
+"""Measurements as tables and JSON."""
+
+import csv
+import json
+
+from experiments.bench.measure import ENGINES
+
+
+def with_ratios(measured, limits):
+    """A workload's entry of the JSON file: what `measure` found, and ratios to the local engine's median."""
+    local = measured.get("local", {}).get("median_s")
+    ratios = {f"ratio_{name}": measured[name]["median_s"] / local for name in ("tff", "keras") if name in measured and local}
+    if local:
+        ratios["ratio_limit"] = local / limits["limit_s"]
+        ratios["ratio_limit_shapes"] = local / limits["limit_shapes_s"]
+    return {**measured, **limits, **ratios}
+
+
+def rows(workloads):
+    """One flat dict a workload, for CSV and the tables."""
+    table = []
+    for name, entry in workloads.items():
+        row = {"workload": name}
+        for engine in ENGINES:
+            if engine in entry:
+                row.update({f"{engine}_{key}": entry[engine][key] for key in ("median_s", "first_s", "peak_mb", "other_cores")})
+        row.update({key: value for key, value in entry.items() if not isinstance(value, dict)})
+        table.append(row)
+    return table
+
+
+_SECONDS = {
+    "local s": ("local_median_s", ".3f"),
+    "tff s": ("tff_median_s", ".3f"),
+    "keras s": ("keras_median_s", ".3f"),
+    "tff / local": ("ratio_tff", ".2f"),
+    "keras / local": ("ratio_keras", ".2f"),
+    "limit s": ("limit_s", ".3f"),
+    "local / limit": ("ratio_limit", ".2f"),
+    "limit at shapes s": ("limit_shapes_s", ".3f"),
+    "local / it": ("ratio_limit_shapes", ".2f"),
+}
+_REST = {
+    "first: local s": ("local_first_s", ".2f"),
+    "tff s": ("tff_first_s", ".2f"),
+    "keras s": ("keras_first_s", ".2f"),
+    "peak: local MB": ("local_peak_mb", ".0f"),
+    "tff MB": ("tff_peak_mb", ".0f"),
+    "keras MB": ("keras_peak_mb", ".0f"),
+    "max weight diff": ("max_weight_diff", ".1e"),
+    "after round 1": ("first_weight_diff", ".1e"),
+    "other cores": ("other_cores", ".2f"),
+}
+
+
+def markdown(report):
+    """The report's tables."""
+    parts = []
+    if report["workloads"]:
+        table = rows(report["workloads"])
+        for row in table:
+            row["other_cores"] = max(row[key] for key in row if key.endswith("other_cores"))
+        parts += ["Seconds a round, median:", _table(table, _SECONDS), "First round, memory, agreement:", _table(table, _REST)]
+    if "scaling" in report:
+        columns = {"clients": ("clients", "d"), **{f"{name} s": (name, ".3f") for name in report["scaling"]}}
+        sizes = sorted({n for entry in report["scaling"].values() for n in entry["clients"]})
+        table = [{"clients": n, **{k: dict(zip(e["clients"], e["seconds"])).get(n) for k, e in report["scaling"].items()}} for n in sizes]
+        lines = [
+            f"{name}: {entry['ms_per_client']:.3f} ms a client + {entry['constant_ms']:.1f} ms a round"
+            for name, entry in report["scaling"].items()
+            if entry["ms_per_client"] is not None
+        ]
+        parts += ["Seconds a round of clients with one step on one example:", _table(table, columns, "clients"), "\n".join(lines)]
+    if "memory" in report:
+        rounds, cohorts = report["memory"]["rounds"], report["memory"]["cohorts"]
+        shown = sorted({1, 2, 5, 10, 20, 50, 100, 150, 200, len(next(iter(rounds.values())))})
+        table = [{"round": n, **{k: v[n - 1] for k, v in rounds.items()}} for n in shown if n <= len(next(iter(rounds.values())))]
+        columns = {f"{name} MB": (name, ".0f") for name in rounds}
+        parts += ["Peak memory in a round:", _table(table, {"round": ("round", "d"), **columns}, "round")]
+        table = [dict(zip(cohorts, values)) for values in zip(*cohorts.values())]
+        columns = {"clients": ("clients", "d"), "data MB": ("data_mb", ".0f"), **columns}
+        parts += ["Peak memory by clients a round:", _table(table, columns, "clients")]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(table, columns, first="workload"):
+    titles = [first] if first == "workload" else []
+    titles += [title for title, (key, _) in columns.items() if any(row.get(key) is not None for row in table)]
+    lines = [titles]
+    for row in table:
+        cells = [row["workload"]] if first == "workload" else []
+        values = [(row.get(columns[title][0]), columns[title][1]) for title in titles if title in columns]
+        lines.append(cells + ["" if value is None else format(value, form) for value, form in values])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(titles))]
+    texts = ["| " + " | ".join(cell.rjust(width) for cell, width in zip(line, widths)) + " |" for line in lines]
+    return "\n".join([texts[0], "| " + " | ".join("-" * (width - 1) + ":" for width in widths) + " |", *texts[1:]])
+
+
+def write(report, folder, json_path):
+    """Writes table.md, table.csv and report.json to `folder`, and the same JSON to `json_path` where it is given."""
+    (folder / "table.md").write_text(markdown(report), encoding="utf-8")
+    table = rows(report["workloads"])
+    with open(folder / "table.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in table for key in row)))
+        writer.writeheader()
+        writer.writerows(table)
+    for path in filter(None, (folder / "report.json", json_path)):
+        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,112 @@
+"""Measures the engines against each other and against the machine.
+
+    scripts/bench                            every workload, about half an hour on two quiet cores
+    scripts/bench --quick                    smaller cohorts, fewer rounds, within five minutes
+    scripts/bench --workloads=W1,W3b --json=bench.json
+    scripts/bench --workloads= --scaling --memory
+
+Engines run in turn, each in a process of its own: local, tff, keras, local, tff ... experiments/bench/README.md says what is measured.
+"""
+
+import pathlib
+import shlex
+import sys
+import time
+
+from absl import flags, logging
+
+from fedlab.cli.flags import UsageError, run_with_flags
+
+_WORKLOADS = flags.DEFINE_list("workloads", ["W1", "W2", "W3", "W3b", "W4"], "Workloads to measure; empty for none.")
+_ENGINES = flags.DEFINE_list("engines", ["local", "tff", "keras"], "Engines to measure.")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds after the first one; their median counts.", lower_bound=1)
+_QUICK = flags.DEFINE_bool("quick", False, "Smaller cohorts and 2 rounds after the first: ends within five minutes, but is less exact.")
+_SCALING = flags.DEFINE_bool("scaling", False, "Measure also what an almost empty client costs, up to 10,000 clients a round.")
+_MEMORY = flags.DEFINE_bool("memory", False, "Measure also peak memory over 200 rounds and by cohort.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, data and batches.", lower_bound=0)
+_JSON = flags.DEFINE_string("json", None, "File to write all numbers to, as JSON.")
+_OUT = flags.DEFINE_string("out", "runs/bench", "Folder for table.md, table.csv, report.json and the pictures.")
+
+
+def chosen(names, known, flag):
+    """`names` of `known`, in their order, each once."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"--{flag}: unknown {', '.join(unknown)}; allowed: {', '.join(known)}.")
+    return list(dict.fromkeys(names))
+
+
+def log(text):
+    logging.info("%s", text)
+
+
+def main():
+    from experiments.bench import limit, machine, measure, memory, plots, report, scaling
+    from experiments.bench.workloads import WORKLOADS
+
+    started = time.time()
+    quick, seed = _QUICK.value, _SEED.value
+    rounds = 2 if quick else _ROUNDS.value
+    engines = chosen(_ENGINES.value, measure.ENGINES, "engines")
+    workloads = {name: WORKLOADS[name] for name in chosen(_WORKLOADS.value, WORKLOADS, "workloads")}
+    if not engines:
+        raise UsageError(f"--engines is empty; allowed: {', '.join(measure.ENGINES)}.")
+    if not (workloads or _SCALING.value or _MEMORY.value):
+        raise UsageError("nothing to measure: give --workloads, --scaling or --memory.")
+    if quick:
+        workloads = {name: workload._replace(num_clients=workload.quick_clients) for name, workload in workloads.items()}
+    json_path = pathlib.Path(_JSON.value) if _JSON.value else None
+    if json_path and not json_path.parent.is_dir():
+        raise UsageError(f"--json: no folder {json_path.parent}; make it first.")
+    folder = pathlib.Path(_OUT.value)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    result = {
+        "machine": machine.describe(),
+        "commit": machine.commit(),
+        "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
+        "quick": quick,
+        "rounds": rounds,
+        "seed": seed,
+        "workloads": {},
+    }
+    if workloads:
+        log(f"rates of matrix products, {machine.num_cores()} cores")
+        products = [product for workload in workloads.values() for product in workload.products]
+        best, rates = limit.measure_rates(products, machine.num_cores(), 0.1 if quick else 0.5, limit.SQUARES[: 3 if quick else None])
+        result["best_product"] = best
+        result["products"] = [{"op": op, "shape": shape, **rate} for (op, shape), rate in rates.items()]
+        log(f"best: {best['flops_per_s'] / 1e9:.1f} GFLOP/s, {best['form']}, shape {best['shape']}")
+    for name, workload in workloads.items():
+        measured = measure.measure(workload, engines, rounds, seed, log)
+        cohort = {"num_clients": workload.num_clients, "num_batches": workload.num_batches, "batch_size": workload.batch_size}
+        entry = {**measured, **cohort, "flops": workload.flops}
+        result["workloads"][name] = report.with_ratios(entry, limit.limits(workload, best, rates))
+        report.write(result, folder, json_path)
+    if _SCALING.value:
+        result["scaling"] = scaling.measure_scaling(engines, 1 if quick else 3, seed, 1000 if quick else 10000, log)
+        plots.draw_scaling(result["scaling"], folder / "scaling.png")
+    if _MEMORY.value:
+        result["memory"] = {
+            "rounds": memory.over_rounds(engines, 50 if quick else 200, seed, log),
+            "cohorts": memory.over_cohorts(engines, seed, 100 if quick else 1000, log),
+        }
+        plots.draw_memory(result["memory"], folder / "memory.png")
+    result["seconds"] = time.time() - started
+    report.write(result, folder, json_path)
+    if workloads:
+        plots.draw_seconds(result["workloads"], {name: workload.about for name, workload in workloads.items()}, folder / "seconds.png")
+
+    about = result["machine"]
+    print(f"{about['cpu']}, {about['cores']} cores, TensorFlow {about['tensorflow']}, load at start {about['load_at_start']}")
+    print(f"commit {result['commit']}, {result['command']}\n")
+    if quick:
+        print(
+            "Quick: smaller cohorts (clients:", ", ".join(f"{n} {w.num_clients}" for n, w in workloads.items()), f") and {rounds} rounds.\n"
+        )
+    print(report.markdown(result))
+    print(f"{result['seconds']:.0f} seconds. Tables, JSON and pictures are in {folder}.")
+
+
+if __name__ == "__main__":
+    run_with_flags(main)

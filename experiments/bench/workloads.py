@@ -1,0 +1,291 @@
+"""What is measured: models, cohorts of synthetic clients, and the matrix products that their mathematics needs.
+
+A product of [m, k] and [k, n] counts 2 m k n FLOPs. Training costs each layer three times its forward product: forward, gradient of the
+input, gradient of the weights. The first layer of W3 and W3b reads data and needs no gradient of its input; in the others an
+embedding comes first, which costs no product itself but needs that gradient. Element-wise work (activations, biases, norms, softmax),
+embedding lookups and optimizers are not counted, so that a limit computed from the count is a lower bound.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Product(NamedTuple):
+    """A product that one training step computes `count` times.
+
+    Attributes:
+      op: "matmul", "conv" (stride 1, valid padding), or its gradients "conv_input" and "conv_kernel".
+      shape: of a matmul [batch, m, k] by [batch, k, n]: (batch, m, k, n). Of the others: (batch, size, size, channels in, channels out,
+        kernel size) of the convolution, whose input is [batch, size, size, channels in].
+      count: times a step.
+    """
+
+    op: str
+    shape: tuple
+    count: int = 1
+
+    @property
+    def flops(self):
+        """FLOPs of all `count` of them."""
+        if self.op == "matmul":
+            batch, m, k, n = self.shape
+            return 2 * batch * m * k * n * self.count
+        batch, height, width, channels_in, channels_out, kernel = self.shape
+        positions = (height - kernel + 1) * (width - kernel + 1)
+        return 2 * batch * positions * kernel**2 * channels_in * channels_out * self.count
+
+
+class Workload(NamedTuple):
+    """A model and a cohort.
+
+    Attributes:
+      name, about: for the table.
+      make_model: () -> a compiled Keras model.
+      make_columns: (rng, n) -> n synthetic examples, name -> [n, ...].
+      make_products: batch size -> the `Product`s of one training step.
+      batch_size, num_clients, num_batches: the cohort; every client has full batches.
+      quick_clients: clients with `--quick`.
+    """
+
+    name: str
+    about: str
+    make_model: Callable
+    make_columns: Callable
+    make_products: Callable
+    batch_size: int
+    num_clients: int
+    num_batches: int
+    quick_clients: int
+
+    @property
+    def products(self):
+        return self.make_products(self.batch_size)
+
+    @property
+    def flops(self):
+        """FLOPs of a round."""
+        return sum(product.flops for product in self.products) * self.num_batches * self.num_clients
+
+    def client_ids(self):
+        return [f"client_{k}" for k in range(self.num_clients)]
+
+    def setting(self, seed):
+        """The engines' `Setting`, the same for the same seed in every process."""
+        import tensorflow as tf
+
+        from fedlab import aggregators, algorithms
+        from fedlab.data import Batching, ClientData
+        from fedlab.engines.engine import Setting
+        from fedlab.models.cloning import clone
+
+        tf.keras.utils.set_random_seed(seed)
+        model = self.make_model()
+        ids = {client_id: k for k, client_id in enumerate(self.client_ids())}
+
+        def load(client_id):
+            return self.make_columns(np.random.default_rng([seed, ids[client_id]]), self.batch_size * self.num_batches)
+
+        clients = ClientData(list(ids), load)
+        for client_id in ids:  # made now, not while a round is timed
+            clients[client_id]
+        batching = Batching(batch_size=self.batch_size)
+        return Setting(model, lambda: clone(model), clients, algorithms.fed_avg(), aggregators.mean(), batching, seed)
+
+
+def dense(rows, inputs, outputs, input_gradient=True):
+    """Products of a dense layer on `rows` rows."""
+    products = [Product("matmul", (1, rows, inputs, outputs)), Product("matmul", (1, inputs, rows, outputs))]
+    return products + [Product("matmul", (1, rows, outputs, inputs))] * input_gradient
+
+
+def recurrent(batch, length, inputs, units, gates):
+    """Products of a GRU (3 gates) or LSTM (4): of all inputs at once, of the state step by step, and the weights' gradients at the end."""
+    return [
+        *dense(batch * length, inputs, gates * units),
+        Product("matmul", (1, batch, units, gates * units), length),
+        Product("matmul", (1, batch, gates * units, units), length),
+        Product("matmul", (1, units, batch * length, gates * units)),
+    ]
+
+
+def conv(batch, size, channels_in, channels_out, kernel, input_gradient=True):
+    """Products of a convolution layer on [batch, size, size, channels_in]."""
+    shape = (batch, size, size, channels_in, channels_out, kernel)
+    return [Product(op, shape) for op in ("conv", "conv_kernel", "conv_input")[: 2 + input_gradient]]
+
+
+def attention(batch, length, width, heads):
+    """Products of self-attention: four projections; scores and weighted values, each with the gradients of both factors."""
+    size = width // heads
+    narrow, wide = (batch * heads, length, length, size), (batch * heads, length, size, length)
+    return [*dense(batch * length, width, width) * 4, Product("matmul", narrow, 4), Product("matmul", wide, 2)]
+
+
+def _compiled(model, learning_rate):
+    import tensorflow as tf
+
+    model.compile(
+        optimizer=tf.keras.optimizers.SGD(learning_rate),
+        loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+    )
+    return model
+
+
+def _text(rng, n, vocabulary_size, length):
+    text = rng.integers(vocabulary_size, size=[n, length + 1], dtype=np.int32)
+    return {"x": text[:, :-1], "y": text[:, 1:]}
+
+
+def _features(rng, n, shape):
+    return {"x": rng.random([n, *shape], np.float32), "y": rng.integers(62, size=n, dtype=np.int32)}
+
+
+def _spans(rng, n):
+    return {"x": rng.integers(8000, size=[n, 128], dtype=np.int32), "y": rng.integers(128, size=[n, 2], dtype=np.int32)}
+
+
+def gru_model():
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    return _compiled(
+        tf.keras.Sequential(
+            [
+                layers.Input([100], dtype="int32"),
+                layers.Embedding(86, 256),
+                layers.GRU(1024, return_sequences=True),
+                layers.Dense(86),
+            ]
+        ),
+        learning_rate=0.1,
+    )
+
+
+def gru_products(batch):
+    return [*recurrent(batch, 100, 256, 1024, gates=3), *dense(batch * 100, 1024, 86)]
+
+
+def lstm_model():
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    return _compiled(
+        tf.keras.Sequential(
+            [
+                layers.Input([80], dtype="int32"),
+                layers.Embedding(90, 8),
+                layers.LSTM(256, return_sequences=True),
+                layers.LSTM(256, return_sequences=True),
+                layers.Dense(90),
+            ]
+        ),
+        learning_rate=0.1,
+    )
+
+
+def lstm_products(batch):
+    return [*recurrent(batch, 80, 8, 256, gates=4), *recurrent(batch, 80, 256, 256, gates=4), *dense(batch * 80, 256, 90)]
+
+
+def cnn_model():
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    return _compiled(
+        tf.keras.Sequential(
+            [
+                layers.Input([28, 28, 1]),
+                layers.Conv2D(32, 3, activation="relu"),
+                layers.Conv2D(64, 3, activation="relu"),
+                layers.MaxPooling2D(),
+                layers.Flatten(),
+                layers.Dense(128, activation="relu"),
+                layers.Dense(62),
+            ]
+        ),
+        learning_rate=0.01,
+    )
+
+
+def cnn_products(batch):
+    return [
+        *conv(batch, 28, 1, 32, 3, input_gradient=False),
+        *conv(batch, 26, 32, 64, 3),
+        *dense(batch, 12 * 12 * 64, 128),
+        *dense(batch, 128, 62),
+    ]
+
+
+def perceptron_model():
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    return _compiled(
+        tf.keras.Sequential(
+            [
+                layers.Input([784]),
+                layers.Dense(200, activation="relu"),
+                layers.Dense(200, activation="relu"),
+                layers.Dense(62),
+            ]
+        ),
+        learning_rate=0.01,
+    )
+
+
+def perceptron_products(batch):
+    return [*dense(batch, 784, 200, input_gradient=False), *dense(batch, 200, 200), *dense(batch, 200, 62)]
+
+
+def transformer_model():
+    """A span model: every position gets a logit to be the start and one to be the end. int [batch, 128] -> [batch, 2, 128]."""
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    tokens = layers.Input([128], dtype="int32")
+    positions = tf.cumsum(
+        tf.ones_like(tokens[:1]), axis=1, exclusive=True
+    )  # 0 ... 127, [1, 128]: of the input, for Keras to keep the layer
+    x = layers.Embedding(8000, 128, name="tokens")(tokens) + layers.Embedding(128, 128, name="positions")(positions)
+    x = layers.LayerNormalization()(x)
+    for _ in range(2):
+        x = layers.LayerNormalization()(x + layers.MultiHeadAttention(num_heads=2, key_dim=64)(x, x))
+        x = layers.LayerNormalization()(x + layers.Dense(128)(layers.Dense(512, activation="gelu")(x)))
+    logits = layers.Permute([2, 1])(layers.Dense(2, name="start_end")(x))
+    return _compiled(tf.keras.Model(tokens, logits), learning_rate=0.01)
+
+
+def transformer_products(batch):
+    rows = batch * 128
+    layer = [*attention(batch, 128, 128, heads=2), *dense(rows, 128, 512), *dense(rows, 512, 128)]
+    return [*layer * 2, *dense(rows, 128, 2)]
+
+
+def tiny_model():
+    import tensorflow as tf
+
+    return _compiled(tf.keras.Sequential([tf.keras.layers.Input([4]), tf.keras.layers.Dense(62)]), learning_rate=0.1)
+
+
+def tiny_products(batch):
+    return dense(batch, 4, 62, input_gradient=False)
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("W1", "GRU(1024), length 100", gru_model, partial(_text, vocabulary_size=86, length=100), gru_products, 8, 10, 5, 2),
+        Workload("W2", "LSTM(256) x 2, length 80", lstm_model, partial(_text, vocabulary_size=90, length=80), lstm_products, 4, 10, 25, 2),
+        Workload("W3", "EMNIST CNN", cnn_model, partial(_features, shape=[28, 28, 1]), cnn_products, 20, 10, 5, 4),
+        Workload(
+            "W3b", "784-200-200-62 perceptron", perceptron_model, partial(_features, shape=[784]), perceptron_products, 20, 100, 5, 30
+        ),
+        Workload("W4", "transformer, 2 layers, d 128", transformer_model, _spans, transformer_products, 8, 10, 4, 4),
+    )
+}
+# For what a client costs that has next to nothing to compute.
+TINY = Workload("tiny", "4-62 perceptron, one example", tiny_model, partial(_features, shape=[4]), tiny_products, 1, 100, 1, 100)
