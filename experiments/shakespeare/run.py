@@ -25,6 +25,7 @@ _COHORT = flags.DEFINE_list("cohort", None, "Client ids that train in every roun
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
 _CLIENT_OPTIMIZER = flags.DEFINE_enum("client_optimizer", "SGD", ["SGD", "Adam", "Adagrad", "RMSprop"], "Keras optimizer of the clients.")
 _CLIENT_LEARNING_RATE = flags.DEFINE_float("client_learning_rate", 0.5, "Rate of the clients' optimizer.", lower_bound=0.0)
+_CLIENT_SCHEDULE = flags.DEFINE_enum("client_schedule", "constant", ["constant", "cosine"], "The clients' rate from round to round.")
 _CLIENT_CLIP_NORM = flags.DEFINE_float("client_clip_norm", None, "Clips the norm of each client step's gradient.", lower_bound=0.0)
 _CLIENT_WEIGHTING = flags.DEFINE_enum("client_weighting", "num_examples", ["num_examples", "num_tokens", "uniform"], "Weights of the mean.")
 _SERVER_LEARNING_RATE = flags.DEFINE_float("server_learning_rate", 1.0, "Rate of the server's SGD; 1 is plain averaging.", lower_bound=0.0)
@@ -36,7 +37,8 @@ _SEQUENCE_LENGTH = flags.DEFINE_integer("sequence_length", 100, "Characters a se
 _DROP_REMAINDER = flags.DEFINE_bool("drop_remainder", False, "Drop short sequences and batches, as TFF's tutorial does.")
 _HELD_OUT = flags.DEFINE_float("held_out_clients", 0.2, "Share of the clients that never train.", lower_bound=0.01, upper_bound=0.9)
 _EVALUATE_EVERY = flags.DEFINE_integer("evaluate_every", 1, "Rounds between evaluations.", lower_bound=1)
-_EVALUATION_EXAMPLES = flags.DEFINE_integer("evaluation_examples", 500, "Sequences drawn for each evaluation.", lower_bound=1)
+_EVALUATION_EXAMPLES = flags.DEFINE_integer("evaluation_examples", 500, "Sequences drawn for the curve's evaluations.", lower_bound=1)
+_COMPARISON_EXAMPLES = flags.DEFINE_integer("comparison_examples", 1000, "Sequences drawn to compare before and after.", lower_bound=1)
 _PROMPT = flags.DEFINE_string("prompt", "ROMEO:\nWhat is your name, my lady? ", "What the text before and after goes on from.")
 _NUM_CHARS = flags.DEFINE_integer("num_chars", 300, "Characters to generate before and after; 0 for none.", lower_bound=0)
 
@@ -54,12 +56,18 @@ def load_model():
     return model
 
 
-def load_clients():
-    """Returns (clients that may train, evaluation sets by name).
+def client_schedule():
+    """The schedule that `--client_schedule` names, for `--client_learning_rate`; None for the model's own constant rate."""
+    from fedlab.algorithms import schedules
 
-    The sets: held-out text of the clients that never train ("other"), and of those that may ("same"); of each a seeded draw of
-    `--evaluation_examples` sequences.
-    """
+    if _CLIENT_SCHEDULE.value == "constant":
+        return None
+    rate = _CLIENT_LEARNING_RATE.value
+    return schedules.cosine(rate, rounds=_ROUNDS.value, final=0.05 * rate)
+
+
+def load_clients():
+    """Returns (clients that may train, held-out text by name: of those that never train, "other", and of those that may, "same")."""
     import fedlab as fl
 
     options = dict(sequence_length=_SEQUENCE_LENGTH.value, drop_remainder=_DROP_REMAINDER.value)
@@ -72,18 +80,19 @@ def load_clients():
     else:
         train, others = train.split_clients(_HELD_OUT.value, _SEED.value)
         same, other = train.client_ids, others.client_ids
-    sets = {name: draw(test.select([i for i in ids if i in test]), name) for name, ids in (("other", other), ("same", same))}
-    return train, {name: columns for name, columns in sets.items() if columns}
+    held_out = {name: test.select([i for i in ids if i in test]).to_arrays() for name, ids in (("other", other), ("same", same))}
+    return train, {name: columns for name, columns in held_out.items() if columns}
 
 
-def draw(clients, name):
-    """`--evaluation_examples` of the clients' examples, all where there are fewer."""
+def draw(sets, size):
+    """`size` examples of each set, all where there are fewer: a seeded draw, of which a smaller one is a part."""
     from fedlab.data import seeding
 
-    columns = clients.to_arrays()
-    size = len(columns["x"])
-    rows = seeding.generator(_SEED.value, "evaluation", name).permutation(size)[: _EVALUATION_EXAMPLES.value]
-    return {column: values[sorted(rows)] for column, values in columns.items()}
+    drawn = {}
+    for name, columns in sets.items():
+        rows = seeding.generator(_SEED.value, "evaluation", name).permutation(len(columns["x"]))[:size]
+        drawn[name] = {column: values[sorted(rows)] for column, values in columns.items()}
+    return drawn
 
 
 def print_table(history):
@@ -104,7 +113,8 @@ def main():
 
     started = time.time()
     model = load_model()
-    train, evaluation_sets = load_clients()
+    train, held_out = load_clients()
+    evaluation_sets = draw(held_out, _EVALUATION_EXAMPLES.value)
     logging.info("%d clients may train; evaluation sets: %s", len(train), {k: len(v["x"]) for k, v in evaluation_sets.items()})
     run = fl.simulate(
         model,
@@ -118,6 +128,7 @@ def main():
         clients_per_round=None if _COHORT.value else _CLIENTS_PER_ROUND.value,
         cohort=_COHORT.value,
         seed=_SEED.value,
+        client_learning_rate=client_schedule(),
         engine=_ENGINE.value,
         batch_size=_BATCH_SIZE.value,
         local_epochs=_LOCAL_EPOCHS.value,
@@ -128,9 +139,14 @@ def main():
         run_dir=_RUN_DIR.value,
     )
     print_table(run.history)
-    if "other_accuracy" in run.history[0]:
-        before, after = run.history[0]["other_accuracy"], run.history[-1]["other_accuracy"]
-        print(f"\nAccuracy on held-out clients: {before:.4f} before, {after:.4f} after {_ROUNDS.value} rounds ({after - before:+.4f}).")
+    print()
+    for name, columns in draw(held_out, _COMPARISON_EXAMPLES.value).items():
+        before, after = (fl.evaluate(m, columns)["accuracy"] for m in (model, run.model))
+        clients = {"other": "held-out clients", "same": "the clients that train"}[name]
+        print(
+            f"Accuracy on new text of {clients}: {before:.4f} before, {after:.4f} after {_ROUNDS.value} rounds "
+            f"({after - before:+.4f}; {len(columns['x'])} sequences)."
+        )
     if _NUM_CHARS.value:
         for title, text_model in (("Before", model), ("After", run.model)):
             text = fl.models.generate(text_model, _PROMPT.value, num_chars=_NUM_CHARS.value, temperature=0.7, seed=_SEED.value)

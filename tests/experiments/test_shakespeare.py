@@ -37,7 +37,7 @@ def finished(small_model, tmp_path_factory):
 def test_run_prints_the_curve_and_writes_the_folder(finished):
     result, folder = finished
     assert result.returncode == 0, result.stderr
-    assert "Accuracy on held-out clients" in result.stdout and "--- After ---" in result.stdout
+    assert "Accuracy on new text of held-out clients" in result.stdout and "--- After ---" in result.stdout
     with open(folder / "metrics.csv") as file:
         assert [row["round"] for row in csv.DictReader(file)] == ["0", "1", "2"]
     assert (folder / "model.keras").is_file() and (folder / "config.json").is_file()
