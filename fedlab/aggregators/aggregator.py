@@ -32,7 +32,8 @@ class Aggregator(NamedTuple):
         of 0 or more, `seed` an int64 [2] for `tf.random.stateless_*`, a function of (seed, round, client). It runs in graphs.
       merge: (accumulator, accumulator) -> accumulator, of earlier and of later clients.
       report: (state, accumulator, seed) -> (delta, state, metrics). It runs once a round, eagerly. `delta` has the model's shapes and
-        dtypes, `seed` is a function of (seed, round). `metrics` maps names to scalars; "bytes_up" takes the place of the usual count.
+        dtypes, `seed` is a function of (seed, round). `metrics` maps names to scalars; where updates are encoded, "bytes_up" says to how
+        many bytes all together.
       privacy: a `fedlab.aggregators.privacy.Privacy` where the result is differentially private, or None.
     """
 

@@ -8,6 +8,7 @@ Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent
 Peva Blanchard, El Mahdi El Mhamdi, Rachid Guerraoui, Julien Stainer. NIPS 2017. https://arxiv.org/abs/1703.02757
 """
 
+import numpy as np
 import tensorflow as tf
 
 from fedlab.aggregators import _kept
@@ -34,25 +35,23 @@ def krum(attackers=0.3, num_selected=1):
         raise ValueError(f"num_selected is {num_selected!r}; allowed: an int of 1 or more.")
 
     def combine(deltas):
-        num_clients = deltas[0].shape[0]
+        num_clients = len(deltas[0])
         num_attackers = _kept.num_of(attackers, num_clients)
         if num_clients < 2 * num_attackers + 3:
             raise ValueError(
                 f"krum with {num_attackers} attackers has {num_clients} clients in a round; allowed: {2 * num_attackers + 3} or more: "
                 "raise clients_per_round, or lower attackers."
             )
-        nearest = tf.sort(_squared_distances(deltas), axis=1)[:, 1 : num_clients - num_attackers - 1]  # without itself
-        order = tf.argsort(tf.reduce_sum(nearest, axis=1), stable=True)
+        nearest = np.sort(_squared_distances(deltas), axis=1)[:, 1 : num_clients - num_attackers - 1]  # without itself
+        order = np.argsort(nearest.sum(axis=1), kind="stable")
         chosen = order[: min(num_selected, num_clients - num_attackers)]
-        return [tf.reduce_mean(tf.gather(d, chosen), axis=0) for d in deltas]
+        return [d[chosen].mean(axis=0) for d in deltas]
 
     return _kept.keep("krum", settings, combine)
 
 
 def _squared_distances(deltas):
-    """[clients, clients], float64. Of differences: in a product of all with all, an attacker's size would round the others' away."""
-
-    def to_all(k):
-        return tf.add_n([tf.reduce_sum(tf.cast(tf.square(d - d[k]), tf.float64), axis=tf.range(1, d.shape.rank)) for d in deltas])
-
-    return tf.stack([to_all(k) for k in range(deltas[0].shape[0])])
+    """[clients, clients]. In float64 the products lose less than the float32 values have lost already."""
+    products = sum(tf.matmul(d, d, transpose_b=True).numpy() for d in (d.astype(np.float64) for d in deltas))
+    norms = np.diag(products)
+    return np.maximum(norms[:, None] + norms[None] - 2 * products, 0.0)

@@ -4,8 +4,6 @@ Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates
 Dong Yin, Yudong Chen, Kannan Ramchandran, Peter Bartlett. ICML 2018. https://arxiv.org/abs/1803.01498
 """
 
-import tensorflow as tf
-
 from fedlab.aggregators import _kept
 
 
@@ -21,8 +19,7 @@ def median():
     """
 
     def middle(values):
-        num_clients = values.shape[0]
-        values = tf.sort(values, axis=0)
-        return (values[(num_clients - 1) // 2] + values[num_clients // 2]) / 2
+        ranks = [(len(values) - 1) // 2, len(values) // 2]
+        return _kept.partitioned(values, ranks)[:, ranks].mean(axis=1)
 
     return _kept.keep("median", {}, lambda deltas: [middle(d) for d in deltas])

@@ -32,7 +32,7 @@ def quantized(inner=None, bits=8):
       inner: the aggregator of the updates as they are received; by default `mean()`.
       bits: of a level, 1 to 16.
 
-    Metrics: `bytes_up`, the true bytes of the encoded updates, in place of the size of the weights.
+    Metrics: `bytes_up`, the true bytes of the encoded updates. What clients send beside their update goes up as it is, and is added.
 
     Example:
       >>> quantized(mean(), bits=4).settings["bits"]

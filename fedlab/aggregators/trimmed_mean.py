@@ -4,8 +4,6 @@ Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates
 Dong Yin, Yudong Chen, Kannan Ramchandran, Peter Bartlett. ICML 2018. https://arxiv.org/abs/1803.01498
 """
 
-import tensorflow as tf
-
 from fedlab.aggregators import _kept
 
 
@@ -26,8 +24,8 @@ def trimmed_mean(trim=0.1):
         raise ValueError(f"trim is {trim!r}; allowed: 0 or more, below 0.5.")
 
     def inner_mean(values):
-        num_clients = values.shape[0]
-        num_out = _kept.num_of(trim, num_clients)
-        return tf.reduce_mean(tf.sort(values, axis=0)[num_out : num_clients - num_out], axis=0)
+        first = _kept.num_of(trim, len(values))
+        last = len(values) - 1 - first
+        return _kept.partitioned(values, [first, last])[:, first : last + 1].mean(axis=1)
 
     return _kept.keep("trimmed_mean", {"trim": trim}, lambda deltas: [inner_mean(d) for d in deltas])

@@ -142,7 +142,7 @@ def assign(model, checkpoint, num_layers, heads):
         left as it is.
 
     Raises:
-      ValueError: tensors are missing, of another shape, or belong to blocks of which config.json knows nothing; all are listed. The model
+      ValueError: tensors are missing, of another shape, or belong to blocks of which config.json knows nothing. The model
         is then unchanged.
     """
     names = dict(_EMBEDDINGS)

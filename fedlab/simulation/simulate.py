@@ -248,22 +248,24 @@ def _rows(cohort, lost, finished):
 
 
 def _summary(result, model, non_trainable):
-    down, up = _message_sizes(model, non_trainable)
+    trained, statistics = _message_sizes(model)
+    beside = result.more_bytes_up + (statistics if non_trainable == "average" else 0)
+    aggregated = {"bytes_up": trained * result.num_finished, **result.aggregator}  # of encoded updates, where it encodes them
+    aggregated["bytes_up"] += beside * result.num_finished
     return {
         **{f"train_{name}": value for name, value in result.metrics.items()},
         "clients_asked": len(result.clients),
         "clients_finished": result.num_finished,
         "clients_dropped": len(result.clients) - result.num_finished,
         "examples": sum(client["num_examples"] for client in result.clients),
-        "bytes_down": (down + result.more_bytes_down) * len(result.clients),
-        "bytes_up": (up + result.more_bytes_up) * result.num_finished,
-        **result.aggregator,
+        "bytes_down": (trained + statistics + result.more_bytes_down) * len(result.clients),
+        **aggregated,
     }
 
 
-def _message_sizes(model, non_trainable):
-    """Bytes that a client gets and sends in a round. Frozen layers never change: a client has them from the start."""
+def _message_sizes(model):
+    """Bytes of the trainable and of the other weights that a round sends. Frozen layers never change: a client has them from the start."""
     frozen = {id(w) for w in frozen_weights(model)}
     trained = sum(w.dtype.size * w.shape.num_elements() for w in model.trainable_weights)
     statistics = sum(w.dtype.size * w.shape.num_elements() for w in model.non_trainable_weights if id(w) not in frozen)
-    return trained + statistics, trained + (statistics if non_trainable == "average" else 0)
+    return trained, statistics

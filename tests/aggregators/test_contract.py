@@ -102,8 +102,14 @@ def test_metrics_are_finite_numbers_in_the_history():
     run = small_run(clipped(quantized(mean())))
     for row in run.history[1:]:
         assert {"clip_norm", "clipped_fraction", "bytes_up"} <= set(row)
-        # 12 values in 8 bits, level and step; 3 values are fewer bytes as they are.
+        # A byte a value, of 12 and of 3, with level and step of each tensor.
         assert row["bytes_up"] == 4 * (12 + 8 + 3 + 8) and row["bytes_down"] == 4 * 60
+
+
+def test_what_is_not_encoded_is_added_to_the_bytes():
+    # A control variate of 15 values goes up beside the encoded update.
+    row = small_run(quantized(), rounds=1, algorithm=fl.algorithms.scaffold()).history[1]
+    assert row["bytes_up"] == 4 * (12 + 8 + 3 + 8) + 4 * 15 * 4
 
 
 def small_run(aggregator, rounds=2, algorithm=None, **options):

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import math
 import subprocess
 import sys
 
@@ -177,8 +176,7 @@ def test_loss_is_the_mean_of_start_and_end():
     # All tokens of a text are as likely: 9 of them in the first; the first token is the answer, and the first of equals is chosen.
     assert loss == pytest.approx(np.mean(np.log(REAL.sum(1))), rel=1e-6) and accuracy == 1
     assert model.evaluate(INPUTS, np.ones_like(y), verbose=0)[1] == 0
-    wrong = model.evaluate(INPUTS, np.full_like(y, 8), verbose=0)[0]
-    assert wrong > 1e8 or REAL[:, 8].all()  # an answer in the padding is beyond reach
+    assert model.evaluate(INPUTS, np.full_like(y, 8), verbose=0)[0] > 1e8  # the second text's answer would be padding
 
 
 # ---- Files ----
@@ -310,4 +308,4 @@ def test_minilm_without_its_package(monkeypatch):
 def test_up_to():
     model = fl.models.freeze(bert.encoder(**TINY), *bert.up_to(1))
     assert {w.name.split("/")[0].rpartition("layer_1_")[1] for w in model.trainable_weights} == {"layer_1_"}
-    assert len(model.trainable_weights) == 16 and math.isclose(len(model.weights), 5 + 2 * 16)
+    assert len(model.trainable_weights) == 16 and len(model.weights) == 5 + 2 * 16

@@ -1,0 +1,31 @@
+"""Replicas on devices."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import numpy as np
+from tests.engines.test_local import compiled, feature_clients, make_setting, run
+from fedlab.engines.workers import Workers
+
+layers = tf.keras.layers
+model = compiled(tf.keras.Sequential([tf.keras.Input([4]), layers.Dense(8), layers.Dropout(0.5), layers.Dense(3)]))
+setting = make_setting(model, feature_clients())
+expected, _ = run(setting)
+names = [device.name for device in tf.config.list_logical_devices("CPU")]
+workers = Workers(setting.build, feature_clients()["c9"], devices=names)
+assert workers.num_workers == 2
+ours, _ = run(setting._replace(workers=workers))
+found = sorted((replica.device, {v.device[-5:] for v in replica.model.variables}) for replica in workers._idle.queue)
+print(found, all(np.array_equal(a, b) for a, b in zip(ours, expected)))
+"""
+
+
+def test_replicas_are_put_on_devices_in_turn():
+    """Two logical CPUs stand for two GPUs: a replica's variables are on its own, and the numbers are the same."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[-2] == ("[('/device:CPU:0', {'CPU:0'}), ('/device:CPU:1', {'CPU:1'})] True")
