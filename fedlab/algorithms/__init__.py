@@ -14,6 +14,7 @@ from fedlab.algorithms.fed_recon import fed_recon
 from fedlab.algorithms.fed_sgd import fed_sgd
 from fedlab.algorithms.fed_yogi import fed_yogi
 from fedlab.algorithms.fine_tuning import fine_tuning
+from fedlab.algorithms.local_adam import local_adam
 from fedlab.algorithms.mime import mime
 from fedlab.algorithms.mime_lite import mime_lite
 from fedlab.algorithms.scaffold import scaffold
@@ -38,6 +39,7 @@ __all__ = [
     "fed_sgd",
     "fed_yogi",
     "fine_tuning",
+    "local_adam",
     "mime",
     "mime_lite",
     "optimizers",
