@@ -13,7 +13,9 @@ from fedlab.aggregators.mean import mean
 
 
 def clipped(inner=None, norm=norms.adaptive(1.0, 0.8, 0.2)):
-    """Clips each client's update, all its tensors together, to a norm.
+    """Clips each client's update, all its tensors together, to a norm C, fixed or adaptive (Andrew et al. 2021, section 2).
+
+        delta_k = delta_k min(1, C / ||delta_k||_2)
 
     Args:
       inner: the aggregator of the clipped updates; by default `mean()`.
@@ -21,7 +23,11 @@ def clipped(inner=None, norm=norms.adaptive(1.0, 0.8, 0.2)):
 
     Metrics: `clip_norm`, the norm of this round, and `clipped_fraction`, the share of clients above it.
 
-    An adaptive norm counts only clients of a weight above 0; TFF's counts the others too, as below.
+    Returns:
+      An `Aggregator`. An adaptive norm counts only clients of a weight above 0; TFF's counts the others too, as below.
+
+    Raises:
+      ValueError: for a norm out of range, or one that adapts without noise around a private aggregator.
 
     Example:
       >>> clipped(mean(), norm=0.5).settings["norm"]

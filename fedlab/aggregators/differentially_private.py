@@ -59,8 +59,16 @@ def differentially_private(
         see `fedlab.aggregators.privacy.Privacy`. "uniform" costs more: there is one client in another's place to hide.
       clipped_count_stddev: s above; by default .05 clients_per_round.
 
+    The rule, with C, z, s and b, is at the head of this module (McMahan et al. 2018, Algorithm 1; Andrew et al. 2021, Algorithm 1).
+
     Metrics: `clip_norm`, the norm of this round; `clipped_fraction`, the true share of clients above it; `noise_stddev`, of the noise in
     each value of the mean; `epsilon`, spent so far.
+
+    Returns:
+      An `Aggregator` with a `privacy`. Runs refuse it where cohorts, weights or what clients send beside the update would void that.
+
+    Raises:
+      ValueError: for a value out of range.
 
     Example:
       >>> differentially_private(1.2, 120, 3383).privacy.noise_multiplier

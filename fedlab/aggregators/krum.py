@@ -17,12 +17,21 @@ from fedlab.aggregators import _kept
 def krum(attackers=0.3, num_selected=1):
     """Krum, and with a `num_selected` above 1 multi-Krum (Blanchard et al. 2017, section 4).
 
+        score_k = sum of ||delta_k - delta_j||^2 over the n - f - 2 clients j closest to k,    f = floor(attackers n)
+        delta = the mean of the num_selected updates of the lowest score
+
     Clients count the same whatever their weight, apart from those of weight 0. All updates are kept until the round's end: memory grows
     with the cohort, by one update a client.
 
     Args:
       attackers: the largest share of a round's clients that attack, 0 or more, below .5. A round needs 2 f + 3 clients.
       num_selected: how many updates are averaged, 1 or more; at most n - f of them are.
+
+    Returns:
+      An `Aggregator`. A round with fewer clients raises ValueError.
+
+    Raises:
+      ValueError: for a value out of range.
 
     Example:
       >>> krum(0.2, num_selected=5).settings

@@ -19,7 +19,12 @@ class WeightedSum(NamedTuple):
 
 
 def mean():
-    """sum_k p_k delta_k / sum_k p_k (McMahan et al. 2017, Algorithm 1); zero where all weights are zero.
+    """The mean of the clients' updates, weighted (McMahan et al. 2017, Algorithm 1).
+
+        delta = sum_k p_k delta_k / sum_k p_k,    zero where all weights p_k are zero
+
+    Returns:
+      An `Aggregator`. Its memory is that of one update, whatever the cohort.
 
     Example:
       >>> mean().name

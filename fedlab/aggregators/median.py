@@ -8,10 +8,15 @@ from fedlab.aggregators import _kept
 
 
 def median():
-    """Each value of the update is the median of the clients' values (Yin et al. 2018, Definition 1); for an even number the mean of two.
+    """Each value of the update is the median of the clients' values (Yin et al. 2018, Definition 1).
+
+        delta[j] = median_k delta_k[j],    for an even number of clients the mean of the middle two
 
     Clients count the same whatever their weight, apart from those of weight 0. All updates are kept until the round's end: memory grows
     with the cohort, by one update a client.
+
+    Returns:
+      An `Aggregator`.
 
     Example:
       >>> median().name

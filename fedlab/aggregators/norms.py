@@ -40,11 +40,19 @@ class Adaptive(NamedTuple):
 def adaptive(initial, quantile=0.5, learning_rate=0.2, *, multiplier=1.0, increment=0.0):
     """A norm that follows a quantile of the clients' norms (Andrew et al. 2021, section 2.1, the geometric update).
 
+        C = C exp(-learning_rate (b - quantile)),    b = the share of the round's clients with a norm of at most C
+
     Args:
       initial: C of the first round, above 0.
       quantile: the share of the clients whose norm is to be at most C, between 0 and 1.
       learning_rate: 0 or more; a round changes C by a factor of at most exp(learning_rate).
       multiplier, increment: the norm is multiplier * C + increment, above 0 and 0 or more.
+
+    Returns:
+      An `Adaptive`, for `clipped`, `zeroed` and `differentially_private`.
+
+    Raises:
+      ValueError: for a value out of range.
 
     Example:
       >>> norm = adaptive(3.14159, 0.61803, 2.71828)

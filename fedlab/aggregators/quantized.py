@@ -26,6 +26,9 @@ class Counted(NamedTuple):
 def quantized(inner=None, bits=8):
     """Uniform quantization with stochastic rounding (Suresh et al. 2017, section 2.2), tensor by tensor; unbiased.
 
+        low, high = min, max of a tensor;    step = (high - low) / (2^bits - 1)
+        received = low + step * ((value - low) / step, rounded up with the probability of its fraction, else down)
+
     A tensor that would not get smaller is sent as it is. What goes up is `encode`.
 
     Args:
@@ -33,6 +36,12 @@ def quantized(inner=None, bits=8):
       bits: of a level, 1 to 16.
 
     Metrics: `bytes_up`, the true bytes of the encoded updates. What clients send beside their update goes up as it is, and is added.
+
+    Returns:
+      An `Aggregator`.
+
+    Raises:
+      ValueError: for bits out of range.
 
     Example:
       >>> quantized(mean(), bits=4).settings["bits"]

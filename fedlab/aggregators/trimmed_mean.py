@@ -10,11 +10,19 @@ from fedlab.aggregators import _kept
 def trimmed_mean(trim=0.1):
     """Each value of the update is the mean of the clients' values without the largest and the smallest (Yin et al. 2018, Definition 2).
 
+        delta[j] = the mean of delta_k[j] without the floor(trim n) largest and as many smallest of n clients
+
     Clients count the same whatever their weight, apart from those of weight 0. All updates are kept until the round's end: memory grows
     with the cohort, by one update a client.
 
     Args:
       trim: the share of the clients left out at each end, 0 or more, below .5: at least the share of attackers.
+
+    Returns:
+      An `Aggregator`.
+
+    Raises:
+      ValueError: for a share out of range.
 
     Example:
       >>> trimmed_mean(0.3).settings

@@ -15,7 +15,9 @@ from fedlab.aggregators.mean import mean
 
 
 def zeroed(inner=None, norm=norms.adaptive(10.0, 0.98, math.log(10.0), multiplier=2.0, increment=1.0)):
-    """Replaces an update by zeros where one of its values is larger than a norm: a broken client must not break the model.
+    """Replaces an update by zeros where one of its values is larger than a norm C: a broken client must not break the model.
+
+        delta_k = 0 where max |delta_k| > C
 
     The client keeps its weight, so that zeroed updates pull the mean towards zero, as in TFF.
 
@@ -25,6 +27,12 @@ def zeroed(inner=None, norm=norms.adaptive(10.0, 0.98, math.log(10.0), multiplie
         adapting from 21, as TFF's does.
 
     Metrics: `zero_norm`, the norm of this round, and `zeroed_count`, how many clients were above it.
+
+    Returns:
+      An `Aggregator`.
+
+    Raises:
+      ValueError: for a norm out of range, or one that adapts without noise around a private aggregator.
 
     Example:
       >>> zeroed(mean(), norm=100.0).name

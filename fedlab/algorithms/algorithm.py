@@ -120,6 +120,13 @@ class Pass(NamedTuple):
     zero: Callable | None = None
 
 
+class StructureError(ValueError):
+    """A tensor, or a nest of them, is of another form than it must be; raised while a graph is traced."""
+
+    # AutoGraph would write the traceback of its converted code into the message.
+    ag_pass_through = True
+
+
 def nothing(_):
     """What a method without a part has in its place."""
     return ()
@@ -152,8 +159,12 @@ def prepare(algorithm, model, schedule=None):
     """The algorithm for a compiled model and a schedule of its learning rate over rounds, or None.
 
     Raises:
+      TypeError: it is no `Algorithm`.
       ValueError: where it cannot train this model; the message says why.
     """
+    if not isinstance(algorithm, Algorithm):
+        given = getattr(algorithm, "__name__", type(algorithm).__name__)
+        raise TypeError(f"algorithm is {given}; allowed: an Algorithm, as a call such as fedlab.algorithms.fed_avg() gives it.")
     return algorithm.prepare(model, schedule) if algorithm.prepare else algorithm
 
 

@@ -14,11 +14,24 @@ of two wrappers of the same share, the same clients are. A deviation is that of 
 
 import tensorflow as tf
 
-from fedlab.algorithms.algorithm import wrap
+from fedlab.algorithms.algorithm import StructureError, wrap
 
 
 def sign_flipping(algorithm, attackers, scale=1.0):
-    """Attackers send -scale times their update.
+    """Attackers send their update turned round (as those of Blanchard et al. 2017, here each on its own data).
+
+        delta_k = -scale delta_k
+
+    Args:
+      algorithm: an `Algorithm`.
+      attackers: client ids, or a share from 0 to 1.
+      scale: above 0.
+
+    Returns:
+      The `Algorithm`.
+
+    Raises:
+      ValueError: for a value out of range.
 
     Example:
       >>> from fedlab.algorithms import fed_avg
@@ -35,12 +48,25 @@ def sign_flipping(algorithm, attackers, scale=1.0):
 
 
 def noise(algorithm, attackers, stddev=1.0):
-    """Attackers add Gaussian noise to each value of their update, new in each round.
+    """Attackers add Gaussian noise to each value of their update, new in each round (in Blanchard et al. 2017 they send noise alone).
+
+        delta_k = delta_k + N(0, stddev^2)
 
     Args:
       algorithm: an `Algorithm`.
-      attackers: client ids, or a share.
+      attackers: client ids, or a share from 0 to 1.
       stddev: of the noise, above 0.
+
+    Returns:
+      The `Algorithm`.
+
+    Raises:
+      ValueError: for a value out of range.
+
+    Example:
+      >>> from fedlab.algorithms import fed_avg
+      >>> noise(sign_flipping(fed_avg(), 0.1), 0.1, stddev=0.5).settings["noise"]
+      {'attackers': 0.1, 'stddev': 0.5}
     """
     attackers, turned = _membership(attackers)
     stddev = _positive("stddev", stddev)
@@ -53,12 +79,25 @@ def noise(algorithm, attackers, stddev=1.0):
 
 
 def label_flipping(algorithm, attackers, num_classes):
-    """Attackers train on label num_classes - 1 - y in place of y (Fang et al. 2020, section 4.1). Labels outside of the classes stay.
+    """Attackers train on other labels (Fang et al. 2020, section 4.1).
+
+        y = num_classes - 1 - y,    labels outside of the classes stay
 
     Args:
       algorithm: an `Algorithm`.
-      attackers: client ids, or a share.
+      attackers: client ids, or a share from 0 to 1.
       num_classes: 2 or more; labels are whole numbers from 0.
+
+    Returns:
+      The `Algorithm`. A model whose labels are not one column of whole numbers is refused when its graph is made.
+
+    Raises:
+      ValueError: for a value out of range.
+
+    Example:
+      >>> from fedlab.algorithms import fed_avg
+      >>> label_flipping(fed_avg(), ["mallory"], num_classes=10).name
+      'fed_avg under label_flipping'
     """
     attackers, turned = _membership(attackers)
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
@@ -66,7 +105,7 @@ def label_flipping(algorithm, attackers, num_classes):
 
     def flip(task, batch):
         if tf.nest.is_nested(batch.y) or not batch.y.dtype.is_integer:
-            raise ValueError("the labels are not whole numbers; allowed with label_flipping: one column of class numbers.")
+            raise StructureError("the labels are not whole numbers; allowed with label_flipping: one column of class numbers.")
         is_class = (batch.y >= 0) & (batch.y < num_classes)
         return batch._replace(y=tf.where(turned(task.client) & is_class, num_classes - 1 - batch.y, batch.y))
 

@@ -47,7 +47,7 @@ def sgd(learning_rate, momentum=0.0, nesterov=False):
       >>> weights, state = [tf.constant([2.0])], optimizer.init([tf.constant([2.0])])
       >>> weights, state = optimizer.apply(weights, state, [tf.constant([1.0])])
       >>> weights, state = optimizer.apply(weights, state, [tf.constant([1.0])])
-      >>> weights[0].numpy().round(2).tolist()  # 2 - .5 * 1 - .5 * 1.9
+      >>> [round(float(w), 2) for w in weights[0]]  # 2 - .5 * 1 - .5 * 1.9
       [0.55]
     """
     settings = dict(locals())
@@ -93,7 +93,7 @@ def adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7, bias_correction=
     Example:
       >>> optimizer = adam(0.1, epsilon=0.0)
       >>> weights, state = optimizer.apply([tf.constant([2.0])], optimizer.init([tf.constant([2.0])]), [tf.constant([7.0])])
-      >>> weights[0].numpy().round(4).tolist()  # the first step is of the learning rate, whatever the gradient
+      >>> [round(float(w), 4) for w in weights[0]]  # the first step is of the learning rate, whatever the gradient
       [1.9]
     """
     settings = dict(locals())
@@ -115,7 +115,7 @@ def adamw(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7, weight_decay=0.
     Example:
       >>> optimizer = adamw(0.1, weight_decay=0.5)
       >>> weights, state = optimizer.apply([tf.constant([2.0])], optimizer.init([tf.constant([2.0])]), [tf.constant([0.0])])
-      >>> weights[0].numpy().round(4).tolist()  # 2 - .1 * .5 * 2
+      >>> [round(float(w), 4) for w in weights[0]]  # 2 - .1 * .5 * 2
       [1.9]
     """
     settings = dict(locals())
@@ -138,7 +138,7 @@ def yogi(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-3, initial_accumula
     Example:
       >>> optimizer = yogi(0.1, epsilon=0.0, initial_accumulator_value=0.0)
       >>> weights, state = optimizer.apply([tf.constant([2.0])], optimizer.init([tf.constant([2.0])]), [tf.constant([7.0])])
-      >>> weights[0].numpy().round(4).tolist()
+      >>> [round(float(w), 4) for w in weights[0]]
       [1.9]
     """
     settings = dict(locals())
@@ -194,7 +194,7 @@ def adagrad(learning_rate, initial_accumulator_value=0.1, epsilon=1e-7, epsilon_
     Example:
       >>> optimizer = adagrad(0.1, initial_accumulator_value=0.0)
       >>> weights, state = optimizer.apply([tf.constant([2.0])], optimizer.init([tf.constant([2.0])]), [tf.constant([7.0])])
-      >>> weights[0].numpy().round(4).tolist()
+      >>> [round(float(w), 4) for w in weights[0]]
       [1.9]
     """
     settings = dict(locals())
@@ -227,7 +227,7 @@ def rmsprop(learning_rate, rho=0.9, epsilon=1e-7, epsilon_in_root=True):
     Example:
       >>> optimizer = rmsprop(0.1, rho=0.75)
       >>> weights, state = optimizer.apply([tf.constant([2.0])], optimizer.init([tf.constant([2.0])]), [tf.constant([7.0])])
-      >>> weights[0].numpy().round(4).tolist()  # 2 - .1 / sqrt(.25)
+      >>> [round(float(w), 4) for w in weights[0]]  # 2 - .1 / sqrt(.25)
       [1.8]
     """
     settings = dict(locals())

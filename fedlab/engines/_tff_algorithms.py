@@ -101,14 +101,15 @@ def _fed_prox(*given, mu, **settings):
 def fed_prox_of_tff(setting, model_fn, aggregator, *, mu, client_weighting, server_learning_rate, server_momentum):
     """TFF's FedProx as it is, with the sign of its proximal term turned round."""
     client_weighting, count_tokens = _weighting(client_weighting)
-    return tff.learning.algorithms.build_weighted_fed_prox(
-        model_fn(count_tokens),
+    options = dict(
         proximal_strength=float(mu),
         client_optimizer_fn=client_optimizer(setting.model.optimizer),
         server_optimizer_fn=_server_optimizer(optimizers.sgd(server_learning_rate, server_momentum)),
-        client_weighting=client_weighting,
         model_aggregator=aggregator,
     )
+    if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
+        return tff.learning.algorithms.build_unweighted_fed_prox(model_fn(count_tokens), **options)
+    return tff.learning.algorithms.build_weighted_fed_prox(model_fn(count_tokens), client_weighting=client_weighting, **options)
 
 
 def _fed_sgd(setting, model_fn, aggregator, *, server_optimizer, client_weighting):
@@ -122,14 +123,20 @@ def _mime_lite(setting, model_fn, aggregator, *, client_weighting, server_learni
     if client_weighting == "num_tokens":
         raise ValueError("client_weighting is 'num_tokens'; allowed with engine 'tff' and 'mime_lite': 'num_examples', 'uniform'.")
     client_weighting, _ = _weighting(client_weighting)
-    return tff.learning.algorithms.build_weighted_mime_lite(
-        model_fn(False),
-        base_optimizer=client_optimizer(setting.model.optimizer),
+    options = dict(
         server_optimizer=_server_optimizer(optimizers.sgd(server_learning_rate)),
         client_weighting=client_weighting,
         model_aggregator=aggregator,
         full_gradient_aggregator=tff.aggregators.MeanFactory(no_nan_division=True),
     )
+    if setting.client_learning_rate is not None:
+        base_optimizer = client_optimizer_fn(setting.model.optimizer, scheduled=True)(1.0)  # the schedule takes this rate's place
+        rate_fn = _rate_fn(setting.client_learning_rate)
+        return tff.learning.algorithms.build_mime_lite_with_optimizer_schedule(
+            model_fn(False), learning_rate_fn=rate_fn, base_optimizer=base_optimizer, **options
+        )
+    base_optimizer = client_optimizer(setting.model.optimizer)
+    return tff.learning.algorithms.build_weighted_mime_lite(model_fn(False), base_optimizer=base_optimizer, **options)
 
 
 _ALGORITHMS = {
@@ -143,7 +150,9 @@ _ALGORITHMS = {
     "fed_yogi": _fed_yogi,
     "mime_lite": _mime_lite,
 }
-_SCHEDULED = _UNWEIGHTED = ("fed_adagrad", "fed_adam", "fed_avg", "fed_avgm", "fed_opt", "fed_yogi")
+_FED_OPT = ("fed_adagrad", "fed_adam", "fed_avg", "fed_avgm", "fed_opt", "fed_yogi")
+_SCHEDULED = (*_FED_OPT, "mime_lite")
+_UNWEIGHTED = (*_FED_OPT, "fed_prox")
 
 # TFF weights by what the model says its batches count: examples, or tokens.
 _WEIGHTINGS = {

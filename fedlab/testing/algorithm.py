@@ -5,7 +5,8 @@ import tempfile
 
 import numpy as np
 
-from fedlab.algorithms.algorithm import wrap
+from fedlab.aggregators import differentially_private
+from fedlab.algorithms.algorithm import prepare, wrap
 from fedlab.data import ClientData
 
 _COHORTS = [["c0", "c1", "c2"], ["c2", "c4"], ["c1", "c0", "c5", "c3"]]
@@ -20,6 +21,7 @@ def check_algorithm(algorithm):
     - A run that is interrupted and continued ends in the same bits as one that is not.
     - A client with a non-finite update is dropped and counted, and changes nothing.
     - A cohort without a client, or without a batch, is an error that says so.
+    - Under differential privacy it is refused, with the reason, where clients send more than an update or count differently.
     - Settings are such as a run folder can write down.
 
     Args:
@@ -59,6 +61,20 @@ def check_algorithm(algorithm):
             _check(message in str(error), f"{algorithm.name} has no word of the cohort in: {error}")
         else:
             raise AssertionError(f"{algorithm.name} trains without a client or a batch: {options}")
+
+    _check_privacy(algorithm)
+
+
+def _check_privacy(algorithm):
+    prepared = prepare(algorithm, _model("float32"))
+    sends_more = bool(prepared.survey or prepared.extras(_model("float32").trainable_weights))
+    try:
+        private = differentially_private(0.0, 3, len(_clients("float32")), norm=1.0, sampling="uniform")
+        _simulate(algorithm, cohorts=None, clients_per_round=3, aggregator=private, dtype="float32", rounds=1)
+    except ValueError as error:
+        _check("private aggregator" in str(error), f"{algorithm.name} under differential privacy is refused without the reason: {error}")
+    else:
+        _check(not sends_more, f"{algorithm.name} has clients send more than an update under differential privacy")
 
 
 def _check(condition, message):
@@ -102,9 +118,8 @@ def _simulate(algorithm, *, cohorts=_COHORTS, dtype="float64", rounds=3, batch_s
     def cohort(client_ids, round_num, seed):
         return cohorts[round_num - 1]
 
-    return simulate(
-        _model(dtype), _clients(dtype), algorithm, rounds=rounds, cohort=cohort, batch_size=batch_size, progress=False, **options
-    )
+    options = {"cohort": cohort if cohorts else None, "batch_size": batch_size, "progress": False, **options}
+    return simulate(_model(dtype), _clients(dtype), algorithm, rounds=rounds, **options)
 
 
 def _model(dtype):

@@ -92,6 +92,16 @@ def test_one_full_batch_step_of_fed_avg_is_gradient_descent():
     np.testing.assert_allclose(found, gradient_descent(np.zeros([3, 1]), a.mean(0), b.mean(0), 0.125, 10)[:, 0], rtol=1e-12)
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_fed_avg_of_one_client_is_centralized_training(nesterov):
+    clients, _, _ = regressions(num_clients=1)
+    model = linear_model(3, SGD(0.0625, momentum=0.875, nesterov=nesterov))
+    found = simulate(model, clients, algorithms.fed_avg(), rounds=1, batch_size=3, local_epochs=5, shuffle=False)
+    batches = tf.data.Dataset.from_tensor_slices((clients["c0"]["x"], clients["c0"]["y"])).batch(3)  # Keras makes arrays float32
+    model.fit(batches, epochs=5, shuffle=False, verbose=0)
+    np.testing.assert_allclose(found, model.get_weights()[0][:, 0], rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     "algorithm",
     [algorithms.fed_prox(0.0), algorithms.fed_opt(algorithms.optimizers.sgd(1.0)), algorithms.fed_avgm(1.0, momentum=0.0)],
@@ -113,6 +123,15 @@ def test_fed_prox_holds_clients_back():
     model = linear_model(1, SGD(0.0625))
     found = simulate(model, points([4.0], [1]), algorithms.fed_prox(2.0), rounds=1, local_epochs=400)
     np.testing.assert_allclose(found, 2.0, rtol=1e-12)
+
+
+def test_fed_prox_fixed_point():
+    """The proximal term makes each step one towards (e_i + mu w) / (1 + mu): c_i = 1 - (1 - eta (1 + mu))^tau_i takes FedAvg's place."""
+    mu = 3.0
+    algorithm = algorithms.fed_prox(2 * mu)  # of a loss that is twice F_i
+    found = simulate(linear_model(1, SGD(ETA / 2)), points(GOALS, STEPS), algorithm, rounds=300, batch_size=1)
+    factors = P * (1 - (1 - ETA * (1 + mu)) ** np.array(STEPS))
+    np.testing.assert_allclose(found, np.dot(factors, GOALS) / factors.sum(), rtol=1e-9)
 
 
 SOLVERS = {

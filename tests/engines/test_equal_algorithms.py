@@ -48,6 +48,7 @@ CASES = {
     "server schedule": (algorithms.fed_avg(server_learning_rate=schedules.cosine(1.0, rounds=5)), None, None),
     "client schedule": (algorithms.fed_avg(), momentum, schedules.warm_up(schedules.step(0.2, every=2, factor=0.5), rounds=2)),
     "mime_lite": (algorithms.mime_lite(), momentum, None),
+    "mime_lite, client schedule": (algorithms.mime_lite(), momentum, schedules.step(0.2, every=2, factor=0.5)),
     "mime_lite, adam, uniform": (algorithms.mime_lite(client_weighting="uniform", server_learning_rate=0.7), adam, None),
 }
 FAST = ("fed_sgd", "fed_adam", "client schedule", "mime_lite")

@@ -54,6 +54,18 @@ CASES = [
     pytest.param(lambda: make_setting(zeroed(clipped())), id="robust_aggregator", marks=slow),
     pytest.param(lambda: make_setting(differentially_private(0.0, 4, 10, norm=0.3)), id="dp", marks=slow),
     pytest.param(lambda: make_setting(zeroed(differentially_private(0.0, 5, 10), 2.0)), id="zeroed-dp-adaptive"),
+    pytest.param(
+        lambda: make_setting(differentially_private(0.0, 4, 10, norm=0.3))._replace(
+            algorithm=fl.algorithms.fed_prox(0.0, client_weighting="uniform", server_momentum=0.5)
+        ),
+        id="dp, fed_prox",
+        marks=slow,
+    ),
+    pytest.param(
+        lambda: make_setting(zeroed(clipped(mean(), 0.3), 0.55))._replace(algorithm=fl.algorithms.fed_adam(0.05, epsilon=0.01)),
+        id="zeroed-clipped, fed_adam",
+        marks=slow,
+    ),
 ]
 
 

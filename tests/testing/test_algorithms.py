@@ -66,7 +66,7 @@ def broken_by_nan():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (broken_dtype, "server_update of 'fed_avg' gives weights \\('float32'"),
+        (broken_dtype, "the weights that server_update of .fed_avg. returns is \\[float32"),
         (broken_purity, "depends on the order"),
         (broken_by_nan, "does not drop a non-finite client"),
         (lambda: algorithms.fed_avg(server_learning_rate=0.0), "does not change the weights"),

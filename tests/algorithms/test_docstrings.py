@@ -1,0 +1,27 @@
+"""Algorithms, aggregators and what goes with them: each public function has an example, and every example holds."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+
+ROOMS = ("fedlab.algorithms", "fedlab.aggregators")
+MODULES = [f"{room}.{module.name}" for room in ROOMS for module in pkgutil.iter_modules(importlib.import_module(room).__path__)]
+MODULES += ["fedlab.data.conditions", "fedlab.data.sampling", "fedlab.testing.aggregator", "fedlab.testing.algorithm"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_public_functions_say_what_they_do(room):
+    package = importlib.import_module(room)
+    for name in package.__all__:
+        method = getattr(package, name)
+        if inspect.isfunction(method) and name != "prepare":
+            parts = ["Returns:", ">>>", *(["Args:"] if inspect.signature(method).parameters else [])]
+            assert not [part for part in parts if part not in method.__doc__], name
