@@ -13,19 +13,51 @@ from fedlab.engines import inputs
 
 
 class Batches(NamedTuple):
-    """Batches as arrays, of one client or of several in a row.
+    """A client's examples in batches. The examples are not copied until `columns` or `joined` lays them out.
 
     Attributes:
-      columns: name -> [steps, batch_size, ...].
+      source: name -> [n, ...], the client's examples.
+      rows: int64 [steps, batch_size]: which of them each batch holds.
+      own: name -> [steps, batch_size, ...], columns that take the place of the source's, or are not in it.
       sizes: int32 [steps]: the model is given the first `sizes[i]` rows of batch i.
       examples: float32 [steps]: how many of these rows are not padding.
       tokens: float32 [steps]: how many of these rows' positions have a sample weight above zero.
     """
 
-    columns: dict
+    source: dict
+    rows: np.ndarray
+    own: dict
     sizes: np.ndarray
     examples: np.ndarray
     tokens: np.ndarray
+
+    @property
+    def columns(self):
+        """name -> [steps, batch_size, ...]."""
+        return joined([self])
+
+    def _example(self, name):
+        """Shape and dtype of an example in a column."""
+        column = self.own.get(name, self.source.get(name))
+        return column.shape[2 if name in self.own else 1 :], column.dtype
+
+    def _read(self, name, out):
+        if name in self.own:
+            out[...] = self.own[name]
+        else:
+            np.take(self.source[name], self.rows, axis=0, out=out, mode="clip")  # "clip" writes straight into out
+
+
+def joined(parts):
+    """The columns of several clients' batches, one client after the other: name -> [steps, batch_size, ...], each value copied once."""
+    steps = np.cumsum([0, *(len(part.sizes) for part in parts)])
+    columns = {}
+    for name in {**parts[0].source, **parts[0].own}:
+        shape, dtype = parts[0]._example(name)
+        columns[name] = np.empty([steps[-1], parts[0].rows.shape[1], *shape], dtype)
+        for part, start, end in zip(parts, steps, steps[1:]):
+            part._read(name, columns[name][start:end])
+    return columns
 
 
 def fixed_batch_size(model):
@@ -75,15 +107,16 @@ def make_batches(columns, batching, rng, *, fixed_size=None, ignore_label=None):
     Otherwise the model sees a short batch as it is.
     """
     rows, sizes = batch_rows(num_rows(columns), batching, rng)
-    columns = {name: column[rows] for name, column in columns.items()}
     real = np.arange(batching.batch_size) < sizes[:, None]  # [steps, batch_size]
+    own = {"sample_weight": columns["sample_weight"][rows]} if "sample_weight" in columns else {}
     if fixed_size and not batching.drop_remainder:
-        weights = columns.get("sample_weight")
-        columns["sample_weight"] = real.astype(np.float32) if weights is None else weights * _like(real, weights)
+        weights = own.get("sample_weight")
+        own["sample_weight"] = real.astype(np.float32) if weights is None else weights * _like(real, weights)
         if ignore_label is not None and "y" in columns:
-            columns["y"] = np.where(_like(real, columns["y"]), columns["y"], ignore_label).astype(columns["y"].dtype)
+            labels = columns["y"][rows]
+            own["y"] = np.where(_like(real, labels), labels, ignore_label).astype(labels.dtype)
         sizes = np.full_like(sizes, fixed_size)
-    return Batches(columns, sizes, *_counts(columns.get("sample_weight"), real))
+    return Batches(columns, rows, own, sizes, *_counts(own.get("sample_weight"), real))
 
 
 def _like(mask, array):
@@ -118,8 +151,8 @@ def client_batches(setting, round_num, client_id):
 
 def first_batches(batches, num_steps):
     """The first `num_steps` batches."""
-    columns = {name: column[:num_steps] for name, column in batches.columns.items()}
-    return Batches(columns, *(values[:num_steps] for values in batches[1:]))
+    own = {name: column[:num_steps] for name, column in batches.own.items()}
+    return Batches(batches.source, batches.rows[:num_steps], own, *(values[:num_steps] for values in batches[3:]))
 
 
 def in_order(columns, batch_size, *, fixed_size=None, ignore_label=None):

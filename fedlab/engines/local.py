@@ -17,7 +17,7 @@ from fedlab.aggregators import privacy
 from fedlab.algorithms import Counts, Pass, Task, Update, optimizers, prepare
 from fedlab.data import seeding
 from fedlab.engines import batches as batching
-from fedlab.engines import client_states
+from fedlab.engines import client_states, structure
 from fedlab.engines.engine import RoundResult
 from fedlab.engines.replica import assign
 from fedlab.engines.workers import Workers
@@ -90,7 +90,9 @@ class LocalProcess:
         non_trainable = [tf.convert_to_tensor(w) for w in non_trainable]
         setting = self.setting
         privacy.check_extras(setting.aggregator.privacy, setting.algorithm, setting.algorithm.survey or setting.algorithm.extras(trainable))
-        return State(trainable, non_trainable, setting.algorithm.server_init(trainable), setting.aggregator.init(trainable))
+        algorithm = setting.algorithm
+        server = structure.tensors(algorithm.server_init(trainable), f"the state that server_init of {algorithm.name!r} returns")
+        return State(trainable, non_trainable, server, setting.aggregator.init(trainable))
 
     def weights(self, state):
         return [np.asarray(w) for w in state.trainable], [np.asarray(w) for w in state.non_trainable]
@@ -98,23 +100,33 @@ class LocalProcess:
     def run_round(self, state, round_num, cohort):
         blocks = self._blocks(cohort)
         aggregator, algorithm = self.setting.aggregator, self.setting.algorithm
-        sent = tf.nest.map_structure(tf.convert_to_tensor, algorithm.broadcast(state.server))
+        sent = structure.tensors(algorithm.broadcast(state.server), f"what broadcast of {algorithm.name!r} returns")
         shared = Shared(tf.constant(round_num, tf.int64), sent, ())
         if algorithm.survey:
             shared = shared._replace(surveyed=self._survey(state, shared, round_num, blocks))
-        first_state = algorithm.client_state(state.trainable)
+        first_state = structure.tensors(algorithm.client_state(state.trainable), f"what client_state of {algorithm.name!r} returns")
 
-        def work(replica, block):
-            return self._train(replica, state, shared, first_state, round_num, block)
+        weights = list(state.trainable), list(state.non_trainable), shared, state.aggregator
+
+        def prepare(block):
+            data, counts = self._block_data(round_num, block)
+            return (*data, self._kept(first_state, round_num, block)), counts
+
+        def work(replica, prepared):
+            data, counts = prepared
+            function = replica.function(self, lambda replica: _train_function(replica, self.setting), weights, data)
+            return *function(*weights, *data), counts
 
         total, extras, non_trainable, clients, metric_values = None, None, None, [], 0
-        for block, (accumulator, extras_sum, non_trainable_sum, outputs, counts) in zip(blocks, self.workers.map(work, blocks)):
+        for block, result in zip(blocks, self.workers.map(work, blocks, prepare)):
+            accumulator, extras_sum, non_trainable_sum, outputs, counts = result
             total = accumulator if total is None else aggregator.merge(total, accumulator)
             extras = extras_sum if extras is None else tf.nest.map_structure(tf.add, extras, extras_sum)
             self._keep(round_num, block, outputs)
             if self.setting.non_trainable == "average":
                 non_trainable = non_trainable_sum if non_trainable is None else _average.merge(non_trainable, non_trainable_sum)
             clients += _client_rows(block, counts, outputs)
+            _check_client_weights(algorithm, clients[-len(block) :])
             metric_values = _add(metric_values, [np.asarray(values).sum(axis=0) for values in outputs["metrics"]])
 
         place = {client_id: i for i, client_id in enumerate(cohort)}
@@ -123,11 +135,13 @@ class LocalProcess:
             raise batching.no_batch(self.setting.batching, round_num)
         seed = tf.constant(seeding.stateless(self.setting.seed, "aggregator", round_num))
         delta, aggregator_state, aggregator_metrics = aggregator.report(state.aggregator, total, seed)
+        structure.check_weights(delta, state.trainable, f"the update that {aggregator.name} reports")
         num_finished = sum(not client["dropped"] for client in clients)
         numbers = tf.constant(num_finished, tf.float32), tf.constant(len(self.setting.clients), tf.float32)
         update = Update(delta, extras, shared.surveyed, *numbers, shared.round_num)
-        trainable, server = algorithm.server_update(state.trainable, state.server, update)
-        _check_alike(algorithm, trainable, state.trainable)
+        trainable, server = structure.check_updated(
+            algorithm.server_update(state.trainable, state.server, update), state.trainable, state.server, algorithm.name
+        )
         kept = state.non_trainable
         if self.setting.non_trainable == "average":
             kept = [w - tf.cast(d, w.dtype) for w, d in zip(kept, _average.report((), non_trainable, None)[0])]
@@ -155,31 +169,22 @@ class LocalProcess:
 
     def _survey(self, state, shared, round_num, blocks):
         """The sum of the algorithm's survey over the cohort."""
+        weights = list(state.trainable), list(state.non_trainable), shared
 
-        def work(replica, block):
-            weights = list(state.trainable), list(state.non_trainable), shared
-            data, _ = self._block_data(round_num, block)
+        def work(replica, data):
             function = replica.function((self, "survey"), lambda replica: _survey_function(replica, self.setting), weights, data)
             return function(*weights, *data)
 
-        sums = self.workers.map(work, blocks)
+        sums = self.workers.map(work, blocks, lambda block: self._block_data(round_num, block)[0])
         return functools.reduce(lambda total, more: tf.nest.map_structure(tf.add, total, more), sums)
-
-    def _train(self, replica, state, shared, first_state, round_num, block):
-        weights = list(state.trainable), list(state.non_trainable), shared, state.aggregator
-        data, counts = self._block_data(round_num, block)
-        data = *data, self._kept(first_state, round_num, block)
-        function = replica.function(self, lambda replica: _train_function(replica, self.setting), weights, data)
-        return *function(*weights, *data), counts
 
     def _block_data(self, round_num, block):
         """The batches of a block's clients as tensors, and the clients' counts."""
         setting = self.setting
         parts = [batching.client_batches(setting, round_num, client_id) for client_id in block]
-        joined = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
         counts = Counts(*(np.array(values, np.float32) for values in zip(*map(_counts, parts))))
         data = (
-            {name: tf.convert_to_tensor(column) for name, column in joined.items()},
+            {name: tf.convert_to_tensor(column) for name, column in batching.joined(parts).items()},
             tf.constant(np.concatenate([part.sizes for part in parts])),
             tf.constant(np.concatenate([part.examples for part in parts])),
             Counts(*map(tf.constant, counts)),
@@ -220,13 +225,6 @@ def clients_of(seed, round_num, client_ids):
     ]
 
 
-def _check_alike(algorithm, after, before):
-    given, expected = ([(w.dtype.name, tuple(w.shape)) for w in weights] for weights in (after, before))
-    if given != expected:
-        (found, wanted), *_ = [pair for pair in zip(given, expected) if pair[0] != pair[1]] or [(len(given), len(expected))]
-        raise ValueError(f"server_update of {algorithm.name!r} gives weights {found}, the model has {wanted}: keep dtypes and shapes.")
-
-
 def _num_bytes(nest):
     return sum(x.dtype.size * x.shape.num_elements() for x in tf.nest.flatten(nest))
 
@@ -260,11 +258,26 @@ def _client_rows(block, counts, outputs):
     ]
 
 
-def client_function(replica, work, optimizer):
+def _check_client_weights(algorithm, clients):
+    negative = [client for client in clients if client["weight"] < 0]
+    if negative:
+        raise ValueError(
+            f"client_final of {algorithm.name!r} gives client {negative[0]['client_id']!r} the weight {negative[0]['weight']:g}; "
+            "allowed: 0 or more."
+        )
+
+
+def client_function(replica, work, optimizer, names):
     """A function for graphs that runs one client: a `Pass` over the client's batches, with `replica`'s variables.
 
-    It takes the weights, the non-trainable weights and `Shared`; the batches of a whole block of clients; the client's counts, `Client`,
-    kept state, and first step in the block. It returns the pass's result and the next client's first step.
+    Args:
+      replica: a `Replica`.
+      work: the `Pass`.
+      optimizer: the clients'.
+      names: what the pass's `init` and `step` are called in errors.
+
+    The function takes the weights, the non-trainable weights and `Shared`; the batches of a whole block of clients; the client's counts,
+    `Client`, kept state, and first step in the block. It returns the pass's result and the next client's first step.
     """
 
     optimizer = optimizers.constrained(optimizer, [v.constraint for v in replica.model.trainable_variables])
@@ -281,10 +294,12 @@ def client_function(replica, work, optimizer):
             batch = {name: column[i] for name, column in columns.items()}
             if not replica.fixed_size:
                 batch = {name: column[: sizes[i]] for name, column in batch.items()}
-            return i + 1, work.step(task, weights, state, replica.batch(batch, examples[i]))
+            after = work.step(task, weights, state, replica.batch(batch, examples[i]))
+            remedy = f"A step keeps the nesting, dtypes and shapes of what {names[0]} returns."
+            return i + 1, structure.check_alike(after, state, f"the state that {names[1]} returns", remedy)
 
         last_step = first_step + tf.cast(counts.num_steps, tf.int32)
-        state = work.init(task, weights)
+        state = structure.tensors(work.init(task, weights), f"the state that {names[0]} returns")
         _, state = tf.while_loop(lambda i, _: i < last_step, step, (first_step, state), parallel_iterations=1)
         return work.final(task, weights, state, counts), last_step
 
@@ -296,29 +311,30 @@ def _is_finite(nest):
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in tf.nest.flatten(nest) if x.dtype.is_floating])
 
 
-def _or_zeros(finite, nest):
-    return tf.nest.map_structure(lambda x: tf.where(finite, x, tf.zeros_like(x)), nest)
-
-
 def _train_function(replica, setting):
     """The graph that trains a block of clients with `replica`'s variables."""
     algorithm, aggregator = setting.algorithm, setting.aggregator
     work = Pass(algorithm.client_init, algorithm.client_step, algorithm.client_final)
-    train = client_function(replica, work, optimizers.from_keras(replica.model.optimizer, setting.client_learning_rate))
+    names = [f"{function} of {algorithm.name!r}" for function in ("client_init", "client_step")]
+    train = client_function(replica, work, optimizers.from_keras(replica.model.optimizer, setting.client_learning_rate), names)
     average = setting.non_trainable == "average"
     non_trainable_variables = replica.model.non_trainable_variables
 
     def fold(sums, non_trainable, aggregator_state, result, seed):
-        """Adds a client to the sums, with weight 0 where its result is not finite."""
-        total, extras, non_trainable_sum = sums
+        """Adds a client to the sums; one whose result is not finite has weight 0 and adds nothing."""
         finite = _is_finite(result)
-        weight = tf.where(finite, result.weight, 0.0)
-        total = aggregator.accumulate(aggregator_state, total, _or_zeros(finite, result.delta), weight, seed)
-        extras = tf.nest.map_structure(tf.add, extras, _or_zeros(finite, result.extras))
-        if average:
-            changes = _floats(tf.where(finite, w - v, tf.zeros_like(w)) for w, v in zip(non_trainable, non_trainable_variables))
-            non_trainable_sum = _average.accumulate((), non_trainable_sum, changes, weight, None)
-        return (total, extras, non_trainable_sum), weight, finite
+
+        def added():
+            total, extras, non_trainable_sum = sums
+            folded = aggregator.accumulate(aggregator_state, total, result.delta, result.weight, seed)
+            total = structure.check_alike(folded, total, f"what accumulate of {aggregator.name} returns", "zero gives its form.")
+            extras = tf.nest.map_structure(tf.add, extras, result.extras)
+            if average:
+                changes = _floats(w - v for w, v in zip(non_trainable, non_trainable_variables))
+                non_trainable_sum = _average.accumulate((), non_trainable_sum, changes, result.weight, None)
+            return total, extras, non_trainable_sum
+
+        return tf.cond(finite, added, lambda: sums), tf.where(finite, result.weight, 0.0), finite
 
     @tf.function
     def train_block(weights, non_trainable, shared, aggregator_state, columns, sizes, examples, counts, clients, kept):
@@ -334,6 +350,7 @@ def _train_function(replica, setting):
         def one(k, first_step, sums, out):
             own_counts, client, own_kept = tf.nest.map_structure(lambda values: values[k], (counts, clients, kept))
             result, next_step = train(weights, non_trainable, shared, columns, sizes, examples, own_counts, client, own_kept, first_step)
+            result = structure.check_result(result, weights, sums[1], own_kept, algorithm.name)
             sums, weight, finite = fold(sums, non_trainable, aggregator_state, result, client.aggregator)
             out = {
                 "weight": out["weight"].write(k, weight),
@@ -345,27 +362,38 @@ def _train_function(replica, setting):
             return k + 1, next_step, sums, out
 
         averages = _average.zero((), _floats(non_trainable)) if average else ()
-        loop = (tf.constant(0), tf.constant(0), (aggregator.zero(aggregator_state, weights), algorithm.extras(weights), averages), out)
-        _, _, sums, out = tf.while_loop(lambda k, *_: k < num_clients, one, loop, parallel_iterations=1)
+        extras = structure.tensors(algorithm.extras(weights), f"what extras of {algorithm.name!r} returns")
+        loop = (tf.constant(0), tf.constant(0), (aggregator.zero(aggregator_state, weights), extras, averages), out)
+        _, _, sums, out = tf.while_loop(lambda k, *_: _goes_on(replica, k < num_clients), one, loop, parallel_iterations=1)
         return *sums, tf.nest.map_structure(lambda a: a.stack(), out)
 
     return train_block
 
 
+def _goes_on(replica, more):
+    """Whether a loop over clients goes on: not after Ctrl-C, where nobody will read what it gives."""
+    return tf.logical_and(more, tf.logical_not(replica.stopping.read_value()))
+
+
 def _survey_function(replica, setting):
     """The graph that sums the algorithm's survey over a block of clients."""
-    survey = setting.algorithm.survey
-    run = client_function(replica, survey, optimizers.from_keras(replica.model.optimizer, setting.client_learning_rate))
+    algorithm, survey = setting.algorithm, setting.algorithm.survey
+    names = [f"survey.{function} of {algorithm.name!r}" for function in ("init", "step")]
+    run = client_function(replica, survey, optimizers.from_keras(replica.model.optimizer, setting.client_learning_rate), names)
 
     @tf.function
     def survey_block(weights, non_trainable, shared, columns, sizes, examples, counts, clients):
+        num_clients = tf.shape(clients.id)[0]
+
         def one(k, first_step, total):
             own_counts, client = tf.nest.map_structure(lambda values: values[k], (counts, clients))
             result, next_step = run(weights, non_trainable, shared, columns, sizes, examples, own_counts, client, (), first_step)
-            return k + 1, next_step, tf.nest.map_structure(tf.add, total, _or_zeros(_is_finite(result), result))
+            result = structure.check_alike(result, total, f"what survey.final of {algorithm.name!r} returns", "survey.zero gives its form.")
+            total = tf.cond(_is_finite(result), lambda: tf.nest.map_structure(tf.add, total, result), lambda: total)
+            return k + 1, next_step, total
 
         loop = (tf.constant(0), tf.constant(0), survey.zero(weights))
-        return tf.while_loop(lambda k, *_: k < tf.shape(clients.id)[0], one, loop, parallel_iterations=1)[2]
+        return tf.while_loop(lambda k, *_: _goes_on(replica, k < num_clients), one, loop, parallel_iterations=1)[2]
 
     return survey_block
 

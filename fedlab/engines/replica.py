@@ -4,6 +4,7 @@ import threading
 import warnings
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from fedlab.data.columns import keras_batch
@@ -55,12 +56,14 @@ class Replica:
         self.metric_variables = [variable for metric in self.metrics for variable in metric.variables]
         for metric in self.metrics:
             metric.reset_state()
+        with tf.device("CPU:0"):
+            self.stopping = tf.Variable(False, trainable=False)  # graphs that train several clients end after the one at work
         self._metric_zeros = [variable.numpy() for variable in self.metric_variables]
         self._functions = {}
 
     def _build_metrics(self, columns):
         size = self.fixed_size or 1
-        one = {name: tf.convert_to_tensor(column[[0] * size]) for name, column in columns.items()}
+        one = {name: tf.convert_to_tensor(_rows_like(column, size)) for name, column in columns.items()}
         batch = self.batch(one, float(size))
         self._forward(batch, training=False)
 
@@ -132,6 +135,13 @@ def _warn_of_unseeded_draws(definition):
             "Draw with a Keras layer such as GaussianNoise, or self._random_generator of a tf.keras.__internal__.layers.BaseRandomLayer.",
             stacklevel=2,
         )
+
+
+def _rows_like(column, size):
+    """So many rows as the column has: its first, or, of a client without examples, zeros or empty texts."""
+    if len(column):
+        return column[[0] * size]
+    return np.full([size, *column.shape[1:]], "" if column.dtype == object else 0, column.dtype)
 
 
 def _unrounded(predicted):

@@ -13,6 +13,24 @@ from fedlab.engines.replica import Replica
 logger = logging.getLogger("fedlab")
 
 
+def one_core_per_client():
+    """Keeps each TensorFlow operation of this process on one core, for programs that simulate clients and little else.
+
+    By default TensorFlow cuts every operation up for all cores, and clients that train at the same time wait for each other's pieces.
+    Rounds took 5 to 30 % less time with this where there are as many clients as cores; the numbers are the same up to rounding, as with
+    any number of threads of TensorFlow. Keras's own `fit`, and rounds of fewer clients than cores, are slower with it.
+
+    Raises:
+      RuntimeError: TensorFlow has computed something already, and its threads are there.
+    """
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+    except RuntimeError:
+        raise RuntimeError(
+            "TensorFlow has started its threads already: call one_core_per_client() before anything is computed, models included."
+        ) from None
+
+
 @functools.cache
 def gpus():
     """Names of the GPUs that TensorFlow may use. Says so, once."""
@@ -36,28 +54,33 @@ class Workers:
         devices = gpus() if devices is None else devices
         self.num_workers = num_workers or len(devices) or len(os.sched_getaffinity(0))
         self._threads = concurrent.futures.ThreadPoolExecutor(self.num_workers, thread_name_prefix="fedlab-worker")
+        self._loader = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="fedlab-loader")
         self._idle = queue.LifoQueue()
-        self._num_made = 0
+        self._replicas = []
 
         def make():
-            device = devices[self._num_made % len(devices)] if devices else None
+            device = devices[len(self._replicas) % len(devices)] if devices else None
             with tf.device(device):
-                return Replica(build(), columns, device)
+                self._replicas.append(Replica(build(), columns, device))
+            self._idle.put(self._replicas[-1])
 
         self._make = make
 
-    def map(self, work, items):
-        """Yields `work(replica, item)` in the items' order, several at a time, holding the results of at most the pool's size.
+    def map(self, work, items, prepare=lambda item: item):
+        """Yields `work(replica, prepare(item))` in the items' order, several at a time, holding the results of at most the pool's size.
 
-        An exception of `work` is raised here; what has not started by then never does.
+        A thread of its own prepares what comes next while the workers are busy: one item more than there are workers.
+
+        An exception of `work` is raised here, as Ctrl-C is; what has not started by then never does, and what has is told to stop:
+        `Replica.stopping`.
         """
         items = list(items)
         # Replicas are made here, in the caller's thread: Keras's naming is not made for several.
-        while self._num_made < min(self.num_workers, len(items)):
-            self._idle.put(self._make())
-            self._num_made += 1
+        while len(self._replicas) < min(self.num_workers, len(items)):
+            self._make()
 
-        def run(item):
+        def run(loading):
+            item = loading.result()
             replica = self._idle.get()
             try:
                 with tf.device(replica.device):
@@ -66,26 +89,46 @@ class Workers:
                 self._idle.put(replica)
 
         waiting = []
+
+        def first():
+            result = waiting[0].result()
+            del waiting[0]  # not before: an exception leaves it to be ended
+            return result
+
         try:
             for item in items:
-                waiting.append(self._threads.submit(run, item))
+                waiting.append(self._threads.submit(run, self._loader.submit(prepare, item)))
                 if len(waiting) > self.num_workers:
-                    yield waiting.pop(0).result()
+                    yield first()
             while waiting:
-                yield waiting.pop(0).result()
+                yield first()
         finally:
-            for future in waiting:
-                future.cancel()
-            concurrent.futures.wait(waiting)
+            if waiting:
+                for future in waiting:
+                    future.cancel()
+                self._stop(waiting)
+
+    def _stop(self, futures):
+        """Ends what `work` of `map` still does, and waits for its end."""
+        for replica in self._replicas:
+            replica.stopping.assign(True)
+        try:
+            concurrent.futures.wait(futures)
+        finally:
+            for replica in self._replicas:
+                replica.stopping.assign(False)
 
     def any_replica(self):
         """A replica, for its metrics' names and formulas. Only between calls of `map`."""
-        if not self._num_made:
-            self._idle.put(self._make())
-            self._num_made += 1
+        if not self._replicas:
+            self._make()
         replica = self._idle.get()
         self._idle.put(replica)
         return replica
 
     def close(self):
-        self._threads.shutdown()
+        """Ends the threads, and what they still do for a `map` that an exception has left."""
+        for replica in self._replicas:
+            replica.stopping.assign(True)
+        self._threads.shutdown(cancel_futures=True)
+        self._loader.shutdown(cancel_futures=True)

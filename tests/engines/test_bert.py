@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
+from fedlab.datasets import squad
 from fedlab.engines import local
 from tests.keras_loop import largest_difference
 from tests.models import bert_reference
@@ -19,6 +20,20 @@ BLIND = ("key/bias:0", "output_norm/beta:0", "head/bias:0")
 def checkpoint(tmp_path_factory):
     """Weights so large that every part of the model has gradients that show."""
     return bert_reference.write(tmp_path_factory.mktemp("bert"), bert_reference.tensors())
+
+
+@pytest.fixture(scope="module")
+def squad_checkpoint(tmp_path_factory):
+    """The same for SQuAD's synthetic articles, 58 tokens in windows of 32."""
+    config = bert_reference.CONFIG | {"vocab_size": len(squad.SYNTHETIC_VOCABULARY), "max_position_embeddings": 32}
+    return bert_reference.write(tmp_path_factory.mktemp("squad"), bert_reference.tensors(config), config)
+
+
+def article_clients(sizes=(6, 4, 2)):
+    """The first questions of an article each."""
+    articles, _ = squad.synthetic(num_clients=3, num_paragraphs=1, max_length=32)
+    first = zip(sizes, articles)
+    return {f"c{k}": {name: column[:n] for name, column in articles[title].items()} for k, (n, title) in enumerate(first)}
 
 
 def question_clients(sizes=(6, 9, 3)):
@@ -49,19 +64,21 @@ def classes(checkpoint, **config):
 @pytest.mark.parametrize(
     "make, clients",
     [
-        pytest.param(lambda path: questions(path, num_layers=1), question_clients, id="one block"),
+        pytest.param(lambda path: questions(path, num_layers=1), question_clients, id="one block", marks=pytest.mark.slow),
+        pytest.param(lambda path: questions(path, num_layers=1), article_clients, id="one block, articles"),
         pytest.param(questions, question_clients, id="two blocks", marks=pytest.mark.slow),
         pytest.param(lambda path: freeze(questions(path), *bert.up_to(1)), question_clients, id="half frozen", marks=pytest.mark.slow),
         pytest.param(classes, class_clients, id="classification, adam", marks=pytest.mark.slow),
     ],
 )
-def test_local_equals_tff(checkpoint, make, clients):
+def test_local_equals_tff(request, make, clients):
     pytest.importorskip("tensorflow_federated")
     from fedlab.engines import tff
     from tests.engines.test_equal import three_rounds
     from tests.engines.test_tff import make_setting, weights_of
 
-    setting = make_setting(make(checkpoint), clients())
+    path = request.getfixturevalue("squad_checkpoint" if clients is article_clients else "checkpoint")
+    setting = make_setting(make(path), clients())
     start, frozen = weights_of(setting.model)
     (expected, expected_frozen), expected_results = three_rounds(tff, setting)
     (trained, kept), results = three_rounds(local, setting)
@@ -82,19 +99,19 @@ def central_step(model, columns):
     return copy.get_weights()
 
 
-@pytest.mark.parametrize("sizes", [(9,), (6, 9, 3)], ids=["one client", "all clients"])
-def test_one_full_batch_step_is_central_sgd(checkpoint, sizes):
-    model = questions(checkpoint)
-    clients = fl.data.ClientData.from_dict(question_clients(sizes))
+@pytest.mark.parametrize("sizes", [(6,), (6, 4, 2)], ids=["one article", "all articles"])
+def test_one_full_batch_step_is_central_sgd(squad_checkpoint, sizes):
+    model = questions(squad_checkpoint)
+    clients = fl.data.ClientData.from_dict(article_clients(sizes))
     run = fl.simulate(model, clients, rounds=1, cohort=list(clients.client_ids), batch_size=max(sizes), progress=False)
     expected = central_step(model, clients.to_arrays())
     assert largest_difference(model.get_weights(), expected) > 0.01
     assert largest_difference(run.model.get_weights(), expected) < 2e-6
 
 
-def test_one_client_is_central_training(checkpoint):
-    model = questions(checkpoint)
-    clients = fl.data.ClientData.from_dict(question_clients((9,)))
+def test_one_client_is_central_training(squad_checkpoint):
+    model = questions(squad_checkpoint)
+    clients = fl.data.ClientData.from_dict(article_clients((6,)))
     run = fl.simulate(model, clients, rounds=2, cohort=["c0"], batch_size=4, shuffle=False, progress=False)
     central = fl.models.clone(model)
     central.fit(clients.to_dataset(batch_size=4), epochs=2, verbose=0)

@@ -306,7 +306,7 @@ def test_draws_that_no_seed_can_set_are_told():
 class Delayed(Workers):
     """Work on item i ends `delays[i]` seconds later."""
 
-    def map(self, work, items):
+    def map(self, work, items, prepare):
         self.ended, lock = [], threading.Lock()
 
         def delayed(replica, numbered):
@@ -317,7 +317,7 @@ class Delayed(Workers):
                 self.ended.append(i)
             return result
 
-        return super().map(delayed, enumerate(items))
+        return super().map(delayed, enumerate(items), lambda numbered: (numbered[0], prepare(numbered[1])))
 
 
 @pytest.mark.parametrize("delays, ended", [([0.0, 0.6, 1.2], [0, 1, 2]), ([1.2, 0.6, 0.0], [2, 1, 0])])

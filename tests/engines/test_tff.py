@@ -297,6 +297,30 @@ def test_restarted_worker_goes_on(line_process):
     assert line_process.worker_pid not in (None, pid)
 
 
+def test_a_worker_that_has_grown_is_restarted(line_process, monkeypatch, caplog):
+    state = line_process.init([np.ones([1, 1], np.float32)], [])
+    line_process.restart_worker()
+    sizes = iter([100, 150, 201, 90, 180])  # MB, of two workers
+    monkeypatch.setattr("fedlab.engines._tff_process._GROWTH_BYTES", 0)
+    monkeypatch.setattr(type(line_process._worker), "resident_bytes", lambda worker: next(sizes) * 10**6)
+    pids, values = [], []
+    with caplog.at_level("INFO", "fedlab"):
+        for round_num in range(5):
+            state, _ = line_process.run_round(state, round_num, ["ann"])
+            pids.append(line_process.worker_pid)
+            values.append(line_process.weights(state)[0][0].item())
+    assert values == pytest.approx([0.8**n for n in range(1, 6)])
+    assert pids[0] == pids[1] and pids[2] is None and pids[3] == pids[4] != pids[0]
+    assert "TFF's worker has grown from 100 to 201 MB: it is restarted" in caplog.text
+
+
+def test_the_size_of_a_worker_is_that_of_its_process(line_process):
+    line_process.run_round(line_process.init([np.ones([1, 1], np.float32)], []), 0, ["ann"])
+    with open(f"/proc/{line_process.worker_pid}/status") as file:
+        (resident,) = (int(line.split()[1]) * 1024 for line in file if line.startswith("VmRSS"))
+    assert line_process._worker.resident_bytes() == pytest.approx(resident, rel=0.1)
+
+
 def test_works_in_a_running_event_loop(line_process):
     async def main():
         return round_of(line_process, ["ann"])[0]
