@@ -23,3 +23,12 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("no shared data: set FEDLAB_SHARED to the folder that holds data/")
     return folder
+
+
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=40, help="how often the slow test of SIGKILL kills a run (default: 40)")
+
+
+@pytest.fixture
+def num_kills(request):
+    return request.config.getoption("--kills")

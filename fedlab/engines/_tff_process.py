@@ -1,6 +1,7 @@
 """Rounds of TFF's learning processes."""
 
 import itertools
+import logging
 import os
 from collections import OrderedDict
 from types import SimpleNamespace
@@ -15,6 +16,10 @@ from fedlab.engines import _tff_aggregators, _tff_algorithms, _tff_model, _tff_w
 from fedlab.engines.engine import RoundResult
 from fedlab.engines.local import finalize
 
+logger = logging.getLogger("fedlab")
+
+_GROWTH_BYTES = 256 * 2**20
+
 
 class TffProcess:
     """See `fedlab.engines.tff`. `restart_worker` may be called between rounds: the state lies in Python."""
@@ -26,6 +31,7 @@ class TffProcess:
         self._spec = _batch_spec(setting, first)
         self._blueprint = _tff_model.Blueprint(setting.model, self._spec)
         self._metrics = self._eager_metrics()
+        self._first_size = None
 
         self._process = self._build(setting)
         self._worker = _tff_worker.Worker(len(os.sched_getaffinity(0)))
@@ -64,6 +70,7 @@ class TffProcess:
         state, metrics, num_finished, measured = self._next(self._process, state, [self._dataset(*pair) for pair in zip(cohort, parts)])
         rows = [self._client_row(client_id, part, num_finished, len(cohort)) for client_id, part in zip(cohort, parts)]
         aggregated = _tff_aggregators.metrics(self.setting.aggregator, measured, len(cohort), round_num)
+        self._restart_if_grown()
         return state, RoundResult(metrics, rows, num_finished, aggregated)
 
     def save(self, state):
@@ -78,6 +85,15 @@ class TffProcess:
 
     def close(self):
         self._worker.stop()
+
+    def _restart_if_grown(self):
+        """Restarts a worker that is twice the size that it was after its first round, and so much larger: memory stays bounded."""
+        size = self._worker.resident_bytes()
+        if self._first_size is None or self._first_size[0] != self.worker_pid:
+            self._first_size = self.worker_pid, size
+        elif size > self._first_size[1] + max(_GROWTH_BYTES, self._first_size[1]):
+            logger.info("TFF's worker has grown from %.0f to %.0f MB: it is restarted.", self._first_size[1] / 1e6, size / 1e6)
+            self.restart_worker()
 
     def _call(self, computation, *arguments):
         try:
@@ -125,7 +141,7 @@ class TffProcess:
         for client_id in self.setting.clients.client_ids:
             part = batches.client_batches(self.setting, 0, client_id)
             if len(part.sizes):
-                return part._replace(columns={name: c[:1] for name, c in part.columns.items()}, sizes=part.sizes[:1]), client_id
+                return batches.first_batches(part, 1), client_id
         raise ValueError(
             f"no client has a batch of {self.setting.batching.batch_size} examples: use a smaller batch_size, or drop_remainder=False."
         )

@@ -59,6 +59,13 @@ class Worker(tff.framework.ExecutorFactory):
         """The worker's process id, or None where none runs."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
+    def resident_bytes(self):
+        """The memory that the worker has in RAM now; 0 where none runs."""
+        if self.pid is None:
+            return 0
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
     def ensure(self):
         """Starts the worker unless one runs. Linux ends it with the thread that calls this, not only with the process."""
         if self.pid is not None:

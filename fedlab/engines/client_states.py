@@ -1,5 +1,6 @@
 """What clients keep from round to round, on disk: memory does not grow with the number of clients."""
 
+import contextlib
 import sqlite3
 import threading
 import zlib
@@ -46,9 +47,13 @@ class ClientStates:
         return row[0]
 
     def write(self, client_id, round_num, data):
-        """Keeps bytes for the client as of this round, and forgets versions that no checkpoint needs."""
+        """Keeps bytes for the client as of this round, and forgets versions that no checkpoint needs.
+
+        Raises:
+          OSError: the disk is full: SQLite writes before a commit what it does not hold in memory.
+        """
         oldest = round_num - 1 if self.oldest_checkpoint is None else self.oldest_checkpoint
-        with self._lock:
+        with self._lock, _failures_named(self.path):
             connection = self._connection()
             connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?)", (client_id, round_num, zlib.crc32(data), data))
             connection.execute(
@@ -97,6 +102,15 @@ class ClientStates:
             self._opened.execute("PRAGMA synchronous = FULL")
             self._opened.execute(_SCHEMA)
         return self._opened
+
+
+@contextlib.contextmanager
+def _failures_named(path):
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        where = path or "the temporary file of what clients keep"
+        raise OSError(f"{where} cannot be written ({error}); the last checkpoint stays good: make room and run the same again.") from error
 
 
 def pack(arrays):

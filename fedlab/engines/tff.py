@@ -3,11 +3,12 @@
 Clients read the same batches as in every engine, and the model trains as `tf.keras.Model.fit` would train it: compiled loss, masks, sample
 weights and regularization. Everything else, from the clients' training loop to the server's step, is TFF's.
 
-What TFF lacks raises ValueError. What differs: dropout and other random layers draw other numbers than in `local`, and TFF reports no loss
-of single clients, nor which of several clients had an update that was not finite; both are None in `RoundResult.clients`.
+What TFF lacks raises ValueError. What differs: dropout and other random layers draw other numbers than in `local`, others in every
+process, so that only without them a run is repeated, or goes on after an interruption, to the same bits; and TFF reports no loss of single
+clients, nor which of several clients had an update that was not finite; both are None in `RoundResult.clients`.
 
 TFF's worker process is started when first needed and ended by `close()`, by an error or Ctrl-C in a round, and with Python, however that
-ends.
+ends. It is replaced between rounds where it has grown to twice its size, and by 256 MiB at least.
 """
 
 

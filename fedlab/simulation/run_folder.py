@@ -1,121 +1,239 @@
-"""A run as a folder: settings, metrics, checkpoints, the trained model. Files are written whole or not at all."""
+"""A run as a folder. Whatever ends the process, at whatever moment, the same run goes on from it to the same bits.
 
+    config.json            settings, versions, commit
+    checkpoints/           the state after each of the last two rounds
+    client_states.sqlite   what clients keep from round to round, where they do
+    clients.sqlite         a row a round, a client, and a client's metric: see `fedlab.simulation.records`
+    metrics.csv, events/   the rounds as a table and for TensorBoard, made from clients.sqlite
+    model.keras            the trained model
+    report.html            all of it as a page: see `fedlab.simulation.report`
+    lock                   the process that writes
+
+A round is on disk when its checkpoint is. What clients keep and the round's rows are written before it, each in a transaction: where the
+process ends between them, they are ahead of the last checkpoint, and are rewound to it. Tables are written after it, and made anew.
+"""
+
+import contextlib
 import csv
-import functools
-import hashlib
 import io
 import json
 import logging
-import os
 import pathlib
+import sqlite3
+import time
 
 import numpy as np
+import tensorflow as tf
 
-from fedlab import __version__
-from fedlab._files import write
+from fedlab._files import publish, write
 from fedlab.engines.client_states import ClientStates
+from fedlab.simulation import config as config_lib
+from fedlab.simulation import report
+from fedlab.simulation.checkpoints import Checkpoint, Checkpoints, digest
+from fedlab.simulation.events import Events
+from fedlab.simulation.lock import Lock
+from fedlab.simulation.records import ClientRows, EvaluationRows, Records
 
 logger = logging.getLogger("fedlab")
 
-_CHECKPOINTS_KEPT = 2
-
 
 class RunFolder:
-    """Where a run keeps what it does; without a path it keeps nothing.
+    """Where a run keeps what it does; without a path it keeps rows in memory.
 
     Attributes:
       path: the folder, or None.
-      history, clients: rows of the rounds done so far.
-      checkpoint: arrays of the last good checkpoint, or None.
+      history: rows of the rounds done so far.
+      clients, evaluations: rows of these tables so far: read from the folder when asked for, so that memory does not grow with them.
       client_states: what clients keep from round to round; a checkpoint is of one moment with it.
     """
 
-    def __init__(self, path):
+    def __init__(self, path=None, lock=None):
         self.path = path
         self.client_states = ClientStates(path and path / "client_states.sqlite")
         self.history = []
-        self.clients = []
-        self.checkpoint = None
+        self.clients = [] if path is None else ClientRows(path / "clients.sqlite")
+        self.evaluations = [] if path is None else EvaluationRows(path / "clients.sqlite")
+        self._stack = contextlib.ExitStack()
+        if lock is not None:
+            self._stack.callback(lock.close)
+        self._stack.callback(self.client_states.close)
+        self._checkpoint = None
+        self._initial = []
+        self._initial_digests = {}
 
     @classmethod
-    def open(cls, path, setting, more):
+    def open(cls, path, setting, more, rounds):
         """Opens a new folder, or continues one whose settings are the same.
 
+        Args:
+          path: the folder; None for a run that keeps nothing.
+          setting, more: see `fedlab.simulation.config.resolve`.
+          rounds: how many are asked for; it may be another number than before.
+
         Raises:
-          ValueError: where the folder holds a run of other settings; it names them.
+          ValueError: the folder holds a run of other settings or of another format version, or something else; another process uses it;
+            or its files are damaged so that the run cannot go on.
         """
         if path is None:
-            return cls(None)
-        folder = cls(pathlib.Path(path))
-        config = _config(setting, more)
-        file = folder.path / "config.json"
-        if file.exists():
-            before = json.loads(file.read_text())
-            # Versions are for the record: they may differ, and the bits then too.
-            names = sorted(name for name in {*config, *before} - {"versions"} if config.get(name) != before.get(name))
-            if names:
-                differing = "; ".join(f"{name} is {config.get(name)!r}, was {before.get(name)!r}" for name in names)
-                raise ValueError(f"{path} holds a run of other settings: {differing}. Choose another run folder, or the same settings.")
-            folder._read_checkpoint()
-        elif folder.path.exists() and any(folder.path.iterdir()):
+            return cls()
+        path, config = pathlib.Path(path), {**config_lib.resolve(setting, more), "rounds": rounds}
+        # "lock" and an unfinished "config.json.tmp" may be all that an interrupted first start left.
+        if path.exists() and not (path / "config.json").exists() and {file.name for file in path.iterdir()} - {"lock", "config.json.tmp"}:
             raise ValueError(f"{path} is not empty and holds no run: choose a new or empty folder.")
-        else:
-            folder.path.mkdir(parents=True, exist_ok=True)
-            write(file, json.dumps(config, indent=1).encode())
+        path.mkdir(parents=True, exist_ok=True)
+        folder = cls(path, Lock(path / "lock"))
+        try:
+            if (path / "config.json").exists():
+                config_lib.check_same(path, config)
+            else:
+                write(path / "config.json", json.dumps(config_lib.with_commit(config), indent=1).encode())
+            with folder._failures_named():
+                folder._open_files()
+                before = config_lib.read(path)
+                if before.get("rounds") != rounds:
+                    write(path / "config.json", json.dumps({**before, "rounds": rounds}, indent=1).encode())
+        except BaseException:
+            folder.close()
+            raise
         return folder
 
-    def save(self, arrays, history, clients):
-        """Writes a checkpoint (numbers and JSON only), then the tables.
+    def _open_files(self):
+        self._checkpoints = Checkpoints(self.path / "checkpoints")
+        self._records = self._stack.enter_context(contextlib.closing(Records(self.path / "clients.sqlite")))
+        self._checkpoint = checkpoint = self._checkpoints.last()
+        about = checkpoint.about if checkpoint else {"round": -1, "client_states": 0, "records": {}}
+        last = self._records.last_round()
+        if checkpoint is None and last:
+            raise ValueError(
+                f"{self._checkpoints.folder} lacks the checkpoints of a run of {last} rounds: put them back, or start a new run folder."
+            )
+        self._records.rewind(about["round"])
+        if checkpoint and self._records.counts != about["records"]:
+            raise ValueError(
+                f"{self._records.path} holds the rows {self._records.counts}, the checkpoint of round {about['round']} needs "
+                f"{about['records']}: put the file back that belongs to the run, or start a new run folder."
+            )
+        self.client_states.oldest_checkpoint = min(self._checkpoints.rounds(), default=None)
+        self.client_states.rewind(max(0, about["round"]), about["client_states"])
+        if last is not None and last > about["round"]:
+            logger.warning("%s is not there: the run ended before, or it was removed; its round runs again.", self._checkpoints.file(last))
+        rounds = self._records.rounds()
+        self.history += [row for _, row in rounds]
+        self._events = self._stack.enter_context(contextlib.closing(Events(self.path / "events", rounds)))
+        if checkpoint:
+            write(self.path / "metrics.csv", _csv(self.history))
+            logger.info("continuing %s after round %d", self.path, about["round"])
 
-        What clients keep is on disk before the checkpoint is: a kill between the two leaves versions that no checkpoint knows of.
+    def resume(self, initial):
+        """The arrays of the state to go on from, or None for a run at its start.
+
+        Args:
+          initial: the arrays of the state that the run starts from. Those that never change, such as frozen weights, are not written.
+
+        Raises:
+          ValueError: the run did not start from them.
         """
-        num_states = self.client_states.commit()
         if self.path is None:
+            return None
+        checkpoint, self._checkpoint = self._checkpoint, None
+        if checkpoint is None:
+            self._initial = list(initial)
+            return None
+        if len(initial) != len(checkpoint.arrays):
+            raise ValueError(f"{self.path} holds a state of {len(checkpoint.arrays)} arrays, not {len(initial)}: start a new run folder.")
+        self._initial_digests = checkpoint.about["initial"]
+        if any(self._initial_digests[str(i)] != digest(initial[i]) for i, a in enumerate(checkpoint.arrays) if a is None):
+            raise ValueError(f"the run in {self.path} started from another state than this one does: start a new run folder.")
+        self._initial = [array if kept is None else None for array, kept in zip(initial, checkpoint.arrays)]
+        return [array if kept is None else kept for array, kept in zip(initial, checkpoint.arrays)]
+
+    def save(self, arrays, row, clients=(), evaluations=()):
+        """Writes a round down, and the state after it. On disk when it returns.
+
+        Args:
+          arrays: of the state: numbers only.
+          row: name -> number, with "round": a row of metrics.csv.
+          clients, evaluations: rows of the tables in clients.sqlite, without "round".
+
+        Raises:
+          OSError: the disk is full, or fails otherwise; the last checkpoint stays good.
+        """
+        clients = [{**client, "loss": _known(client["loss"])} for client in clients]
+        evaluations = [{**evaluation, "value": _known(evaluation["value"])} for evaluation in evaluations]
+        self.history.append(row)
+        if self.path is None:
+            self.client_states.commit()
+            self.clients += [{"round": row["round"], **client} for client in clients]
+            self.evaluations += [{"round": row["round"], **evaluation} for evaluation in evaluations]
             return
-        buffer = io.BytesIO()
-        rows = json.dumps({"history": history, "clients": clients, "client_states": num_states}).encode()
-        np.savez(buffer, rows=np.frombuffer(rows, np.uint8), **{f"array_{i:05}": array for i, array in enumerate(arrays)})
-        data = buffer.getvalue()
-        checkpoints = self.path / "checkpoints"
-        checkpoints.mkdir(exist_ok=True)
-        write(checkpoints / f"round_{history[-1]['round']:06}.npz", hashlib.sha256(data).digest() + data)
-        for old in self._checkpoints()[:-_CHECKPOINTS_KEPT]:
-            old.unlink()
-        self.client_states.oldest_checkpoint = _round_of(self._checkpoints()[0])
-        write(self.path / "metrics.csv", _csv(history))
-        write(self.path / "clients.csv", _csv(clients))
+        ended = time.time()
+        with self._failures_named():
+            num_states = self.client_states.commit()
+            self._records.add(ended, row, clients, evaluations)
+            about = {"round": row["round"], "client_states": num_states, "records": self._records.counts}
+            self._checkpoints.save(self._without_initial(about, arrays))
+            self.client_states.oldest_checkpoint = self._checkpoints.rounds()[0]
+            write(self.path / "metrics.csv", _csv(self.history))
+            self._events.add(ended, row)
 
     def finish(self, model):
-        """Writes the trained model."""
+        """Writes the trained model, and the report where what it needs is installed."""
         if self.path is None:
             return
         temporary = self.path / "model.tmp.keras"
-        model.save(temporary)
-        os.replace(temporary, self.path / "model.keras")
+        with self._failures_named():
+            try:
+                model.save(temporary)
+                publish(temporary, self.path / "model.keras")
+            finally:
+                temporary.unlink(missing_ok=True)
+            if (library := report.missing()) is not None:
+                logger.info("no %s is written: %s is not installed.", report.FILE, library)
+                return
+            try:
+                report.write_report(self.path)
+            except ValueError as error:  # of what others have put into the folder; the run is good
+                logger.warning("no %s is written: %s", report.FILE, error)
 
-    def _checkpoints(self):
-        return sorted((self.path / "checkpoints").glob("round_*.npz"))
+    def close(self):
+        """Closes the files and lets others have the folder."""
+        self._stack.close()
 
-    def _read_checkpoint(self):
-        files = self._checkpoints()
-        self.client_states.oldest_checkpoint = _round_of(files[0]) if files else None
-        for file in reversed(files):
-            data = file.read_bytes()
-            if hashlib.sha256(data[32:]).digest() != data[:32]:
-                logger.warning("%s is damaged; the checkpoint before it is used.", file)
-                continue
-            with np.load(io.BytesIO(data[32:]), allow_pickle=False) as arrays:
-                rows = json.loads(arrays["rows"].tobytes())
-                self.checkpoint = [arrays[name] for name in sorted(arrays.files) if name != "rows"]
-            self.history, self.clients = rows["history"], rows["clients"]
-            self.client_states.rewind(self.history[-1]["round"], rows.get("client_states", 0))
-            logger.info("continuing %s after round %d", self.path, self.history[-1]["round"])
-            return
-        self.client_states.rewind(0, 0)
+    def _without_initial(self, about, arrays):
+        """The checkpoint, without the arrays that have been what they were at the start in every round so far."""
+        kept = []
+        for i, array in enumerate(arrays):
+            same = self._initial[i] is not None and _same_bits(array, self._initial[i])
+            if not same:
+                self._initial[i] = None  # nor is it held in memory any longer
+            elif str(i) not in self._initial_digests:
+                self._initial_digests[str(i)] = digest(array)
+            kept.append(None if same else array)
+        return Checkpoint({**about, "initial": {str(i): self._initial_digests[str(i)] for i, a in enumerate(kept) if a is None}}, kept)
+
+    @contextlib.contextmanager
+    def _failures_named(self):
+        """Failures of the disk, and of files that SQLite reads, as one kind of error each, whoever meets them."""
+        try:
+            yield
+        except (OSError, sqlite3.OperationalError, tf.errors.OpError) as error:
+            reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            raise OSError(
+                f"{self.path} cannot be written ({reason}); its last checkpoint stays good: make room on the disk and run the same again."
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"a table in {self.path} is damaged ({error}): put a good copy back, or start a new run folder.") from error
 
 
-def _round_of(checkpoint):
-    return int(checkpoint.stem.removeprefix("round_"))
+def _known(value):
+    """A number, or None for one that is not a number, as SQLite has it."""
+    return None if value != value else value
+
+
+def _same_bits(first, second):
+    if (first.dtype, first.shape) != (second.dtype, second.shape):
+        return False
+    return first.dtype.hasobject is False and np.array_equal(*(np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in (first, second)))
 
 
 def _csv(rows):
@@ -126,51 +244,3 @@ def _csv(rows):
     table.writeheader()
     table.writerows(rows)
     return out.getvalue().encode()
-
-
-def _config(setting, more):
-    import tensorflow as tf
-
-    model = setting.model
-    weights = hashlib.sha256()
-    for variable in model.weights:
-        weights.update(variable.numpy().tobytes())
-    return {
-        **_plain(more),
-        "conditions": _plain(setting.conditions),
-        "algorithm": setting.algorithm.name,
-        "algorithm_settings": _plain(setting.algorithm.settings),
-        "aggregator": setting.aggregator.name,
-        "aggregator_settings": _plain(setting.aggregator.settings),
-        "batching": setting.batching._asdict(),
-        "seed": setting.seed,
-        "non_trainable": setting.non_trainable,
-        "precision": setting.precision,
-        "optimizer": _plain(model.optimizer.get_config()),
-        "client_learning_rate": _plain(setting.client_learning_rate),
-        # Not the model's name: Keras numbers models as they are made.
-        "model": [type(layer).__name__ for layer in model.layers],
-        "initial_weights": weights.hexdigest(),
-        "num_clients": len(setting.clients),
-        "client_ids": hashlib.sha256("\n".join(setting.clients.client_ids).encode()).hexdigest(),
-        "versions": {"fedlab": __version__, "tensorflow": tf.__version__, "numpy": np.__version__},
-    }
-
-
-def _plain(value):
-    """A setting as JSON can hold it: functions by name, what is made of settings by its name and them, long lists by their hash."""
-    if hasattr(value, "name") and hasattr(value, "settings"):
-        return {"name": value.name, **_plain(value.settings)}
-    if hasattr(value, "_asdict"):
-        return _plain(value._asdict())
-    if isinstance(value, (dict, list, tuple)) and len(value) > 1000:
-        return hashlib.sha256(repr(value).encode()).hexdigest()
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, functools.partial):
-        return {"name": value.func.__name__.lstrip("_"), **_plain(value.keywords)}
-    if isinstance(value, (np.floating, np.integer)):
-        return value.item()
-    return getattr(value, "__qualname__", str(value)) if callable(value) else value

@@ -1,6 +1,5 @@
 """Drop-outs, stragglers and attackers in a run."""
 
-import csv
 import json
 
 import numpy as np
@@ -45,11 +44,8 @@ def test_lost_clients_do_not_count_by_hand(tmp_path):
     assert [client["client_id"] for client in run.clients] == list(CLIENTS)
     assert [client["reason"] for client in run.clients] == ["", "deadline", "", "", "dropout"]
     assert [client["dropped"] for client in run.clients] == [False, True, False, False, True]
-    with open(run.path / "clients.csv") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["round", "client_id", "num_examples", "num_tokens", "num_steps", "weight", "loss", "dropped", "reason"]
-    assert rows[4] == dict(
-        round="1", client_id="c4", num_examples="0", num_tokens="0", num_steps="0", weight="0.0", loss="", dropped="True", reason="dropout"
+    assert run.clients[4] == dict(
+        round=1, client_id="c4", num_examples=0, num_tokens=0, num_steps=0, weight=0.0, loss=None, dropped=True, reason="dropout"
     )
 
 
@@ -203,7 +199,7 @@ def test_a_share_attacks_in_every_round_and_by_seed():
         (lambda: attacks.sign_flipping(UNIFORM, 0.5, scale=0.0), "scale is 0.0; allowed: a number above 0"),
         (lambda: attacks.noise(UNIFORM, 0.5, stddev=-1), "stddev is -1"),
         (lambda: attacks.label_flipping(UNIFORM, 0.5, num_classes=1), "num_classes is 1; allowed: an int of 2 or more"),
-        (lambda: line_run(algorithm=attacks.label_flipping(UNIFORM, 0.5, num_classes=2)), "the labels are not whole numbers"),
+        (lambda: line_run(algorithm=attacks.label_flipping(UNIFORM, 0.5, num_classes=2)), r"^the labels are not whole numbers[^\n]*$"),
     ],
 )
 def test_mistakes_get_a_line(make, message):

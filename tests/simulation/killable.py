@@ -1,0 +1,128 @@
+"""A run to kill: the same command again and again, in a process that ends itself at a given moment, or is ended from outside.
+
+    python -m tests.simulation.killable ENGINE FOLDER [KILL]    one run
+    python -m tests.simulation.killable serve                   forks a run for each line of standard input, a JSON list of arguments
+
+A moment is a call of what makes a run last: os.fsync, os.replace, a commit of SQLite, and an evaluation, which is counted too. KILL is
+"12-" or "12+": SIGKILL before or after the call of that number, from 0. The names of the calls are written to FOLDER.calls.
+"""
+
+import json
+import os
+import signal
+import sqlite3
+import sys
+
+ROUNDS = 4
+SECONDS = {"seconds", "time"}  # what differs from run to run
+
+
+def model(dropout=0.3):
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    frozen = layers.Dense(16, "tanh", trainable=False)
+    made = tf.keras.Sequential([layers.Input([5]), frozen, layers.Dense(8, "relu"), layers.Dropout(dropout), layers.Dense(3)], name="model")
+    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    made.compile(tf.keras.optimizers.SGD(0.05, momentum=0.9), loss, metrics=["accuracy"])
+    rng = tf.random.Generator.from_seed(1)
+    for weight in made.weights:
+        weight.assign(rng.uniform(weight.shape, -0.5, 0.5))
+    return made
+
+
+def run(engine, folder, rounds=ROUNDS):
+    """Dropout, momentum on clients, a frozen layer, clients that drop out, SCAFFOLD's control variates.
+
+    With engine "tff" momentum on the server, and no dropout: TFF draws it anew in every process.
+    """
+    import numpy as np
+
+    import fedlab as fl
+
+    rng = np.random.default_rng(0)
+
+    def examples(n):
+        return {"x": rng.normal(size=[n, 5]).astype(np.float32), "y": rng.integers(0, 3, n)}
+
+    clients = fl.ClientData.from_dict({f"client_{i}": examples(40 + 15 * i) for i in range(8)})
+    algorithm = fl.algorithms.scaffold() if engine == "local" else fl.algorithms.fed_avg(server_momentum=0.9)
+    return fl.simulate(
+        model() if engine == "local" else model(dropout=0.0),
+        clients,
+        algorithm,
+        rounds=rounds,
+        clients_per_round=4,
+        seed=3,
+        engine=engine,
+        batch_size=4,
+        local_epochs=2,
+        conditions=fl.data.dropouts(0.2),
+        evaluate_on={"other": examples(200)},
+        evaluation_batch_size=4,
+        run_dir=folder,
+        num_workers=2,
+        progress=False,
+    )
+
+
+def end_at(moment, log):
+    """Counts calls from now on, and ends this process at one of them; `moment` is "12-", "12+" or "" for none."""
+    number, after = (int(moment[:-1]), moment[-1] == "+") if moment else (None, False)
+    calls = 0
+
+    def counted(name, call):
+        def counting(*arguments, **options):
+            nonlocal calls
+            mine, calls = calls, calls + 1
+            os.write(log, f"{name}\n".encode())
+            if mine == number and not after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = call(*arguments, **options)
+            if mine == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return counting
+
+    class Connection(sqlite3.Connection):
+        commit = counted("commit", sqlite3.Connection.commit)
+
+    from fedlab.simulation import simulate  # noqa: F401
+
+    loop = sys.modules["fedlab.simulation.simulate"]
+    loop.evaluate_weights = counted("evaluate", loop.evaluate_weights)
+    os.fsync, os.replace = counted("fsync", os.fsync), counted("replace", os.replace)
+    connect = sqlite3.connect
+    sqlite3.connect = lambda *arguments, **options: connect(*arguments, factory=Connection, **options)
+
+
+def main(engine, folder, moment=""):
+    log = os.open(f"{folder}.calls", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    end_at(moment, log)
+    run(engine, folder)
+
+
+def serve():
+    """Answers each line with the process id of the run, and with its exit code when that has ended."""
+    import tensorflow  # noqa: F401  forks have it already; nothing has run, so that no thread is there to lose
+
+    import fedlab as fl
+
+    fl.simulate, fl.algorithms, fl.data  # noqa: B018  imported now
+    for line in sys.stdin:
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                main(*json.loads(line))
+                code = 0
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    serve() if sys.argv[1:] == ["serve"] else main(*sys.argv[1:])
