@@ -49,14 +49,43 @@ def logits(model, windows, batch_size=32):
       batch_size: windows a step.
 
     Raises:
-      ValueError: the model's output has another shape.
+      ValueError: as `check_model`, or the model's output has another shape.
     """
+    check_model(model, windows)
     outputs = []
     for first in range(0, windows.num_windows, batch_size):
         columns = windows.columns(np.arange(first, min(first + batch_size, windows.num_windows)))
         del columns["y"]
         outputs.append(np.asarray(model.predict_on_batch(columns)))
     return _checked(np.concatenate(outputs), windows)
+
+
+def check_model(model, windows):
+    """Raises ValueError where a model cannot read these windows: it has other inputs, another length, or another vocabulary.
+
+    What can be known before it runs: of a subclassed model nothing can, and of one that looks tokens up by other means than Keras's
+    `Embedding` not the vocabulary.
+    """
+    inputs = {tensor._keras_history.layer.name: tensor for tensor in getattr(model, "inputs", None) or ()}
+    if not inputs:
+        return
+    known = ("input_ids", "token_type_ids", "attention_mask")
+    if "input_ids" not in inputs or set(inputs) - set(known):
+        raise ValueError(
+            f"model {model.name!r} has the inputs {', '.join(inputs)}; allowed: {', '.join(known)}, as fedlab.models.bert has."
+        )
+    length = inputs["input_ids"].shape[1]
+    if length not in (None, windows.max_length):
+        raise ValueError(f"received windows of {windows.max_length} tokens; allowed: {length}, for which model {model.name!r} is built.")
+    for layer in model._flatten_layers(include_self=False):
+        if hasattr(layer, "embeddings") and layer.inbound_nodes and _reads(layer, "input_ids"):
+            windows.vocabulary.check_fits(layer.input_dim)
+
+
+def _reads(layer, name):
+    """Whether the input of that name is what a layer of a Functional model reads."""
+    source = layer.get_input_at(0)
+    return getattr(source, "_keras_history", None) is not None and source._keras_history.layer.name == name
 
 
 def answers(windows, logits, *, num_best=1, max_answer_length=30, null_threshold=None):

@@ -76,5 +76,6 @@ def _replace_dtype(value):
     if isinstance(value, dict):
         return {name: _POLICY if name == "dtype" and item == "float32" else _replace_dtype(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(_replace_dtype(item) for item in value)
+        # Of these types, not of the value's own: a layer's lists become TensorFlow's wrappers, which are made in another way.
+        return (list if isinstance(value, list) else tuple)(map(_replace_dtype, value))
     return value

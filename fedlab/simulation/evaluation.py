@@ -58,16 +58,39 @@ def evaluate_weights(workers, trainable, non_trainable, columns, batch_size):
     weights = [tf.convert_to_tensor(w) for w in trainable], [tf.convert_to_tensor(w) for w in non_trainable]
 
     def work(replica, first):
-        block = slice(first, first + size)
-        columns = {name: tf.convert_to_tensor(column[block]) for name, column in batches.columns.items()}
-        data = (columns, tf.constant(batches.sizes[block]), tf.constant(batches.examples[block]))
-        function = replica.function("test", _test_function, weights, data)
-        return [np.asarray(values) for values in function(*weights, *data)]
+        return test_sums(replica, weights, batches, slice(first, first + size))
 
     total = None
     for values in workers.map(work, range(0, steps, size)):
         total = values if total is None else [t + v for t, v in zip(total, values)]
     return finalize(workers.any_replica(), total)
+
+
+def evaluate_function(function, name, model, round_num):
+    """What a caller's own `function(model, round_num)` gives, checked: metric -> int or float.
+
+    Raises:
+      ValueError: it gives anything but numbers by name; `name` is what the message calls it.
+    """
+    model.reset_states()  # recurrent states that an earlier evaluation has left
+    metrics = function(model, round_num)
+    if not isinstance(metrics, dict) or not all(isinstance(metric, str) for metric in metrics):
+        raise ValueError(f"the function evaluate_on[{name!r}] gave {metrics!r:.80}; allowed: a dict, name of a metric -> number.")
+    numbers = {}
+    for metric, value in metrics.items():
+        array = np.asarray(value)
+        if array.ndim or array.dtype.kind not in "biuf":
+            raise ValueError(f"the function evaluate_on[{name!r}] gave {metric}={value!r:.80}; allowed: a number.")
+        numbers[metric] = array.item()  # a row has to become JSON
+    return numbers
+
+
+def test_sums(replica, weights, batches, block=slice(None)):
+    """The sums of the metrics over a block of batches, as `finalize` takes them, for weights (trainable, non_trainable) as tensors."""
+    columns = {name: tf.convert_to_tensor(column[block]) for name, column in batches.columns.items()}
+    data = (columns, tf.constant(batches.sizes[block]), tf.constant(batches.examples[block]))
+    function = replica.function("test", _test_function, weights, data)
+    return [np.asarray(values) for values in function(*weights, *data)]
 
 
 def _test_function(replica):

@@ -125,12 +125,15 @@ def test_what_a_model_answers(capsys, model):
         (["--index=0", "--source=json", "--path=/nowhere"], "'/nowhere', where there is no train-v1.1.json"),
         (["--index=0", "--source=json"], "needs path="),
         (["--index=0", "--version=3"], "version='3'; allowed: 1.1, 2.0"),
-        (["--index=0", "--model=MODEL", "--max_length=32"], "--max_length=32; allowed: 24, for which the model is built"),
+        (["--index=0", "--model=MODEL", "--vocabulary=SHORT"], "the vocabulary has 57 tokens, the model embeds 58: give the vocab.txt"),
+        (["--index=0", "--model=MODEL", "--max_length=32"], "max_length=32; allowed: 24, for which the model is built"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_one_line(capsys, model, arguments, message):
-    assert cli.main([*SYNTHETIC, *(argument.replace("MODEL", model) for argument in arguments)]) == 2
+def test_mistakes_are_one_line(capsys, model, tmp_path, arguments, message):
+    short = tmp_path / "vocab.txt"
+    short.write_text("\n".join(squad.SYNTHETIC_VOCABULARY[:-1]), encoding="utf-8")
+    assert cli.main([*SYNTHETIC, *(argument.replace("MODEL", model).replace("SHORT", str(short)) for argument in arguments)]) == 2
     out, err = capsys.readouterr()
     assert out == "" and message in err and err.count("\n") == 1
 

@@ -64,6 +64,13 @@ def subclassed():
     return compiled(model)
 
 
+def test_a_transformer_whose_layers_hold_lists():
+    model = fl.models.bert.question_answering(vocab_size=9, hidden_size=8, intermediate_size=8, num_layers=1)
+    mixed = in_precision(lambda: clone(model), "bfloat16")()
+    computes = {layer.name: layer.compute_dtype for layer in mixed.layers}
+    assert computes["layer_0_query"] == computes["embeddings_norm"] == "bfloat16" and computes["logits"] == "float32"
+
+
 def test_model_made_by_a_function_follows_keras_policy():
     original = subclassed()
     mixed = in_precision(lambda: clone(original, subclassed), "bfloat16")()
