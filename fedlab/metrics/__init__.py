@@ -1,5 +1,10 @@
-"""Metrics that need more than a batch: `spans` reads answers off a model's logits, `squad` scores them."""
+"""Metrics that need more than a batch: `spans` reads answers off a model's logits, `squad` scores them, `Evaluator` does both.
 
-from fedlab.metrics import spans, squad
+`efficacy` counts the questions that a model has to be asked; `Probe` looks at a few examples as training goes on.
+"""
 
-__all__ = ["spans", "squad"]
+from fedlab.metrics import efficacy, probe, spans, squad
+from fedlab.metrics.probe import Probe
+from fedlab.metrics.questions import Evaluator
+
+__all__ = ["Evaluator", "Probe", "efficacy", "probe", "spans", "squad"]

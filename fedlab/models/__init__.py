@@ -1,6 +1,7 @@
-"""Keras models: builders, loading, text generation, and the pretrained weights that ship with the package."""
+"""Keras models: builders, loading, text generation, answers to questions, and the pretrained weights that ship with the package."""
 
 from fedlab.models import bert
+from fedlab.models.answering import answer
 from fedlab.models.char_rnn import char_rnn, compile_char_rnn
 from fedlab.models.cloning import clone
 from fedlab.models.freezing import freeze
@@ -8,4 +9,4 @@ from fedlab.models.generation import generate
 from fedlab.models.loading import load
 from fedlab.models.shipped import names
 
-__all__ = ["bert", "char_rnn", "clone", "compile_char_rnn", "freeze", "generate", "load", "names"]
+__all__ = ["answer", "bert", "char_rnn", "clone", "compile_char_rnn", "freeze", "generate", "load", "names"]

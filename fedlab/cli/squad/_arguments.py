@@ -28,12 +28,14 @@ def add_windows(parser):
     parser.add_argument("--max_length", type=_arguments.positive_int, metavar="N", help="tokens a window (default: the model's, or 384)")
 
 
-def make_windows(args, questions, model=None):
+def make_windows(args, questions, model=None, cache=False):
     """`Windows` of some questions, as the options of `add_windows` ask for and of the model's length."""
     from fedlab.datasets import squad
 
     vocabulary = args.vocabulary or (squad.SYNTHETIC_VOCABULARY if args.source == "synthetic" else None)
-    length = None if model is None else model.inputs[0].shape[1]
-    if args.max_length and length and args.max_length != length:
-        raise ValueError(f"received --max_length={args.max_length}; allowed: {length}, for which the model is built.")
-    return squad.make_windows(questions, vocabulary, cache=False, max_length=args.max_length or length or 384)
+    length = args.max_length or 384
+    if model is not None:
+        from fedlab.models.answering import window_length
+
+        length = window_length(model, args.max_length)
+    return squad.make_windows(questions, vocabulary, cache=cache, max_length=length)
