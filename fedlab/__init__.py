@@ -7,9 +7,14 @@ __version__ = "0.1.0"
 _MODULES = ("aggregators", "algorithms", "data", "datasets", "engines", "metrics", "models", "testing")
 _NAMES = {
     "ClientData": "fedlab.data",
+    "one_core_per_client": "fedlab.engines.workers",
     "simulate": "fedlab.simulation",
     "evaluate": "fedlab.simulation",
+    "evaluate_federated": "fedlab.simulation",
     "evaluate_personalized": "fedlab.simulation",
+    "per_client": "fedlab.simulation",
+    "write_report": "fedlab.simulation",
+    "write_samples": "fedlab.simulation",
     "Run": "fedlab.simulation",
 }
 

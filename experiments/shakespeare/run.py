@@ -23,6 +23,9 @@ _ROUNDS = flags.DEFINE_integer("rounds", 20, "Rounds.", lower_bound=1)
 _CLIENTS_PER_ROUND = flags.DEFINE_integer("clients_per_round", 10, "Random clients a round.", lower_bound=1)
 _COHORT = flags.DEFINE_list("cohort", None, "Client ids that train in every round, instead of random ones.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
+_ALGORITHM = flags.DEFINE_enum(
+    "algorithm", "fed_avg", ["fed_avg", "local_adam"], "local_adam also averages the statistics of the clients' optimizer."
+)
 _CLIENT_OPTIMIZER = flags.DEFINE_enum("client_optimizer", "SGD", ["SGD", "Adam", "Adagrad", "RMSprop"], "Keras optimizer of the clients.")
 _CLIENT_LEARNING_RATE = flags.DEFINE_float("client_learning_rate", 0.5, "Rate of the clients' optimizer.", lower_bound=0.0)
 _CLIENT_SCHEDULE = flags.DEFINE_enum("client_schedule", "constant", ["constant", "cosine"], "The clients' rate from round to round.")
@@ -64,6 +67,18 @@ def client_schedule():
         return None
     rate = _CLIENT_LEARNING_RATE.value
     return schedules.cosine(rate, rounds=_ROUNDS.value, final=0.05 * rate)
+
+
+def load_algorithm():
+    """What `--algorithm` names, with its flags' settings."""
+    import fedlab as fl
+
+    settings = dict(client_weighting=_CLIENT_WEIGHTING.value, server_learning_rate=_SERVER_LEARNING_RATE.value)
+    if _ALGORITHM.value == "local_adam":
+        if _SERVER_MOMENTUM.value:
+            raise UsageError(f"--server_momentum is {_SERVER_MOMENTUM.value}; with --algorithm=local_adam leave it at 0, or use fed_avg.")
+        return fl.algorithms.local_adam(**settings)
+    return fl.algorithms.fed_avg(**settings, server_momentum=_SERVER_MOMENTUM.value)
 
 
 def load_clients():
@@ -112,6 +127,8 @@ def main():
     import fedlab as fl
 
     started = time.time()
+    if _ENGINE.value == "local":
+        fl.one_core_per_client()
     model = load_model()
     train, held_out = load_clients()
     evaluation_sets = draw(held_out, _EVALUATION_EXAMPLES.value)
@@ -119,11 +136,7 @@ def main():
     run = fl.simulate(
         model,
         train,
-        fl.algorithms.fed_avg(
-            client_weighting=_CLIENT_WEIGHTING.value,
-            server_learning_rate=_SERVER_LEARNING_RATE.value,
-            server_momentum=_SERVER_MOMENTUM.value,
-        ),
+        load_algorithm(),
         rounds=_ROUNDS.value,
         clients_per_round=None if _COHORT.value else _CLIENTS_PER_ROUND.value,
         cohort=_COHORT.value,
@@ -148,11 +161,15 @@ def main():
             f"({after - before:+.4f}; {len(columns['x'])} sequences)."
         )
     if _NUM_CHARS.value:
+        samples = []
         for title, text_model in (("Before", model), ("After", run.model)):
             text = fl.models.generate(text_model, _PROMPT.value, num_chars=_NUM_CHARS.value, temperature=0.7, seed=_SEED.value)
+            samples.append({"title": title, "text": text})
             print(f"\n--- {title} ---\n{text}")
+        if run.path:
+            fl.write_samples(run.path, samples)
     if run.path:
-        print(f"\nThe model is in {os.path.join(run.path, 'model.keras')}, the learning curve in {os.path.join(run.path, 'metrics.csv')}.")
+        print(f"\nThe model is in {os.path.join(run.path, 'model.keras')}, what the run did in {os.path.join(run.path, 'report.html')}.")
     print(f"{time.time() - started:.0f} seconds.")
 
 

@@ -1,6 +1,7 @@
 """The `fedlab` command. A subcommand is a module of this package with `add_arguments(parser)` and `run(args)`.
 
-Exit codes: 0; 2 for a mistake in what was asked for; 1 where the work failed; 130 for Ctrl-C; 141 where the reader of the output left.
+Exit codes: 0; 2 for a mistake in what was asked for; 1 where the work failed; 130 for Ctrl-C; 143 for SIGTERM; 141 where the reader of the
+output left.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import signal
 import sys
 
 from fedlab import __version__
+from fedlab.cli._ending import debugging, ending_on_sigterm, fail
 
 _NOT_COMMANDS = {"flags"}  # for experiment scripts; it imports absl, for which no --help should wait
 
@@ -27,7 +29,8 @@ def main(argv=None):
     # Before TensorFlow is imported: its C++ part reads this only then.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        code = _run(argv)
+        with ending_on_sigterm():
+            code = _run(argv)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -52,10 +55,9 @@ def _run(argv):
     except BrokenPipeError:
         raise
     except Exception as error:
-        if os.environ.get("FEDLAB_DEBUG", "0") != "0":
+        if debugging():
             raise
-        print(f"fedlab: error: {_one_line(error)}", file=sys.stderr)
-        return 2 if isinstance(error, _MISTAKES) else 1
+        return fail(error)
 
 
 def add_commands(parser, package, names):
@@ -69,25 +71,12 @@ def add_commands(parser, package, names):
         module.add_arguments(command)
 
 
-# What the library raises where a value, a path or an installation is not as it should be.
-_MISTAKES = (ValueError, TypeError, KeyError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, ImportError)
-
-
 def command_names():
     """The subcommands' names, sorted.
 
     Example:
       >>> command_names()
-      ['aggregators', 'algorithms', 'datasets', 'evaluate', 'generate', 'squad']
+      ['aggregators', 'algorithms', 'answer', 'datasets', 'evaluate', 'explain', 'generate', 'report', 'runs', 'squad']
     """
     modules = (module.name for module in pkgutil.iter_modules(__path__))
     return sorted(name for name in modules if not name.startswith("_") and name not in _NOT_COMMANDS)
-
-
-def _one_line(error):
-    message = error.args[0] if isinstance(error, KeyError) and error.args else error
-    lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-    if not isinstance(error, _MISTAKES) or not lines:
-        first = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-        return f"{first} (FEDLAB_DEBUG=1 shows where)"
-    return lines[0] if len(lines) == 1 else f"{lines[0]} (FEDLAB_DEBUG=1 shows the rest)"

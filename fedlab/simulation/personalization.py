@@ -10,6 +10,7 @@ from fedlab.engines import batches as batching
 from fedlab.engines.engine import Setting
 from fedlab.engines.local import Shared, client_function, clients_of, finalize
 from fedlab.engines.replica import assign
+from fedlab.engines.structure import check_weights
 from fedlab.engines.workers import Workers
 from fedlab.models.cloning import clone
 from fedlab.simulation.evaluation import test_batches
@@ -70,6 +71,14 @@ def check_personalization(algorithm, own, test):
 
 def evaluate_clients(setting, workers, trainable, non_trainable, own, test, round_num, batch_size):
     """As `evaluate_personalized`, for weights (lists of arrays) put into the replicas of `workers`, and the batches of `setting`."""
+    total = None
+    for values in each_client(setting, workers, trainable, non_trainable, own, test, round_num, batch_size):
+        total = values if total is None else [t + v for t, v in zip(total, values)]
+    return finalize(workers.any_replica(), total)
+
+
+def each_client(setting, workers, trainable, non_trainable, own, test, round_num, batch_size):
+    """The sums of the metrics of each client of `test`, as `finalize` takes them; the arguments are those of `evaluate_clients`."""
     setting = setting._replace(clients=own, conditions=None)
     replica = workers.any_replica()
     options = dict(fixed_size=replica.fixed_size, ignore_label=batching.ignored_label(replica.model))
@@ -86,10 +95,7 @@ def evaluate_clients(setting, workers, trainable, non_trainable, own, test, roun
         function = replica.function(setting.algorithm.personalize, lambda replica: _personal_function(replica, setting), fixed, data)
         return [np.asarray(values) for values in function(*fixed, *data)]
 
-    total = None
-    for values in workers.map(work, test.client_ids):
-        total = values if total is None else [t + v for t, v in zip(total, values)]
-    return finalize(workers.any_replica(), total)
+    return workers.map(work, test.client_ids)
 
 
 def _tensors(part):
@@ -100,11 +106,14 @@ def _tensors(part):
 def _personal_function(replica, setting):
     """The graph in which a client makes the model its own with `replica`'s variables, and tests it."""
     optimizer = optimizers.from_keras(replica.model.optimizer, setting.client_learning_rate)
-    run = client_function(replica, setting.algorithm.personalize, optimizer)
+    algorithm = setting.algorithm
+    names = [f"personalize.{function} of {algorithm.name!r}" for function in ("init", "step")]
+    run = client_function(replica, algorithm.personalize, optimizer, names)
 
     @tf.function
     def test_client(weights, non_trainable, shared, who, own, test):
         personal, _ = run(weights, non_trainable, shared, *own, *who, (), tf.constant(0))
+        personal = check_weights(personal, weights, f"what personalize.final of {algorithm.name!r} returns")
         assign(replica.model.trainable_variables, personal)
         return test_batches(replica, *test)
 

@@ -7,6 +7,8 @@ import time
 
 import tqdm
 
+from fedlab.simulation.metric_names import STATISTICS
+
 logger = logging.getLogger("fedlab")
 
 
@@ -37,5 +39,6 @@ def reporter(progress, rounds, rounds_done):
 
 
 def _numbers(row):
-    """Losses and accuracies of a row, short."""
-    return [f"{name.replace('_', ' ')} {value:.4f}" for name, value in row.items() if isinstance(value, float) and name != "seconds"]
+    """Losses and accuracies of a row, short: without what is beside their means over clients."""
+    numbers = {name: value for name, value in row.items() if isinstance(value, float) and not name.endswith(("seconds", *STATISTICS))}
+    return [f"{name.replace('_', ' ')} {value:.4f}" for name, value in numbers.items()]

@@ -15,7 +15,8 @@ from fedlab.engines.workers import Workers
 from fedlab.models.cloning import check_compiled, clone
 from fedlab.models.freezing import frozen_weights
 from fedlab.simulation import progress as progress_lib
-from fedlab.simulation.evaluation import columns_of, evaluate_weights
+from fedlab.simulation.evaluation import columns_of, evaluate_function, evaluate_weights
+from fedlab.simulation.federated_evaluation import PerClient, check_per_client, evaluate_per_client, evaluation_rows
 from fedlab.simulation.personalization import check_personalization, evaluate_clients
 from fedlab.simulation.run_folder import RunFolder
 
@@ -27,14 +28,18 @@ class Run(NamedTuple):
       model: a compiled Keras model of the same architecture with the final global weights; the one handed over is unchanged.
       history: one dict a round, name -> number, the columns of metrics.csv. Round 0 is the evaluation before training.
       clients: one dict a client and round: round, client_id, num_examples, num_tokens, num_steps, weight, loss, dropped, and why: reason,
-        which is "not finite", what its condition says ("dropout", "deadline"), or empty.
+        which is "not finite", what its condition says ("dropout", "deadline"), or empty. A loss that is not a number is None. With a run
+        folder, a sequence that reads them from it when asked for.
       path: the run folder, or None.
+      evaluations: one dict a client, round and metric, of the sets whose clients are evaluated one by one (`fedlab.per_client`): round,
+        part, which is the set's name, client_id, num_examples, metric, value. Kept as `clients` is.
     """
 
     model: Any
     history: list
     clients: list
     path: Any
+    evaluations: list
 
 
 def simulate(
@@ -87,11 +92,16 @@ def simulate(
         `(client_id, round_num, seed) -> fedlab.data.Work` of your own.
       evaluate_on: a `ClientData`, or name -> `ClientData`: evaluated centrally before the first round and after rounds. In place of a
         `ClientData`, a pair (own, test) of them: each client of `test` first makes the model its own on its examples in `own`, as the
-        algorithm's personalization says (`fedlab.algorithms.fine_tuning`, `fed_recon`), and is evaluated on those in `test`.
+        algorithm's personalization says (`fedlab.algorithms.fine_tuning`, `fed_recon`), and is evaluated on those in `test`. Or
+        `fedlab.per_client(test)`: each client is evaluated by itself, and what the global model is worth to them is in the row. Or a
+        function `(model, round_num) -> {metric: number}` of your own, called with a compiled Keras model that holds the global weights;
+        what it returns joins the round's row as `{name}_{metric}`. Make it a pure function of the two, so that a run that goes on after
+        an interruption ends in the same numbers.
       evaluate_every: evaluate after every so many rounds; the last round always is.
       evaluation_batch_size: examples a step of evaluation.
-      run_dir: a folder for the run: config.json, metrics.csv, clients.csv, checkpoints/, model.keras. The same call on the same folder
-        continues an interrupted run.
+      run_dir: a folder for the run: config.json, metrics.csv, events/ (TensorBoard), clients.sqlite, checkpoints/, model.keras,
+        report.html. The same call on the same folder continues an interrupted run, and ends in the same bits. Nobody else may use the
+        folder meanwhile.
       num_workers: threads of the local engine and of evaluation; by default the number of cores. It does not change the result.
       progress: True for a bar, False for silence, None for a bar on a terminal and a log line a round elsewhere.
 
@@ -99,7 +109,9 @@ def simulate(
       A `Run`.
 
     Raises:
-      ValueError: for a setting out of range; the message says what is allowed.
+      ValueError: for a setting out of range; the message says what is allowed. Also for a run folder of other settings, in use, or
+        damaged.
+      OSError: the run folder cannot be written, the disk is full for example. Its last checkpoint stays good.
 
     Example:
       >>> import fedlab as fl
@@ -126,8 +138,11 @@ def simulate(
             f"client_learning_rate is {client_learning_rate!r}; allowed: a schedule such as algorithms.schedules.cosine(0.1, rounds=100), "
             "or None for the rate that the model was compiled with."
         )
-    algorithm = algorithms.prepare(algorithm or algorithms.fed_avg(), model, client_learning_rate)
-    aggregator = aggregator or aggregators.mean()
+    algorithm = algorithms.prepare(algorithms.fed_avg() if algorithm is None else algorithm, model, client_learning_rate)
+    aggregator = aggregators.mean() if aggregator is None else aggregator
+    if not isinstance(aggregator, aggregators.Aggregator):
+        given = getattr(aggregator, "__name__", type(aggregator).__name__)
+        raise TypeError(f"aggregator is {given}; allowed: an Aggregator, as a call such as fedlab.aggregators.mean() gives it.")
     sample = _sampler(clients_per_round, cohort)
     sample(clients.client_ids, 1, seed)  # raises now where the cohort is impossible
     privacy.check_cohorts(aggregator.privacy, sample, len(clients))
@@ -136,11 +151,14 @@ def simulate(
     start_engine = _modules.find("fedlab.engines", engine, "start")
     if evaluate_on is None:
         evaluate_on = {}
-    elif isinstance(evaluate_on, (ClientData, tuple)):
+    elif isinstance(evaluate_on, (ClientData, tuple)) or callable(evaluate_on):
         evaluate_on = {"test": evaluate_on}
-    evaluation_sets = {name: data if isinstance(data, tuple) else columns_of(data) for name, data in evaluate_on.items()}
+    tuned = algorithm if algorithm.personalize else algorithms.fine_tuning(algorithm)
+    evaluation_sets = {name: data if isinstance(data, tuple) or callable(data) else columns_of(data) for name, data in evaluate_on.items()}
     for data in evaluation_sets.values():
-        if isinstance(data, tuple):
+        if isinstance(data, PerClient):
+            check_per_client(tuned, data)
+        elif isinstance(data, tuple):
             check_personalization(algorithm, *data)
 
     def build():
@@ -163,31 +181,40 @@ def simulate(
     )
     evaluation = {name: _num_evaluated(data) for name, data in evaluation_sets.items()}
     more = {"engine": engine, "cohort": sample, "evaluation_examples": evaluation}
-    folder = RunFolder.open(run_dir, setting, more)
+    folder = RunFolder.open(run_dir, setting, more, rounds)
     setting = setting._replace(client_states=folder.client_states)
-    history, client_rows = folder.history, folder.clients
+    history = folder.history
     with contextlib.ExitStack() as stack:
+        stack.callback(folder.close)
         stack.callback(workers.close)
-        stack.callback(folder.client_states.close)
         process = start_engine(setting)
         stack.callback(process.close)
         report = stack.enter_context(progress_lib.reporter(progress, rounds, len(history)))
 
+        shown = build() if any(map(callable, evaluation_sets.values())) else None  # for the caller's own functions
+
         def evaluate(state, round_num):
-            weights, row = process.weights(state), {}
+            weights, row, rows = process.weights(state), {}, []
             for name, data in evaluation_sets.items():
-                if isinstance(data, tuple):
+                if callable(data):
+                    metrics = evaluate_function(data, name, _with_weights(shown, *weights), round_num)
+                elif isinstance(data, PerClient):
+                    options = max(round_num, 1), evaluation_batch_size
+                    metrics, each = evaluate_per_client(setting._replace(algorithm=tuned), workers, *weights, data, *options)
+                    rows += evaluation_rows(name, each)
+                elif isinstance(data, tuple):
                     metrics = evaluate_clients(setting, workers, *weights, *data, max(round_num, 1), evaluation_batch_size)
                 else:
                     metrics = evaluate_weights(workers, *weights, data, evaluation_batch_size)
                 row.update({f"{name}_{metric}": value for metric, value in metrics.items()})
-            return row
+            return row, rows
 
         state = process.init([w.numpy() for w in model.trainable_weights], [w.numpy() for w in model.non_trainable_weights])
-        if folder.checkpoint is not None:
-            state = process.restore(state, folder.checkpoint)
+        if (arrays := folder.resume(process.save(state))) is not None:
+            state = process.restore(state, arrays)
         if not history:
-            history.append({"round": 0, **evaluate(state, 0)})
+            row, evaluations = evaluate(state, 0)
+            folder.save(process.save(state), {"round": 0, **row}, evaluations=evaluations)
             report(history[-1])
         for round_num in range(history[-1]["round"] + 1, rounds + 1):
             started = time.perf_counter()
@@ -196,23 +223,33 @@ def simulate(
             state, result = process.run_round(state, round_num, [client_id for client_id in asked if client_id not in lost])
             result = result._replace(clients=_rows(asked, lost, result.clients))
             row = {"round": round_num, **_summary(result, model, non_trainable), "seconds": time.perf_counter() - started}
+            evaluations = []
             if round_num % evaluate_every == 0 or round_num == rounds:
-                row.update(evaluate(state, round_num))
-            history.append(row)
-            client_rows += [{"round": round_num, **client} for client in result.clients]
-            folder.save(process.save(state), history, client_rows)
+                evaluated, evaluations = evaluate(state, round_num)
+                row.update(evaluated)
+            folder.save(process.save(state), row, result.clients, evaluations)
             report(row)
 
-        trainable, non_trainable_weights = process.weights(state)
-    final = build()
-    for variables, values in ((final.trainable_weights, trainable), (final.non_trainable_weights, non_trainable_weights)):
+        final = _with_weights(build(), *process.weights(state))
+        folder.finish(final)
+    return Run(final, history, folder.clients, folder.path, folder.evaluations)
+
+
+def _with_weights(model, trainable, non_trainable):
+    for variables, values in ((model.trainable_weights, trainable), (model.non_trainable_weights, non_trainable)):
         for variable, value in zip(variables, values):
             variable.assign(value)
-    folder.finish(final)
-    return Run(final, history, client_rows, folder.path)
+    return model
 
 
 def _num_evaluated(data):
+    if isinstance(data, PerClient):
+        own = {} if data.own is None else {"own": sum(map(data.own.num_examples, data.own))}
+        return {"clients": len(data.test), "test": sum(map(data.test.num_examples, data.test)), **own}
+    if hasattr(data, "name") and hasattr(data, "settings"):
+        return data
+    if callable(data):
+        return f"{getattr(data, '__qualname__', type(data).__qualname__)}()"  # not its address: that differs in every process
     if isinstance(data, tuple):
         return {part: sum(map(clients.num_examples, clients)) for part, clients in zip(("own", "test"), data)}
     return len(next(iter(data.values())))
@@ -230,6 +267,8 @@ def _lost(conditions, cohort, round_num, seed):
     """Client id -> reason, of the clients that nothing arrives of."""
     if not cohort:
         raise ValueError(f"the cohort of round {round_num} is empty: no client was drawn. Raise clients_per_round.")
+    if len(set(cohort)) < len(cohort):
+        raise ValueError(f"the cohort of round {round_num} names a client twice; allowed: a list of distinct client ids.")
     lost = {client_id: conditions(client_id, round_num, seed).lost for client_id in cohort} if conditions else {}
     lost = {client_id: reason for client_id, reason in lost.items() if reason}
     if len(lost) == len(cohort):

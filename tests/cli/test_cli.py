@@ -42,7 +42,18 @@ def test_help_answers_at_once(arguments):
 
 def test_help_names_every_command():
     done = fedlab("--help")
-    assert cli.command_names() == ["aggregators", "algorithms", "datasets", "evaluate", "generate", "squad"]
+    assert cli.command_names() == [
+        "aggregators",
+        "algorithms",
+        "answer",
+        "datasets",
+        "evaluate",
+        "explain",
+        "generate",
+        "report",
+        "runs",
+        "squad",
+    ]
     assert all(name in done.stdout for name in cli.command_names())
 
 

@@ -1,6 +1,7 @@
 """The Shakespeare experiment as a person runs it: commands, tables, files, and the tutorial notebook."""
 
 import csv
+import json
 import os
 import pathlib
 import subprocess
@@ -41,6 +42,9 @@ def test_run_prints_the_curve_and_writes_the_folder(finished):
     with open(folder / "metrics.csv") as file:
         assert [row["round"] for row in csv.DictReader(file)] == ["0", "1", "2"]
     assert (folder / "model.keras").is_file() and (folder / "config.json").is_file()
+    samples = json.loads((folder / "samples.json").read_text())
+    assert [each["title"] for each in samples] == ["Before", "After"] and f"--- After ---\n{samples[1]['text']}\n" in result.stdout
+    assert "Samples" in (folder / "report.html").read_text()
 
 
 def test_same_command_same_bits(finished, small_model, tmp_path):

@@ -49,8 +49,7 @@ def test_history_and_tables(whole_run):
     with open(whole_run.path / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["other_loss"]) for row in rows] == [row["other_loss"] for row in whole_run.history]
-    with open(whole_run.path / "clients.csv") as file:
-        assert len(list(csv.DictReader(file))) == 6
+    assert len(whole_run.clients) == 6
     assert json.loads((whole_run.path / "config.json").read_text())["algorithm_settings"]["server_momentum"] == 0.5
 
 
@@ -153,6 +152,57 @@ def test_evaluation_of_a_stateful_model_is_that_of_keras(data):
     ours = fl.evaluate(model, columns)
     dataset = tf.data.Dataset.from_tensor_slices((columns["x"], columns["y"], columns["sample_weight"])).batch(8)
     assert ours == pytest.approx(model.evaluate(dataset, verbose=0, return_dict=True), rel=1e-6)
+
+
+def test_a_function_of_the_callers_own_joins_the_rows(data, tmp_path):
+    examples = data[1].to_arrays()
+    seen = []
+
+    def score(model, round_num):
+        seen.append(round_num)
+        loss, accuracy = model.evaluate(examples["x"], examples["y"], 64, 0, examples["sample_weight"])
+        model.set_weights([np.zeros_like(w) for w in model.get_weights()])  # of its own model, which the run does not read
+        return {"loss": loss, "accuracy": np.float32(accuracy), "round": round_num}
+
+    options = {"evaluate_on": {"own": score, "other": data[1], "again": score}, "evaluate_every": 2}
+    run = simulate(data, run_dir=tmp_path / "whole", **options)
+    assert seen == [0, 0, 2, 2, 3, 3]
+    assert [row.get("own_round") for row in run.history] == [0, None, 2, 3]
+    for row in run.history[::2]:
+        assert row["own_loss"] == pytest.approx(row["other_loss"], rel=1e-6) and row["own_loss"] == row["again_loss"]
+        assert row["own_accuracy"] == pytest.approx(row["other_accuracy"]) and type(row["own_accuracy"]) is float
+
+    del options["evaluate_every"]
+    simulate(data, rounds=2, run_dir=tmp_path / "parts", **options)
+    parts = simulate(data, run_dir=tmp_path / "parts", **options)
+    assert same_weights(run, parts)
+    assert without_seconds(parts.history) == without_seconds(simulate(data, **options).history)
+    with pytest.raises(ValueError, match="other settings: evaluation_examples is "):
+        simulate(data, run_dir=tmp_path / "parts", evaluate_on={"own": lambda model, round_num: {}})
+
+
+def test_a_function_of_an_object_goes_on_after_an_interruption(data, tmp_path):
+    class Norm:
+        def __call__(self, model, round_num):
+            return {"norm": sum(np.abs(w).sum() for w in model.get_weights())}
+
+    for rounds in (1, 2):
+        run = simulate(data, rounds=rounds, evaluate_on=Norm(), run_dir=tmp_path / "run")
+    assert [row["test_norm"] > 0 for row in run.history] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (None, "gave None; allowed: a dict"),
+        ({1: 2.0}, "gave {1: 2.0}; allowed: a dict"),
+        ({"loss": "low"}, "gave loss='low'; allowed: a number"),
+        ({"loss": [1.0, 2.0]}, "gave loss=.1.0, 2.0.; allowed: a number"),
+    ],
+)
+def test_a_function_that_gives_no_numbers(data, value, message):
+    with pytest.raises(ValueError, match=f"evaluate_on.'own'. {message}"):
+        simulate(data, evaluate_on={"own": lambda model, round_num: value})
 
 
 @pytest.mark.parametrize(

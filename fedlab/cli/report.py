@@ -1,0 +1,12 @@
+"""Writes a run's report.html: settings, curves, clients, bytes and samples as one page."""
+
+
+def add_arguments(parser):
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="the run's folder")
+    parser.add_argument("--output", metavar="FILE", help="the file to write (default: report.html in the run's folder)")
+
+
+def run(args):
+    from fedlab.simulation import write_report
+
+    print(write_report(args.run_dir, args.output))

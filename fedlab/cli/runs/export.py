@@ -1,0 +1,47 @@
+"""Exports the tables of runs as CSV or JSON."""
+
+import csv
+import io
+import pathlib
+import sys
+
+from fedlab.cli.runs import _runs, _table
+
+_TABLES = ("rounds", "clients", "evaluations")
+
+
+def add_arguments(parser):
+    parser.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", help="one run folder or more")
+    parser.add_argument("--table", choices=_TABLES, default="rounds", help="a row a round, a client and round, or a client's metric")
+    parser.add_argument("--format", choices=["csv", "json"], help="by default the one that --output ends in, or csv")
+    parser.add_argument("--output", metavar="FILE", help="the file to write (default: what is printed)")
+
+
+def run(args):
+    from fedlab._files import write
+    from fedlab.simulation import recorded
+
+    form = args.format or ("json" if args.output and args.output.lower().endswith(".json") else "csv")
+    if args.output and not pathlib.Path(args.output).absolute().parent.is_dir():
+        raise FileNotFoundError(f"--output={args.output} would be in a folder that does not exist: make it, or give another file.")
+    found = [recorded.read_run(path) for path in args.run_dirs]
+    rows = [
+        {"run": label, **row}
+        for each, label in zip(found, _runs.names(args.run_dirs))
+        for row in (each.history if args.table == "rounds" else each.rows(args.table))
+    ]
+    columns = list(dict.fromkeys(name for row in rows for name in row)) or ["run", "round"]
+    text = _table.dumps(rows) + "\n" if form == "json" else _csv(columns, rows)
+    if args.output:
+        write(args.output, text.encode())
+        print(f"{args.output}: {len(rows):,} rows")
+    else:
+        sys.stdout.write(text)
+
+
+def _csv(columns, rows):
+    out = io.StringIO()
+    table = csv.DictWriter(out, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return out.getvalue()

@@ -1,0 +1,46 @@
+"""Lists the runs in a folder: rounds, results, time, and the settings that differ."""
+
+from fedlab.cli.runs import _runs, _table
+
+_MOST_SETTINGS = 6  # in a line; --json has all
+
+
+def add_arguments(parser):
+    parser.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="what holds the run folders (default: runs)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(args):
+    from fedlab.simulation import recorded
+
+    paths = recorded.find_runs(args.folder)
+    if not paths:
+        raise FileNotFoundError(f"there is no run in {args.folder!r}: give a folder that holds run folders.")
+    found, problems = [], {}
+    for path in paths:
+        try:
+            found.append(recorded.read_run(path))
+        except (ValueError, OSError) as error:
+            problems[path] = " ".join(str(error).split())
+    labels = dict(zip(paths, _runs.names(paths)))
+    settings = recorded.differing(found) if found else {}
+    if args.json:
+        runs = [
+            {**_runs.summary(each), "differing_settings": {name: values[i] for name, values in settings.items()}}
+            for i, each in enumerate(found)
+        ]
+        print(_table.dumps([*runs, *({"path": str(path), "problem": problem} for path, problem in problems.items())]))
+        return
+    if found:
+        cells = [_settings({name: values[i] for name, values in settings.items()}) for i in range(len(found))]
+        print(_table.text(_runs.comparison(found, [labels[each.path] for each in found], [("settings that differ", cells)])))
+    for path, problem in problems.items():
+        print(f"{labels[path]}  ! {problem}")
+
+
+def _settings(values):
+    from fedlab.simulation import recorded
+
+    texts = [f"{name}={_table.one_line(recorded.shown(name, value))}" for name, value in values.items() if value is not None]
+    more = f" and {len(texts) - _MOST_SETTINGS} more" if len(texts) > _MOST_SETTINGS else ""
+    return " ".join(texts[:_MOST_SETTINGS]) + more

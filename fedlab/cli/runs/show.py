@@ -1,0 +1,36 @@
+"""Shows a run: its settings, results and totals."""
+
+import os
+
+from fedlab.cli.runs import _runs, _table
+
+
+def add_arguments(parser):
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="the run's folder")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def run(args):
+    from fedlab.simulation import recorded
+
+    found = recorded.read_run(args.run_dir)
+    print(_table.dumps({**_runs.summary(found), "config": found.config}) if args.json else text(found))
+
+
+def text(found):
+    """The run as lines."""
+    from fedlab.simulation import recorded
+    from fedlab.simulation.wording import duration, number, size, spoken
+
+    state = "finished" if found.finished else "not finished"
+    lines = [("run", os.fspath(found.path)), ("rounds", f"{_runs.rounds(found)}, {state}"), ("time", duration(found.total("seconds")))]
+    lines.append(("sent", f"{size(found.total('bytes_down'))} down, {size(found.total('bytes_up'))} up"))
+    if epsilons := found.curve("epsilon")[1]:
+        lines.append(("epsilon", number(epsilons[-1])))
+    results = [["metric", "last", "best", "in round"]]
+    for name, each in found.results().items():
+        results.append([spoken(name), number(each["last"]), number(each["best"]), str(each["best_round"])])
+    settings = [["setting", "value"]]
+    settings += [[name, _table.one_line(recorded.shown(name, value))] for name, value in recorded.settings(found.config).items()]
+    head = "\n".join(f"{name:<9}{value}" for name, value in lines)
+    return "\n\n".join([head, *(_table.text(table) for table in (results, settings) if len(table) > 1)])

@@ -1,0 +1,219 @@
+"""What a run folder tells about its run, finished, interrupted or under way. It is read only, without TensorFlow."""
+
+import contextlib
+import itertools
+import json
+import os
+import pathlib
+import sqlite3
+from typing import NamedTuple
+
+from fedlab.simulation import config as config_lib
+from fedlab.simulation.metric_names import STATISTICS, best
+from fedlab.simulation.records import CLIENT_COLUMNS, EVALUATION_COLUMNS
+
+TABLES = {"clients": CLIENT_COLUMNS, "evaluations": EVALUATION_COLUMNS}
+"""The tables of clients.sqlite that hold clients, with their columns."""
+
+# Columns of metrics.csv that no set's name makes a metric.
+_COUNTS = {"clients_asked", "clients_finished", "clients_dropped", "bytes_down", "bytes_up"}
+_HASHES = {"initial_weights", "client_ids"}
+_NOT_SETTINGS = {"format_version", "versions", "commit", "rounds"}
+
+
+class RecordedRun(NamedTuple):
+    """A run as its folder tells it.
+
+    Attributes:
+      path: the folder.
+      config: what config.json holds.
+      history: one dict a round, the columns of metrics.csv.
+      times: when each of these rounds ended, in seconds since 1970.
+      finished: whether the rounds asked for are done and the model is written.
+    """
+
+    path: pathlib.Path
+    config: dict
+    history: list
+    times: list
+    finished: bool
+
+    @property
+    def rounds_done(self):
+        return self.history[-1]["round"] if self.history else 0
+
+    @property
+    def parts(self):
+        """What metrics are of: "train", and the sets that are evaluated."""
+        sets = self.config.get("evaluation_examples")
+        return ["train", *(sets if isinstance(sets, dict) else {})]
+
+    @property
+    def per_client_parts(self):
+        """The sets in which each client is evaluated by itself."""
+        return [part for part in self.parts[1:] if "clients" in _dict(self.config["evaluation_examples"][part])]
+
+    @property
+    def metrics(self):
+        """The columns that are metrics of a part, without statistics over clients, in their order."""
+        columns = dict.fromkeys(name for row in self.history for name in row if name not in _COUNTS)
+        ends = tuple(f"_{end}" for end in (*STATISTICS, "gain"))
+        statistics = {name for part in self.per_client_parts for name in columns if name.startswith(f"{part}_") and name.endswith(ends)}
+        return [name for name in columns if name not in statistics and any(name.startswith(f"{part}_") for part in self.parts)]
+
+    def split(self, column):
+        """(part, metric) of a metric's column."""
+        part = max((part for part in self.parts if column.startswith(f"{part}_")), key=len)
+        return part, column[len(part) + 1 :]
+
+    def curve(self, column):
+        """([rounds], [values]) of a column of metrics.csv where it has a number."""
+        points = [(row["round"], row[column]) for row in self.history if _is_number(row.get(column))]
+        return [x for x, _ in points], [y for _, y in points]
+
+    def results(self):
+        """Metric -> its last and its best value, with their rounds; metrics without a number are left out."""
+        found = {}
+        for name in self.metrics:
+            rounds, values = self.curve(name)
+            if values:
+                top = best(values, name)
+                found[name] = {"last": values[-1], "last_round": rounds[-1], "best": top, "best_round": rounds[values.index(top)]}
+        return found
+
+    def places(self, axis):
+        """Round -> where it is on an axis: "round", "bytes" sent so far, down and up, or "seconds" of training so far."""
+        columns = {"round": ["round"], "bytes": ["bytes_down", "bytes_up"], "seconds": ["seconds"]}[axis]
+        amounts = [sum(row.get(column, 0) for column in columns) for row in self.history]
+        places = amounts if axis == "round" else itertools.accumulate(amounts)
+        return {row["round"]: place for row, place in zip(self.history, places)}
+
+    def total(self, column):
+        """The sum of a column over the rounds."""
+        return sum(self.curve(column)[1])
+
+    def rows(self, table):
+        """Rows of the table "clients" or "evaluations" as dicts, in the order they were written."""
+        return [dict(zip(TABLES[table], row)) for row in self.query(f"SELECT * FROM {table} ORDER BY rowid")]
+
+    def query(self, query, *values):
+        """Rows of a query over the tables of clients.sqlite."""
+        with _database(self.path) as connection:
+            return connection.execute(query, values).fetchall()
+
+
+def read_run(path):
+    """Reads a run folder.
+
+    Args:
+      path: the folder.
+
+    Returns:
+      A `RecordedRun`.
+
+    Raises:
+      FileNotFoundError: there is no such folder, or it holds no run.
+      NotADirectoryError: it is a file.
+      ValueError: its files are damaged, of another format version, or of something else.
+
+    Example:
+      >>> run = read_run("runs/first")  # doctest: +SKIP
+      >>> run.rounds_done, run.results()["test_accuracy"]["best_round"]  # doctest: +SKIP
+      (20, 18)
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no run folder {str(path)!r}: check the path.")
+    if not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file; allowed: a run folder.")
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(f"{path} holds no run, it has no config.json: give a folder that was the run_dir of a simulation.")
+    config = config_lib.read(path)
+    if not (path / "clients.sqlite").is_file():
+        raise ValueError(f"{path} has no clients.sqlite, which holds a run's rounds: put it back, or run the simulation again.")
+    with _database(path) as connection:
+        found = connection.execute("SELECT time, row FROM rounds ORDER BY round").fetchall()
+    try:
+        history = [dict(json.loads(row)) for _, row in found]
+        if any(type(row["round"]) is not int for row in history):
+            raise ValueError("a row without its round")
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path / 'clients.sqlite'} is damaged ({error}): put a good copy back, or run the simulation again.") from None
+    asked = config.get("rounds")
+    done = history[-1]["round"] if history else -1
+    finished = (path / "model.keras").is_file() and (asked is None or done >= asked)
+    return RecordedRun(path, config, history, [time for time, _ in found], finished)
+
+
+def find_runs(folder):
+    """The run folders in a folder and the folders below it, or the folder itself, sorted: folders with a config.json.
+
+    Raises:
+      FileNotFoundError, NotADirectoryError: there is no such folder.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.exists():
+        raise FileNotFoundError(f"there is no folder {str(folder)!r}: check the path.")
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; allowed: a folder that holds run folders.")
+    found = []
+    for path, folders, files in os.walk(folder):
+        folders.sort()
+        if "config.json" in files:
+            found.append(pathlib.Path(path))
+            folders.clear()  # a run folder holds no other
+    return sorted(found)
+
+
+def settings(config):
+    """A run's settings by name, those in others as "batching.batch_size"; without what is said for the record only.
+
+    Example:
+      >>> settings({"seed": 0, "batching": {"batch_size": 8}, "commit": None})
+      {'seed': 0, 'batching.batch_size': 8}
+    """
+    return dict(_flat({name: value for name, value in config.items() if name not in _NOT_SETTINGS}))
+
+
+def differing(runs):
+    """Setting -> its value in each of some runs, None where one lacks it; only settings that differ."""
+    tables = [settings(run.config) for run in runs]
+    names = dict.fromkeys(name for table in tables for name in table)
+    values = {name: [table.get(name) for table in tables] for name in names}
+    return {name: each for name, each in values.items() if any(value != each[0] for value in each)}
+
+
+def shown(name, value):
+    """A setting's value as a person reads it."""
+    if name in _HASHES and isinstance(value, str):
+        return value[:8]
+    if name == "model" and isinstance(value, list):
+        return ", ".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _flat(config, prefix=""):
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _dict(value):
+    return value if isinstance(value, dict) else {}
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+
+
+@contextlib.contextmanager
+def _database(path):
+    """A connection to a run's tables. Nothing is written, but for what a killed run has left half written, which SQLite takes back."""
+    file = path / "clients.sqlite"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+            yield connection
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"{file} is damaged ({error}): put a good copy back, or run the simulation again.") from None
