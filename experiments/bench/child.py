@@ -53,13 +53,15 @@ def _prepare(engine, workload, seed):
 
     import tensorflow as tf
 
-    from fedlab import _modules
+    from fedlab import _modules, one_core_per_client
 
     tf.get_logger().setLevel(logging.ERROR)
     if engine == "keras":
         from experiments.bench.keras_loop import KerasProcess as start
     else:
         start = _modules.find("fedlab.engines", engine, "start")
+        if engine == "local":
+            one_core_per_client()
         if engine == "tff":
             import tensorflow_federated  # noqa: F401  its import is no part of a round
     return workload.setting(seed), start, time.perf_counter() - started

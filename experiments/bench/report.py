@@ -80,6 +80,25 @@ def markdown(report):
         table = [dict(zip(cohorts, values)) for values in zip(*cohorts.values())]
         columns = {"clients": ("clients", "d"), "data MB": ("data_mb", ".0f"), **columns}
         parts += ["Peak memory by clients a round:", _table(table, columns, "clients")]
+    if "states" in report:
+        columns = {
+            "clients": ("clients", "d"),
+            "s a round": ("seconds", ".2f"),
+            "peak MB": ("peak_mb", ".0f"),
+            "file MB": ("file_mb", ".0f"),
+        }
+        rounds = [{"round": n, **row} for n, row in enumerate(report["states"], start=1)]
+        shown = [row for row in rounds if row["round"] == 1 or row["round"] % 5 == 0]
+        parts += ["Clients of SCAFFOLD that keep a state:", _table(shown, {"round": ("round", "d"), **columns}, "round")]
+    for name, measured in report.get("methods", {}).items():
+        table = [{"method": method, **numbers} for method, numbers in measured.items()]
+        columns = {
+            "method": ("method", "s"),
+            "s a round": ("median_s", ".3f"),
+            "over FedAvg": ("over_fed_avg", ".2f"),
+            "first": ("first_s", ".2f"),
+        }
+        parts += [f"Methods on {name}:", _table(table, columns, "method")]
     return "\n\n".join(parts) + "\n"
 
 

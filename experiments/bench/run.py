@@ -4,6 +4,7 @@
     scripts/bench --quick                    smaller cohorts, fewer rounds, within five minutes
     scripts/bench --workloads=W1,W3b --json=bench.json
     scripts/bench --workloads= --scaling --memory
+    scripts/bench --workloads= --algorithms --aggregators
 
 Engines run in turn, each in a process of its own: local, tff, keras, local, tff ... experiments/bench/README.md says what is measured.
 """
@@ -23,6 +24,10 @@ _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds after the first one; their m
 _QUICK = flags.DEFINE_bool("quick", False, "Smaller cohorts and 2 rounds after the first: ends within five minutes, but is less exact.")
 _SCALING = flags.DEFINE_bool("scaling", False, "Measure also what an almost empty client costs, up to 10,000 clients a round.")
 _MEMORY = flags.DEFINE_bool("memory", False, "Measure also peak memory over 200 rounds and by cohort.")
+_ALGORITHMS = flags.DEFINE_bool("algorithms", False, "Measure also what every algorithm costs over FedAvg.")
+_AGGREGATORS = flags.DEFINE_bool("aggregators", False, "Measure also what every aggregator costs over the mean.")
+_STATES = flags.DEFINE_bool("states", False, "Measure also what SCAFFOLD's clients keep, for up to 100,000 clients.")
+_METHODS_ON = flags.DEFINE_list("methods_on", ["W3b", "W3"], "Workloads for --algorithms and --aggregators.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, data and batches.", lower_bound=0)
 _JSON = flags.DEFINE_string("json", None, "File to write all numbers to, as JSON.")
 _OUT = flags.DEFINE_string("out", "runs/bench", "Folder for table.md, table.csv, report.json and the pictures.")
@@ -41,7 +46,7 @@ def log(text):
 
 
 def main():
-    from experiments.bench import limit, machine, measure, memory, plots, report, scaling
+    from experiments.bench import limit, machine, measure, memory, methods, plots, report, scaling, states
     from experiments.bench.workloads import WORKLOADS
 
     started = time.time()
@@ -51,10 +56,15 @@ def main():
     workloads = {name: WORKLOADS[name] for name in chosen(_WORKLOADS.value, WORKLOADS, "workloads")}
     if not engines:
         raise UsageError(f"--engines is empty; allowed: {', '.join(measure.ENGINES)}.")
-    if not (workloads or _SCALING.value or _MEMORY.value):
-        raise UsageError("nothing to measure: give --workloads, --scaling or --memory.")
+    methods_on = {name: WORKLOADS[name] for name in chosen(_METHODS_ON.value, WORKLOADS, "methods_on")}
+    if not (_ALGORITHMS.value or _AGGREGATORS.value):
+        methods_on = {}
+    if not (workloads or methods_on or _SCALING.value or _MEMORY.value or _STATES.value):
+        raise UsageError("nothing to measure: give --workloads, --scaling, --memory, --algorithms, --aggregators or --states.")
     if quick:
-        workloads = {name: workload._replace(num_clients=workload.quick_clients) for name, workload in workloads.items()}
+        workloads, methods_on = (
+            {name: w._replace(num_clients=w.quick_clients) for name, w in each.items()} for each in (workloads, methods_on)
+        )
     json_path = pathlib.Path(_JSON.value) if _JSON.value else None
     if json_path and not json_path.parent.is_dir():
         raise UsageError(f"--json: no folder {json_path.parent}; make it first.")
@@ -92,6 +102,14 @@ def main():
             "cohorts": memory.over_cohorts(engines, seed, 100 if quick else 1000, log),
         }
         plots.draw_memory(result["memory"], folder / "memory.png")
+    if _STATES.value:
+        num_clients = 10_000 if quick else 100_000
+        result["states"] = states.measure_states(num_clients, num_clients // 20, 2, seed, log)
+    for name, workload in methods_on.items():
+        log(f"{name}: methods in turn, {rounds} rounds of each after the first")
+        measured = methods.measure_apart(workload, _ALGORITHMS.value, _AGGREGATORS.value, rounds, seed)
+        result.setdefault("methods", {})[name] = measured
+        report.write(result, folder, json_path)
     result["seconds"] = time.time() - started
     report.write(result, folder, json_path)
     if workloads:

@@ -26,6 +26,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_boun
 _OUT = flags.DEFINE_string("out", "runs/fedprox_synthetic", "Folder of the runs, the table and the plot; started again, it goes on.")
 
 METHODS = {"FedAvg": "drops slow clients", "FedProx, mu=0": "keeps them", "FedProx, mu>0": "keeps them"}
+FOLDERS = {"FedAvg": "fed_avg", "FedProx, mu=0": "fed_prox_0", "FedProx, mu>0": "fed_prox_mu"}
 COLORS = {"FedAvg": "#2a78d6", "FedProx, mu=0": "#eda100", "FedProx, mu>0": "#1baf7a"}
 
 
@@ -94,7 +95,7 @@ def curve(name, percent, method, out):
         evaluate_every=_EVALUATE_EVERY.value,
         evaluation_batch_size=1000,
         progress=False,
-        run_dir=out / "_".join([name.replace(",", "_"), f"{percent}", method.replace(", ", "_").replace(">", "_")]),
+        run_dir=out / "_".join([name.replace(",", "_"), f"{percent}", FOLDERS[method]]),
     )
     return [row for row in run.history if "test_accuracy" in row]
 
@@ -138,13 +139,28 @@ def table(curves):
     return rows
 
 
+def checked_set(name):
+    try:
+        if name == "iid" or min(map(float, name.split(",", 1))) >= 0 and name.count(",") == 1:
+            return name
+    except ValueError:
+        pass
+    raise UsageError(f"--sets: {name!r}; allowed: iid, or alpha,beta of 0 or more, such as --sets='iid,\"1,1\"'.")
+
+
+def checked_percent(text):
+    if not (text.isdecimal() and int(text) < 100):
+        raise UsageError(f"--stragglers: {text!r}; allowed: whole percentages from 0 to 99.")
+    return int(text)
+
+
 def main():
-    for name in _SETS.value:
-        if name != "iid" and len(name.split(",")) != 2:
-            raise UsageError(f"--sets: {name!r}; allowed: iid, or alpha,beta, such as --sets='iid,\"1,1\"'.")
+    sets, percents = [checked_set(name) for name in _SETS.value], [checked_percent(text) for text in _STRAGGLERS.value]
+    if not (sets and percents):
+        raise UsageError("--sets or --stragglers is empty: there is nothing to run.")
     out = pathlib.Path(_OUT.value)
     curves = {}
-    for name, percent, method in itertools.product(_SETS.value, map(int, _STRAGGLERS.value), METHODS):
+    for name, percent, method in itertools.product(sets, percents, METHODS):
         curves[name, percent, method] = curve(name, percent, method, out)
         last = curves[name, percent, method][-1]
         print(

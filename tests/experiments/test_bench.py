@@ -11,8 +11,9 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.bench import limit, measure, processes, report, scaling
+from experiments.bench import limit, measure, methods, processes, report, scaling, states
 from experiments.bench.workloads import TINY, WORKLOADS, Product, conv, dense, recurrent
+from fedlab import _modules
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMALL = TINY._replace(num_clients=3, num_batches=4, batch_size=5)
@@ -189,6 +190,31 @@ def test_report_has_the_layout(measured):
     assert "| tiny |" in text.replace("  ", "").replace("| ", "| ") and "4.00" in text and "2.000" in text
 
 
+def test_methods_are_measured_in_turn():
+    """Every algorithm and aggregator there is has a row, but the two that all are held against; FedAvg has two."""
+    model = SMALL.make_model()
+    algorithms, aggregators = methods.algorithm_cases(model), methods.aggregator_cases(3)
+    assert {*algorithms, "fed_avg"} == set(_modules.names("fedlab.algorithms"))
+    assert {*aggregators, "mean"} == set(_modules.names("fedlab.aggregators"))
+    chosen = {"scaffold": algorithms["scaffold"], "differentially_private": aggregators["differentially_private"]}
+    measured = methods.measure_methods(SMALL.setting(seed=5), chosen, 2)
+    assert list(measured) == ["fed_avg", "scaffold", "differentially_private", "fed_avg again"]
+    for method in measured.values():
+        ratios = np.divide(method["rounds_s"], measured["fed_avg"]["rounds_s"])
+        assert method["over_fed_avg"] == pytest.approx(np.median(ratios)) and len(method["rounds_s"]) == 2
+    assert measured["fed_avg"]["over_fed_avg"] == 1.0
+    lines = report.markdown({"workloads": {}, "methods": {"tiny": measured}}).splitlines()
+    assert [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:] == list(measured)
+
+
+def test_states_are_counted_and_their_file_grows():
+    rows = states.measure_states(num_clients=60, clients_per_round=20, passes=2, seed=0)
+    assert [row["clients"] for row in rows] == [20, 40, 60, 60, 60, 60]
+    assert rows[2]["file_mb"] > 60 * 976 * 4 / 1e6 and min(row["peak_mb"] for row in rows) > 50
+    text = report.markdown({"workloads": {}, "states": rows})
+    assert "| round | clients |" in text and "file MB" in text
+
+
 @pytest.mark.slow
 def test_command_writes_json_table_and_picture(tmp_path):
     pytest.importorskip("tensorflow_federated")
@@ -214,6 +240,8 @@ def test_command_writes_json_table_and_picture(tmp_path):
     [
         (["--workloads=W1,W9"], "unknown W9; allowed: W1, W2, W3, W3b, W4"),
         (["--json=/no/such/folder/x.json"], "/no/such/folder"),
+        (["--workloads=", "--algorithms", "--methods_on=W9"], "--methods_on: unknown W9; allowed: W1, W2, W3, W3b, W4"),
+        (["--workloads="], "nothing to measure: give --workloads, --scaling, --memory, --algorithms, --aggregators or --states"),
     ],
 )
 def test_mistakes_get_a_line_and_exit_code_2(arguments, message):

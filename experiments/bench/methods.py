@@ -1,0 +1,109 @@
+"""What a method costs over FedAvg: algorithms and aggregators on one workload, one round of each in turn."""
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import statistics
+import time
+
+import numpy as np
+
+# What methods that need arguments are measured with. The others are made without.
+ALGORITHMS = {
+    "fed_adagrad": {"server_learning_rate": 0.01},
+    "fed_adam": {"server_learning_rate": 0.001},
+    "fed_dyn": {"alpha": 0.01},
+    "fed_prox": {"mu": 0.1},
+    "fed_yogi": {"server_learning_rate": 0.001},
+}
+
+
+def algorithm_cases(model):
+    """Name -> (algorithm, None) of every algorithm there is."""
+    from fedlab import _modules, algorithms
+
+    arguments = {
+        **ALGORITHMS,
+        "fed_opt": {"server_optimizer": algorithms.optimizers.rmsprop(0.001)},
+        "fed_recon": {"local_layers": [model.layers[-1].name]},
+    }
+    names = _modules.names("fedlab.algorithms")
+    return {name: (_modules.find("fedlab.algorithms", name)(**arguments.get(name, {})), None) for name in names if name != "fed_avg"}
+
+
+def aggregator_cases(num_clients):
+    """Name -> (algorithm or None, aggregator) of every aggregator there is."""
+    from fedlab import _modules, algorithms
+
+    arguments = {
+        "differentially_private": {"noise_multiplier": 0.1, "clients_per_round": num_clients, "num_clients": num_clients},
+        "krum": {"attackers": 0.1},
+    }
+    cases = {}
+    for name in _modules.names("fedlab.aggregators"):
+        aggregator = _modules.find("fedlab.aggregators", name)(**arguments.get(name, {}))
+        cases[name] = algorithms.fed_avg(client_weighting="uniform") if aggregator.privacy else None, aggregator
+    del cases["mean"]  # that of FedAvg
+    return cases
+
+
+def measure_apart(workload, with_algorithms, with_aggregators, rounds, seed):
+    """`measure_methods` of all algorithms, all aggregators or both, in a process of its own, an operation on one core as for any engine."""
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(_measure, workload, with_algorithms, with_aggregators, rounds, seed).result()
+
+
+def _measure(workload, with_algorithms, with_aggregators, rounds, seed):
+    from fedlab import one_core_per_client
+
+    one_core_per_client()
+    setting = workload.setting(seed)
+    cases = algorithm_cases(setting.model) if with_algorithms else {}
+    cases |= aggregator_cases(workload.num_clients) if with_aggregators else {}
+    return measure_methods(setting, cases, rounds)
+
+
+def measure_methods(setting, cases, rounds):
+    """Measures methods on the local engine, in this process.
+
+    The methods take turns: a round of FedAvg, one of each other method, and FedAvg once more, whose ratio to the first tells how far the
+    ratios can be trusted. States that clients keep are on disk.
+
+    Args:
+      setting: a workload's, with FedAvg and the mean; all its clients are in every round.
+      cases: name -> (algorithm, aggregator), None for FedAvg and the mean.
+      rounds: rounds of each after the first one, in which graphs are made.
+
+    Returns:
+      name -> {median_s, first_s, rounds_s, over_fed_avg: the median of its rounds' ratios to FedAvg's of the same turns}.
+    """
+    from fedlab.engines import local
+    from fedlab.engines.workers import Workers
+
+    ids, model = setting.clients.client_ids, setting.model
+    start = [[w.numpy() for w in weights] for weights in (model.trainable_weights, model.non_trainable_weights)]
+    times = {}
+    with contextlib.ExitStack() as stack:
+        workers = Workers(setting.build, setting.clients[ids[0]])
+        stack.callback(workers.close)
+        processes, states = {}, {}
+        for name, (algorithm, aggregator) in {"fed_avg": (None, None), **cases, "fed_avg again": (None, None)}.items():
+            own = setting._replace(workers=workers, algorithm=algorithm or setting.algorithm, aggregator=aggregator or setting.aggregator)
+            processes[name] = stack.enter_context(contextlib.closing(local.start(own)))
+            states[name], times[name] = processes[name].init(*start), []
+        for round_num in range(1, 2 + rounds):
+            for name, process in processes.items():
+                started = time.perf_counter()
+                states[name], _ = process.run_round(states[name], round_num, ids)
+                process.weights(states[name])
+                times[name].append(time.perf_counter() - started)
+    return {
+        name: {
+            "median_s": statistics.median(steady),
+            "first_s": first,
+            "rounds_s": steady,
+            "over_fed_avg": float(np.median(np.divide(steady, times["fed_avg"][1:]))),
+        }
+        for name, (first, *steady) in times.items()
+    }

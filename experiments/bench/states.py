@@ -1,0 +1,97 @@
+"""What clients keep from round to round, at the scale of a large population: time, memory and the file."""
+
+import multiprocessing
+import pathlib
+import tempfile
+import time
+
+from experiments.bench import processes
+
+# 60 features, 16 classes: a client of SCAFFOLD keeps 976 numbers, 3.9 kB.
+DIM, NUM_CLASSES, EXAMPLES = 60, 16, 4
+
+
+def measure_states(num_clients, clients_per_round, passes, seed, log=lambda text: None):
+    """SCAFFOLD in rounds that go through all clients one after the other, several times, in a process of its own.
+
+    Data, model and graphs are made in a round before the first one that counts, whose clients keep nothing yet.
+
+    Args:
+      num_clients: of the population, a multiple of
+      clients_per_round: clients a round.
+      passes: how often each client takes part.
+      seed: of weights, data and batches.
+
+    Returns:
+      A list of one dict a round: clients (that have a state by its end), seconds (the round, its states safe on disk), peak_mb (of the
+      process in this round), file_mb.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    receive, send = spawn.Pipe(duplex=False)
+    child = spawn.Process(target=_rounds, args=(send, num_clients, clients_per_round, passes, seed), daemon=True)
+    child.start()
+    send.close()
+    rows = []
+    try:
+        while len(rows) < passes * num_clients // clients_per_round:
+            rows.append(receive.recv())
+            log("{clients} clients with a state: {seconds:.2f} s a round, peak {peak_mb:.0f} MB, file {file_mb:.0f} MB".format(**rows[-1]))
+    except EOFError:
+        child.join()
+        raise RuntimeError(f"the process with the client states ended with exit code {child.exitcode}.") from None
+    finally:
+        child.kill()
+        child.join()
+    return rows
+
+
+def _rounds(connection, num_clients, clients_per_round, passes, seed):
+    import os
+
+    import numpy as np
+    import tensorflow as tf
+
+    from fedlab import aggregators, algorithms
+    from fedlab.data import Batching, ClientData
+    from fedlab.engines import local
+    from fedlab.engines.client_states import ClientStates
+    from fedlab.engines.engine import Setting
+    from fedlab.models.cloning import clone
+
+    tf.keras.utils.set_random_seed(seed)
+    model = tf.keras.Sequential([tf.keras.Input([DIM]), tf.keras.layers.Dense(NUM_CLASSES)])
+    model.compile(tf.keras.optimizers.SGD(0.01), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    rng = np.random.default_rng(seed)
+    columns = {"x": rng.normal(size=[EXAMPLES, DIM]).astype(np.float32), "y": rng.integers(NUM_CLASSES, size=EXAMPLES)}
+    ids = [f"client_{k:07}" for k in range(num_clients)]
+    clients = ClientData([*ids, "warm_up"], lambda client_id: columns)  # all with the same arrays: what grows is what they keep
+    for client_id in ids:
+        clients[client_id]
+    with tempfile.TemporaryDirectory() as folder:
+        states = ClientStates(pathlib.Path(folder) / "client_states.sqlite")
+        setting = Setting(
+            model=model,
+            build=lambda: clone(model),
+            clients=clients,
+            algorithm=algorithms.scaffold(),
+            aggregator=aggregators.mean(),
+            batching=Batching(batch_size=EXAMPLES),
+            seed=seed,
+            client_states=states,
+        )
+        process = local.start(setting)
+        state = process.init([w.numpy() for w in model.trainable_weights], [])
+        state, _ = process.run_round(state, 1, ["warm_up"])
+        starts = [first for _ in range(passes) for first in range(0, num_clients, clients_per_round)]
+        for round_num, first in enumerate(starts, start=2):
+            processes.forget_peak(os.getpid())
+            started = time.perf_counter()
+            state, _ = process.run_round(state, round_num, ids[first : first + clients_per_round])
+            num_kept = states.commit()
+            seconds = time.perf_counter() - started
+            states.oldest_checkpoint = round_num - 1
+            row = {"clients": num_kept - 1, "seconds": seconds, "peak_mb": processes.peak_mb(os.getpid())}
+            connection.send({**row, "file_mb": states.path.stat().st_size / 1e6})
+        process.close()
+        states.close()
+    connection.close()

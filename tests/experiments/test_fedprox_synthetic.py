@@ -1,0 +1,91 @@
+"""The FedProx experiment as a person runs it, small, and its data."""
+
+import csv
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiments.fedprox_synthetic import data, run
+from fedlab.data import sampling
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def command(*arguments):
+    line = [sys.executable, "-m", "experiments.fedprox_synthetic.run", *arguments]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+
+def test_a_small_run_writes_the_table_and_pictures(tmp_path):
+    flags = ['--sets="1,1"', "--stragglers=90", "--rounds=4", "--local_epochs=3", f"--out={tmp_path}"]
+    result = command(*flags)
+    assert result.returncode == 0, result.stderr
+    with open(tmp_path / "table.csv") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["set"], row["stragglers"]) == ("1,1", "90")
+    losses = {method: float(row[f"{method} loss"]) for method in run.METHODS}
+    fed_avg, keeps, holds_back = losses.values()
+    assert keeps != holds_back and max(keeps, holds_back) < min(fed_avg, np.log(10))  # nine clients of ten are lost to FedAvg
+    for picture in ("loss.png", "accuracy.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+    # What is done is not done again, and gives the same table.
+    table = (tmp_path / "table.csv").read_bytes()
+    assert command(*flags).returncode == 0
+    assert (tmp_path / "table.csv").read_bytes() == table
+
+
+def test_without_stragglers_fed_prox_with_mu_0_is_fed_avg(tmp_path):
+    result = command("--sets=iid", "--stragglers=0", "--rounds=2", "--local_epochs=2", f"--out={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    with open(tmp_path / "table.csv") as file:
+        (row,) = csv.DictReader(file)
+    assert row["FedAvg loss"] == row["FedProx, mu=0 loss"] != row["FedProx, mu>0 loss"]
+
+
+def test_the_data_are_those_of_the_paper():
+    train, test = data.synthetic(1.0, 1.0)
+    assert len(train) == len(test) == 30
+    sizes = [train.num_examples(c) + test.num_examples(c) for c in train.client_ids]
+    assert min(sizes) >= 50 and max(sizes) > 10 * min(sizes)
+    client = train[train.client_ids[0]]
+    assert client["x"].shape[1:] == (60,) and client["x"].dtype == np.float32 and set(client["y"]) <= set(range(10))
+    # x_j deviates by j^-0.6 around the client's own mean.
+    largest = train[max(train.client_ids, key=train.num_examples)]["x"]
+    np.testing.assert_allclose(largest.std(axis=0), np.arange(1, 61) ** -0.6, rtol=0.1)
+    again, _ = data.synthetic(1.0, 1.0)
+    assert np.array_equal(again[again.client_ids[3]]["x"], train[train.client_ids[3]]["x"])
+    iid, _ = data.synthetic(None, None)
+    means = np.array([iid[c]["x"].mean(axis=0) for c in iid.client_ids])
+    assert np.abs(means).max() < 5 / np.sqrt(45)
+
+
+@pytest.mark.parametrize("share, num_slow", [(0.0, 0), (0.5, 5), (0.9, 9)])
+def test_the_same_clients_are_slow_under_every_method(share, num_slow):
+    ids = [f"device_{k:02}" for k in range(30)]
+    options = dict(client_ids=ids, share=share, clients_per_round=10, local_epochs=20)
+    for round_num in (1, 2):
+        cohort = sampling.uniform(10)(ids, round_num, 7)
+        kept, dropped = ([run.condition(drop, **options)(c, round_num, 7) for c in cohort] for drop in (False, True))
+        assert sum(work.lost == "deadline" for work in dropped) == num_slow
+        for keeps, drops in zip(kept, dropped):
+            assert not keeps.lost
+            assert (keeps.share < 1) == (drops.lost == "deadline")
+            assert keeps.share in [epochs / 20 for epochs in range(1, 21)]
+
+
+@pytest.mark.parametrize(
+    "flag, message",
+    [
+        ("--sets=iid,big", "--sets: 'big'; allowed: iid, or alpha,beta"),
+        ("--sets=1", "--sets: '1'; allowed: iid, or alpha,beta"),
+        ("--stragglers=0,many", "--stragglers: 'many'; allowed: whole percentages from 0 to 99"),
+    ],
+)
+def test_mistakes_get_a_line(flag, message):
+    result = command(flag)
+    assert result.returncode == 2
+    line = result.stderr.strip()
+    assert message in line and "\n" not in line
