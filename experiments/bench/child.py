@@ -58,6 +58,11 @@ def _prepare(engine, workload, seed):
     tf.get_logger().setLevel(logging.ERROR)
     if engine == "keras":
         from experiments.bench.keras_loop import KerasProcess as start
+    elif engine == "plain_tff":
+        from experiments.bench.plain_tff import PlainTffProcess
+
+        def start(setting):
+            return PlainTffProcess(setting, workload.make_model)
     else:
         start = _modules.find("fedlab.engines", engine, "start")
         if engine == "local":

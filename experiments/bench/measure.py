@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.bench import child, processes
 
-ENGINES = ("local", "tff", "keras")
+ENGINES = ("local", "tff", "plain_tff", "keras")
 
 
 class Engine:

@@ -1,9 +1,9 @@
 """Measurements as pictures."""
 
 # The Okabe-Ito palette, which people with any colour vision can tell apart.
-COLOURS = {"local": "#0072B2", "tff": "#E69F00", "keras": "#999999"}
+COLOURS = {"local": "#0072B2", "tff": "#E69F00", "plain_tff": "#56B4E9", "keras": "#999999"}
 _LIMIT = "#D55E00"
-_NAMES = {"local": "fedlab", "tff": "TFF", "keras": "Keras loop"}
+_NAMES = {"local": "fedlab", "tff": "TFF", "plain_tff": "plain TFF", "keras": "Keras loop"}
 
 
 def _pyplot():

@@ -9,7 +9,8 @@ from experiments.bench.measure import ENGINES
 def with_ratios(measured, limits):
     """A workload's entry of the JSON file: what `measure` found, and ratios to the local engine's median."""
     local = measured.get("local", {}).get("median_s")
-    ratios = {f"ratio_{name}": measured[name]["median_s"] / local for name in ("tff", "keras") if name in measured and local}
+    others = [name for name in ENGINES if name != "local" and name in measured]
+    ratios = {f"ratio_{name}": measured[name]["median_s"] / local for name in others} if local else {}
     if local:
         ratios["ratio_limit"] = local / limits["limit_s"]
         ratios["ratio_limit_shapes"] = local / limits["limit_shapes_s"]
@@ -32,8 +33,10 @@ def rows(workloads):
 _SECONDS = {
     "local s": ("local_median_s", ".3f"),
     "tff s": ("tff_median_s", ".3f"),
+    "plain TFF s": ("plain_tff_median_s", ".3f"),
     "keras s": ("keras_median_s", ".3f"),
     "tff / local": ("ratio_tff", ".2f"),
+    "plain TFF / local": ("ratio_plain_tff", ".2f"),
     "keras / local": ("ratio_keras", ".2f"),
     "limit s": ("limit_s", ".3f"),
     "local / limit": ("ratio_limit", ".2f"),
@@ -43,9 +46,11 @@ _SECONDS = {
 _REST = {
     "first: local s": ("local_first_s", ".2f"),
     "tff s": ("tff_first_s", ".2f"),
+    "plain TFF s": ("plain_tff_first_s", ".2f"),
     "keras s": ("keras_first_s", ".2f"),
     "peak: local MB": ("local_peak_mb", ".0f"),
     "tff MB": ("tff_peak_mb", ".0f"),
+    "plain TFF MB": ("plain_tff_peak_mb", ".0f"),
     "keras MB": ("keras_peak_mb", ".0f"),
     "max weight diff": ("max_weight_diff", ".1e"),
     "after round 1": ("first_weight_diff", ".1e"),

@@ -43,7 +43,8 @@ class Workload(NamedTuple):
 
     Attributes:
       name, about: for the table.
-      make_model: () -> a compiled Keras model.
+      make_model: () -> a Keras model, not compiled.
+      learning_rate: of the clients' SGD.
       make_columns: (rng, n) -> n synthetic examples, name -> [n, ...].
       make_products: batch size -> the `Product`s of one training step.
       batch_size, num_clients, num_batches: the cohort; every client has full batches.
@@ -53,6 +54,7 @@ class Workload(NamedTuple):
     name: str
     about: str
     make_model: Callable
+    learning_rate: float
     make_columns: Callable
     make_products: Callable
     batch_size: int
@@ -72,6 +74,18 @@ class Workload(NamedTuple):
     def client_ids(self):
         return [f"client_{k}" for k in range(self.num_clients)]
 
+    def compiled_model(self):
+        """The model as clients train it."""
+        import tensorflow as tf
+
+        model = self.make_model()
+        model.compile(
+            optimizer=tf.keras.optimizers.SGD(self.learning_rate),
+            loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=[tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        )
+        return model
+
     def setting(self, seed):
         """The engines' `Setting`, the same for the same seed in every process."""
         import tensorflow as tf
@@ -82,7 +96,7 @@ class Workload(NamedTuple):
         from fedlab.models.cloning import clone
 
         tf.keras.utils.set_random_seed(seed)
-        model = self.make_model()
+        model = self.compiled_model()
         ids = {client_id: k for k, client_id in enumerate(self.client_ids())}
 
         def load(client_id):
@@ -124,17 +138,6 @@ def attention(batch, length, width, heads):
     return [*dense(batch * length, width, width) * 4, Product("matmul", narrow, 4), Product("matmul", wide, 2)]
 
 
-def _compiled(model, learning_rate):
-    import tensorflow as tf
-
-    model.compile(
-        optimizer=tf.keras.optimizers.SGD(learning_rate),
-        loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-    )
-    return model
-
-
 def _text(rng, n, vocabulary_size, length):
     text = rng.integers(vocabulary_size, size=[n, length + 1], dtype=np.int32)
     return {"x": text[:, :-1], "y": text[:, 1:]}
@@ -152,16 +155,13 @@ def gru_model():
     import tensorflow as tf
 
     layers = tf.keras.layers
-    return _compiled(
-        tf.keras.Sequential(
-            [
-                layers.Input([100], dtype="int32"),
-                layers.Embedding(86, 256),
-                layers.GRU(1024, return_sequences=True),
-                layers.Dense(86),
-            ]
-        ),
-        learning_rate=0.1,
+    return tf.keras.Sequential(
+        [
+            layers.Input([100], dtype="int32"),
+            layers.Embedding(86, 256),
+            layers.GRU(1024, return_sequences=True),
+            layers.Dense(86),
+        ]
     )
 
 
@@ -173,17 +173,14 @@ def lstm_model():
     import tensorflow as tf
 
     layers = tf.keras.layers
-    return _compiled(
-        tf.keras.Sequential(
-            [
-                layers.Input([80], dtype="int32"),
-                layers.Embedding(90, 8),
-                layers.LSTM(256, return_sequences=True),
-                layers.LSTM(256, return_sequences=True),
-                layers.Dense(90),
-            ]
-        ),
-        learning_rate=0.1,
+    return tf.keras.Sequential(
+        [
+            layers.Input([80], dtype="int32"),
+            layers.Embedding(90, 8),
+            layers.LSTM(256, return_sequences=True),
+            layers.LSTM(256, return_sequences=True),
+            layers.Dense(90),
+        ]
     )
 
 
@@ -195,19 +192,16 @@ def cnn_model():
     import tensorflow as tf
 
     layers = tf.keras.layers
-    return _compiled(
-        tf.keras.Sequential(
-            [
-                layers.Input([28, 28, 1]),
-                layers.Conv2D(32, 3, activation="relu"),
-                layers.Conv2D(64, 3, activation="relu"),
-                layers.MaxPooling2D(),
-                layers.Flatten(),
-                layers.Dense(128, activation="relu"),
-                layers.Dense(62),
-            ]
-        ),
-        learning_rate=0.01,
+    return tf.keras.Sequential(
+        [
+            layers.Input([28, 28, 1]),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu"),
+            layers.Dense(62),
+        ]
     )
 
 
@@ -224,16 +218,13 @@ def perceptron_model():
     import tensorflow as tf
 
     layers = tf.keras.layers
-    return _compiled(
-        tf.keras.Sequential(
-            [
-                layers.Input([784]),
-                layers.Dense(200, activation="relu"),
-                layers.Dense(200, activation="relu"),
-                layers.Dense(62),
-            ]
-        ),
-        learning_rate=0.01,
+    return tf.keras.Sequential(
+        [
+            layers.Input([784]),
+            layers.Dense(200, activation="relu"),
+            layers.Dense(200, activation="relu"),
+            layers.Dense(62),
+        ]
     )
 
 
@@ -256,7 +247,7 @@ def transformer_model():
         x = layers.LayerNormalization()(x + layers.MultiHeadAttention(num_heads=2, key_dim=64)(x, x))
         x = layers.LayerNormalization()(x + layers.Dense(128)(layers.Dense(512, activation="gelu")(x)))
     logits = layers.Permute([2, 1])(layers.Dense(2, name="start_end")(x))
-    return _compiled(tf.keras.Model(tokens, logits), learning_rate=0.01)
+    return tf.keras.Model(tokens, logits)
 
 
 def transformer_products(batch):
@@ -268,7 +259,7 @@ def transformer_products(batch):
 def tiny_model():
     import tensorflow as tf
 
-    return _compiled(tf.keras.Sequential([tf.keras.layers.Input([4]), tf.keras.layers.Dense(62)]), learning_rate=0.1)
+    return tf.keras.Sequential([tf.keras.layers.Input([4]), tf.keras.layers.Dense(62)])
 
 
 def tiny_products(batch):
@@ -278,14 +269,16 @@ def tiny_products(batch):
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload("W1", "GRU(1024), length 100", gru_model, partial(_text, vocabulary_size=86, length=100), gru_products, 8, 10, 5, 2),
-        Workload("W2", "LSTM(256) x 2, length 80", lstm_model, partial(_text, vocabulary_size=90, length=80), lstm_products, 4, 10, 25, 2),
-        Workload("W3", "EMNIST CNN", cnn_model, partial(_features, shape=[28, 28, 1]), cnn_products, 20, 10, 5, 4),
+        Workload("W1", "GRU(1024), length 100", gru_model, 0.1, partial(_text, vocabulary_size=86, length=100), gru_products, 8, 10, 5, 2),
         Workload(
-            "W3b", "784-200-200-62 perceptron", perceptron_model, partial(_features, shape=[784]), perceptron_products, 20, 100, 5, 30
+            "W2", "LSTM(256) x 2, length 80", lstm_model, 0.1, partial(_text, vocabulary_size=90, length=80), lstm_products, 4, 10, 25, 2
         ),
-        Workload("W4", "transformer, 2 layers, d 128", transformer_model, _spans, transformer_products, 8, 10, 4, 4),
+        Workload("W3", "EMNIST CNN", cnn_model, 0.01, partial(_features, shape=[28, 28, 1]), cnn_products, 20, 10, 5, 4),
+        Workload(
+            "W3b", "784-200-200-62 perceptron", perceptron_model, 0.01, partial(_features, shape=[784]), perceptron_products, 20, 100, 5, 30
+        ),
+        Workload("W4", "transformer, 2 layers, d 128", transformer_model, 0.01, _spans, transformer_products, 8, 10, 4, 4),
     )
 }
 # For what a client costs that has next to nothing to compute.
-TINY = Workload("tiny", "4-62 perceptron, one example", tiny_model, partial(_features, shape=[4]), tiny_products, 1, 100, 1, 100)
+TINY = Workload("tiny", "4-62 perceptron, one example", tiny_model, 0.1, partial(_features, shape=[4]), tiny_products, 1, 100, 1, 100)

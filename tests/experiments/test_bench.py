@@ -192,7 +192,7 @@ def test_report_has_the_layout(measured):
 
 def test_methods_are_measured_in_turn():
     """Every algorithm and aggregator there is has a row, but the two that all are held against; FedAvg has two."""
-    model = SMALL.make_model()
+    model = SMALL.compiled_model()
     algorithms, aggregators = methods.algorithm_cases(model), methods.aggregator_cases(3)
     assert {*algorithms, "fed_avg"} == set(_modules.names("fedlab.algorithms"))
     assert {*aggregators, "mean"} == set(_modules.names("fedlab.aggregators"))
@@ -219,7 +219,8 @@ def test_states_are_counted_and_their_file_grows():
 def test_command_writes_json_table_and_picture(tmp_path):
     pytest.importorskip("tensorflow_federated")
     path = tmp_path / "bench.json"
-    result = bench("--quick", "--workloads=W3b", f"--json={path}", f"--out={tmp_path / 'out'}")
+    engines = f"--engines={','.join(measure.ENGINES)}"
+    result = bench("--quick", "--workloads=W3b", engines, f"--json={path}", f"--out={tmp_path / 'out'}")
     assert result.returncode == 0, result.stderr
     written = json.loads(path.read_text())
     assert {"machine", "commit", "command", "workloads"} <= set(written) and list(written["workloads"]) == ["W3b"]
