@@ -40,7 +40,7 @@ def draw_seconds(workloads, abouts, path):
             )
         axis.axhline(entry["limit_s"], color=_LIMIT, linewidth=1.2, linestyle="--")
         axis.set_title(f"{name}\n{abouts[name]}", fontsize=9)
-        axis.set_xticks(range(len(engines)), [_NAMES[engine] for engine in engines])
+        axis.set_xticks(range(len(engines)), [_NAMES[engine].replace(" ", "\n") for engine in engines])
         axis.set_ylim(0, 1.3 * max(entry[engine]["max_s"] for engine in engines))
         axis.set_yticks([])
         axis.spines["left"].set_visible(False)
@@ -65,7 +65,7 @@ def draw_scaling(scaling, path):
         axis.plot(entry["clients"], entry["seconds"], color=COLOURS[name], marker="o", linestyle="none", label=label)
     axis.set(xscale="log", yscale="log", xlabel="clients a round, one step on one example each", ylabel="seconds a round")
     axis.grid(alpha=0.3)
-    axis.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside upper left")
     figure.savefig(path)
     plt.close(figure)
 
