@@ -12,7 +12,7 @@ import time
 
 from absl import flags, logging
 
-from fedlab.cli.flags import run_with_flags
+from fedlab.cli.flags import check_folder, run_with_flags
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _OUT = flags.DEFINE_string("out", str(_HERE), "Folder for robust.csv and robust.png.")
@@ -128,6 +128,7 @@ def draw(curves, picture):
 
 def main():
     started = time.time()
+    check_folder("out", _OUT.value)
     kinds = {"clients are alike": float("inf"), "clients differ in their classes": _SKEW.value}
     curves = {}
     for title, skew in kinds.items():
