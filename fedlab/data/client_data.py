@@ -165,6 +165,8 @@ class ClientData:
           >>> doubled["ann"]["x"]
           array([2, 4])
         """
+        if not callable(fn):
+            raise TypeError(f"received {_checks.kind(fn)}; allowed: a function columns -> columns.")
         return ClientData(self._client_ids, lambda client_id: fn(self[client_id]))
 
     def select(self, client_ids: Iterable[str]) -> "ClientData":

@@ -1,6 +1,7 @@
 """The batches that a client reads in a round, the same for every engine."""
 
 import math
+import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -115,6 +116,21 @@ def _check_alike(columns, first, owner):
         raise ValueError(f"{owner} has the columns {said[0]}; the first client has {said[1]}: bring all to one form with ClientData.map.")
 
 
+_checked = weakref.WeakKeyDictionary()  # model -> clients -> ids of those that are good: data are the same in every round
+
+
+def _check_client(setting, client_id, columns):
+    """Raises ValueError where the model cannot train on a client."""
+    good = _checked.setdefault(setting.model, weakref.WeakKeyDictionary()).setdefault(setting.clients, set())
+    if client_id in good:
+        return
+    owner = f"client {client_id!r}"
+    inputs.check(setting.model, columns, owner)
+    _check_alike(columns, setting.clients[setting.clients.client_ids[0]], owner)
+    check_labels(setting.model, columns, owner)
+    good.add(client_id)
+
+
 def no_batch(batching, round_num):
     """The error for a round in which no client has anything to train on."""
     return ValueError(
@@ -159,10 +175,7 @@ def _counts(weights, real):
 def client_batches(setting, round_num, client_id):
     """The batches of one client in one round, a pure function of (seed, round, client): see `make_batches`."""
     columns = setting.clients[client_id]
-    owner = f"client {client_id!r}"
-    inputs.check(setting.model, columns, owner)
-    _check_alike(columns, setting.clients[setting.clients.client_ids[0]], owner)
-    check_labels(setting.model, columns, owner)
+    _check_client(setting, client_id, columns)
     batches = make_batches(
         columns,
         setting.batching,

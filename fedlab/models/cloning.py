@@ -56,7 +56,7 @@ def check_finite(model):
         value = weight.numpy()
         if value.dtype.kind in "fV" and not np.isfinite(value.astype(np.float32)).all():
             wrong = "nan" if np.isnan(value.astype(np.float32)).any() else "inf"
-            raise ValueError(f"model {model.name!r} has {wrong} in its weight {weight.name!r}: its training diverged; load or make another.")
+            raise ValueError(f"model {model.name!r} has {wrong} in its weight {weight.name!r}: its training diverged; load another.")
 
 
 def recompile(copy, model):

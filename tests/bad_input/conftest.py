@@ -54,6 +54,9 @@ def _write_models(fl, folder):
     with zipfile.ZipFile(folder / "keras3.keras", "w") as archive:
         archive.writestr("config.json", '{"class_name": "Sequential"}')
         archive.writestr("metadata.json", '{"keras_version": "3.3.3"}')
+    with zipfile.ZipFile(folder / "list.keras", "w") as archive:
+        archive.writestr("config.json", "[]")
+        archive.writestr("metadata.json", "[]")
     with zipfile.ZipFile(folder / "nested.keras", "w") as archive:
         archive.writestr("config.json", (folder / "nested.json").read_text())
         archive.writestr("metadata.json", '{"keras_version": "2.14.0"}')

@@ -39,6 +39,8 @@ CASES = [
     ("generate --model={f}/cut.keras --prompt=a", "cut.keras"),
     ("generate --model={f}/keras3.keras --prompt=a", "3.3.3"),
     ("generate --model={f}/nested.keras --prompt=a", "nested.keras"),
+    ("generate --model={f}/list.keras --prompt=a", "list.keras"),
+    ("generate --model=~nobody_here/model.keras --prompt=a", "~nobody_here"),
     ("generate --model={f}/weights.h5 --prompt=a", "weights.h5"),
     ("generate --model={f}/lambda.keras --prompt=a", "Lambda layer"),
     ("generate --model=ftp://host/model.keras --prompt=a", "ftp://host/model.keras"),

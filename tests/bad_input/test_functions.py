@@ -202,6 +202,8 @@ DATA = {
     "no columns": (lambda g: bare(), "'ann'"),
     "a column by number": (lambda g: bare((5, [1])), "5"),
     "columns a list": (lambda g: fl.ClientData.from_dict({"ann": [1, 2]})["ann"], "list"),
+    "map no function": (lambda g: g.points.map({"x": "y"}), "dict"),
+    "map to nothing": (lambda g: g.points.map(lambda columns: None)["c0"], "'c0'"),
     "select nobody": (lambda g: g.points.select([]), "no client ids"),
     "select twice": (lambda g: g.points.select(["c0", "c0"]), "'c0'"),
     "select a stranger": (lambda g: g.points.select(["c9"]), "'c9'"),
