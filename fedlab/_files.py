@@ -4,6 +4,14 @@ import contextlib
 import errno
 import os
 import pathlib
+import zipfile
+import zlib
+
+DAMAGE = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, OSError, EOFError, RuntimeError, NotImplementedError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What NumPy and zipfile raise at an archive's bytes that are others than those that were written."""
 
 
 def write(file, *parts):

@@ -6,7 +6,7 @@ import numpy as np
 
 from fedlab import _checks
 
-_MOST_ROWS = 2**31 - 1  # sizes are int32
+MOST_ROWS = 2**31 - 1  # of a batch: sizes are int32
 
 
 class Batching(NamedTuple):
@@ -32,7 +32,7 @@ class Batching(NamedTuple):
             value = getattr(self, name)
             if name == "max_batches" and value is None:
                 continue
-            most = _MOST_ROWS if name == "batch_size" else None
+            most = MOST_ROWS if name == "batch_size" else None
             if not _checks.is_int(value, 1, most):
                 allowed = f"1 to {most}" if _checks.is_int(value, 1) else "1 or more"
                 raise ValueError(f"{name} is {value!r}; allowed: an int of {allowed}.")

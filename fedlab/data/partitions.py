@@ -210,7 +210,8 @@ def _checked_labels(labels):
         labels = np.asarray(labels)
         np.unique(labels)
     except (ValueError, TypeError):  # rows of different lengths, or what has no order
-        raise ValueError(f"received the labels {labels!r:.80}; allowed: one number or one text an example, [n], all of one kind.") from None
+        given = " ".join(repr(labels).split())
+        raise ValueError(f"received the labels {given:.80}; allowed: one number or one text an example, [n], all of one kind.") from None
     if labels.ndim != 1 or not len(labels):
         raise ValueError(f"received labels of shape {list(labels.shape)}; allowed: one label an example, [n], n of 1 or more.")
     if labels.dtype.kind == "f" and np.isnan(labels).any():

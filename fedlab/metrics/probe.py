@@ -20,8 +20,6 @@ import hashlib
 import io
 import logging
 import pathlib
-import zipfile
-import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -209,16 +207,9 @@ def _read(file):
         _check_forms(found)
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no probe at {str(file)!r}: give a run folder whose run was simulated with one.") from None
-    except _DAMAGE as error:
+    except _files.DAMAGE as error:
         raise ValueError(f"{file} is no probe's file or damaged ({error}): give another, or delete it.") from None
     return found
-
-
-# What NumPy and zipfile raise at files of other bytes.
-_DAMAGE = (
-    *(ValueError, TypeError, KeyError, AttributeError, IndexError, EOFError, OSError, RuntimeError, NotImplementedError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error),
-)
 
 
 def _check_forms(arrays):

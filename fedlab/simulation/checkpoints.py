@@ -7,26 +7,17 @@ import hashlib
 import io
 import json
 import logging
-import zipfile
-import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fedlab import _json
-from fedlab._files import write
+from fedlab._files import DAMAGE, write
 
 logger = logging.getLogger("fedlab")
 
 _KEPT = 2
 _DIGEST_BYTES = hashlib.sha256().digest_size
-
-
-# What NumPy, zipfile and JSON raise at other bytes.
-_DAMAGE = (
-    *(ValueError, KeyError, TypeError, IndexError, AttributeError, OSError, EOFError, RuntimeError, NotImplementedError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error),
-)
 
 
 class DamagedError(ValueError):
@@ -89,7 +80,7 @@ def decode(data):
                 raise TypeError(f"it has numbers of {name!r:.40}")
             arrays[int(i)] = arrays[int(i)].view(_dtype(name))
         return Checkpoint(about["about"], arrays)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DamagedError(f"it is no checkpoint: {error}") from error
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from fedlab import _checks
 from fedlab.data import ClientData
+from fedlab.data.batching import MOST_ROWS
 from fedlab.data.columns import check_columns, num_rows
 from fedlab.engines import batches as batching
 from fedlab.engines.local import finalize
@@ -55,8 +56,8 @@ def columns_of(data):
 
 def check_batch_size(name, batch_size):
     """Raises ValueError where it is none; `name` is what the caller's argument is called."""
-    if not _checks.is_int(batch_size, 1, 2**31 - 1):
-        raise ValueError(f"{name} is {batch_size!r}; allowed: an int of 1 or more, such as 64.")
+    if not _checks.is_int(batch_size, 1, MOST_ROWS):
+        raise ValueError(f"{name} is {batch_size!r}; allowed: an int of 1 to {MOST_ROWS}, such as 64.")
 
 
 def evaluate_weights(workers, trainable, non_trainable, columns, batch_size):

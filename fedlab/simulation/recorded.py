@@ -85,7 +85,7 @@ class RecordedRun(NamedTuple):
     def places(self, axis):
         """Round -> where it is on an axis: "round", "bytes" sent so far, down and up, or "seconds" of training so far."""
         columns = {"round": ["round"], "bytes": ["bytes_down", "bytes_up"], "seconds": ["seconds"]}[axis]
-        amounts = [sum(row.get(column, 0) for column in columns) for row in self.history]
+        amounts = [sum(row.get(column) or 0 for column in columns) for row in self.history]
         places = amounts if axis == "round" else itertools.accumulate(amounts)
         return {row["round"]: place for row, place in zip(self.history, places)}
 
