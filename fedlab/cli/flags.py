@@ -94,7 +94,7 @@ def _parse(argv):
         message = " ".join(str(error).split())
         for theirs, ours in _ABSL.items():
             message = re.sub(theirs, ours, message)
-        raise UsageError(f"{message.rstrip('. ')}; --help lists the flags and what is allowed.") from None
+        raise UsageError(f"{message.rstrip('. ?')}; --help lists the flags and what is allowed.") from None
     if len(args) > 1:
         raise UsageError(f"unknown arguments {args[1:]}: every setting is a --flag; --help lists them.")
     for name in flags.FLAGS:

@@ -32,7 +32,7 @@ def read(file):
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(file)!r} is no UTF-8 text (at byte {error.start}): save it as UTF-8.") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"{str(file)!r} is no JSON: {error.msg} at line {error.lineno}, character {error.colno}.") from None
+        raise ValueError(f"{str(file)!r} is no JSON: {error.msg} at line {error.lineno}, character {error.colno}; get it again.") from None
     except ValueError as error:
         raise ValueError(f"{str(file)!r} cannot be read as JSON ({error}): get it again.") from None
 
@@ -123,7 +123,9 @@ def _get(mapping, key, kind, where):
     if not isinstance(mapping, dict):
         raise ValueError(f"{where} is a {type(mapping).__name__}; allowed: an object with {key!r}, as in SQuAD's JSON.")
     if key not in mapping:
-        raise ValueError(f"{where} has no {key!r}; its keys are {', '.join(mapping) or 'none'}: this is not SQuAD's form, or is damaged.")
+        raise ValueError(
+            f"{where} has no {key!r}; its keys are {', '.join(mapping) or 'none'}: this is not SQuAD's form; get the file again."
+        )
     value = mapping[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(f"{where} has {key} {value!r:.40}; allowed: {_KINDS[kind]}.")

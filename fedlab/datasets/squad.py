@@ -253,7 +253,7 @@ def _file(folder, split, version):
 
 def _report(questions, skipped, source="squad"):
     if not questions:
-        raise ValueError(f"{source} has no question that can be used; left out: {skipped or 'nothing, there is none'}.")
+        raise ValueError(f"{source} has no question that can be used (left out: {skipped or 'nothing, there is none'}); give another file.")
     _warn(skipped, source)
     return questions
 

@@ -37,7 +37,10 @@ def check(model, columns, owner="the data"):
     if not isinstance(given, dict):
         limits, given = {"x": next(iter(limits.values()))} if len(limits) == 1 else {}, {"x": given}
     if missing := [name for name in limits if name not in given]:
-        raise ValueError(f"{owner} has the inputs {', '.join(given)}; the model wants {', '.join(limits)}: {missing[0]!r} is missing.")
+        has, wants = (", ".join(map(repr, names)) for names in (given, limits))
+        raise ValueError(
+            f"{owner} has the inputs {has}; the model wants {wants}, and {missing[0]!r} is missing: map the clients' data first."
+        )
     for name, wanted in limits.items():
         _check_column(f"{owner} has column {name!r}", np.asarray(given[name]), wanted)
 

@@ -100,7 +100,7 @@ def _minilm():
 
 def _read_config(file):
     try:
-        stored = _json.loads(file.read_text(encoding="utf-8"))
+        stored = _json.read(file)
         kind = stored.get("model_type", "bert"), stored.get("position_embedding_type", "absolute")
         missing = [name for name in _REQUIRED if name not in stored]
     except (ValueError, AttributeError) as error:

@@ -58,6 +58,8 @@ def load(source, *, trust_model=False, cache_dir=None, **overrides):
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"received {type(source).__name__}; allowed: a model's name, path or address, as a str or a path.")
     text = os.fspath(source)
+    if not text:
+        raise ValueError(f"received {text!r}; allowed: a path, an address, or a shipped model ({_names()}).")
     if isinstance(source, str) and source in shipped.names():
         return shipped.load_shipped(source, **overrides)
     if overrides:
@@ -85,7 +87,7 @@ def _missing(text):
     hint = f"; close: {', '.join(close)}" if close else ""
     if "/" in text or os.sep in text or pathlib.PurePath(text).suffix:
         return FileNotFoundError(f"there is no model at {text!r}; allowed: {_FORMATS}, or a shipped model ({_names()}){hint}.")
-    return ValueError(f"{text!r} is neither a shipped model nor a path that exists; shipped: {_names()}{hint}.")
+    return ValueError(f"{text!r} is neither a shipped model nor a path that exists; allowed: a path, or {_names()}{hint}.")
 
 
 # ---- Addresses ----

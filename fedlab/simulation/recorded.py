@@ -95,7 +95,7 @@ class RecordedRun(NamedTuple):
 
     def rows(self, table):
         """Rows of the table "clients" or "evaluations" as dicts, in the order they were written."""
-        return [dict(zip(TABLES[table], row)) for row in self.query(f"SELECT * FROM {table} ORDER BY rowid")]
+        return [dict(zip(TABLES[table], row)) for row in self.query(f"SELECT {', '.join(TABLES[table])} FROM {table} ORDER BY rowid")]
 
     def query(self, query, *values):
         """Rows of a query over the tables of clients.sqlite."""

@@ -345,7 +345,7 @@ def _samples(run):
     if not file.is_file():
         return None
     try:
-        samples = _json.loads(file.read_text(encoding="utf-8"))
+        samples = _json.read(file)
     except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}): delete it, or write it again.") from None
     _check_samples(samples, f"{file} holds")

@@ -20,7 +20,7 @@ _RAW = re.compile(
     r"must be real number|unexpected keyword|missing \d+ required|invalid literal|codec can't|unhashable|out of bounds|"
     r"too large to convert|cannot convert|could not be broadcast|inhomogeneous|recursion depth|FEDLAB_DEBUG|\{\{node|tf\.Tensor"
 )
-_LONGEST = 600
+_LONGEST = 1500
 
 
 def check_line(text, received):
@@ -39,7 +39,7 @@ def contents(*folders):
     for folder in folders:
         for path, _, files in os.walk(folder):
             found[path] = "folder"
-            for name in files:
+            for name in set(files) - {"lock"}:  # of a run folder: it names the process that was last
                 file = pathlib.Path(path, name)
                 found[str(file)] = hashlib.sha256(file.read_bytes()).hexdigest() if os.access(file, os.R_OK) else file.stat().st_size
     return found
