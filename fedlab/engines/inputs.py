@@ -38,9 +38,7 @@ def check(model, columns, owner="the data"):
         limits, given = {"x": next(iter(limits.values()))} if len(limits) == 1 else {}, {"x": given}
     if missing := [name for name in limits if name not in given]:
         has, wants = (", ".join(map(repr, names)) for names in (given, limits))
-        raise ValueError(
-            f"{owner} has the inputs {has}; the model wants {wants}, and {missing[0]!r} is missing: map the clients' data first."
-        )
+        raise ValueError(f"{owner} has the inputs {has}; the model wants {wants}: {missing[0]!r} is missing; map the clients' data first.")
     for name, wanted in limits.items():
         _check_column(f"{owner} has column {name!r}", np.asarray(given[name]), wanted)
 
