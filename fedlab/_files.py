@@ -1,7 +1,17 @@
 """Files that are written whole or not at all."""
 
+import contextlib
+import errno
 import os
 import pathlib
+import zipfile
+import zlib
+
+DAMAGE = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, OSError, EOFError, RuntimeError, NotImplementedError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What NumPy and zipfile raise at an archive's bytes that are others than those that were written."""
 
 
 def write(file, *parts):
@@ -19,6 +29,27 @@ def write(file, *parts):
         publish(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def explained(what, remedy):
+    """Within it, what the system says of a path becomes one line of the same kind; a full or broken disk stays what it is.
+
+    Args:
+      what: what was received, such as "run_dir=runs/first".
+      remedy: what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NAMES:  # Python has no class for them
+            raise ValueError(f"{what:.300}: {error.strerror}; {remedy}.") from None
+        if error.errno is None or type(error) is OSError:
+            raise
+        raise type(error)(f"{what:.300}: {error.strerror}; {remedy}.") from None
+
+
+_NAMES = {errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.EINVAL, errno.EEXIST}
 
 
 def publish(temporary, file):

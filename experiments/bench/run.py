@@ -16,7 +16,7 @@ import time
 
 from absl import flags, logging
 
-from fedlab.cli.flags import UsageError, run_with_flags
+from fedlab.cli.flags import UsageError, check_folder, run_with_flags
 
 _WORKLOADS = flags.DEFINE_list("workloads", ["W1", "W2", "W3", "W3b", "W4"], "Workloads to measure; empty for none.")
 _ENGINES = flags.DEFINE_list("engines", ["local", "tff", "keras"], "Engines to measure.")
@@ -68,6 +68,7 @@ def main():
     json_path = pathlib.Path(_JSON.value) if _JSON.value else None
     if json_path and not json_path.parent.is_dir():
         raise UsageError(f"--json: no folder {json_path.parent}; make it first.")
+    check_folder("out", _OUT.value)
     folder = pathlib.Path(_OUT.value)
     folder.mkdir(parents=True, exist_ok=True)
 

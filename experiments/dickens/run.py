@@ -11,9 +11,9 @@ package's own.
 import json
 import os
 
-from absl import app, flags, logging
+from absl import flags, logging
 
-from fedlab.cli.flags import run_with_flags
+from fedlab.cli.flags import UsageError, run_with_flags
 
 _BOOKS = flags.DEFINE_string("books", None, "Folder that holds a_tale_of_two_cities.txt and a_christmas_carol.txt.", required=True)
 _OUT_DIR = flags.DEFINE_string("out_dir", "runs/dickens", "Where weights and history go.")
@@ -37,7 +37,7 @@ def read_books(folder):
     for name in ("a_tale_of_two_cities", "a_christmas_carol"):
         path = os.path.join(folder, f"{name}.txt")
         if not os.path.exists(path):
-            raise app.UsageError(f"--books={folder} has no {name}.txt; pass the folder that holds both books.")
+            raise UsageError(f"--books={folder} has no {name}.txt; pass the folder that holds both books.")
         with open(path, encoding="ascii") as file:
             ids = text.encode(file.read())
         border = int(len(ids) * (1 - HELD_OUT))

@@ -13,7 +13,7 @@ import pathlib
 
 from absl import flags
 
-from fedlab.cli.flags import UsageError, run_with_flags
+from fedlab.cli.flags import UsageError, check_folder, run_with_flags
 
 _SETS = flags.DEFINE_list("sets", ["iid", "0,0", "0.5,0.5", "1,1"], "Data sets: iid, or alpha,beta in quotes for synthetic(alpha, beta).")
 _STRAGGLERS = flags.DEFINE_list("stragglers", ["0", "50", "90"], "Percentages of slow clients.")
@@ -141,7 +141,7 @@ def table(curves):
 
 def checked_set(name):
     try:
-        if name == "iid" or min(map(float, name.split(",", 1))) >= 0 and name.count(",") == 1:
+        if name == "iid" or name.count(",") == 1 and all(0 <= float(value) < float("inf") for value in name.split(",")):
             return name
     except ValueError:
         pass
@@ -158,6 +158,7 @@ def main():
     sets, percents = [checked_set(name) for name in _SETS.value], [checked_percent(text) for text in _STRAGGLERS.value]
     if not (sets and percents):
         raise UsageError("--sets or --stragglers is empty: there is nothing to run.")
+    check_folder("out", _OUT.value)
     out = pathlib.Path(_OUT.value)
     curves = {}
     for name, percent, method in itertools.product(sets, percents, METHODS):

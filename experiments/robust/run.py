@@ -12,7 +12,7 @@ import time
 
 from absl import flags, logging
 
-from fedlab.cli.flags import run_with_flags
+from fedlab.cli.flags import check_folder, run_with_flags
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _OUT = flags.DEFINE_string("out", str(_HERE), "Folder for robust.csv and robust.png.")
@@ -21,7 +21,9 @@ _NUM_CLIENTS = flags.DEFINE_integer("num_clients", 100, "Clients.", lower_bound=
 _CLIENTS_PER_ROUND = flags.DEFINE_integer("clients_per_round", 30, "Random clients a round.", lower_bound=5)
 _ATTACKERS = flags.DEFINE_float("attackers", 0.3, "Share of the clients that attack in every round.", lower_bound=0.0, upper_bound=0.49)
 _SCALE = flags.DEFINE_float("scale", 3.0, "Attackers send -scale times their update.", lower_bound=0.01)
-_TOLERATED = flags.DEFINE_float("tolerated", 0.4, "Share of attackers that a round may have for trimmed mean and Krum.", lower_bound=0.0)
+_TOLERATED = flags.DEFINE_float(
+    "tolerated", 0.4, "Share of attackers that trimmed mean and Krum withstand.", lower_bound=0.0, upper_bound=0.49
+)
 _SKEW = flags.DEFINE_float("skew", 0.3, "Dirichlet parameter of a client's classes where clients are not alike.", lower_bound=0.001)
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.05, "Rate of the clients' SGD.", lower_bound=0.0)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
@@ -128,6 +130,7 @@ def draw(curves, picture):
 
 def main():
     started = time.time()
+    check_folder("out", _OUT.value)
     kinds = {"clients are alike": float("inf"), "clients differ in their classes": _SKEW.value}
     curves = {}
     for title, skew in kinds.items():

@@ -90,7 +90,7 @@ def load_clients():
     if _COHORT.value:
         unknown = [client_id for client_id in _COHORT.value if client_id not in train]
         if unknown:
-            raise UsageError(f"--cohort: unknown clients {unknown[:3]}; `fedlab datasets shakespeare` lists clients.")
+            raise UsageError(f"--cohort: unknown clients {unknown[:3]}; allowed: clients of the data, such as {train.client_ids[0]}.")
         same, other = _COHORT.value, [client_id for client_id in test if client_id not in _COHORT.value]
     else:
         train, others = train.split_clients(_HELD_OUT.value, _SEED.value)
@@ -130,6 +130,8 @@ def main():
     if _ENGINE.value == "local":
         fl.one_core_per_client()
     model = load_model()
+    if _NUM_CHARS.value:
+        fl.models.generate(model, _PROMPT.value, num_chars=0)  # what is wrong with the prompt is said before the rounds
     train, held_out = load_clients()
     evaluation_sets = draw(held_out, _EVALUATION_EXAMPLES.value)
     logging.info("%d clients may train; evaluation sets: %s", len(train), {k: len(v["x"]) for k, v in evaluation_sets.items()})

@@ -12,7 +12,7 @@ import sys
 
 from absl import flags, logging
 
-from fedlab.cli.flags import UsageError, run_with_flags
+from fedlab.cli.flags import UsageError, check_folder, run_with_flags
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _PRESETS = flags.DEFINE_list("presets", ["pretrained", "scratch"], "Which flag files of this folder to compare.")
@@ -74,6 +74,7 @@ def main():
     if unknown or not _PRESETS.value:
         known = ", ".join(sorted(file.stem for file in _HERE.glob("*.flags")))
         raise UsageError(f"received --presets={','.join(_PRESETS.value)}; allowed: some of {known}.")
+    check_folder("folder", _FOLDER.value)
     folder = pathlib.Path(_FOLDER.value).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     results = {preset: history(preset, folder) for preset in _PRESETS.value}

@@ -18,6 +18,15 @@ Aggregators compose: one that treats clients' updates before another aggregates 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from fedlab import _checks
+
+
+def check(aggregator):
+    """Returns an `Aggregator`, or raises TypeError where it is none."""
+    if not isinstance(aggregator, Aggregator):
+        raise TypeError(f"the aggregator is {_checks.kind(aggregator)}; allowed: an Aggregator, as a call such as mean() gives it.")
+    return aggregator
+
 
 class Aggregator(NamedTuple):
     """Folds clients' updates into one as they come, most of them in the memory of one model.

@@ -9,6 +9,7 @@ Galen Andrew, Om Thakkar, H. Brendan McMahan, Swaroop Ramaswamy. NeurIPS 2021. h
 import tensorflow as tf
 
 from fedlab.aggregators import norms
+from fedlab.aggregators.aggregator import check
 from fedlab.aggregators.mean import mean
 
 
@@ -33,7 +34,7 @@ def clipped(inner=None, norm=norms.adaptive(1.0, 0.8, 0.2)):
       >>> clipped(mean(), norm=0.5).settings["norm"]
       0.5
     """
-    inner = inner or mean()
+    inner = mean() if inner is None else check(inner)
 
     def change(delta, size, bound):
         scale = tf.minimum(1.0, tf.math.divide_no_nan(bound, size))

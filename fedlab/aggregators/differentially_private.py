@@ -11,10 +11,12 @@ Differentially Private Learning with Adaptive Clipping
 Galen Andrew, Om Thakkar, H. Brendan McMahan, Swaroop Ramaswamy. NeurIPS 2021. https://arxiv.org/abs/1905.03871
 """
 
+import math
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from fedlab import _checks
 from fedlab.aggregators import norms, privacy
 from fedlab.aggregators.aggregator import Aggregator
 from fedlab.aggregators.clipped import l2_norm
@@ -79,11 +81,13 @@ def differentially_private(
     adapts = bound.learning_rate > 0
     if (bound.multiplier, bound.increment) != (1.0, 0.0):
         raise ValueError(f"norm has multiplier {bound.multiplier:g} and increment {bound.increment:g}; allowed here: 1 and 0.")
-    if not noise_multiplier >= 0:
+    if not _checks.is_number(noise_multiplier) or not 0 <= noise_multiplier < math.inf:
         raise ValueError(f"noise_multiplier is {noise_multiplier!r}; allowed: 0 or more.")
-    if not 0 < clients_per_round <= num_clients:
+    if not _checks.is_int(num_clients, 1):
+        raise ValueError(f"num_clients is {num_clients!r}; allowed: an int of 1 or more.")
+    if not _checks.is_number(clients_per_round) or not 0 < clients_per_round <= num_clients:
         raise ValueError(f"clients_per_round is {clients_per_round!r}; allowed: above 0, to num_clients, {num_clients!r}.")
-    if not 0 < delta < 1:
+    if not _checks.is_number(delta) or not 0 < delta < 1:
         raise ValueError(f"delta is {delta!r}; allowed: between 0 and 1.")
     if sampling not in privacy.SAMPLINGS:
         raise ValueError(f"sampling is {sampling!r}; allowed: {', '.join(privacy.SAMPLINGS)}.")

@@ -11,6 +11,7 @@ Peva Blanchard, El Mahdi El Mhamdi, Rachid Guerraoui, Julien Stainer. NIPS 2017.
 import numpy as np
 import tensorflow as tf
 
+from fedlab import _checks
 from fedlab.aggregators import _kept
 
 
@@ -38,7 +39,7 @@ def krum(attackers=0.3, num_selected=1):
       {'attackers': 0.2, 'num_selected': 5}
     """
     settings = dict(locals())
-    if not 0 <= attackers < 0.5:
+    if not _checks.is_number(attackers) or not 0 <= attackers < 0.5:
         raise ValueError(f"attackers is {attackers!r}; allowed: a share of 0 or more, below 0.5.")
     if isinstance(num_selected, bool) or not isinstance(num_selected, int) or num_selected < 1:
         raise ValueError(f"num_selected is {num_selected!r}; allowed: an int of 1 or more.")

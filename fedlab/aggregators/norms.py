@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from fedlab import _checks
 from fedlab.aggregators.aggregator import Aggregator
 
 
@@ -60,12 +61,12 @@ def adaptive(initial, quantile=0.5, learning_rate=0.2, *, multiplier=1.0, increm
       16.856
     """
     for name, value, least in (("initial", initial, 0), ("multiplier", multiplier, 0)):
-        if not least < value < math.inf:
+        if not _checks.is_number(value) or not least < value < math.inf:
             raise ValueError(f"{name} is {value!r}; allowed: a number above 0.")
-    if not 0 <= quantile <= 1:
+    if not _checks.is_number(quantile) or not 0 <= quantile <= 1:
         raise ValueError(f"quantile is {quantile!r}; allowed: 0 to 1.")
     for name, value in (("learning_rate", learning_rate), ("increment", increment)):
-        if not 0 <= value < math.inf:
+        if not _checks.is_number(value) or not 0 <= value < math.inf:
             raise ValueError(f"{name} is {value!r}; allowed: a number of 0 or more.")
     return Adaptive(*map(float, (initial, quantile, learning_rate, multiplier, increment)))
 
@@ -78,7 +79,7 @@ def get(norm):
     """
     if isinstance(norm, Adaptive):
         return norm
-    if isinstance(norm, bool) or not isinstance(norm, (int, float)) or not 0 < norm < math.inf:
+    if not _checks.is_number(norm) or not 0 < norm < math.inf:
         raise ValueError(f"norm is {norm!r}; allowed: a number above 0, or fedlab.aggregators.adaptive(...).")
     return Adaptive(float(norm), 0.5, 0.0)
 

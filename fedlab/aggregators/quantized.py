@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fedlab.aggregators.aggregator import Aggregator
+from fedlab.aggregators.aggregator import Aggregator, check
 from fedlab.aggregators.mean import mean
 
 
@@ -47,7 +47,7 @@ def quantized(inner=None, bits=8):
       >>> quantized(mean(), bits=4).settings["bits"]
       4
     """
-    inner = inner or mean()
+    inner = mean() if inner is None else check(inner)
     if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 16:
         raise ValueError(f"bits is {bits!r}; allowed: an int from 1 to 16.")
 

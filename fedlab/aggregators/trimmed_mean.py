@@ -4,6 +4,7 @@ Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates
 Dong Yin, Yudong Chen, Kannan Ramchandran, Peter Bartlett. ICML 2018. https://arxiv.org/abs/1803.01498
 """
 
+from fedlab import _checks
 from fedlab.aggregators import _kept
 
 
@@ -28,7 +29,7 @@ def trimmed_mean(trim=0.1):
       >>> trimmed_mean(0.3).settings
       {'trim': 0.3}
     """
-    if not 0 <= trim < 0.5:
+    if not _checks.is_number(trim) or not 0 <= trim < 0.5:
         raise ValueError(f"trim is {trim!r}; allowed: 0 or more, below 0.5.")
 
     def inner_mean(values):

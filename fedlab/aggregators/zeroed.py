@@ -11,6 +11,7 @@ import math
 import tensorflow as tf
 
 from fedlab.aggregators import norms
+from fedlab.aggregators.aggregator import check
 from fedlab.aggregators.mean import mean
 
 
@@ -38,7 +39,7 @@ def zeroed(inner=None, norm=norms.adaptive(10.0, 0.98, math.log(10.0), multiplie
       >>> zeroed(mean(), norm=100.0).name
       'zeroed'
     """
-    inner = inner or mean()
+    inner = mean() if inner is None else check(inner)
 
     def measure(delta):
         return tf.reduce_max([tf.cast(tf.reduce_max(tf.abs(d)), tf.float32) for d in delta])

@@ -26,6 +26,8 @@ functions are pure. These are enough for most methods. Some need more, and have 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from fedlab import _checks
+
 
 class Counts(NamedTuple):
     """What a client trained on in one round, float32 scalars. An example that is read in two epochs counts twice, as in TFF.
@@ -162,14 +164,19 @@ def prepare(algorithm, model, schedule=None):
       TypeError: it is no `Algorithm`.
       ValueError: where it cannot train this model; the message says why.
     """
-    if not isinstance(algorithm, Algorithm):
-        given = getattr(algorithm, "__name__", type(algorithm).__name__)
-        raise TypeError(f"algorithm is {given}; allowed: an Algorithm, as a call such as fedlab.algorithms.fed_avg() gives it.")
+    _check(algorithm)
     return algorithm.prepare(model, schedule) if algorithm.prepare else algorithm
+
+
+def _check(algorithm):
+    if not isinstance(algorithm, Algorithm):
+        given = _checks.kind(algorithm)
+        raise TypeError(f"algorithm is {given}; allowed: an Algorithm, as a call such as fedlab.algorithms.fed_avg() gives it.")
 
 
 def wrap(algorithm, change):
     """`change(algorithm)`, an algorithm made of another; where that has yet to be prepared for a model, once more after it is."""
+    _check(algorithm)
     changed = change(algorithm)
     if algorithm.prepare is None:
         return changed

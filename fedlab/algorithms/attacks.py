@@ -14,6 +14,7 @@ of two wrappers of the same share, the same clients are. A deviation is that of 
 
 import tensorflow as tf
 
+from fedlab import _checks
 from fedlab.algorithms.algorithm import StructureError, wrap
 
 
@@ -134,8 +135,10 @@ def _send(algorithm, name, settings, change):
 
 def _renamed(algorithm, name, settings, change):
     # The algorithm's own settings stay where those who read them look.
-    names = {"name": f"{algorithm.name} under {name}", "settings": {**algorithm.settings, name: settings}}
-    return wrap(algorithm, lambda base: change(base)._replace(**names))
+    def renamed(base):
+        return change(base)._replace(name=f"{algorithm.name} under {name}", settings={**algorithm.settings, name: settings})
+
+    return wrap(algorithm, renamed)
 
 
 def _membership(attackers):
@@ -149,6 +152,6 @@ def _membership(attackers):
 
 
 def _positive(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+    if not _checks.is_number(value) or not 0 < value < float("inf"):
         raise ValueError(f"{name} is {value!r}; allowed: a number above 0.")
     return float(value)

@@ -12,6 +12,7 @@ Durmus Alp Emre Acar et al. ICLR 2021. https://arxiv.org/abs/2111.04263
 
 import tensorflow as tf
 
+from fedlab import _checks
 from fedlab.algorithms.algorithm import Algorithm, ClientResult
 from fedlab.algorithms.fed_avg import ClientState, fed_avg
 
@@ -30,7 +31,7 @@ def fed_dyn(alpha):
       'fed_dyn'
     """
     settings = dict(locals())
-    if not 0 < alpha < float("inf"):
+    if not _checks.is_number(alpha) or not 0 < alpha < float("inf"):
         raise ValueError(f"alpha is {alpha!r}; allowed: above 0.")
 
     def zeros(weights):

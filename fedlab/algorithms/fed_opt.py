@@ -7,6 +7,7 @@ Sashank Reddi et al. ICLR 2021. https://arxiv.org/abs/2003.00295
     w, state = server_optimizer(w, state, delta)
 """
 
+from fedlab.algorithms import optimizers
 from fedlab.algorithms.fed_avg import fed_avg
 
 
@@ -26,6 +27,7 @@ def fed_opt(server_optimizer, *, client_weighting="num_examples"):
       'fed_opt'
     """
     settings = dict(locals())
+    optimizers.check(server_optimizer)
 
     def server_update(weights, state, update):
         return server_optimizer.apply(weights, state, update.delta, update.round_num)

@@ -8,6 +8,9 @@ Tian Li, Anit Kumar Sahu, Manzil Zaheer, Maziar Sanjabi, Ameet Talwalkar, Virgin
     the server as in FedAvg
 """
 
+import math
+
+from fedlab import _checks
 from fedlab.algorithms.fed_avg import ClientState, fed_avg
 
 
@@ -27,7 +30,7 @@ def fed_prox(mu, *, client_weighting="num_examples", server_learning_rate=1.0, s
       0.1
     """
     settings = dict(locals())
-    if not mu >= 0:
+    if not _checks.is_number(mu) or not 0 <= mu < math.inf:
         raise ValueError(f"mu is {mu!r}; allowed: 0 or more.")
     base = fed_avg(client_weighting=client_weighting, server_learning_rate=server_learning_rate, server_momentum=server_momentum)
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from fedlab import _checks
 from fedlab.algorithms import optimizers
 from fedlab.algorithms.algorithm import Algorithm, ClientResult, Pass
 
@@ -58,11 +59,11 @@ def fed_recon(
     settings = dict(locals())
     if isinstance(local_layers, str) or not local_layers:
         raise ValueError(f"local_layers is {local_layers!r}; allowed: a list of one or more names of layers.")
-    if not 0 < reconstruction_share < 1:
+    if not _checks.is_number(reconstruction_share) or not 0 < reconstruction_share < 1:
         raise ValueError(f"reconstruction_share is {reconstruction_share!r}; allowed: above 0, below 1.")
     if client_weighting not in ("num_examples", "uniform"):
         raise ValueError(f"client_weighting is {client_weighting!r}; allowed with fed_recon: 'num_examples', 'uniform'.")
-    rebuild = reconstruction_optimizer or optimizers.sgd(0.1)
+    rebuild = optimizers.sgd(0.1) if reconstruction_optimizer is None else optimizers.check(reconstruction_optimizer)
     server_optimizer = optimizers.sgd(server_learning_rate)
 
     def for_model(is_local):

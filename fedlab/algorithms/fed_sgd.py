@@ -56,7 +56,7 @@ def fed_sgd(server_optimizer=None, *, client_weighting="num_examples"):
         return Algorithm("fed_sgd", settings, optimizer.init, client_init, client_step, client_final, server_update)
 
     if server_optimizer is not None:
-        return with_server(server_optimizer)
+        return with_server(optimizers.check(server_optimizer))
     return Algorithm(
         "fed_sgd",
         settings,

@@ -1,11 +1,13 @@
 """Optimizers as pure functions over tensors, for clients and for the server. Their formulas are Keras's."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from fedlab import _checks
 from fedlab.algorithms.schedules import Schedule
 
 
@@ -24,6 +26,13 @@ class Optimizer(NamedTuple):
     settings: dict
     init: Callable
     apply: Callable
+
+
+def check(optimizer):
+    """Returns an `Optimizer`, or raises TypeError where it is none."""
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"the optimizer is {_checks.kind(optimizer)}; allowed: one of fedlab.algorithms.optimizers, such as sgd(1.0).")
+    return optimizer
 
 
 def in_round(optimizer, round_num):
@@ -51,7 +60,7 @@ def sgd(learning_rate, momentum=0.0, nesterov=False):
       [0.55]
     """
     settings = dict(locals())
-    _check_rate(learning_rate)
+    check_rate(learning_rate)
     _check_decay(momentum=momentum)
 
     def init(weights):
@@ -154,7 +163,7 @@ def yogi(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-3, initial_accumula
 
 def _adaptive(second, start, weight_decay, learning_rate, beta_1, beta_2, epsilon, bias_correction):
     """init and apply of Adam and its like, which differ in `second`: (v, g) -> v."""
-    _check_rate(learning_rate)
+    check_rate(learning_rate)
     _check_decay(beta_1=beta_1, beta_2=beta_2)
     _check_not_negative(epsilon=epsilon)
 
@@ -198,7 +207,7 @@ def adagrad(learning_rate, initial_accumulator_value=0.1, epsilon=1e-7, epsilon_
       [1.9]
     """
     settings = dict(locals())
-    _check_rate(learning_rate)
+    check_rate(learning_rate)
     _check_not_negative(initial_accumulator_value=initial_accumulator_value, epsilon=epsilon)
 
     def init(weights):
@@ -231,7 +240,7 @@ def rmsprop(learning_rate, rho=0.9, epsilon=1e-7, epsilon_in_root=True):
       [1.8]
     """
     settings = dict(locals())
-    _check_rate(learning_rate)
+    check_rate(learning_rate)
     _check_decay(rho=rho)
     _check_not_negative(epsilon=epsilon)
 
@@ -265,20 +274,21 @@ def _as(weight, rate):
     return tf.cast(rate, weight.dtype) if tf.is_tensor(rate) else rate
 
 
-def _check_rate(learning_rate):
-    if not isinstance(learning_rate, Schedule) and not learning_rate >= 0:
+def check_rate(learning_rate):
+    """Raises ValueError where it is neither a number of 0 or more nor a schedule."""
+    if not isinstance(learning_rate, Schedule) and not (_checks.is_number(learning_rate) and 0 <= learning_rate < math.inf):
         raise ValueError(f"learning_rate is {learning_rate!r}; allowed: 0 or more.")
 
 
 def _check_decay(**values):
     for name, value in values.items():
-        if not 0 <= value < 1:
+        if not _checks.is_number(value) or not 0 <= value < 1:
             raise ValueError(f"{name} is {value!r}; allowed: 0 or more, below 1.")
 
 
 def _check_not_negative(**values):
     for name, value in values.items():
-        if not value >= 0:
+        if not _checks.is_number(value) or not 0 <= value < math.inf:
             raise ValueError(f"{name} is {value!r}; allowed: 0 or more.")
 
 

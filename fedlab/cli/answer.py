@@ -47,6 +47,6 @@ def read(file):
         with open(file, encoding="utf-8", newline="") as source:
             return source.read()
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {file!r} to read the context from: check the path.") from None
+        raise FileNotFoundError(f"there is no file {file!r:.200} to read the context from: check the path.") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{file!r} is no UTF-8 text (at byte {error.start}): convert it, such as with iconv.") from None

@@ -43,7 +43,7 @@ def choose_clients(data, clients):
     """The clients that --clients names: a number, or ids with commas between."""
     if clients is None:
         return data
-    if clients.isdigit() and clients not in data:
+    if clients.isdecimal() and clients not in data:
         if not 1 <= int(clients) <= len(data):
             raise ValueError(f"received --clients={clients}; allowed: 1 to {len(data)}, or client ids.")
         return data.select(data.client_ids[: int(clients)])

@@ -59,6 +59,8 @@ def _check(args):
             raise ValueError(f"received --output={args.output}; allowed: a file of the form {' or '.join(_SUFFIXES)}.")
         if not output.parent.is_dir():
             raise FileNotFoundError(f"received --output={args.output}; there is no folder {str(output.parent)!r}: make it.")
+        if output.is_dir():
+            raise IsADirectoryError(f"received --output={args.output}, which is a folder; allowed: a file.")
 
 
 def _text(argument):

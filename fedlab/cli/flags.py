@@ -1,11 +1,16 @@
 """How experiment scripts start: absl flags, one-line errors, and TensorFlow imported neither for --help nor too late."""
 
+import contextlib
 import logging
+import math
 import os
+import pathlib
+import re
 import signal
 import sys
+import tempfile
 
-from absl import app
+from absl import app, flags
 from absl import logging as absl_logging
 
 from fedlab.cli._ending import MISTAKES, debugging, ending_on_sigterm, fail
@@ -26,9 +31,10 @@ def run_with_flags(main):
     """
 
     def parse(argv):
-        args = app.parse_flags_with_usage(argv)
-        if len(args) > 1:
-            sys.exit(fail(UsageError(f"unknown arguments {args[1:]}: every setting is a --flag; --help lists them.")))
+        try:
+            args = _parse(argv)
+        except UsageError as error:
+            sys.exit(fail(error))
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import tensorflow  # noqa: F401
 
@@ -49,3 +55,50 @@ def run_with_flags(main):
             sys.exit(128 + signal.SIGINT)
 
     app.run(run, flags_parser=parse)
+
+
+def check_folder(flag, path):
+    """Raises UsageError where the folder for results can neither be written to nor made: before the work, not after it."""
+    path = pathlib.Path(path)
+    try:
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        finally:
+            with contextlib.suppress(OSError):
+                for folder in missing:
+                    folder.rmdir()
+    except OSError as error:
+        raise UsageError(f"--{flag}={str(path):.200} cannot be written to ({error.strerror}): give another folder.") from None
+
+
+# What absl says of a value, and of a file, in the words of Python.
+_ABSL = {
+    r"invalid literal for int\(\).*": "allowed: an int.",
+    r"could not convert string to float.*": "allowed: a number.",
+    r"ERROR:: Unable to open flagfile: \[Errno \d+\]": "--flagfile cannot be read:",
+}
+
+
+def _parse(argv):
+    """The arguments that are no flags: only the program's name.
+
+    Raises:
+      UsageError: another argument, or a flag that does not exist or has a wrong value.
+    """
+    try:
+        args = flags.FLAGS(argv)
+    except (flags.Error, UnicodeDecodeError) as error:
+        message = " ".join(str(error).split())
+        for theirs, ours in _ABSL.items():
+            message = re.sub(theirs, ours, message)
+        raise UsageError(f"{message.rstrip('. ?')}; --help lists the flags and what is allowed.") from None
+    if len(args) > 1:
+        raise UsageError(f"unknown arguments {args[1:]}: every setting is a --flag; --help lists them.")
+    for name in flags.FLAGS:
+        value = flags.FLAGS[name].value
+        if isinstance(value, float) and not math.isfinite(value):  # which no bound of a flag excludes
+            raise UsageError(f"--{name} is {value}; allowed: a finite number.")
+    return args

@@ -4,6 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedlab import _checks
+
+MOST_ROWS = 2**31 - 1  # of a batch: sizes are int32
+
 
 class Batching(NamedTuple):
     """How a client reads its examples in one round.
@@ -28,8 +32,13 @@ class Batching(NamedTuple):
             value = getattr(self, name)
             if name == "max_batches" and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"{name} is {value!r}; allowed: an int of 1 or more.")
+            most = MOST_ROWS if name == "batch_size" else None
+            if not _checks.is_int(value, 1, most):
+                allowed = f"1 to {most}" if _checks.is_int(value, 1) else "1 or more"
+                raise ValueError(f"{name} is {value!r}; allowed: an int of {allowed}.")
+        for name in ("shuffle", "drop_remainder"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: True, False.")
         return self
 
 

@@ -2,12 +2,15 @@
 
 import difflib
 import hashlib
+import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from fedlab import _checks
 from fedlab.data import columns as columns_lib
+from fedlab.data.wordpiece import is_unicode
 
 Columns = Mapping[str, Any]
 
@@ -33,6 +36,8 @@ class ClientData:
     """
 
     def __init__(self, client_ids: Iterable[str], load: Callable[[str], Columns]):
+        if not callable(load):
+            raise TypeError(f"load is {_checks.kind(load)}; allowed: a function client_id -> columns, or use ClientData.from_dict.")
         self._client_ids = _checked_ids(client_ids)
         self._members = frozenset(self._client_ids)
         self._load = load
@@ -52,6 +57,10 @@ class ClientData:
           >>> ClientData.from_dict({"ann": {"x": [1, 2]}}).client_ids
           ('ann',)
         """
+        if not isinstance(mapping, Mapping):
+            raise TypeError(
+                f"received {type(mapping).__name__}; allowed: a mapping client_id -> columns, such as {{'ann': {{'x': [1.0]}}}}."
+            )
         mapping = dict(mapping)
         return cls(mapping, mapping.__getitem__)
 
@@ -156,6 +165,8 @@ class ClientData:
           >>> doubled["ann"]["x"]
           array([2, 4])
         """
+        if not callable(fn):
+            raise TypeError(f"received {_checks.kind(fn)}; allowed: a function columns -> columns.")
         return ClientData(self._client_ids, lambda client_id: fn(self[client_id]))
 
     def select(self, client_ids: Iterable[str]) -> "ClientData":
@@ -201,7 +212,9 @@ class ClientData:
           >>> len(kept), len(held_out)
           (8, 2)
         """
-        if not 0 < fraction < 1:
+        if not isinstance(seed, numbers.Integral):
+            raise ValueError(f"seed is {seed!r}; allowed: an int.")
+        if not _checks.is_number(fraction) or not 0 < fraction < 1:
             raise ValueError(f"received fraction={fraction!r}; allowed is a number between 0 and 1, such as 0.1.")
         if len(self) < 2:
             raise ValueError(f"received {len(self)} client; two groups need at least two; add clients, or do not split.")
@@ -300,6 +313,8 @@ class ClientData:
 def _checked_ids(client_ids: Iterable[str]) -> tuple[str, ...]:
     if isinstance(client_ids, (str, bytes)):
         raise TypeError(f"received {client_ids!r} as client ids; allowed is a sequence of strings: [{client_ids!r}].")
+    if not isinstance(client_ids, Iterable):
+        raise TypeError(f"received {client_ids!r:.60} as client ids; allowed is a sequence of strings.")
     ids = tuple(client_ids)
     if not ids:
         raise ValueError("received no client ids; at least one is needed; check the data's source or the selection.")
@@ -307,6 +322,10 @@ def _checked_ids(client_ids: Iterable[str]) -> tuple[str, ...]:
     for client_id in ids:
         if not isinstance(client_id, str):
             raise TypeError(f"received the client id {client_id!r}; allowed are strings: use str(client_id).")
+        if not is_unicode(client_id):
+            raise ValueError(
+                f"received the client id {client_id!r}; allowed is valid Unicode, not half of a surrogate pair: rename the client."
+            )
         if client_id in seen:
             raise ValueError(f"received the client id {client_id!r} twice; ids are unique: merge or rename the client.")
         seen.add(client_id)

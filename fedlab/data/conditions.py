@@ -7,6 +7,7 @@ drawn for each client and round on their own, and several of them hold together.
 import functools
 from typing import NamedTuple
 
+from fedlab import _checks
 from fedlab.data import seeding
 
 
@@ -64,16 +65,34 @@ def together(conditions):
       >>> together([stragglers(0.0), dropouts(1.0)])("a", 1, 0)
       Work(share=1.0, lost='dropout')
     """
-    return functools.partial(_together, conditions=list(conditions))
+    return functools.partial(_together, conditions=[check(condition) for condition in conditions])
 
 
 def _together(client_id, round_num, seed, *, conditions):
-    works = [condition(client_id, round_num, seed) for condition in conditions]
+    works = [fare(condition, client_id, round_num, seed) for condition in conditions]
     lost = next((work.lost for work in works if work.lost), "")
     return Work(min((work.share for work in works), default=1.0), lost)
 
 
+def check(condition):
+    """Returns a condition, or raises TypeError where it is none."""
+    if not callable(condition):
+        raise TypeError(f"a condition is {condition!r:.60}; allowed: fedlab.data.dropouts(...), stragglers(...), or a function.")
+    return condition
+
+
+def fare(condition, client_id, round_num, seed):
+    """What a condition says of a client, checked: it may be a caller's own."""
+    work = condition(client_id, round_num, seed)
+    if not isinstance(work, Work) or not isinstance(work.lost, str) or not (_checks.is_number(work.share) and 0 < work.share <= 1):
+        raise ValueError(
+            f"a condition gave {work!r:.80} for client {client_id!r}; allowed: a fedlab.data.Work with a share above 0, at most 1, and a "
+            "text as lost."
+        )
+    return work
+
+
 def _rate(rate):
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
+    if not _checks.is_number(rate) or not 0 <= rate <= 1:
         raise ValueError(f"rate is {rate!r}; allowed: a number from 0 to 1.")
     return float(rate)

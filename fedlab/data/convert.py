@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fedlab import _checks
 from fedlab.data import columns as columns_lib
 from fedlab.data.client_data import ClientData
 
@@ -17,7 +18,7 @@ def to_dataset(client_data: ClientData, batch_size: int | None, client_ids: Iter
     """Returns the clients' examples as one `tf.data.Dataset`; see `ClientData.to_dataset`."""
     import tensorflow as tf
 
-    if batch_size is not None and batch_size < 1:
+    if batch_size is not None and not _checks.is_int(batch_size, 1):
         raise ValueError(f"received batch_size={batch_size!r}; allowed is 1 or more, or None for single examples.")
     dataset = tf.data.Dataset.from_tensor_slices(columns_lib.keras_batch(client_data.to_arrays(client_ids)))
     return dataset if batch_size is None else dataset.batch(batch_size, drop_remainder=drop_remainder)
@@ -61,6 +62,8 @@ def dataset_columns(dataset: Any, owner: str = "the dataset") -> dict[str, np.nd
     """
     import tensorflow as tf
 
+    if not isinstance(dataset, tf.data.Dataset):
+        raise TypeError(f"{owner}: received {type(dataset).__name__}; allowed is a tf.data.Dataset; for arrays use ClientData.from_dict.")
     spec = _named(dataset.element_spec, owner)
     for name, leaf in spec.items():
         if not isinstance(leaf, tf.TensorSpec):

@@ -8,8 +8,10 @@ import math
 
 import numpy as np
 
+from fedlab import _checks
 from fedlab.data import seeding
 from fedlab.data.client_data import ClientData
+from fedlab.data.columns import check_columns, num_rows
 
 _MAX_DRAWS = 100
 
@@ -117,7 +119,9 @@ def shards(labels, num_clients, seed, *, shards_per_client=2):
     """
     labels = _checked_labels(labels)
     _check_count("shards_per_client", shards_per_client, len(labels), "the number of examples")
-    _check_num_clients(num_clients, len(labels) // shards_per_client)
+    _check_count(
+        "num_clients", num_clients, len(labels) // shards_per_client, f"for {len(labels)} examples in {shards_per_client} shards a client"
+    )
     rng = seeding.generator(seed, "partition", "shards")
     shuffled = rng.permutation(len(labels))
     ordered = shuffled[np.argsort(labels[shuffled], kind="stable")]
@@ -167,7 +171,14 @@ def clients(columns, partition):
       >>> clients(columns, natural(columns["y"]))["1"]
       {'x': array([1., 3.]), 'y': array([1, 1])}
     """
-    return ClientData(partition, lambda client_id: {name: np.asarray(column)[partition[client_id]] for name, column in columns.items()})
+    columns = check_columns(columns)
+    num_examples = num_rows(columns)
+    for client_id, rows in partition.items():
+        rows = np.asarray(rows)
+        if rows.size and (rows.ndim != 1 or rows.dtype.kind not in "iu" or not 0 <= rows.min() <= rows.max() < num_examples):
+            wrong = rows[(rows < 0) | (rows >= num_examples)] if rows.ndim == 1 and rows.dtype.kind in "iu" else rows
+            raise ValueError(f"client {client_id!r} has the rows {wrong.tolist()!s:.60}; allowed: ints from 0 to {num_examples - 1}.")
+    return ClientData(partition, lambda client_id: {name: column[partition[client_id]] for name, column in columns.items()})
 
 
 def _named(parts):
@@ -195,21 +206,30 @@ def _until_large_enough(draw, num_clients, num_examples, min_examples):
 
 
 def _checked_labels(labels):
-    labels = np.asarray(labels)
+    try:
+        labels = np.asarray(labels)
+        np.unique(labels)
+    except (ValueError, TypeError):  # rows of different lengths, or what has no order
+        given = " ".join(repr(labels).split())
+        raise ValueError(f"received the labels {given:.80}; allowed: one number or one text an example, [n], all of one kind.") from None
     if labels.ndim != 1 or not len(labels):
         raise ValueError(f"received labels of shape {list(labels.shape)}; allowed: one label an example, [n], n of 1 or more.")
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        raise ValueError(f"label {int(np.isnan(labels).argmax())} is nan; allowed: labels that equal themselves: leave such examples out.")
     return labels
 
 
 def _check_num_clients(num_clients, most):
+    if not _checks.is_int(most, 1):
+        raise ValueError(f"num_examples is {most!r}; allowed: an int of 1 or more.")
     _check_count("num_clients", num_clients, most, "so that each can have an example")
 
 
 def _check_count(name, value, most, why, least=1):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
+    if not _checks.is_int(value, least, most):
         raise ValueError(f"{name} is {value!r}; allowed: an int of {least} to {most}, {why}.")
 
 
 def _check_alpha(alpha):
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float, np.number)) or not 0 < alpha < math.inf:
+    if not _checks.is_number(alpha) or not 0 < alpha < math.inf:
         raise ValueError(f"alpha is {alpha!r}; allowed: a number above 0, such as 0.5.")

@@ -4,10 +4,12 @@ A sampler is a function `(client_ids, round_num, seed) -> cohort` without a stat
 asked. The samplers here are `functools.partial` objects, so that their settings can be read and recorded.
 """
 
+import collections.abc
 import functools
 
 import numpy as np
 
+from fedlab import _checks
 from fedlab.data import seeding
 
 
@@ -36,6 +38,8 @@ def weighted(clients_per_round, weights):
       >>> weighted(2, {"a": 1, "b": 0, "c": 3})(["a", "b", "c"], round_num=1, seed=0)
       ['c', 'a']
     """
+    if not isinstance(weights, collections.abc.Mapping):
+        raise TypeError(f"weights is {weights!r:.60}; allowed: a dict, client id -> a number of 0 or more.")
     return functools.partial(_weighted, clients_per_round=clients_per_round, weights=dict(weights))
 
 
@@ -43,10 +47,10 @@ def _weighted(client_ids, round_num, seed, *, clients_per_round, weights):
     missing = [client_id for client_id in client_ids if client_id not in weights]
     if missing:
         raise ValueError(f"the weights lack clients {missing[:3]}; allowed: a weight for each client.")
-    values = np.array([weights[client_id] for client_id in client_ids], np.float64)
-    wrong = [client_id for client_id, value in zip(client_ids, values) if not 0 <= value < np.inf]
+    wrong = [client_id for client_id in client_ids if not (_checks.is_number(weights[client_id]) and 0 <= weights[client_id] < np.inf)]
     if wrong:
         raise ValueError(f"the weight of client {wrong[0]!r} is {weights[wrong[0]]!r}; allowed: a number of 0 or more.")
+    values = np.array([weights[client_id] for client_id in client_ids], np.float64)
     _check_number(clients_per_round, int((values > 0).sum()), "clients of a weight above 0")
     return _draw(client_ids, round_num, seed, clients_per_round, p=values / values.sum())
 
@@ -64,8 +68,8 @@ def poisson(clients_per_round):
 
 
 def _poisson(client_ids, round_num, seed, *, clients_per_round):
-    if not 0 < clients_per_round <= len(client_ids):
-        raise ValueError(f"clients_per_round is {clients_per_round}; allowed: above 0, to {len(client_ids)}, the number of clients.")
+    if not _checks.is_number(clients_per_round) or not 0 < clients_per_round <= len(client_ids):
+        raise ValueError(f"clients_per_round is {clients_per_round!r}; allowed: above 0, to {len(client_ids)}, the number of clients.")
     drawn = seeding.generator(seed, "cohort", round_num).random(len(client_ids)) * len(client_ids) < clients_per_round
     return [client_ids[i] for i in np.flatnonzero(drawn)]
 
@@ -76,6 +80,8 @@ def fixed(cohort):
     Raises:
       ValueError: where the list is empty, names a client twice, or, when sampling, names one that does not exist.
     """
+    if isinstance(cohort, (str, bytes)) or not isinstance(cohort, collections.abc.Iterable):
+        raise TypeError(f"the fixed cohort is {cohort!r}; allowed: a list of one or more distinct client ids.")
     cohort = list(cohort)
     if not cohort or len(set(cohort)) < len(cohort):
         raise ValueError(f"the fixed cohort is {cohort}; allowed: a list of one or more distinct client ids.")
@@ -86,13 +92,13 @@ def _fixed(client_ids, round_num, seed, *, cohort):
     known = set(client_ids)
     unknown = [client_id for client_id in cohort if client_id not in known]
     if unknown:
-        raise ValueError(f"unknown clients {unknown[:3]} in the fixed cohort; `client_ids` of the data lists the known ones.")
+        raise ValueError(f"unknown clients {unknown[:3]} in the fixed cohort; allowed: those that `client_ids` of the data lists.")
     return list(cohort)
 
 
 def _check_number(clients_per_round, most, what="clients"):
-    if not 1 <= clients_per_round <= most:
-        raise ValueError(f"clients_per_round is {clients_per_round}; allowed: 1 to {most}, the number of {what}.")
+    if not _checks.is_int(clients_per_round, 1, most):
+        raise ValueError(f"clients_per_round is {clients_per_round!r}; allowed: 1 to {most}, the number of {what}.")
 
 
 def _draw(client_ids, round_num, seed, number, p=None):

@@ -4,6 +4,8 @@ import unicodedata
 
 import numpy as np
 
+from fedlab import _checks
+
 # The order is that of the published models (Reddi et al. 2020; TFF's tutorial): a character's id is its index.
 CHAR_VOCABULARY = "dhlptx@DHLPTX $(,048cgkoswCGKOSW[_#'/37;?bfjnrvzBFJNRVZ\"&*.26:\naeimquyAEIMQUY]!%)-159\r"
 UNKNOWN_ID = 0  # what TFF's tutorial gives a character out of the vocabulary: the id of "d"
@@ -148,6 +150,8 @@ def sequences(ids: np.ndarray, length: int = 100, drop_remainder: bool = False) 
     ids = np.asarray(ids)
     if ids.ndim != 1:
         raise ValueError(f"received ids of shape {list(ids.shape)}; allowed is one text [n]: concatenate, or go by row.")
+    if ids.size and ids.dtype.kind not in "iu":
+        raise ValueError(f"received ids of dtype {ids.dtype}; allowed are integers: encode the text first.")
     rows = num_sequences(len(ids), length, drop_remainder)
     chunk = length + 1
     used = ids[: rows * chunk]
@@ -164,6 +168,6 @@ def sequences(ids: np.ndarray, length: int = 100, drop_remainder: bool = False) 
 
 
 def _checked_length(length: int) -> int:
-    if length < 1:
+    if not _checks.is_int(length, 1):
         raise ValueError(f"received length={length!r}; allowed is 1 or more; TFF's tutorial uses 100.")
     return length

@@ -19,9 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fedlab import _checks
 from fedlab.data.client_data import ClientData
 
 logger = logging.getLogger(__name__)
+
+_LONGEST = 2**20  # tokens a window
 
 
 class Answer(NamedTuple):
@@ -182,7 +185,7 @@ def make(questions, vocabulary, question_tokens, contexts, context_tokens, *, ma
     first_token, last_token, answered = _answer_tokens(questions, context_of, context_tokens)
     keep, skipped = _usable(questions, question_tokens.lengths, context_tokens.lengths[context_of], answered)
     if not keep.any():
-        raise ValueError(f"none of the {len(questions)} questions can be used: {skipped}.")
+        raise ValueError(f"none of the {len(questions)} questions can be used ({skipped or 'there is none'}): give others.")
     too_long = int((question_tokens.lengths > max_question_length).sum())
     if too_long:
         logger.info("%d questions have more than max_question_length=%d tokens and are cut", too_long, max_question_length)
@@ -207,8 +210,10 @@ def make(questions, vocabulary, question_tokens, contexts, context_tokens, *, ma
 
 
 def _checked_lengths(max_length, stride, max_question_length):
-    if isinstance(max_length, bool) or not isinstance(max_length, (int, np.integer)) or max_length < 16:
-        raise ValueError(f"max_length is {max_length!r}; allowed: an int of 16 or more.")
+    if not _checks.is_int(max_length, 16, _LONGEST):
+        raise ValueError(
+            f"max_length is {max_length!r}; allowed: an int of 16 {f'to {_LONGEST}' if _checks.is_int(max_length, 16) else 'or more'}."
+        )
     stride = max_length // 3 if stride is None else stride
     max_question_length = min(64, max_length // 3) if max_question_length is None else max_question_length
     for name, value, least in (("stride", stride, 0), ("max_question_length", max_question_length, 1)):
@@ -242,7 +247,7 @@ def _answer_tokens(questions, context_of, tokens):
 
 def _usable(questions, question_lengths, context_lengths, answered):
     """(bool [questions], why -> how many are left out)."""
-    expected = np.array([bool(question.answers) for question in questions])
+    expected = np.array([bool(question.answers) for question in questions], bool)
     reasons = {
         "a question without tokens": question_lengths == 0,
         "a context without tokens": context_lengths == 0,

@@ -8,9 +8,12 @@ import hashlib
 import importlib.util
 import os
 import pathlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+
+from fedlab import _files
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
@@ -71,6 +74,8 @@ class WordPiece:
             source = _package_file() if vocabulary is None else pathlib.Path(vocabulary)
             self.tokens = _read(source)
         else:
+            if not isinstance(vocabulary, Iterable):
+                raise TypeError(f"the vocabulary is {vocabulary!r:.60}; allowed: the path of a vocab.txt, or a list of tokens.")
             source, self.tokens = "the list of tokens", tuple(vocabulary)
         ids = {token: i for i, token in enumerate(self.tokens)}
         if missing := [token for token in SPECIAL if token not in ids]:
@@ -100,6 +105,8 @@ class WordPiece:
         Raises:
           ValueError: a text that is not valid Unicode (half of a surrogate pair).
         """
+        if isinstance(texts, (str, bytes)):
+            raise TypeError(f"received the text {texts!r:.60}; allowed: a list of texts, [text].")
         ids, offsets, lengths = [np.zeros([0], np.int32)], [np.zeros([0, 2], np.int32)], []
         for first in range(0, len(texts), _TEXTS_AT_ONCE):
             block = [_checked_text(text) for text in texts[first : first + _TEXTS_AT_ONCE]]
@@ -121,9 +128,10 @@ class WordPiece:
 
 def _read(file):
     try:
-        text = file.read_text(encoding="utf-8")
+        with _files.explained(f"the vocabulary {str(file)!r}", "give a vocab.txt that can be read"):
+            text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no vocabulary at {str(file)!r}: {_INSTALL}.") from None
+        raise FileNotFoundError(f"there is no vocabulary at {str(file)!r:.200}: {_INSTALL}.") from None
     except UnicodeDecodeError:
         raise ValueError(f"{str(file)!r} is no vocabulary: it is not UTF-8 text; allowed: one token a line.") from None
     # Only these end a line: some tokens are other separators of Unicode. read_text has made "\n" of "\r\n".

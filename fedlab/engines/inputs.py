@@ -17,6 +17,7 @@ class _Limits(NamedTuple):
     shape: Any
     embedding: Any
     max_length: Any
+    dtype: Any
 
 
 def check(model, columns, owner="the data"):
@@ -30,19 +31,46 @@ def check(model, columns, owner="the data"):
     if model not in _known:
         _known[model] = _limits(model)
     limits = _known[model]
+    for name, column in columns.items():
+        _check_kind(f"{owner} has column {name!r}", np.asarray(column))
     given = keras_batch(columns)[0]
     if not isinstance(given, dict):
         limits, given = {"x": next(iter(limits.values()))} if len(limits) == 1 else {}, {"x": given}
     if missing := [name for name in limits if name not in given]:
-        raise ValueError(f"{owner} has the inputs {', '.join(given)}; the model wants {', '.join(limits)}: {missing[0]!r} is missing.")
+        has, wants = (", ".join(map(repr, names)) for names in (given, limits))
+        raise ValueError(f"{owner} has the inputs {has}; the model wants {wants}: {missing[0]!r} is missing; map the clients' data first.")
     for name, wanted in limits.items():
         _check_column(f"{owner} has column {name!r}", np.asarray(given[name]), wanted)
 
 
+def _check_kind(where, column):
+    """Raises ValueError where the values are none that TensorFlow has."""
+    if column.dtype.kind == "O":
+        if (wrong := next((value for value in column.flat if not isinstance(value, (str, bytes))), "")) != "":
+            raise ValueError(f"{where} with the value {wrong!r:.60}; allowed: numbers, or texts: map the clients' data first.")
+    elif column.dtype.kind not in "biufcSUV":  # V: bfloat16 and the like
+        raise ValueError(f"{where} of {column.dtype}; allowed: numbers, or texts: map the clients' data first.")
+
+
+def _fits(shape, wanted):
+    """Whether Keras takes rows of this shape: it adds a last axis of 1 by itself, and takes it away."""
+    forms = [shape]
+    if shape[-1:] == [1]:
+        forms.append(shape[:-1])
+    if wanted.rank and wanted[-1] == 1:
+        forms.append([*shape, 1])
+    return any(wanted.is_compatible_with(form) for form in forms)
+
+
 def _check_column(where, column, limits):
     shape = list(column.shape[1:])
-    if len(shape) == len(limits.shape) and not limits.shape.is_compatible_with(shape):
-        raise ValueError(f"{where} with rows of shape {shape}; the model takes {limits.shape.as_list()}.")
+    if (column.dtype.kind in "OSU") != (limits.dtype == tf.string):
+        what = "texts" if column.dtype.kind in "OSU" else str(column.dtype)
+        raise ValueError(f"{where} of {what}; the model takes {limits.dtype.name}: map the clients' data first.")
+    if not _fits(shape, limits.shape):
+        raise ValueError(
+            f"{where} with rows of shape {shape}; the model takes {limits.shape.as_list()}: map the clients' data, or change the model."
+        )
     if limits.max_length is not None and shape and shape[0] > limits.max_length:
         raise ValueError(f"{where} with rows of {shape[0]} tokens; the model has {limits.max_length} positions: use shorter windows.")
     if limits.embedding is not None and column.size:
@@ -62,6 +90,6 @@ def _limits(model):
     # Of BERT, whose positions are no input.
     positions = [layer.input_dim for layer in embeddings if layer.name == "embeddings_position"]
     return {
-        name: _Limits(tensor.shape[1:], readers.get(id(tensor)), min(positions, default=None))
+        name: _Limits(tensor.shape[1:], readers.get(id(tensor)), min(positions, default=None), tensor.dtype)
         for name, tensor in zip(model.input_names, model.inputs)
     }

@@ -65,7 +65,14 @@ class Replica:
         size = self.fixed_size or 1
         one = {name: tf.convert_to_tensor(_rows_like(column, size)) for name, column in columns.items()}
         batch = self.batch(one, float(size))
-        self._forward(batch, training=False)
+        try:
+            self._forward(batch, training=False)
+        except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            forms = ", ".join(f"{name!r}: {column.dtype} {list(column.shape[1:])}" for name, column in columns.items())
+            raise ValueError(
+                f"model {self.model.name!r} or its loss cannot take rows of {forms} ({reason:.200}): map the clients' data first."
+            ) from error
 
     def function(self, key, make, weights, data):
         """The graph of `make(self)`, a tf.function of (*weights, *data), traced once for a key, for any number of rows in `data`."""

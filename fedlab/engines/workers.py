@@ -8,6 +8,7 @@ import queue
 
 import tensorflow as tf
 
+from fedlab import _checks
 from fedlab.engines.replica import Replica
 
 logger = logging.getLogger("fedlab")
@@ -51,6 +52,8 @@ class Workers:
     """
 
     def __init__(self, build, columns, num_workers=None, devices=None):
+        if num_workers is not None and not _checks.is_int(num_workers, 1):
+            raise ValueError(f"num_workers is {num_workers!r}; allowed: an int of 1 or more, or None for as many as there are cores.")
         devices = gpus() if devices is None else devices
         self.num_workers = num_workers or len(devices) or len(os.sched_getaffinity(0))
         self._threads = concurrent.futures.ThreadPoolExecutor(self.num_workers, thread_name_prefix="fedlab-worker")

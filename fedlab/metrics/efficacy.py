@@ -17,9 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedlab import _checks
 from fedlab.data import seeding
 from fedlab.metrics import spans, squad
 
+MOST_DRAWS = 10**8  # whose numbers are held in memory
 _DRAWS_AT_ONCE = 128  # of these, at most so many are answered in vain
 
 
@@ -83,8 +85,8 @@ def draw(num_questions, max_draws, seed=0):
       >>> draw(1000, 4, seed=7).tolist() == draw(1000, 6, seed=7)[:4].tolist()
       True
     """
-    for name, value in (("num_questions", num_questions), ("max_draws", max_draws)):
-        _check(name, value)
+    _check("num_questions", num_questions)
+    _check("max_draws", max_draws, MOST_DRAWS)
     return seeding.generator(seed, "efficacy").integers(num_questions, size=max_draws)
 
 
@@ -194,6 +196,6 @@ class _Answers:
         return [self._known[number] for number in numbers.tolist()]
 
 
-def _check(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} is {value!r}; allowed: an int of 1 or more.")
+def _check(name, value, most=None):
+    if not _checks.is_int(value, 1, most):
+        raise ValueError(f"{name} is {value!r}; allowed: an int of 1 {'or more' if most is None else f'to {most}'}.")

@@ -125,6 +125,8 @@ def read(path, run_id):
       FileNotFoundError: there is no such file.
       ValueError: there is no such run, or the file is not this module's.
     """
+    if not 1 <= run_id < 2**63:
+        raise ValueError(f"received the run {run_id}; allowed: 1 to {2**63 - 1}, which SQLite can hold.")
     if not pathlib.Path(path).is_file():
         raise FileNotFoundError(f"there is no database {str(path)!r} with a run to replay: check the path.")
     with _opened(path) as connection:

@@ -14,17 +14,17 @@ labels, titles    str     [n, ...], [n]    what the positions of an output are c
 `fedlab.plots.probe` draws it.
 """
 
+import collections.abc
 import fnmatch
 import hashlib
 import io
 import logging
 import pathlib
-import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedlab import _files
+from fedlab import _checks, _files
 from fedlab.data import seeding
 
 logger = logging.getLogger("fedlab")
@@ -81,6 +81,8 @@ class Probe:
 
     def __init__(self, columns, path, *, layers=None, labels=None, titles=None):
         self.path = pathlib.Path(path)
+        if not isinstance(columns, collections.abc.Mapping):
+            raise TypeError(f"received columns that are {_checks.kind(columns)}; allowed: a dict, name -> array [n, ...].")
         self._columns = {name: np.asarray(column) for name, column in columns.items()}
         lengths = {name: len(column) if column.ndim else 0 for name, column in self._columns.items()}
         if "y" not in lengths or len(lengths) < 2 or len(set(lengths.values())) > 1 or not lengths["y"]:
@@ -202,11 +204,27 @@ def _read(file):
             found = dict(arrays)
         if found["format"] != _FORMAT:
             raise ValueError(f"it is of the form {str(found['format'])!r:.40}, not {_FORMAT!r}")
+        _check_forms(found)
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no probe at {str(file)!r}: give a run folder whose run was simulated with one.") from None
-    except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except _files.DAMAGE as error:
         raise ValueError(f"{file} is no probe's file or damaged ({error}): give another, or delete it.") from None
     return found
+
+
+def _check_forms(arrays):
+    """Raises ValueError or KeyError where the arrays do not fit together as the module says."""
+    num_rounds, num_examples = len(arrays["rounds"]), len(arrays["columns/y"])
+    forms = {name: array.shape[:1] for name, array in arrays.items() if name.startswith("weights/")}
+    forms |= {name: arrays[name].shape[:2] for name in ("outputs", "losses")}
+    wanted = {name: (num_rounds, num_examples)[: len(form)] for name, form in forms.items()}
+    forms |= {name: array.shape[:1] for name, array in arrays.items() if name.startswith("columns/")}
+    wanted |= {name: (num_examples,) for name in arrays if name.startswith("columns/")}
+    if wrong := [name for name, form in forms.items() if form != wanted[name] or not (num_rounds and num_examples)]:
+        raise ValueError(f"{wrong[0]} is of {list(arrays[wrong[0]].shape)}, with {num_rounds} rounds and {num_examples} examples")
+    for name in ("labels", "titles"):
+        if arrays[name].size and len(arrays[name]) != num_examples:
+            raise ValueError(f"{name} are {len(arrays[name])}, with {num_examples} examples")
 
 
 def _weights(model, patterns):

@@ -4,6 +4,8 @@ import hashlib
 
 import numpy as np
 
+from fedlab import _checks
+from fedlab.data.windows import Windows
 from fedlab.metrics import spans, squad
 
 
@@ -37,6 +39,13 @@ class Evaluator:
     name = "questions"
 
     def __init__(self, windows, *, batch_size=32, max_answer_length=30):
+        if not isinstance(windows, Windows):
+            raise TypeError(
+                f"received {_checks.kind(windows)}; allowed: fedlab.data.windows.Windows, as fedlab.datasets.squad.load_windows gives."
+            )
+        for name, value in (("batch_size", batch_size), ("max_answer_length", max_answer_length)):
+            if not _checks.is_int(value, 1):
+                raise ValueError(f"{name} is {value!r}; allowed: an int of 1 or more.")
         if not windows.y.any():
             raise ValueError(f"none of the {windows.num_windows} windows holds its answer: evaluate on questions that have one.")
         ids = "\n".join(question.question_id for question in windows.questions)

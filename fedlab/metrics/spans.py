@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedlab import _checks
+
 _BLOCK = 64  # windows at once: about 6 MB of scores at 384 positions and answers of 30 tokens
 
 
@@ -51,13 +53,22 @@ def logits(model, windows, batch_size=32):
     Raises:
       ValueError: as `check_model`, or the model's output has another shape.
     """
+    check_is_model(model)
     check_model(model, windows)
+    if not _checks.is_int(batch_size, 1):
+        raise ValueError(f"batch_size is {batch_size!r}; allowed: an int of 1 or more.")
     outputs = []
     for first in range(0, windows.num_windows, batch_size):
         columns = windows.columns(np.arange(first, min(first + batch_size, windows.num_windows)))
         del columns["y"]
         outputs.append(np.asarray(model.predict_on_batch(columns)))
     return _checked(np.concatenate(outputs), windows)
+
+
+def check_is_model(model):
+    """Raises TypeError where `model` is nothing that predicts."""
+    if not hasattr(model, "predict_on_batch"):
+        raise TypeError(f"received {_checks.kind(model)}; allowed: a tf.keras model, such as fedlab.models.load gives.")
 
 
 def check_model(model, windows):
@@ -174,5 +185,5 @@ def _checked(logits, windows):
     if logits.shape != expected:
         raise ValueError(f"received logits of shape {list(logits.shape)}; allowed: {list(expected)}, windows, start and end, positions.")
     if not np.isfinite(logits).all():
-        raise ValueError("received logits that are not finite: the model's training diverged, or its weights are damaged.")
+        raise ValueError("received logits that are not finite: the model's training diverged, or its weights are damaged; load another.")
     return logits

@@ -91,7 +91,7 @@ def scores(questions, predictions, version=None):
     if version not in ("1.1", "2.0"):
         raise ValueError(f"received version={version!r}; allowed: 1.1, 2.0.")
     if not questions:
-        raise ValueError("there are no questions to score.")
+        raise ValueError("received no questions to score; give one or more.")
     missing = sum(question.question_id not in predictions for question in questions)
     if missing:
         logger.warning("squad: %d of %d questions have no prediction and score 0", missing, len(questions))

@@ -37,6 +37,7 @@ def answer(model, question, context, vocabulary=None, *, max_length=None, stride
     """
     from fedlab.datasets import squad
 
+    spans.check_is_model(model)
     for name, text in (("question", question), ("context", context)):
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"received {name}={text!r:.40}; allowed: a text that is not empty.")

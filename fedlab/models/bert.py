@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from fedlab import _checks
+from fedlab.algorithms import optimizers
 from fedlab.models import bert_weights
 
 layers = tf.keras.layers
@@ -154,6 +156,7 @@ def up_to(num_layers):
       >>> up_to(2)
       ('embeddings_*', 'layer_0_*', 'layer_1_*')
     """
+    _require("num_layers", num_layers, _checks.is_int(num_layers, 0), "an int of 0 or more")
     return ("embeddings_*", *(f"layer_{i}_*" for i in range(num_layers)))
 
 
@@ -219,6 +222,7 @@ def _embedding(rows, config, name):
 
 
 def _compile(model, learning_rate):
+    optimizers.check_rate(learning_rate)
     model.compile(
         optimizer=tf.keras.optimizers.Adam(learning_rate),
         loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -247,6 +251,7 @@ def _config(given, checkpoint):
     for name in ("dropout", "attention_dropout"):
         value = getattr(config, name)
         _require(name, value, isinstance(value, float | int) and 0 <= value < 1, "0 or more, below 1")
+    _require("epsilon", config.epsilon, _checks.is_number(config.epsilon) and 0 < config.epsilon < 1, "above 0, below 1")
     _require("hidden_size", config.hidden_size, config.hidden_size % config.num_heads == 0, f"a multiple of num_heads={config.num_heads}")
     _require("activation", config.activation, config.activation in ("gelu", "relu"), "'gelu', 'relu'")
     if "num_layers" in stored:

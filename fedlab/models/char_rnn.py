@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from fedlab import _checks
+from fedlab.algorithms import optimizers
 from fedlab.data.text import CHAR_VOCABULARY
 
 
@@ -42,6 +44,16 @@ def char_rnn(
     layers = tf.keras.layers
     if cell not in ("gru", "lstm"):
         raise ValueError(f"cell is {cell!r}; allowed: 'gru', 'lstm'.")
+    for name, value in (
+        ("vocabulary_size", vocabulary_size),
+        ("embedding_dim", embedding_dim),
+        ("units", units),
+        ("num_layers", num_layers),
+    ):
+        if not _checks.is_int(value, 1):
+            raise ValueError(f"{name} is {value!r}; allowed: an int of 1 or more.")
+    if batch_size is not None and not _checks.is_int(batch_size, 1):
+        raise ValueError(f"batch_size is {batch_size!r}; allowed: an int of 1 or more, or None for any.")
     if stateful and batch_size is None:
         raise ValueError("stateful=True needs a fixed batch size: pass batch_size, for example batch_size=8.")
 
@@ -63,6 +75,10 @@ def char_rnn(
 
 def compile_char_rnn(model, learning_rate=0.5):
     """Compiles a next-character model as `char_rnn` does: SGD, cross-entropy over real characters, their accuracy. Returns it."""
+    if not isinstance(model, tf.keras.Model):
+        raise TypeError(f"received {_checks.kind(model)}; allowed: a next-character tf.keras model, such as fedlab.models.char_rnn makes.")
+    if not isinstance(learning_rate, tf.keras.optimizers.schedules.LearningRateSchedule):
+        optimizers.check_rate(learning_rate)
     model.compile(
         optimizer=tf.keras.optimizers.SGD(learning_rate),
         loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1),

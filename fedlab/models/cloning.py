@@ -1,5 +1,6 @@
 """Copies of compiled Keras models."""
 
+import numpy as np
 import tensorflow as tf
 from keras.src.engine.base_preprocessing_layer import PreprocessingLayer
 
@@ -47,6 +48,15 @@ def check_compiled(model):
     tables = [layer.name for layer in model._flatten_layers() if any(not hasattr(w, "assign") for w in layer._non_trainable_weights)]
     if tables:
         raise ValueError(f"layer {tables[0]!r} has looked up words in a table, which is no weight: map the clients' data with it first.")
+
+
+def check_finite(model):
+    """Raises ValueError where a model has a weight that is not finite: nothing that it starts from would be."""
+    for weight in model.weights:
+        value = weight.numpy()
+        if value.dtype.kind in "fV" and not np.isfinite(value.astype(np.float32)).all():
+            wrong = "nan" if np.isnan(value.astype(np.float32)).any() else "inf"
+            raise ValueError(f"model {model.name!r} has {wrong} in its weight {weight.name!r}: its training diverged; load another.")
 
 
 def recompile(copy, model):

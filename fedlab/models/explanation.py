@@ -289,7 +289,7 @@ def _classes(model, word_piece, texts, length, batch_size):
             )
     outputs = np.concatenate(outputs)
     if not np.isfinite(outputs).all():
-        raise ValueError("received outputs that are not finite: the model's training diverged, or its weights are damaged.")
+        raise ValueError("received outputs that are not finite: the model's training diverged, or its weights are damaged; load another.")
     if getattr(getattr(model.layers[-1], "activation", None), "__name__", None) == "softmax":
         return outputs
     shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))

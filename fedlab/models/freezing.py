@@ -2,6 +2,9 @@
 
 import fnmatch
 
+import tensorflow as tf
+
+from fedlab import _checks
 from fedlab.models.cloning import recompile
 
 
@@ -32,10 +35,12 @@ def freeze(model, *names, keep=()):
       >>> [weight.shape.as_list() for weight in freeze(tf.keras.Sequential(layers), "body").trainable_weights]
       [[3, 1], [1]]
     """
+    if not isinstance(model, tf.keras.Model):
+        raise TypeError(f"received {_checks.kind(model)}; allowed: a tf.keras model.")
     keep = [keep] if isinstance(keep, str) else list(keep)
     known = [layer.name for layer in model.layers]
     for pattern in (*names, *keep):
-        if not fnmatch.filter(known, pattern):
+        if not isinstance(pattern, str) or not fnmatch.filter(known, pattern):
             raise ValueError(f"no layer is called {pattern!r}; allowed: {', '.join(known)}, or patterns such as 'layer_0_*'.")
     trained = [layer for layer in model.layers if _matches(layer, keep) or (names and not _matches(layer, names))]
     if not any(layer.weights for layer in trained):

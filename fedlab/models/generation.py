@@ -54,7 +54,7 @@ def generate(model, prompt, num_chars=300, temperature=1.0, seed=0):
     for _ in range(num_chars):
         logits = read(np.asarray([unread], copy.inputs[0].dtype.as_numpy_dtype)).numpy().astype(np.float64)
         if np.isnan(logits).any():
-            raise ValueError(f"model {model.name!r} gives outputs that are no numbers (nan): did its training diverge?")
+            raise ValueError(f"model {model.name!r} gives outputs that are no numbers (nan): its training diverged; load another.")
         unread = [_draw(logits, temperature, rng)]
         ids += unread
     return text_lib.decode(np.asarray(ids))

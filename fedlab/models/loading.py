@@ -4,17 +4,17 @@ import contextlib
 import difflib
 import hashlib
 import inspect
-import json
 import logging
 import os
 import pathlib
 import tempfile
 import urllib.parse
 import zipfile
+import zlib
 
 import tensorflow as tf
 
-from fedlab import _cache
+from fedlab import _cache, _files, _json
 from fedlab.models import shipped, trust
 
 logger = logging.getLogger(__name__)
@@ -58,16 +58,24 @@ def load(source, *, trust_model=False, cache_dir=None, **overrides):
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"received {type(source).__name__}; allowed: a model's name, path or address, as a str or a path.")
     text = os.fspath(source)
+    if not text:
+        raise ValueError(f"received {text!r}; allowed: a path, an address, or a shipped model ({_names()}).")
     if isinstance(source, str) and source in shipped.names():
         return shipped.load_shipped(source, **overrides)
     if overrides:
-        raise ValueError(f"received {', '.join(overrides)} with {text!r}; only shipped models ({_names()}) take a builder's arguments.")
+        raise ValueError(
+            f"received {', '.join(overrides)} with {text!r}; only shipped models ({_names()}) take a builder's arguments: leave them out."
+        )
     if "://" in text:
         return _load_address(text, trust_model, cache_dir)
-    path = pathlib.Path(text).expanduser()
-    if not path.exists():
-        raise _missing(text)
-    return _load_path(path, text, trust_model)
+    with _files.explained(text, "give a model that can be read"):
+        try:
+            path = pathlib.Path(text).expanduser()
+        except RuntimeError:  # there is no such user
+            raise _missing(text) from None
+        if not path.exists():
+            raise _missing(text)
+        return _load_path(path, text, trust_model)
 
 
 def _names():
@@ -79,7 +87,7 @@ def _missing(text):
     hint = f"; close: {', '.join(close)}" if close else ""
     if "/" in text or os.sep in text or pathlib.PurePath(text).suffix:
         return FileNotFoundError(f"there is no model at {text!r}; allowed: {_FORMATS}, or a shipped model ({_names()}){hint}.")
-    return ValueError(f"{text!r} is neither a shipped model nor a path that exists; shipped: {_names()}{hint}.")
+    return ValueError(f"{text!r} is neither a shipped model nor a path that exists; allowed: a path, or {_names()}{hint}.")
 
 
 # ---- Addresses ----
@@ -127,12 +135,17 @@ def _format_of_file(path, source):
 def _load_keras(path, source, trust_model):
     try:
         with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-            version = str(json.loads(archive.read("metadata.json")).get("keras_version"))
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError, ValueError) as error:
+            config = _json.loads(archive.read("config.json"))
+            metadata = _json.loads(archive.read("metadata.json"))
+        if not (isinstance(config, dict) and isinstance(metadata, dict)):
+            raise ValueError("its configuration is no JSON object")
+        version = str(metadata.get("keras_version"))
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         raise _damaged(source, error) from None
     if not version.startswith("2."):
-        raise ValueError(f"{source} was saved by Keras {version}, but TensorFlow {tf.__version__} reads Keras 2: save its weights alone.")
+        raise ValueError(
+            f"{source} was saved by Keras {version}, but TensorFlow {tf.__version__} reads Keras 2: save its weights, and load them here."
+        )
     training = config.pop("compile_config", None)
     with contextlib.ExitStack() as stack:
         if path.suffix != ".keras":  # without this suffix Keras does not recognize its own format
@@ -149,7 +162,7 @@ def _load_hdf5(path, source, trust_model):
     try:
         with h5py.File(path, "r") as file:
             config, training = (_json_attribute(file, name) for name in ("model_config", "training_config"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise _damaged(source, error) from None
     if config is None:
         raise ValueError(f"{source} is HDF5 without a model (weights only?): save with model.save(), or make the model and load_weights.")
@@ -158,7 +171,7 @@ def _load_hdf5(path, source, trust_model):
 
 def _json_attribute(file, name):
     value = file.attrs.get(name)
-    return None if value is None else json.loads(value)
+    return None if value is None else _json.loads(value)
 
 
 def _load_saved_model(path, source, trust_model):
@@ -175,7 +188,7 @@ def _load_saved_model(path, source, trust_model):
     try:
         metadata.ParseFromString((path / "keras_metadata.pb").read_bytes())
         graphs.ParseFromString((path / "saved_model.pb").read_bytes())
-        nodes = [json.loads(node.metadata) for node in metadata.nodes]
+        nodes = [_json.loads(node.metadata) for node in metadata.nodes]
     except Exception as error:  # protocol buffers have exceptions of their own
         raise _damaged(source, error) from None
     if not nodes:
@@ -228,7 +241,8 @@ def _refused(source, code):
 
 
 def _damaged(source, error):
-    return ValueError(f"{source} cannot be loaded, it is damaged or new to TensorFlow {tf.__version__}: {_first_line(error)}")
+    reason = _first_line(error)
+    return ValueError(f"{source} cannot be loaded, it is damaged or new to TensorFlow {tf.__version__} ({reason}): get or save it again.")
 
 
 def _first_line(error):

@@ -23,7 +23,11 @@ _OPS = frozenset(
     "zeros_like".split()
 )
 # Operations of a graph that reach files or Python. Those with which every SavedModel reads its own weights are not among them.
-_GRAPH_OPS = frozenset("EagerPyFunc MatchingFiles PyFunc PyFuncStateless ReadFile RemoteCall WholeFileReaderV2 WriteFile".split())
+_GRAPH_OPS = frozenset(
+    "CacheDataset CacheDatasetV2 CreateSummaryDbWriter CreateSummaryFileWriter DebugIdentity DebugIdentityV2 DebugIdentityV3 DebugNanCount "
+    "DebugNumericSummary DebugNumericSummaryV2 EagerPyFunc MatchingFiles PyFunc PyFuncStateless ReadFile RemoteCall SaveDataset "
+    "SaveDatasetV2 SnapshotDataset SnapshotDatasetV2 WholeFileReader WholeFileReaderV2 WriteFile".split()
+)
 
 
 def find_code(config):
@@ -45,7 +49,7 @@ def find_graph_code(saved_model):
         graph = meta_graph.graph_def
         functions = [node for function in graph.library.function for node in function.node_def]
         for node in [*graph.node, *functions]:
-            if node.op in _GRAPH_OPS:
+            if node.op in _GRAPH_OPS or (node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file:")):
                 return f"operation {node.op}, which reaches files or Python"
     return None
 

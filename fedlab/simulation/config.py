@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from fedlab import __version__
+from fedlab import __version__, _json
 
 FORMAT_VERSION = 1
 """Of the run folder: of what lies where in it, and how it is read."""
@@ -86,7 +86,7 @@ def read(path):
       ValueError: the folder is of another format version, or its config.json is damaged.
     """
     try:
-        config = dict(json.loads((path / "config.json").read_text(encoding="utf-8")))
+        config = dict(_json.read(path / "config.json"))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path / 'config.json'} is damaged ({error}): put a good copy back, or start a new run folder.") from error
     if config.get("format_version") != FORMAT_VERSION:

@@ -1,14 +1,19 @@
 """Central evaluation: what `model.evaluate` of Keras gives, computed on all cores."""
 
+import collections.abc
+
 import numpy as np
 import tensorflow as tf
 
+from fedlab import _checks
 from fedlab.data import ClientData
+from fedlab.data.batching import MOST_ROWS
+from fedlab.data.columns import check_columns, num_rows
 from fedlab.engines import batches as batching
 from fedlab.engines.local import finalize
 from fedlab.engines.replica import assign
 from fedlab.engines.workers import Workers
-from fedlab.models.cloning import clone
+from fedlab.models.cloning import check_compiled, clone
 
 _STEPS_PER_BLOCK = 8
 
@@ -28,6 +33,8 @@ def evaluate(model, data, batch_size=64, num_workers=None):
     Returns:
       Name -> float, "loss" first, in Keras's names.
     """
+    check_compiled(model)
+    check_batch_size("batch_size", batch_size)
     columns = columns_of(data)
     workers = Workers(lambda: clone(model), columns, num_workers)
     try:
@@ -38,30 +45,37 @@ def evaluate(model, data, batch_size=64, num_workers=None):
 
 
 def columns_of(data):
-    """All examples of a `ClientData`, or the columns themselves. Raises ValueError where there is no example."""
-    columns = data.to_arrays() if isinstance(data, ClientData) else {name: np.asarray(column) for name, column in data.items()}
-    if not columns or not len(next(iter(columns.values()))):
-        raise ValueError("there is no example to evaluate on: every client is empty.")
+    """All examples of a `ClientData`, or the columns themselves, checked. Raises ValueError where there is no example."""
+    if not isinstance(data, (ClientData, collections.abc.Mapping)):
+        raise TypeError(f"the data is a {type(data).__name__}; allowed: a fedlab.data.ClientData, or columns name -> array [n, ...].")
+    columns = data.to_arrays() if isinstance(data, ClientData) else check_columns(data)
+    if not num_rows(columns):
+        raise ValueError("there is no example to evaluate on: every client is empty; give others.")
     return columns
+
+
+def check_batch_size(name, batch_size):
+    """Raises ValueError where it is none; `name` is what the caller's argument is called."""
+    if not _checks.is_int(batch_size, 1, MOST_ROWS):
+        raise ValueError(f"{name} is {batch_size!r}; allowed: an int of 1 to {MOST_ROWS}, such as 64.")
 
 
 def evaluate_weights(workers, trainable, non_trainable, columns, batch_size):
     """As `evaluate`, for weights (lists of arrays) put into the replicas of `workers`."""
     replica = workers.any_replica()
-    batching.check(replica.model, batching.Batching(batch_size=replica.fixed_size or batch_size), columns)
-    batches = batching.in_order(
-        columns, replica.fixed_size or batch_size, fixed_size=replica.fixed_size, ignore_label=batching.ignored_label(replica.model)
-    )
+    size = replica.fixed_size or min(batch_size, num_rows(columns))
+    batching.check(replica.model, batching.Batching(batch_size=size), columns)
+    batches = batching.in_order(columns, size, fixed_size=replica.fixed_size, ignore_label=batching.ignored_label(replica.model))
     steps = len(batches.sizes)
     # A recurrent state that goes on from batch to batch needs them one after the other.
-    size = steps if replica.has_recurrent_states else _STEPS_PER_BLOCK
+    at_once = steps if replica.has_recurrent_states else _STEPS_PER_BLOCK
     weights = [tf.convert_to_tensor(w) for w in trainable], [tf.convert_to_tensor(w) for w in non_trainable]
 
     def work(replica, first):
-        return test_sums(replica, weights, batches, slice(first, first + size))
+        return test_sums(replica, weights, batches, slice(first, first + at_once))
 
     total = None
-    for values in workers.map(work, range(0, steps, size)):
+    for values in workers.map(work, range(0, steps, at_once)):
         total = values if total is None else [t + v for t, v in zip(total, values)]
     return finalize(workers.any_replica(), total)
 

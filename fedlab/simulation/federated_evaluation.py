@@ -18,8 +18,8 @@ from fedlab.engines import batches as batching
 from fedlab.engines.engine import Setting
 from fedlab.engines.local import finalize
 from fedlab.engines.workers import Workers
-from fedlab.models.cloning import clone
-from fedlab.simulation.evaluation import test_sums
+from fedlab.models.cloning import check_compiled, clone
+from fedlab.simulation.evaluation import check_batch_size, test_sums
 from fedlab.simulation.metric_names import lower_is_better
 from fedlab.simulation.personalization import check_personalization, each_client
 
@@ -78,7 +78,7 @@ def per_client(test, own=None):
         if not isinstance(clients, ClientData) and not (name == "own" and clients is None):
             raise TypeError(f"{name} is a {type(clients).__name__}; allowed: a fedlab.data.ClientData, see ClientData.from_dict.")
     if not any(map(test.num_examples, test)):
-        raise ValueError("there is no example to evaluate on: every client is empty.")
+        raise ValueError("there is no example to evaluate on: every client is empty; give others.")
     return PerClient(test, own)
 
 
@@ -125,6 +125,8 @@ def evaluate_federated(
       >>> found.summary["loss_gain"] > 0
       True
     """
+    check_compiled(model)
+    check_batch_size("evaluation_batch_size", evaluation_batch_size)
     data = per_client(clients, own)
     setting = Setting(
         model=model,
@@ -169,7 +171,7 @@ def evaluate_per_client(setting, workers, trainable, non_trainable, data, round_
     tested = [*workers.map(work, present.client_ids)]
     found = {client_id: (count, finalize(replica, sums)) for client_id, (count, sums) in zip(present, tested) if count}
     if not found:
-        raise ValueError("there is no example to evaluate on: every client's are padding.")
+        raise ValueError("there is no example to evaluate on: every client's are padding; give others.")
     if data.own is not None:
         test = present.select(found)
         personal = [*each_client(setting, workers, trainable, non_trainable, data.own, test, round_num, batch_size)]

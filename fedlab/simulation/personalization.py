@@ -5,15 +5,15 @@ import tensorflow as tf
 
 from fedlab import aggregators
 from fedlab.algorithms import Counts, fine_tuning, optimizers, prepare
-from fedlab.data import Batching
+from fedlab.data import Batching, ClientData, seeding
 from fedlab.engines import batches as batching
 from fedlab.engines.engine import Setting
 from fedlab.engines.local import Shared, client_function, clients_of, finalize
 from fedlab.engines.replica import assign
 from fedlab.engines.structure import check_weights
 from fedlab.engines.workers import Workers
-from fedlab.models.cloning import clone
-from fedlab.simulation.evaluation import test_batches
+from fedlab.models.cloning import check_compiled, clone
+from fedlab.simulation.evaluation import check_batch_size, test_batches
 
 
 def evaluate_personalized(
@@ -39,6 +39,11 @@ def evaluate_personalized(
     Raises:
       ValueError: the algorithm has no personalization, or a client has no examples of its own.
     """
+    check_compiled(model)
+    check_batch_size("evaluation_batch_size", evaluation_batch_size)
+    for name, clients in (("own", own), ("test", test)):
+        if not isinstance(clients, ClientData):
+            raise TypeError(f"{name} is a {type(clients).__name__}; allowed: a fedlab.data.ClientData, see ClientData.from_dict.")
     setting = Setting(
         model=model,
         build=lambda: clone(model),
@@ -46,7 +51,7 @@ def evaluate_personalized(
         algorithm=prepare(algorithm or fine_tuning(), model),
         aggregator=aggregators.mean(),
         batching=Batching(batch_size, local_epochs, max_batches=max_batches).check(),
-        seed=seed,
+        seed=seeding.check_seed(seed),
         workers=None,
     )
     check_personalization(setting.algorithm, own, test)

@@ -8,6 +8,7 @@ import pathlib
 import sqlite3
 from typing import NamedTuple
 
+from fedlab import _checks, _files, _json
 from fedlab.simulation import config as config_lib
 from fedlab.simulation.metric_names import STATISTICS, best
 from fedlab.simulation.records import CLIENT_COLUMNS, EVALUATION_COLUMNS
@@ -84,7 +85,7 @@ class RecordedRun(NamedTuple):
     def places(self, axis):
         """Round -> where it is on an axis: "round", "bytes" sent so far, down and up, or "seconds" of training so far."""
         columns = {"round": ["round"], "bytes": ["bytes_down", "bytes_up"], "seconds": ["seconds"]}[axis]
-        amounts = [sum(row.get(column, 0) for column in columns) for row in self.history]
+        amounts = [sum(row.get(column) or 0 for column in columns) for row in self.history]
         places = amounts if axis == "round" else itertools.accumulate(amounts)
         return {row["round"]: place for row, place in zip(self.history, places)}
 
@@ -94,7 +95,7 @@ class RecordedRun(NamedTuple):
 
     def rows(self, table):
         """Rows of the table "clients" or "evaluations" as dicts, in the order they were written."""
-        return [dict(zip(TABLES[table], row)) for row in self.query(f"SELECT * FROM {table} ORDER BY rowid")]
+        return [dict(zip(TABLES[table], row)) for row in self.query(f"SELECT {', '.join(TABLES[table])} FROM {table} ORDER BY rowid")]
 
     def query(self, query, *values):
         """Rows of a query over the tables of clients.sqlite."""
@@ -121,8 +122,14 @@ def read_run(path):
       >>> run.rounds_done, run.results()["test_accuracy"]["best_round"]  # doctest: +SKIP
       (20, 18)
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"the run folder is {path!r:.60}; allowed: a path.")
     path = pathlib.Path(path)
-    if not path.exists():
+    with _files.explained(str(path), "give a run folder that can be read"):
+        exists = path.exists()
+        if path.is_dir():
+            os.listdir(path)
+    if not exists:
         raise FileNotFoundError(f"there is no run folder {str(path)!r}: check the path.")
     if not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; allowed: a run folder.")
@@ -134,15 +141,34 @@ def read_run(path):
     with _database(path) as connection:
         found = connection.execute("SELECT time, row FROM rounds ORDER BY round").fetchall()
     try:
-        history = [dict(json.loads(row)) for _, row in found]
+        history = [dict(_json.loads(row)) for _, row in found]
         if any(type(row["round"]) is not int for row in history):
             raise ValueError("a row without its round")
+        for row in history:
+            if wrong := [name for name, value in row.items() if not (value is None or isinstance(value, (int, float)))]:
+                raise ValueError(f"{wrong[0]!r} of round {row['round']} is {row[wrong[0]]!r:.40}, which is no number")
+        if wrong := [time for time, _ in found if not isinstance(time, (int, float))]:
+            raise ValueError(f"a round ended at {wrong[0]!r:.40}, which is no time")
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path / 'clients.sqlite'} is damaged ({error}): put a good copy back, or run the simulation again.") from None
+    _check_config(path, config)
     asked = config.get("rounds")
     done = history[-1]["round"] if history else -1
     finished = (path / "model.keras").is_file() and (asked is None or done >= asked)
     return RecordedRun(path, config, history, [time for time, _ in found], finished)
+
+
+def _check_config(path, config):
+    """Raises ValueError where config.json has another form in what is computed with."""
+    for name, allowed, is_allowed in (
+        ("rounds", "an int", lambda value: _checks.is_int(value, 0)),
+        ("num_clients", "an int", lambda value: _checks.is_int(value, 0)),
+        ("evaluation_examples", "an object", lambda value: isinstance(value, dict)),
+        ("versions", "an object", lambda value: isinstance(value, dict)),
+    ):
+        value = config.get(name)
+        if value is not None and not is_allowed(value):
+            raise ValueError(f"{path / 'config.json'} is damaged ({name} is {value!r:.60}; allowed: {allowed}): put a good copy back.")
 
 
 def find_runs(folder):
@@ -152,6 +178,9 @@ def find_runs(folder):
       FileNotFoundError, NotADirectoryError: there is no such folder.
     """
     folder = pathlib.Path(folder)
+    with _files.explained(str(folder), "give a folder that can be read"):
+        if folder.is_dir():
+            os.listdir(folder)
     if not folder.exists():
         raise FileNotFoundError(f"there is no folder {str(folder)!r}: check the path.")
     if not folder.is_dir():

@@ -12,6 +12,8 @@ import json
 import pathlib
 import sqlite3
 
+from fedlab import _json
+
 CLIENT_COLUMNS = ("round", "client_id", "num_examples", "num_tokens", "num_steps", "weight", "loss", "dropped", "reason")
 EVALUATION_COLUMNS = ("round", "part", "client_id", "num_examples", "metric", "value")
 
@@ -96,7 +98,7 @@ class Records:
           ValueError: the file is damaged.
         """
         try:
-            return [(time, json.loads(row)) for time, row in self._connection.execute("SELECT time, row FROM rounds ORDER BY round")]
+            return [(time, _json.loads(row)) for time, row in self._connection.execute("SELECT time, row FROM rounds ORDER BY round")]
         except (ValueError, TypeError) as error:
             raise _damaged(self.path, error) from error
 

@@ -8,15 +8,19 @@ Of the folder's other files it shows, where they are there:
 
 import base64
 import datetime
+import errno
 import importlib.resources
 import importlib.util
 import itertools
 import json
 import math
+import os
 import pathlib
 import tempfile
 
-from fedlab._files import write
+from fedlab import _json
+from fedlab._files import explained, write
+from fedlab.data.wordpiece import is_unicode
 from fedlab.simulation import recorded
 from fedlab.simulation.metric_names import STATISTICS, lower_is_better
 from fedlab.simulation.wording import duration, number, size, spoken, unit
@@ -50,7 +54,11 @@ def write_report(path, output=None):
     output = pathlib.Path(output) if output is not None else run.path / FILE
     if not output.parent.is_dir():
         raise FileNotFoundError(f"{output} would be in a folder that does not exist: make it, or give another file.")
-    write(output, template.render(_page(run)).encode())
+    page = template.render(_page(run)).encode(errors="replace")  # a path need not be Unicode
+    with explained(str(output), "give another file"):
+        if output.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
+        write(output, page)
     return output
 
 
@@ -66,6 +74,8 @@ def write_samples(path, samples):
     """
     path = pathlib.Path(path)
     _check_samples(samples, "received samples that are")
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no run folder {str(path)!r}: check the path.")
     write(path / _SAMPLES, json.dumps(samples, ensure_ascii=False, indent=1).encode())
     if missing() is None:
         write_report(path)
@@ -335,7 +345,7 @@ def _samples(run):
     if not file.is_file():
         return None
     try:
-        samples = json.loads(file.read_text(encoding="utf-8"))
+        samples = _json.read(file)
     except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}): delete it, or write it again.") from None
     _check_samples(samples, f"{file} holds")
@@ -344,7 +354,8 @@ def _samples(run):
 
 def _check_samples(samples, where):
     good = isinstance(samples, list) and all(
-        isinstance(each, dict) and all(isinstance(each.get(name), str) for name in ("title", "text")) for each in samples
+        isinstance(each, dict) and all(isinstance(each.get(name), str) and is_unicode(each[name]) for name in ("title", "text"))
+        for each in samples
     )
     if not good:
         raise ValueError(f'{where} {samples!r:.60}; allowed: a list of {{"title": a text, "text": a text}}.')

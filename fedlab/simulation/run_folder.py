@@ -18,6 +18,7 @@ import csv
 import io
 import json
 import logging
+import os
 import pathlib
 import sqlite3
 import time
@@ -25,7 +26,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from fedlab._files import publish, write
+from fedlab._files import explained, publish, write
 from fedlab.engines.client_states import ClientStates
 from fedlab.simulation import config as config_lib
 from fedlab.simulation import report
@@ -76,12 +77,17 @@ class RunFolder:
         """
         if path is None:
             return cls()
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"run_dir is {path!r:.60}; allowed: the path of a folder, or None.")
         path, config = pathlib.Path(path), {**config_lib.resolve(setting, more), "rounds": rounds}
-        # "lock" and an unfinished "config.json.tmp" may be all that an interrupted first start left.
-        if path.exists() and not (path / "config.json").exists() and {file.name for file in path.iterdir()} - {"lock", "config.json.tmp"}:
-            raise ValueError(f"{path} is not empty and holds no run: choose a new or empty folder.")
-        path.mkdir(parents=True, exist_ok=True)
-        folder = cls(path, Lock(path / "lock"))
+        with explained(f"run_dir={path}", "choose another run folder"):
+            # "lock" and an unfinished "config.json.tmp" may be all that an interrupted first start left.
+            others = {file.name for file in path.iterdir()} - {"lock", "config.json.tmp"} if path.exists() else ()
+            if others and not (path / "config.json").exists():
+                raise ValueError(f"{path} is not empty and holds no run: choose a new or empty folder.")
+            path.mkdir(parents=True, exist_ok=True)
+            lock = Lock(path / "lock")
+        folder = cls(path, lock)
         try:
             if (path / "config.json").exists():
                 config_lib.check_same(path, config)

@@ -1,5 +1,6 @@
 """The round loop."""
 
+import collections.abc
 import contextlib
 import time
 from typing import Any, NamedTuple
@@ -9,10 +10,11 @@ import tensorflow as tf
 from fedlab import _modules, aggregators, algorithms
 from fedlab.aggregators import privacy
 from fedlab.data import Batching, ClientData, sampling, seeding
-from fedlab.data.conditions import together
+from fedlab.data.conditions import check as check_condition
+from fedlab.data.conditions import fare, together
 from fedlab.engines.engine import Setting
 from fedlab.engines.workers import Workers
-from fedlab.models.cloning import check_compiled, clone
+from fedlab.models.cloning import check_compiled, check_finite, clone
 from fedlab.models.freezing import frozen_weights
 from fedlab.simulation import progress as progress_lib
 from fedlab.simulation.evaluation import columns_of, evaluate_function, evaluate_weights
@@ -127,6 +129,7 @@ def simulate(
     check_compiled(model)
     if not model.trainable_weights:
         raise ValueError(f"model {model.name!r} has no weight to train: all its layers are frozen, see fedlab.models.freeze.")
+    check_finite(model)
     if not isinstance(clients, ClientData):
         raise TypeError(f"clients is a {type(clients).__name__}; allowed: a fedlab.data.ClientData, see ClientData.from_dict.")
     for name, value in (("rounds", rounds), ("evaluate_every", evaluate_every), ("evaluation_batch_size", evaluation_batch_size)):
@@ -144,15 +147,18 @@ def simulate(
         given = getattr(aggregator, "__name__", type(aggregator).__name__)
         raise TypeError(f"aggregator is {given}; allowed: an Aggregator, as a call such as fedlab.aggregators.mean() gives it.")
     sample = _sampler(clients_per_round, cohort)
-    sample(clients.client_ids, 1, seed)  # raises now where the cohort is impossible
+    _draw(sample, clients, 1, seed)  # raises now where the cohort is impossible
     privacy.check_cohorts(aggregator.privacy, sample, len(clients))
     if isinstance(conditions, (list, tuple)):
         conditions = together(conditions)
+    elif conditions is not None:
+        check_condition(conditions)
     start_engine = _modules.find("fedlab.engines", engine, "start")
     if evaluate_on is None:
         evaluate_on = {}
     elif isinstance(evaluate_on, (ClientData, tuple)) or callable(evaluate_on):
         evaluate_on = {"test": evaluate_on}
+    _check_sets(evaluate_on)
     tuned = algorithm if algorithm.personalize else algorithms.fine_tuning(algorithm)
     evaluation_sets = {name: data if isinstance(data, tuple) or callable(data) else columns_of(data) for name, data in evaluate_on.items()}
     for data in evaluation_sets.values():
@@ -218,7 +224,7 @@ def simulate(
             report(history[-1])
         for round_num in range(history[-1]["round"] + 1, rounds + 1):
             started = time.perf_counter()
-            asked = sample(clients.client_ids, round_num, seed)
+            asked = _draw(sample, clients, round_num, seed)
             lost = _lost(conditions, asked, round_num, seed)
             state, result = process.run_round(state, round_num, [client_id for client_id in asked if client_id not in lost])
             result = result._replace(clients=_rows(asked, lost, result.clients))
@@ -263,13 +269,40 @@ def _sampler(clients_per_round, cohort):
     return cohort if callable(cohort) else sampling.fixed(cohort)
 
 
+def _draw(sample, clients, round_num, seed):
+    """The cohort of a round, checked: the sampler may be a caller's own."""
+    cohort = sample(clients.client_ids, round_num, seed)
+    if not isinstance(cohort, (list, tuple)):
+        raise TypeError(f"the sampler gave {cohort!r:.60} for round {round_num}; allowed: a list of client ids.")
+    if unknown := [client_id for client_id in cohort if client_id not in clients]:
+        raise ValueError(f"the sampler gave the unknown clients {unknown[:3]} for round {round_num}; allowed: some of those it is given.")
+    return cohort
+
+
+def _check_sets(evaluate_on):
+    """Raises TypeError or ValueError where `evaluate_on` is no dict of what can be evaluated."""
+    if not isinstance(evaluate_on, collections.abc.Mapping):
+        raise TypeError(
+            f"evaluate_on is {evaluate_on!r:.60}; allowed: a ClientData, a pair of them, fedlab.per_client(...), or a dict of such."
+        )
+    for name, data in evaluate_on.items():
+        if not isinstance(name, str) or not name or name == "train":
+            raise ValueError(
+                f"evaluate_on has a set called {name!r}; allowed: a text but 'train', which the training's metrics are called."
+            )
+        pair = isinstance(data, tuple) and not isinstance(data, PerClient)
+        if pair and not (len(data) == 2 and all(isinstance(part, ClientData) for part in data)):
+            parts = ", ".join(type(part).__name__ for part in data)
+            raise TypeError(f"evaluate_on[{name!r}] is a tuple of {parts or 'nothing'}; allowed: a pair (own, test) of ClientData.")
+
+
 def _lost(conditions, cohort, round_num, seed):
     """Client id -> reason, of the clients that nothing arrives of."""
     if not cohort:
         raise ValueError(f"the cohort of round {round_num} is empty: no client was drawn. Raise clients_per_round.")
     if len(set(cohort)) < len(cohort):
         raise ValueError(f"the cohort of round {round_num} names a client twice; allowed: a list of distinct client ids.")
-    lost = {client_id: conditions(client_id, round_num, seed).lost for client_id in cohort} if conditions else {}
+    lost = {client_id: fare(conditions, client_id, round_num, seed).lost for client_id in cohort} if conditions else {}
     lost = {client_id: reason for client_id, reason in lost.items() if reason}
     if len(lost) == len(cohort):
         raise ValueError(f"no client of round {round_num}'s cohort of {len(cohort)} finished: all are lost. Raise clients_per_round.")

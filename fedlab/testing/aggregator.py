@@ -5,6 +5,7 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
+from fedlab.aggregators.aggregator import check
 from fedlab.algorithms import fed_avg
 from fedlab.data import Batching, ClientData, seeding
 from fedlab.engines import local
@@ -35,6 +36,7 @@ def check_aggregator(aggregator):
       >>> import fedlab as fl
       >>> fl.testing.check_aggregator(fl.aggregators.trimmed_mean(0.2))
     """
+    check(aggregator)
     _check_functions(aggregator)
     _check_engine(aggregator)
 

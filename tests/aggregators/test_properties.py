@@ -76,6 +76,52 @@ def test_scaled_and_moved_updates_give_a_scaled_and_moved_result(name, found, sc
     close(run(scale * found + np.float32(shift)), scale * run(found) + shift, scale * found)
 
 
+@pytest.mark.parametrize("name", [name for name in MAKERS if name != "differentially_private"])
+@checked(max_examples=15)
+@hypothesis.given(updates(most=1), st.integers(1, 8), st.sampled_from([0.5, 1.0, 20.0]))
+def test_equal_updates_give_that_update(name, found, num_clients, weight):
+    """But for what the norm takes away of each of them."""
+    same = np.repeat(found, num_clients, axis=0)
+    expected = {
+        "clipped": found[0] * min(1.0, 2.0 / max(np.linalg.norm(found[0].astype(np.float64)), 1e-9)),
+        "zeroed": found[0] * (np.abs(found[0]).max() <= 5.0),
+    }.get(name, found[0])
+    close(aggregate(name, same, [weight] * num_clients), expected, found)
+
+
+@checked(max_examples=15)
+@hypothesis.given(updates(most=1), st.integers(3, 8))
+def test_equal_updates_give_that_update_of_krum_and_of_quantized_ones(found, num_clients):
+    same = np.repeat(found, num_clients, axis=0)
+    close(run_round(krum(0.0), same)[0], found[0], found)
+    step = float(found.max() - found.min()) / (2**16 - 1)
+    close(run_round(quantized(mean(), 16), same)[0], found[0], np.append(found, step * 1e5))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@checked(max_examples=15)
+@hypothesis.given(weighted_updates(), st.sampled_from([0.25, 64.0]))
+def test_the_unit_of_the_weights_does_not_matter(name, given, unit):
+    found, weights = given
+    close(aggregate(name, found, [unit * w for w in weights]), aggregate(name, found, weights), found)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@checked(max_examples=15)
+@hypothesis.given(weighted_updates(), st.integers(1, 7))
+def test_how_a_cohort_is_cut_in_blocks_does_not_matter(name, given, size):
+    """Blocks are accumulated each for itself and merged in order."""
+    found, weights = given
+    aggregator, model, seed = MAKERS[name](), [tf.zeros(found.shape[1])], tf.constant([0, 1], tf.int64)
+    state, whole = aggregator.init(model), None
+    for first in range(0, len(found), size):
+        block = aggregator.zero(state, model)
+        for update, weight in zip(found[first : first + size], weights[first : first + size]):
+            block = aggregator.accumulate(state, block, [tf.constant(update)], tf.constant(weight, tf.float32), seed)
+        whole = block if whole is None else aggregator.merge(whole, block)
+    close(aggregator.report(state, whole, seed)[0][0].numpy(), aggregate(name, found, weights), found)
+
+
 @checked(max_examples=25)
 @hypothesis.given(weighted_updates(), st.sampled_from([0.25, 1.0, 64.0]))
 def test_the_mean_is_the_weighted_mean_whatever_the_unit_of_the_weights(given, unit):

@@ -64,7 +64,6 @@ def test_version():
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["train"],
         ["evaluate"],
         ["evaluate", "--model=m", "--batch_size=0"],
@@ -78,7 +77,13 @@ def test_version():
 def test_bad_usage(arguments):
     done = fedlab(*arguments)
     assert done.returncode == 2
-    assert done.stdout == "" and "usage: fedlab" in done.stderr and "Traceback" not in done.stderr
+    assert done.stdout == "" and done.stderr.startswith("fedlab") and done.stderr.count("\n") == 1
+    assert ": error: " in done.stderr and done.stderr.endswith(" --help shows what is allowed.\n")
+
+
+def test_without_a_command_there_is_help():
+    done = fedlab()
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("usage: fedlab")
 
 
 MISTAKES = [

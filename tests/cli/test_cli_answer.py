@@ -84,4 +84,4 @@ def test_bad_usage(capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         cli.main(["answer", "--model=m", *arguments])
     out, err = capsys.readouterr()
-    assert caught.value.code == 2 and out == "" and "usage: fedlab answer" in err
+    assert caught.value.code == 2 and out == "" and err.startswith("fedlab answer: error: ") and err.count("\n") == 1

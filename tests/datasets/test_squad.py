@@ -143,7 +143,7 @@ def test_nothing_that_can_be_used_is_an_error(tmp_path):
         article["paragraphs"][0]["context"] = ""
     for content, left_out in ((made, "a context that is empty': 3"), ({"data": []}, "nothing, there is none")):
         file.write_text(json.dumps(content))
-        with pytest.raises(ValueError, match=f"no question that can be used; left out: .*{left_out}"):
+        with pytest.raises(ValueError, match=rf"no question that can be used \(left out: .*{left_out}"):
             squad.read(file)
 
 

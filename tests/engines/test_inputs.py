@@ -30,7 +30,7 @@ def test_what_fits():
 @pytest.mark.parametrize(
     "columns, message",
     [
-        ({"token_type_ids": None}, "has the inputs input_ids, attention_mask; the model wants .*: 'token_type_ids' is missing"),
+        ({"token_type_ids": None}, "has the inputs 'input_ids', 'attention_mask'; the model wants .*: 'token_type_ids' is missing"),
         (
             {"input_ids": np.full([3, 12], 30)},
             "client 'c' has column 'input_ids' with id 30; allowed: 0 to 29, the rows of the model's 'embeddings_word': prepare the data",

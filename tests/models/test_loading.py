@@ -424,7 +424,7 @@ def test_overrides_that_do_not_fit(shipped_model, overrides, message):
 
 
 def test_unknown_names(shipped_model):
-    with pytest.raises(ValueError, match="shipped: small_rnn; close: small_rnn"):
+    with pytest.raises(ValueError, match="allowed: a path, or small_rnn; close: small_rnn"):
         fl.models.load("smal_rnn")
 
 

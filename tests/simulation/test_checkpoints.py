@@ -40,6 +40,54 @@ def test_arrays_come_back_bit_for_bit(given_arrays, more):
     assert [bits(array) for array in back.arrays] == [bits(array) for array in given_arrays]
 
 
+def bfloats(array):
+    return array.astype(tf.bfloat16.as_numpy_dtype)
+
+
+texts = hnp.arrays(st.one_of(hnp.byte_string_dtypes(), hnp.unicode_string_dtypes()), hnp.array_shapes(max_dims=2, max_side=3))
+leaves = arrays | arrays.filter(lambda array: array.dtype.kind in "iuf").map(bfloats) | texts
+nests = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(nests)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numbers too large for bfloat16
+def test_any_nest_comes_back_bit_for_bit(nest):
+    """As an engine packs its state: names of any Unicode, no array, one alone."""
+    back = tf.nest.pack_sequence_as(nest, decode(encoded(Checkpoint({"round": 1}, tf.nest.flatten(nest)))).arrays)
+    assert tf.nest.map_structure(bits, back) == tf.nest.map_structure(bits, nest)
+
+
+@settings(deadline=None)
+@given(st.lists(st.none() | leaves, max_size=3), st.data())
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_any_cut_and_any_flipped_bits_are_seen(given_arrays, data):
+    whole = encoded(Checkpoint({"round": 1, "é\0": "\U0001f600"}, given_arrays))
+    with pytest.raises(DamagedError):
+        decode(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    flipped = bytearray(whole)
+    for bit in data.draw(st.sets(st.integers(0, 8 * len(whole) - 1), min_size=1, max_size=20)):
+        flipped[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(DamagedError):
+        decode(bytes(flipped))
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=400))
+def test_other_bytes_with_a_right_checksum_are_no_checkpoint(body):
+    with pytest.raises(DamagedError):
+        decode(body + hashlib.sha256(body).digest())
+
+
+def test_what_no_checkpoint_can_hold_is_refused_when_it_is_written():
+    with pytest.raises(TypeError, match="array 0 of the state is of .*; allowed in a checkpoint: numbers"):
+        encode(Checkpoint({"round": 1}, [np.zeros(3, [("a", "f4")])]))
+
+
 def test_special_numbers_come_back_bit_for_bit():
     special = np.array([0x7FC00001, 0x80000000, 0x00000001, 0x7F800000, 0xFFBADBAD], np.uint32).view(np.float32)  # NaNs, -0, 1e-45, inf
     half = np.arange(6, dtype=np.float32).reshape(2, 3).astype(tf.bfloat16.as_numpy_dtype)

@@ -1,10 +1,12 @@
 """report.html: what it holds, that it is one file and runs nothing, and how a browser draws it."""
 
+import html
 import html.parser
 import json
 import logging
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -101,6 +103,34 @@ def test_nothing_in_the_data_becomes_markup(page, made):
     assert "script" not in tags and "<script" not in text and EVIL not in text and "&lt;script&gt;" in text
     assert "run & <more>" in page.text(None)
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+
+
+def test_nothing_in_the_folder_becomes_markup(made, tmp_path):
+    """Names and values that no run of ours would write, but that whoever made the folder may have: in every place that is shown."""
+    folder = shutil.copytree(made[0], tmp_path / f"run {EVIL.replace('/', '∕')}")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {f"setting {EVIL}": f"value {EVIL}", "algorithm_settings": {EVIL: {EVIL: EVIL}}, "model": [EVIL], "commit": EVIL}
+    config["versions"] |= {EVIL: EVIL}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "samples.json").write_text(json.dumps([{"title": f"title {EVIL}", "text": f"text {EVIL}"}]))
+    (folder / f"probe_{EVIL.replace('/', '∕')}.png").write_bytes(tf.io.encode_png(np.zeros([2, 2, 3], np.uint8)).numpy())
+    connection = sqlite3.connect(folder / "clients.sqlite")
+    for round_num, row in connection.execute("SELECT round, row FROM rounds").fetchall():
+        row = {**json.loads(row), f"central_{EVIL}": 0.5}
+        connection.execute("UPDATE rounds SET row = ? WHERE round = ?", (json.dumps(row), round_num))
+    connection.execute("UPDATE clients SET dropped = 1, reason = ? WHERE round = 1", (EVIL,))
+    connection.execute("UPDATE evaluations SET metric = ? WHERE metric = 'mae'", (EVIL,))
+    connection.commit()
+    connection.close()
+    text = fl.write_report(folder).read_text()
+    found = Page(text)
+    assert "script" not in {tag for tag, _ in found.tags} and "<script" not in text and EVIL not in text
+    assert {tag for tag, _ in found.tags} == {tag for tag, _ in Page((made[0] / "report.html").read_text()).tags} | {"img"}
+    assert not [name for _, attributes in found.tags for name in attributes if name.startswith("on")]
+    shown = html.unescape(text)
+    for part in (f"setting {EVIL}", f"value {EVIL}", f"title {EVIL}", f"text {EVIL}", f"central {EVIL}"):
+        assert part in shown, part
+    assert "Content-Security-Policy" in text and "default-src 'none'" in text  # a browser would not run it either
 
 
 def test_it_needs_no_other_file(page, made):

@@ -9,7 +9,7 @@ def add_questions(parser):
     """Which questions: --source, --path, --version, --split."""
     parser.add_argument("--source", default="json", help="where the questions come from: json (default), tfds, synthetic")
     parser.add_argument("--path", help="with json: the folder with SQuAD's train and dev files, or one file")
-    parser.add_argument("--version", default="1.1", help="version of SQuAD: 1.1 (default) or 2.0")
+    parser.add_argument("--version", choices=["1.1", "2.0"], default="1.1", help="version of SQuAD: 1.1 (default) or 2.0")
     parser.add_argument("--split", choices=_arguments.SPLITS, default="test", help="which of the two files to read (default: test)")
 
 

@@ -86,7 +86,14 @@ def _settings(args):
         if given:
             raise ValueError(f"received --{given[0]} with --replay, which asks the draws of run {args.replay}: leave it out.")
         return None
+    from fedlab.metrics.efficacy import MOST_DRAWS
+
     num_correct = args.num_correct or 100
+    for name, value in (("num_correct", num_correct), ("max_draws", args.max_draws or 10 * num_correct)):
+        if value > MOST_DRAWS:
+            raise ValueError(
+                f"--{name} is {value}; allowed: 1 to {MOST_DRAWS}: give fewer, or --max_draws where it is ten times --num_correct."
+            )
     settings = Settings(args.seed or 0, num_correct, args.max_draws or 10 * num_correct)
     if settings.seed >= 2**63:
         raise ValueError(f"received --seed={settings.seed}; allowed: 0 to {2**63 - 1}, which SQLite can hold.")

@@ -21,6 +21,8 @@ def add_arguments(parser):
 
 
 def run(args):
+    if args.search is not None and not args.search.strip():
+        raise ValueError(f"received --search={args.search!r}; allowed: a text to find, or --random.")
     if args.seed is not None and not args.random:
         raise ValueError("received --seed without --random: leave it out, or draw with --random.")
     questions = _squad_arguments.load_questions(args)

