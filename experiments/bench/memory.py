@@ -1,8 +1,13 @@
-"""Memory over many rounds and against the size of the cohort.
+"""Memory over many rounds, alone and with a run folder, and against the size of the cohort.
 
 The model is W3b's perceptron: 0.84 MB of weights, so that anything kept for every client or round shows. A client has one batch of 20
 examples, 63 kB.
 """
+
+import contextlib
+import os
+import pathlib
+import tempfile
 
 from experiments.bench import measure, processes
 from experiments.bench.workloads import WORKLOADS
@@ -23,6 +28,51 @@ def over_rounds(engines, rounds, seed, log):
             if round_num % 50 == 0 or round_num == 1:
                 log(f"round {round_num}: " + ", ".join(f"{name} {values[-1]:.0f} MB" for name, values in peaks.items()))
     return peaks
+
+
+def over_runs(engines, rounds, seed, log=lambda text: None):
+    """Memory in RAM after each round of a whole run: checkpoints, events, clients.sqlite, evaluation, central and client by client.
+
+    Ten of a hundred clients train in a round.
+
+    Returns:
+      Engine -> list of MB, one for each round from 0, of the engine's process and those it has started; each engine ran alone.
+    """
+    sizes = {}
+    for name in engines:
+        sizes[name] = []
+        with contextlib.closing(processes.answers(_run, name, rounds, seed)) as answers:
+            for size in answers:
+                sizes[name].append(size)
+                if len(sizes[name]) % 50 == 1:
+                    log(f"{name}: round {len(sizes[name]) - 1} of a run, {size:.0f} MB")
+    return sizes
+
+
+def _run(connection, engine, rounds, seed):
+    import fedlab as fl
+
+    setting = WORKLOAD._replace(num_clients=100).setting(seed)
+
+    def tell(model, round_num):
+        connection.send(processes.resident_mb(os.getpid()))
+        return {}
+
+    few = setting.clients.select(setting.clients.client_ids[:5])
+    with tempfile.TemporaryDirectory() as folder:
+        fl.simulate(
+            setting.model,
+            setting.clients,
+            rounds=rounds,
+            clients_per_round=10,
+            seed=seed,
+            engine=engine,
+            batch_size=WORKLOAD.batch_size,
+            evaluate_on={"central": few, "each": fl.per_client(few), "memory": tell},
+            run_dir=pathlib.Path(folder) / "run",
+            progress=False,
+        )
+    connection.close()
 
 
 def over_cohorts(engines, seed, largest, log):

@@ -1,8 +1,32 @@
 """What a process and its children use, as Linux counts it."""
 
 import contextlib
+import multiprocessing
 
 import psutil
+
+
+def answers(function, *arguments):
+    """Yields what `function(connection, *arguments)` sends from a process of its own, until it closes the connection.
+
+    Raises:
+      RuntimeError: the process failed.
+    """
+    spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    receive, send = spawn.Pipe(duplex=False)
+    child = spawn.Process(target=function, args=(send, *arguments), daemon=True)
+    child.start()
+    send.close()
+    try:
+        with contextlib.suppress(EOFError):
+            while True:
+                yield receive.recv()
+        child.join()
+        if child.exitcode:
+            raise RuntimeError(f"the process of {function.__module__} ended with exit code {child.exitcode}.")
+    finally:
+        child.kill()
+        child.join()
 
 
 def tree(pid):

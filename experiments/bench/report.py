@@ -77,11 +77,11 @@ def markdown(report):
         ]
         parts += ["Seconds a round of clients with one step on one example:", _table(table, columns, "clients"), "\n".join(lines)]
     if "memory" in report:
-        rounds, cohorts = report["memory"]["rounds"], report["memory"]["cohorts"]
-        shown = sorted({1, 2, 5, 10, 20, 50, 100, 150, 200, len(next(iter(rounds.values())))})
-        table = [{"round": n, **{k: v[n - 1] for k, v in rounds.items()}} for n in shown if n <= len(next(iter(rounds.values())))]
+        rounds, runs, cohorts = (report["memory"][name] for name in ("rounds", "runs", "cohorts"))
         columns = {f"{name} MB": (name, ".0f") for name in rounds}
-        parts += ["Peak memory in a round:", _table(table, {"round": ("round", "d"), **columns}, "round")]
+        parts += ["Peak memory in a round:", _by_round({name: [None, *peaks] for name, peaks in rounds.items()}, columns)]
+        if runs:
+            parts += ["Memory after a round of a run with its folder:", _by_round(runs, columns)]
         table = [dict(zip(cohorts, values)) for values in zip(*cohorts.values())]
         columns = {"clients": ("clients", "d"), "data MB": ("data_mb", ".0f"), **columns}
         parts += ["Peak memory by clients a round:", _table(table, columns, "clients")]
@@ -105,6 +105,14 @@ def markdown(report):
         }
         parts += [f"Methods on {name}:", _table(table, columns, "method")]
     return "\n\n".join(parts) + "\n"
+
+
+def _by_round(values, columns):
+    """A table of some rounds of lists by name, of which place 0 is round 0."""
+    last = len(next(iter(values.values()))) - 1
+    shown = [n for n in sorted({1, 2, 5, 10, 20, 50, 100, 150, 200, last}) if n <= last]
+    table = [{"round": n, **{name: each[n] for name, each in values.items()}} for n in shown]
+    return _table(table, {"round": ("round", "d"), **columns}, "round")
 
 
 def _table(table, columns, first="workload"):

@@ -23,7 +23,7 @@ _ENGINES = flags.DEFINE_list("engines", ["local", "tff", "keras"], "Engines to m
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds after the first one; their median counts.", lower_bound=1)
 _QUICK = flags.DEFINE_bool("quick", False, "Smaller cohorts and 2 rounds after the first: ends within five minutes, but is less exact.")
 _SCALING = flags.DEFINE_bool("scaling", False, "Measure also what an almost empty client costs, up to 10,000 clients a round.")
-_MEMORY = flags.DEFINE_bool("memory", False, "Measure also peak memory over 200 rounds and by cohort.")
+_MEMORY = flags.DEFINE_bool("memory", False, "Measure also memory over 200 rounds, alone and in a whole run, and by cohort.")
 _ALGORITHMS = flags.DEFINE_bool("algorithms", False, "Measure also what every algorithm costs over FedAvg.")
 _AGGREGATORS = flags.DEFINE_bool("aggregators", False, "Measure also what every aggregator costs over the mean.")
 _STATES = flags.DEFINE_bool("states", False, "Measure also what SCAFFOLD's clients keep, for up to 100,000 clients.")
@@ -100,6 +100,7 @@ def main():
     if _MEMORY.value:
         result["memory"] = {
             "rounds": memory.over_rounds(engines, 50 if quick else 200, seed, log),
+            "runs": memory.over_runs([name for name in engines if name != "keras"], 50 if quick else 200, seed, log),
             "cohorts": memory.over_cohorts(engines, seed, 100 if quick else 1000, log),
         }
         plots.draw_memory(result["memory"], folder / "memory.png")

@@ -1,6 +1,5 @@
 """What clients keep from round to round, at the scale of a large population: time, memory and the file."""
 
-import multiprocessing
 import pathlib
 import tempfile
 import time
@@ -26,22 +25,10 @@ def measure_states(num_clients, clients_per_round, passes, seed, log=lambda text
       A list of one dict a round: clients (that have a state by its end), seconds (the round, its states safe on disk), peak_mb (of the
       process in this round), file_mb.
     """
-    spawn = multiprocessing.get_context("spawn")
-    receive, send = spawn.Pipe(duplex=False)
-    child = spawn.Process(target=_rounds, args=(send, num_clients, clients_per_round, passes, seed), daemon=True)
-    child.start()
-    send.close()
     rows = []
-    try:
-        while len(rows) < passes * num_clients // clients_per_round:
-            rows.append(receive.recv())
-            log("{clients} clients with a state: {seconds:.2f} s a round, peak {peak_mb:.0f} MB, file {file_mb:.0f} MB".format(**rows[-1]))
-    except EOFError:
-        child.join()
-        raise RuntimeError(f"the process with the client states ended with exit code {child.exitcode}.") from None
-    finally:
-        child.kill()
-        child.join()
+    for row in processes.answers(_rounds, num_clients, clients_per_round, passes, seed):
+        rows.append(row)
+        log("{clients} clients with a state: {seconds:.2f} s a round, peak {peak_mb:.0f} MB, file {file_mb:.0f} MB".format(**row))
     return rows
 
 

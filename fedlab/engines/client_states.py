@@ -36,9 +36,10 @@ class ClientStates:
 
         Raises:
           ValueError: where the file is damaged.
+          OSError: the disk is full, or fails: the first client that reads makes the file.
         """
         query = "SELECT data, crc32, round FROM states WHERE client_id = ? AND round < ? ORDER BY round DESC LIMIT 1"
-        with self._lock:
+        with self._lock, _failures_named(self.path):
             row = self._connection().execute(query, (client_id, round_num)).fetchone()
         if row is None:
             return None
@@ -97,10 +98,13 @@ class ClientStates:
 
     def _connection(self):
         if self._opened is None:
-            self._opened = sqlite3.connect(self.path or "", check_same_thread=False)
-            self._opened.execute("PRAGMA page_size = 16384")
-            self._opened.execute("PRAGMA synchronous = FULL")
-            self._opened.execute(_SCHEMA)
+            with contextlib.ExitStack() as stack:
+                connection = stack.enter_context(contextlib.closing(sqlite3.connect(self.path or "", check_same_thread=False)))
+                connection.execute("PRAGMA page_size = 16384")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(_SCHEMA)
+                stack.pop_all()  # it stays open
+            self._opened = connection
         return self._opened
 
 
@@ -111,6 +115,8 @@ def _failures_named(path):
     except sqlite3.OperationalError as error:
         where = path or "the temporary file of what clients keep"
         raise OSError(f"{where} cannot be written ({error}); the last checkpoint stays good: make room and run the same again.") from error
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"{path} is damaged ({error}): put a good copy back, or start a new run folder.") from error
 
 
 def pack(arrays):

@@ -202,9 +202,9 @@ class LocalProcess:
         return tf.nest.pack_sequence_as(first_state, [tf.constant(np.stack(arrays)) for arrays in zip(*rows)])
 
     def _keep(self, round_num, block, outputs):
-        arrays = [np.asarray(array) for array in outputs["state"]]
+        arrays, finite = [np.asarray(array) for array in outputs["state"]], np.asarray(outputs["finite"])
         for i, client_id in enumerate(block):
-            if arrays and outputs["finite"][i]:
+            if arrays and finite[i]:
                 self._client_states.write(client_id, round_num, client_states.pack([array[i] for array in arrays]))
 
 

@@ -8,7 +8,8 @@ process, so that only without them a run is repeated, or goes on after an interr
 clients, nor which of several clients had an update that was not finite; both are None in `RoundResult.clients`.
 
 TFF's worker process is started when first needed and ended by `close()`, by an error or Ctrl-C in a round, and with Python, however that
-ends. It is replaced between rounds where it has grown to twice its size, and by 256 MiB at least.
+ends. It is replaced between rounds where it has grown to twice its size, and by 256 MiB at least. It listens on a port of every address of
+the machine, without a password: see SECURITY.md.
 """
 
 

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import sqlite3
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ TABLES = {"clients": CLIENT_COLUMNS, "evaluations": EVALUATION_COLUMNS}
 
 # Columns of metrics.csv that no set's name makes a metric.
 _COUNTS = {"clients_asked", "clients_finished", "clients_dropped", "bytes_down", "bytes_up"}
-_HASHES = {"initial_weights", "client_ids"}
+_HASH = re.compile("[0-9a-f]{64}")
 _NOT_SETTINGS = {"format_version", "versions", "commit", "rounds"}
 
 
@@ -214,7 +215,7 @@ def differing(runs):
 
 def shown(name, value):
     """A setting's value as a person reads it."""
-    if name in _HASHES and isinstance(value, str):
+    if isinstance(value, str) and _HASH.fullmatch(value):
         return value[:8]
     if name == "model" and isinstance(value, list):
         return ", ".join(map(str, value))

@@ -190,6 +190,9 @@ def _kind(run, part):
         return f"{about['clients']:,} clients, each evaluated by itself; the mean counts them by their examples{tuned}"
     if isinstance(about, dict) and {"own", "test"} == about.keys():
         return f"clients that first fine-tune on examples of their own; {about['test']:,} test examples"
+    if isinstance(about, dict) and "name" in about:
+        numbers = ", ".join(f"{spoken(name)} {number(value)}" for name, value in about.items() if type(value) in (int, float))
+        return f"{about['name']} ({numbers})" if numbers else about["name"]
     return "a function of the caller's own"
 
 

@@ -86,14 +86,14 @@ class RunFolder:
             if others and not (path / "config.json").exists():
                 raise ValueError(f"{path} is not empty and holds no run: choose a new or empty folder.")
             path.mkdir(parents=True, exist_ok=True)
-            lock = Lock(path / "lock")
-        folder = cls(path, lock)
+            with _failures_named(path):
+                folder = cls(path, Lock(path / "lock"))
         try:
-            if (path / "config.json").exists():
-                config_lib.check_same(path, config)
-            else:
-                write(path / "config.json", json.dumps(config_lib.with_commit(config), indent=1).encode())
-            with folder._failures_named():
+            with _failures_named(path):
+                if (path / "config.json").exists():
+                    config_lib.check_same(path, config)
+                else:
+                    write(path / "config.json", json.dumps(config_lib.with_commit(config), indent=1).encode())
                 folder._open_files()
                 before = config_lib.read(path)
                 if before.get("rounds") != rounds:
@@ -173,7 +173,7 @@ class RunFolder:
             self.evaluations += [{"round": row["round"], **evaluation} for evaluation in evaluations]
             return
         ended = time.time()
-        with self._failures_named():
+        with _failures_named(self.path):
             num_states = self.client_states.commit()
             self._records.add(ended, row, clients, evaluations)
             about = {"round": row["round"], "client_states": num_states, "records": self._records.counts}
@@ -187,7 +187,7 @@ class RunFolder:
         if self.path is None:
             return
         temporary = self.path / "model.tmp.keras"
-        with self._failures_named():
+        with _failures_named(self.path):
             try:
                 model.save(temporary)
                 publish(temporary, self.path / "model.keras")
@@ -217,18 +217,21 @@ class RunFolder:
             kept.append(None if same else array)
         return Checkpoint({**about, "initial": {str(i): self._initial_digests[str(i)] for i, a in enumerate(kept) if a is None}}, kept)
 
-    @contextlib.contextmanager
-    def _failures_named(self):
-        """Failures of the disk, and of files that SQLite reads, as one kind of error each, whoever meets them."""
-        try:
-            yield
-        except (OSError, sqlite3.OperationalError, tf.errors.OpError) as error:
-            reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-            raise OSError(
-                f"{self.path} cannot be written ({reason}); its last checkpoint stays good: make room on the disk and run the same again."
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise ValueError(f"a table in {self.path} is damaged ({error}): put a good copy back, or start a new run folder.") from error
+
+@contextlib.contextmanager
+def _failures_named(path):
+    """Failures of the disk, and of files that SQLite reads, as one kind of error each, whoever meets them."""
+    try:
+        yield
+    except PermissionError as error:
+        raise PermissionError(f"{path} cannot be written ({error.strerror}): choose a run folder that you may write to.") from error
+    except (OSError, sqlite3.OperationalError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise OSError(
+            f"{path} cannot be written ({reason}); its last checkpoint stays good: make room on the disk and run the same again."
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"a table in {path} is damaged ({error}): put a good copy back, or start a new run folder.") from error
 
 
 def _known(value):

@@ -2,17 +2,17 @@
 
 
 def number(value):
-    """A number with four digits that say something.
+    """A number with four digits that say something: as many in every cell of a table.
 
     Example:
-      >>> number(0.53812), number(1234567), number(12.0), number(None)
-      ('0.5381', '1,234,567', '12', '')
+      >>> number(0.53812), number(2.7), number(12345.6), number(1234567), number(12.0), number(None)
+      ('0.5381', '2.700', '12,346', '1,234,567', '12', '')
     """
     if value is None:
         return ""
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
-    return f"{value:.4g}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:#.4g}".removesuffix(".")
 
 
 def size(size_bytes):

@@ -162,13 +162,15 @@ sys.exit(cli.main(["datasets"]))
 """
 
 
-def test_ctrl_c():
+@pytest.mark.parametrize(
+    "sent, code, line", [(signal.SIGINT, 130, "fedlab: interrupted\n"), (signal.SIGTERM, 143, "")], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_signals_end_a_command(sent, code, line):
     with subprocess.Popen([sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert err == "fedlab: interrupted\n"
+    assert (process.returncode, err) == (code, line)
 
 
 PRINTS = """

@@ -3,12 +3,15 @@
     python -m tests.simulation.killable ENGINE FOLDER [KILL]    one run
     python -m tests.simulation.killable serve                   forks a run for each line of standard input, a JSON list of arguments
 
-A moment is a call of what makes a run last: os.fsync, os.replace, a commit of SQLite, and an evaluation, which is counted too. KILL is
-"12-" or "12+": SIGKILL before or after the call of that number, from 0. The names of the calls are written to FOLDER.calls.
+A moment is a call of what makes a run last: a file's bytes half written, os.fsync and os.replace of a file, a commit of SQLite, an
+evaluation, and a block of batches inside one. KILL is "12-" or "12+": SIGKILL before or after the call of that number, from 0. The names of
+the calls, with the kind of file, are written to FOLDER.calls, one a line: "replace checkpoint".
 """
 
+import itertools
 import json
 import os
+import pathlib
 import signal
 import sqlite3
 import sys
@@ -69,32 +72,65 @@ def run(engine, folder, rounds=ROUNDS):
 def end_at(moment, log):
     """Counts calls from now on, and ends this process at one of them; `moment` is "12-", "12+" or "" for none."""
     number, after = (int(moment[:-1]), moment[-1] == "+") if moment else (None, False)
-    calls = 0
+    numbers = itertools.count()
 
-    def counted(name, call):
-        def counting(*arguments, **options):
-            nonlocal calls
-            mine, calls = calls, calls + 1
-            os.write(log, f"{name}\n".encode())
-            if mine == number and not after:
-                os.kill(os.getpid(), signal.SIGKILL)
-            result = call(*arguments, **options)
-            if mine == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
-
-        return counting
+    def called(name, call, *arguments, **options):
+        mine = next(numbers)
+        os.write(log, f"{name}\n".encode())
+        if mine == number and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = call(*arguments, **options)
+        if mine == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
 
     class Connection(sqlite3.Connection):
-        commit = counted("commit", sqlite3.Connection.commit)
+        def __init__(self, database, **options):
+            super().__init__(database, **options)
+            self.name = pathlib.Path(database).stem
 
-    from fedlab.simulation import simulate  # noqa: F401
+        def commit(self):
+            called(f"commit {self.name}", super().commit)
+
+    from fedlab import _files
+    from fedlab.simulation import evaluation, simulate  # noqa: F401
 
     loop = sys.modules["fedlab.simulation.simulate"]
-    loop.evaluate_weights = counted("evaluate", loop.evaluate_weights)
-    os.fsync, os.replace = counted("fsync", os.fsync), counted("replace", os.replace)
-    connect = sqlite3.connect
-    sqlite3.connect = lambda *arguments, **options: connect(*arguments, factory=Connection, **options)
+    evaluate, sums = loop.evaluate_weights, evaluation.test_sums
+    loop.evaluate_weights = lambda *arguments: called("evaluate", evaluate, *arguments)
+    evaluation.test_sums = lambda *arguments: called("inside evaluate", sums, *arguments)
+    fsync, replace, connect, opened = os.fsync, os.replace, sqlite3.connect, open
+    os.fsync = lambda file: called(f"fsync {kind(os.readlink(f'/proc/self/fd/{file}'))}", fsync, file)
+    os.replace = lambda source, target: called(f"replace {kind(target)}", replace, source, target)
+    sqlite3.connect = lambda database, **options: connect(database, factory=Connection, **options)
+
+    class Halfway:
+        """A file each of whose writes has a moment when half of the bytes are on disk."""
+
+        def __init__(self, path, mode):
+            self.path, self.file = path, opened(path, mode)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.file.close()
+
+        def write(self, part):
+            half = len(part) // 2
+            self.file.write(part[:half])
+            self.file.flush()
+            called(f"write {kind(self.path)}", self.file.write, part[half:])
+
+    _files.open = Halfway
+
+
+def kind(path):
+    """What a file of a run folder is: "checkpoint", "folder", or its name."""
+    path = pathlib.Path(path)
+    if path.is_dir():
+        return "folder"
+    return "checkpoint" if path.name.startswith("round_") else path.name.removesuffix(".tmp").replace(".tmp.", ".")
 
 
 def main(engine, folder, moment=""):

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import itertools
 import json
+import math
 import os
 import pathlib
 import random
@@ -126,8 +127,7 @@ def scalars(folder):
 def uninterrupted(runs, folder):
     """What a run leaves that nobody interrupts, and the names of its calls."""
     assert not runs(folder)
-    calls = pathlib.Path(f"{folder}.calls").read_text().split()
-    return outcome(folder), calls
+    return outcome(folder), calls_of(folder)
 
 
 def at_a_random_time(folder, rng):
@@ -163,23 +163,21 @@ def kill_and_compare(runs, tmp_path, num_kills, seed=0):
     """
     rng = random.Random(seed)
     wanted, calls = uninterrupted(runs, tmp_path / "whole")
-    moments = [f"{number}{side}" for number in range(len(calls)) for side in "-+"]
-    # A chain of kills starts with one of these: spread over the whole run, whatever their number.
-    firsts = itertools.cycle(moments[:: max(1, 3 * len(moments) // num_kills)])
+    firsts = itertools.chain.from_iterable(zip(*map(spread, by_kind(calls))))
+    seconds = [f"{number}{side}" for number in range(len(calls) // 2) for side in "-+"]
     killed = []
     for number in itertools.count():
         if len(killed) >= num_kills:
             break
         folder = tmp_path / f"run_{number}"
-        for plan in (next(firsts), None, rng.choice(moments[: len(moments) // 2]), None):  # several in a row
+        for plan in (next(firsts), None, rng.choice(seconds), None):  # several in a row
             if plan is None:
                 again = runs(folder, kill=at_a_random_time(folder, rng))
             else:
                 again = runs(folder, plan)
             if not again:
                 break
-            name = "" if plan is None else pathlib.Path(f"{folder}.calls").read_text().split()[int(plan[:-1])]
-            killed.append(name)
+            killed.append("" if plan is None else calls_of(folder)[int(plan[:-1])])
         if again:
             assert not runs(folder)
         found = outcome(folder)
@@ -188,12 +186,47 @@ def kill_and_compare(runs, tmp_path, num_kills, seed=0):
     return {name: killed.count(name) for name in sorted(set(killed))}
 
 
+def calls_of(folder):
+    """The names of a run's calls, in their order."""
+    return pathlib.Path(f"{folder}.calls").read_text().splitlines()
+
+
+def by_kind(calls):
+    """A list for each name of a call, of the moments before and after each call of that name in their order; first those of `MOMENTS`."""
+    moments = {}
+    for number, name in enumerate(calls):
+        moments.setdefault(name, []).extend(f"{number}{side}" for side in "-+")
+    return [moments[name] for name in sorted(moments, key=lambda name: name not in MOMENTS)]
+
+
+def spread(moments):
+    """The moments for ever, each next one far from those before it, and so both sides of calls early and late."""
+    step = round(len(moments) * 0.382) or 1
+    while math.gcd(step, len(moments)) > 1:
+        step += 1
+    for i in itertools.count(start=len(moments) // 2):
+        yield moments[i * step % len(moments)]
+
+
+# In each of them a kill has to have been, or the test would not say what it seems to.
+MOMENTS = {
+    "write checkpoint",  # half of its bytes are there
+    "fsync checkpoint",
+    "replace checkpoint",
+    "commit clients",
+    "commit client_states",
+    "evaluate",
+    "inside evaluate",
+    "",  # any time
+}
+
+
 @pytest.mark.slow
 def test_local(tmp_path, num_kills):
     with contextlib.closing(Runs("local")) as runs:
         counts = kill_and_compare(runs, tmp_path, num_kills)
     print(f"killed: {counts}")
-    assert {"", "commit", "evaluate", "fsync", "replace"} <= set(counts)
+    assert set(counts) >= MOMENTS and sum(counts.values()) >= num_kills
     assert not marked()
 
 
@@ -207,12 +240,16 @@ def test_tff(tmp_path, num_kills):
 
 
 def test_a_kill_of_each_kind(tmp_path):
-    """The quick one of every test run: in an evaluation, before a commit, and between a checkpoint's bytes and its name."""
+    """The quick one of every test run: in an evaluation, before a commit, within a checkpoint's bytes, and before they have their name."""
     with contextlib.closing(Runs("local")) as runs:
         wanted, calls = uninterrupted(runs, tmp_path / "whole")
-        for name in ("evaluate", "commit", "replace"):
+        assert set(calls) | {""} >= MOMENTS
+        for name in ("inside evaluate", "commit clients", "write checkpoint", "replace checkpoint"):
             number = [i for i, call in enumerate(calls) if call == name][2]
             assert runs(tmp_path / name, f"{number}-")
+            if name == "write checkpoint":
+                (half,) = (tmp_path / name / "checkpoints").glob("*.tmp")
+                assert 0 < half.stat().st_size < len(wanted["checkpoints"][f"round_{ROUNDS:06}.npz"])
             assert not runs(tmp_path / name)
             assert outcome(tmp_path / name) == wanted
         state = decode(wanted["checkpoints"][f"round_{ROUNDS:06}.npz"])

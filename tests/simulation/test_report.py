@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
+from fedlab.simulation.wording import number
 from tests.quadratics import linear_model, points
 
 EVIL = '</svg><script>alert("x")</script>'
@@ -90,8 +91,8 @@ def test_every_section_is_there(page, made):
         "Settings",
     ]
     history = made[1].history
-    assert f"ε = {history[-1]['epsilon']:.4g} after round 3" in page.text("Privacy")
-    assert f"loss better by {history[-1][f'$each$ {EVIL}_loss_gain']:.4g}" in page.text(name)
+    assert f"ε = {number(history[-1]['epsilon'])} after round 3" in page.text("Privacy")
+    assert f"loss better by {number(history[-1][f'$each$ {EVIL}_loss_gain'])}" in page.text(name)
     asked = sum(row.get("clients_asked", 0) for row in history)
     assert f"{asked * 8} bytes down" in page.text(None)  # one weight in float64
     assert "O, speak again" in page.text("Samples") and "batching.batch_size 8" in page.text("Settings")
