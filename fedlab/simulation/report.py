@@ -180,6 +180,9 @@ def _kind(run, part):
         return f"{about['clients']:,} clients, each evaluated by itself; the mean counts them by their examples{tuned}"
     if isinstance(about, dict) and {"own", "test"} == about.keys():
         return f"clients that first fine-tune on examples of their own; {about['test']:,} test examples"
+    if isinstance(about, dict) and "name" in about:
+        counts = [f"{spoken(key)} {value:,}" for key, value in about.items() if isinstance(value, int) and not isinstance(value, bool)]
+        return ": ".join([about["name"], *([", ".join(counts)] if counts else [])])
     return "a function of the caller's own"
 
 
@@ -355,7 +358,8 @@ def _probe(run):
     with tempfile.TemporaryDirectory() as folder:
         for file in _probe_files(run, folder):
             source = f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
-            pictures.append({"title": file.stem.replace("_", " "), "source": source})
+            # Outputs by token are long: beside another picture their tokens could not be read.
+            pictures.append({"title": file.stem.replace("_", " "), "source": source, "long": "output" in file.stem})
     lead = "What the global model made of the same few examples from round to round."
     return _section("Probe", lead, pictures) if pictures else None
 
