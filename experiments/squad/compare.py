@@ -36,14 +36,15 @@ def history(preset, folder):
     command = ["-m", "experiments.squad.run", f"--flagfile={_HERE / preset}.flags", f"--source={_SOURCE.value}", *_FLAGS.value]
     command += [f"--path={pathlib.Path(_PATH.value).resolve()}"] if _PATH.value else []
     command.append(f"--run_dir={folder / preset}")
-    logging.info("python %s", " ".join(command))
-    with open(folder / f"{preset}.log", "w", encoding="utf-8") as log:
+    file = folder / f"{preset}.log"
+    logging.info("%s runs; its rounds are told in %s: python %s", preset, file, " ".join(command))
+    with open(file, "w", encoding="utf-8") as log:
         code = subprocess.run([sys.executable, *command], cwd=_HERE.parents[1], stdout=log, stderr=log).returncode
     if code:
-        last = pathlib.Path(log.name).read_text(encoding="utf-8").strip().splitlines()[-1:]
-        raise ValueError(f"preset {preset} ended with exit code {code}; the end of {log.name}: {' '.join(last)}")
-    with open(folder / preset / "metrics.csv", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file)]
+        last = file.read_text(encoding="utf-8").strip().splitlines()[-1:]
+        raise ValueError(f"preset {preset} ended with exit code {code}; the end of {file}: {' '.join(last)}")
+    with open(folder / preset / "metrics.csv", encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
     seconds = sum(float(row["seconds"] or 0) for row in rows)
     return [row for row in rows if row["held_out_f1"]], seconds
 
