@@ -49,6 +49,20 @@ def history(preset, folder):
     return [row for row in rows if row["held_out_f1"]], seconds
 
 
+def table(results):
+    """Loss, exact match and F1 on held-out articles by round, as the README has them."""
+    columns = {"held_out_loss": 3, "held_out_exact_match": 2, "held_out_f1": 2}  # with so many digits
+    presets = {preset: {int(row["round"]): row for row in rows} for preset, (rows, _) in results.items()}
+    lines = [["round"], ["---"] * (1 + len(columns) * len(presets))]
+    for preset in presets:
+        lines[0] += [f"{preset}: loss", "EM", "F1"]
+    for round_num in sorted(set().union(*presets.values())):
+        rows = (evaluated.get(round_num, {}) for evaluated in presets.values())
+        cells = [f"{float(row[name]):.{digits}f}" if row else "" for row in rows for name, digits in columns.items()]
+        lines.append([str(round_num), *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def draw(results, picture):
     """Left: exact match by round; right: F1."""
     import matplotlib
@@ -79,13 +93,10 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     results = {preset: history(preset, folder) for preset in _PRESETS.value}
     draw(results, _PICTURE.value)
-    print(f"{'preset':12}  {'round':>5}  {'loss':>7}  {'EM':>6}  {'F1':>6}")
-    for preset, (rows, seconds) in results.items():
-        for row in rows:
-            loss, exact, f1 = (float(row[f"held_out_{name}"]) for name in ("loss", "exact_match", "f1"))
-            print(f"{preset:12}  {row['round']:>5}  {loss:7.3f}  {exact:6.2f}  {f1:6.2f}")
-        print(f"{preset:12}  {seconds:.0f} seconds of training")
-    print(f"\nThe picture is {_PICTURE.value}.")
+    print(table(results))
+    for preset, (_, seconds) in results.items():
+        print(f"{preset}: {seconds:.0f} seconds of training")
+    print(f"The picture is {_PICTURE.value}.")
 
 
 if __name__ == "__main__":
