@@ -38,7 +38,6 @@ def outputs(model, columns, lengths, max_length, batch_size):
       >>> outputs(model, columns, [3, 40], max_length=96, batch_size=1).shape
       (2, 2, 96)
     """
-
     order = np.argsort(lengths, kind="stable")
     batches = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
     needed = [min(max_length, -(-int(lengths[rows[-1]]) // _STEP) * _STEP) for rows in batches]
