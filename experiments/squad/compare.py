@@ -36,16 +36,31 @@ def history(preset, folder):
     command = ["-m", "experiments.squad.run", f"--flagfile={_HERE / preset}.flags", f"--source={_SOURCE.value}", *_FLAGS.value]
     command += [f"--path={pathlib.Path(_PATH.value).resolve()}"] if _PATH.value else []
     command.append(f"--run_dir={folder / preset}")
-    logging.info("python %s", " ".join(command))
-    with open(folder / f"{preset}.log", "w", encoding="utf-8") as log:
+    file = folder / f"{preset}.log"
+    logging.info("%s runs; its rounds are told in %s: python %s", preset, file, " ".join(command))
+    with open(file, "w", encoding="utf-8") as log:
         code = subprocess.run([sys.executable, *command], cwd=_HERE.parents[1], stdout=log, stderr=log).returncode
     if code:
-        last = pathlib.Path(log.name).read_text(encoding="utf-8").strip().splitlines()[-1:]
-        raise ValueError(f"preset {preset} ended with exit code {code}; the end of {log.name}: {' '.join(last)}")
-    with open(folder / preset / "metrics.csv", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file)]
+        last = file.read_text(encoding="utf-8").strip().splitlines()[-1:]
+        raise ValueError(f"preset {preset} ended with exit code {code}; the end of {file}: {' '.join(last)}")
+    with open(folder / preset / "metrics.csv", encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
     seconds = sum(float(row["seconds"] or 0) for row in rows)
     return [row for row in rows if row["held_out_f1"]], seconds
+
+
+def table(results):
+    """Loss, exact match and F1 on held-out articles by round, as the README has them."""
+    columns = {"held_out_loss": 3, "held_out_exact_match": 2, "held_out_f1": 2}  # with so many digits
+    presets = {preset: {int(row["round"]): row for row in rows} for preset, (rows, _) in results.items()}
+    lines = [["round"], ["---"] * (1 + len(columns) * len(presets))]
+    for preset in presets:
+        lines[0] += [f"{preset}: loss", "EM", "F1"]
+    for round_num in sorted(set().union(*presets.values())):
+        rows = (evaluated.get(round_num, {}) for evaluated in presets.values())
+        cells = [f"{float(row[name]):.{digits}f}" if row else "" for row in rows for name, digits in columns.items()]
+        lines.append([str(round_num), *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def draw(results, picture):
@@ -79,13 +94,10 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     results = {preset: history(preset, folder) for preset in _PRESETS.value}
     draw(results, _PICTURE.value)
-    print(f"{'preset':12}  {'round':>5}  {'loss':>7}  {'EM':>6}  {'F1':>6}")
-    for preset, (rows, seconds) in results.items():
-        for row in rows:
-            loss, exact, f1 = (float(row[f"held_out_{name}"]) for name in ("loss", "exact_match", "f1"))
-            print(f"{preset:12}  {row['round']:>5}  {loss:7.3f}  {exact:6.2f}  {f1:6.2f}")
-        print(f"{preset:12}  {seconds:.0f} seconds of training")
-    print(f"\nThe picture is {_PICTURE.value}.")
+    print(table(results))
+    for preset, (_, seconds) in results.items():
+        print(f"{preset}: {seconds:.0f} seconds of training")
+    print(f"The picture is {_PICTURE.value}.")
 
 
 if __name__ == "__main__":

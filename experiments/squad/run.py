@@ -49,6 +49,7 @@ _SERVER_MOMENTUM = flags.DEFINE_float("server_momentum", 0.0, "Momentum of the s
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Windows a client step.", lower_bound=1)
 _LOCAL_EPOCHS = flags.DEFINE_integer("local_epochs", 1, "Passes of a client over its windows a round.", lower_bound=1)
 _MAX_BATCHES = flags.DEFINE_integer("max_batches", 16, "At most so many steps a client and round.", lower_bound=1)
+_KEEP_MODELS = flags.DEFINE_bool("keep_models", False, "Save the model of each evaluated round in --run_dir: models/round_<n>.keras.")
 _EVALUATE_EVERY = flags.DEFINE_integer("evaluate_every", 4, "Rounds between evaluations.", lower_bound=1)
 _EVALUATION = flags.DEFINE_integer("evaluation_questions", 200, "Questions drawn for the curve's evaluations.", lower_bound=1)
 _COMPARISON = flags.DEFINE_integer("comparison_questions", 1000, "Questions drawn to compare before and after.", lower_bound=1)
@@ -110,6 +111,22 @@ def draw(windows, size):
     return windows.select(sorted(order[:size]))
 
 
+def keep_models(folder):
+    """A function for `evaluate_on` that saves what it is shown, so that states of training can be asked the same questions."""
+    from fedlab._files import publish
+
+    def keep(model, round_num):
+        file = pathlib.Path(folder) / "models" / f"round_{round_num}.keras"
+        file.parent.mkdir(exist_ok=True)
+        temporary = file.with_name(f"unfinished_{file.name}")
+        model.save(temporary)
+        publish(temporary, file)
+        return {}
+
+    keep.name, keep.settings = "models", {}  # in config.json
+    return keep
+
+
 def client_schedule():
     """The schedule that `--client_schedule` names, for `--client_learning_rate`; None for the constant rate."""
     from fedlab.algorithms import schedules
@@ -161,6 +178,8 @@ def main():
     started = time.time()
     if _CENTRALIZED.value and _LOCAL_EPOCHS.value > 1:
         raise UsageError("--local_epochs with --centralized: what counts there are steps; raise --max_batches instead.")
+    if _KEEP_MODELS.value and not _RUN_DIR.value:
+        raise UsageError("--keep_models keeps them in the run folder: give --run_dir=FOLDER.")
     train, test = load_windows()
     model = load_model(train)
     clients = make_clients(train)
@@ -171,6 +190,8 @@ def main():
     evaluate_on = {"held_out": fl.metrics.Evaluator(curve)}
     if _RUN_DIR.value:
         evaluate_on["probe"] = fl.metrics.probe.of_windows(curve, os.path.join(_RUN_DIR.value, fl.metrics.probe.FILE))
+    if _KEEP_MODELS.value:
+        evaluate_on["models"] = keep_models(_RUN_DIR.value)
     run = fl.simulate(
         model,
         clients,

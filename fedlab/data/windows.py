@@ -88,14 +88,30 @@ class Windows(NamedTuple):
         """How many windows there are."""
         return len(self.question)
 
-    def columns(self, windows=None):
-        """The columns of some windows, by default of all: see the module. All of SQuAD's at length 384 take 410 MB."""
+    @property
+    def lengths(self):
+        """int64 [n], how many positions of each window are not padding."""
+        return self.at + self.count + 1
+
+    def columns(self, windows=None, length=None):
+        """The columns of some windows, by default of all: see the module. All of SQuAD's at length 384 take 410 MB.
+
+        Args:
+          windows: int [k], their numbers.
+          length: positions, by default `max_length`; fewer where these windows have only padding after them.
+
+        Raises:
+          ValueError: a window has more positions.
+        """
         rows = np.arange(self.num_windows) if windows is None else np.asarray(windows, np.int64)
+        length = self.max_length if length is None else length
+        if self.lengths[rows].max(initial=0) > length:
+            raise ValueError(f"received length={length}; allowed: {self.lengths[rows].max()} or more, the positions of the longest window.")
         question, at, count = (array[rows, None] for array in (self.question, self.at, self.count))
-        position = np.arange(self.max_length)  # [length]
+        position = np.arange(length)
         in_context = (position >= at) & (position < at + count)  # [n, length]
         used = position <= at + count
-        ids = np.full([len(rows), self.max_length], self.vocabulary.pad_id, np.int32)
+        ids = np.full([len(rows), length], self.vocabulary.pad_id, np.int32)
         ids[used] = self.vocabulary.sep_id
         ids[:, 0] = self.vocabulary.cls_id
         in_question = (position >= 1) & (position < at - 1)

@@ -1,6 +1,6 @@
 """A probe: a handful of fixed examples that the global model is shown as training goes on.
 
-What is kept, in one file of numbers and texts (.npz, no pickle), written whole after every round that is evaluated:
+What is kept, in one file of numbers and texts (.npz, no pickle), written whole after every round:
 
 ```
 rounds            int64   [r]              the rounds, from 0, the model before training
@@ -46,21 +46,23 @@ class Record(NamedTuple):
 
 
 class Probe:
-    """Shows the global model the same examples after every evaluated round: a function for `evaluate_on` of `fedlab.simulate`.
+    """Shows the global model the same examples after every round: a function for `evaluate_on` of `fedlab.simulate`.
 
     It gives the examples' mean loss, so that this joins the round's row, and keeps the rest in a file. Where a run goes on after an
     interruption, rounds that the file has already are written again, so that it ends in the same bytes.
 
     Args:
       columns: the examples for Keras, name -> [n, ...]: `x`, or the inputs by name, `y`, and `sample_weight` where there is padding.
-      path: the file, such as "runs/first/probe.npz"; it is written when the first round is evaluated.
+      path: the file, such as "runs/first/probe.npz"; it is written before the first round and after each.
       layers: names of layers whose weights are kept, or patterns as of file names, such as "layer_0_*"; by default the last layer that has
         weights, the model's head.
       labels: what the output's last axis stands for, by example: tokens, or classes; str, n lists of equal length.
       titles: what the examples are called: n str.
+      every_round: False to look only after the rounds that `evaluate_every` names, for runs of thousands of rounds.
 
     Attributes:
       name, settings: what a run's config.json says of it.
+      every_round: as given.
 
     Raises:
       ValueError: columns without `y` or of differing lengths, labels or titles for another number of examples; when called, a model with
@@ -79,8 +81,8 @@ class Probe:
 
     name = "probe"
 
-    def __init__(self, columns, path, *, layers=None, labels=None, titles=None):
-        self.path = pathlib.Path(path)
+    def __init__(self, columns, path, *, layers=None, labels=None, titles=None, every_round=True):
+        self.path, self.every_round = pathlib.Path(path), bool(every_round)
         if not isinstance(columns, collections.abc.Mapping):
             raise TypeError(f"received columns that are {_checks.kind(columns)}; allowed: a dict, name -> array [n, ...].")
         self._columns = {name: np.asarray(column) for name, column in columns.items()}
@@ -97,7 +99,12 @@ class Probe:
         digest = hashlib.sha256()
         for name, column in self._columns.items():
             digest.update(f"{name} {column.dtype.str} {column.shape}".encode() + np.ascontiguousarray(column).tobytes())
-        self.settings = {"examples": lengths["y"], "columns": digest.hexdigest(), "layers": self._layers}
+        self.settings = {
+            "examples": lengths["y"],
+            "columns": digest.hexdigest(),
+            "layers": self._layers,
+            "every_round": self.every_round,
+        }
 
     def __call__(self, model, round_num):
         """Looks at the model and writes the file; gives {"loss": mean loss of the examples}."""
@@ -154,12 +161,12 @@ class Probe:
         _files.write(self.path, packed.getbuffer())
 
 
-def of_windows(windows, path, *, num_examples=4, seed=0, layers=None):
+def of_windows(windows, path, *, num_examples=4, seed=0, layers=None, every_round=True):
     """A `Probe` of some questions' windows that hold their answer, drawn with a seed, one a question.
 
     Args:
       windows: `fedlab.data.windows.Windows`.
-      path, layers: as in `Probe`.
+      path, layers, every_round: as in `Probe`.
       num_examples: how many, 1 or more; fewer where there are not so many questions.
       seed: of the draw.
 
@@ -177,7 +184,7 @@ def of_windows(windows, path, *, num_examples=4, seed=0, layers=None):
     tokens = windows.vocabulary.tokens
     labels = [[tokens[token] for token in row] for row in columns["input_ids"]]
     titles = [windows.questions[windows.question[window]].question for window in chosen]
-    return Probe(columns, path, layers=layers, labels=labels, titles=titles)
+    return Probe(columns, path, layers=layers, labels=labels, titles=titles, every_round=every_round)
 
 
 def read(path):

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedlab import _checks
+from fedlab.metrics.outputs import outputs
 
 _BLOCK = 64  # windows at once: about 6 MB of scores at 384 positions and answers of 30 tokens
 
@@ -43,7 +44,7 @@ class Span(NamedTuple):
 
 
 def logits(model, windows, batch_size=32):
-    """A model's logits for windows: float32 [n, 2, length].
+    """A model's logits for windows: float32 [n, 2, length]. Of padding they may be -1e9, see `fedlab.metrics.outputs`.
 
     Args:
       model: a Keras model with the inputs of `fedlab.data.windows` and one output [n, 2, length].
@@ -57,12 +58,13 @@ def logits(model, windows, batch_size=32):
     check_model(model, windows)
     if not _checks.is_int(batch_size, 1):
         raise ValueError(f"batch_size is {batch_size!r}; allowed: an int of 1 or more.")
-    outputs = []
-    for first in range(0, windows.num_windows, batch_size):
-        columns = windows.columns(np.arange(first, min(first + batch_size, windows.num_windows)))
-        del columns["y"]
-        outputs.append(np.asarray(model.predict_on_batch(columns)))
-    return _checked(np.concatenate(outputs), windows)
+
+    def columns(rows, length):
+        found = windows.columns(rows, length)
+        del found["y"]
+        return found
+
+    return _checked(outputs(model, columns, windows.lengths, windows.max_length, batch_size), windows)
 
 
 def check_is_model(model):

@@ -26,10 +26,11 @@ from fedlab.data import seeding
 from fedlab.data.windows import Question
 from fedlab.data.wordpiece import WordPiece
 from fedlab.metrics import spans
+from fedlab.metrics.outputs import outputs
 from fedlab.models.answering import answer, window_length
 
 _WORDS = r"\W+"  # what is between words
-_TEXTS_AT_ONCE = 64
+_TEXTS_AT_ONCE = 256
 _SPECIAL = 2  # [CLS] and [SEP] around a text
 
 
@@ -280,29 +281,26 @@ def _score(windows, logits, question, start, end):
 
 def _classes(model, word_piece, texts, length, batch_size):
     """float64 [n, classes]: the probabilities of texts."""
-    outputs = []
-    for first in range(0, len(texts), batch_size):
-        outputs.append(np.asarray(model.predict_on_batch(_columns(word_piece, texts[first : first + batch_size], length)), np.float64))
-        if outputs[-1].ndim != 2 or outputs[-1].shape[1] < 2:
-            raise ValueError(
-                f"model {model.name!r} gives {list(outputs[-1].shape)}; allowed: [texts, classes]. Is it one that answers questions?"
-            )
-    outputs = np.concatenate(outputs)
-    if not np.isfinite(outputs).all():
+    tokens = word_piece.encode(texts)
+    lengths = np.minimum(tokens.lengths + _SPECIAL, length)
+    found = outputs(model, lambda rows, length: _columns(word_piece, tokens, rows, length), lengths, length, batch_size)
+    if found.ndim != 2 or found.shape[1] < 2:
+        raise ValueError(f"model {model.name!r} gives {list(found.shape)}; allowed: [texts, classes]. Is it one that answers questions?")
+    if not np.isfinite(found).all():
         raise ValueError("received outputs that are not finite: the model's training diverged, or its weights are damaged; load another.")
+    found = found.astype(np.float64)
     if getattr(getattr(model.layers[-1], "activation", None), "__name__", None) == "softmax":
-        return outputs
-    shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        return found
+    shifted = np.exp(found - found.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def _columns(word_piece, texts, length):
-    """`[CLS] text [SEP] [PAD] ...` as a model's inputs, int32 [n, length] each."""
-    tokens = word_piece.encode(texts)
-    ids = np.full([len(texts), length], word_piece.pad_id, np.int32)
+def _columns(word_piece, tokens, rows, length):
+    """`[CLS] text [SEP] [PAD] ...` as a model's inputs, int32 [k, length] each."""
+    ids = np.full([len(rows), length], word_piece.pad_id, np.int32)
     used = np.zeros_like(ids)
-    for i in range(len(texts)):
-        own, _ = tokens.of(i)
+    for i, text in enumerate(rows):
+        own, _ = tokens.of(text)
         row = [word_piece.cls_id, *own[: length - _SPECIAL], word_piece.sep_id]
         ids[i, : len(row)], used[i, : len(row)] = row, 1
     return {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "attention_mask": used}

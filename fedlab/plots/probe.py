@@ -7,7 +7,8 @@ import numpy as np
 from fedlab.plots import _figure
 
 _MASKED = -1e8  # outputs below it are of padding
-_MOST_LABELS = 64  # tokens that can be read side by side
+_MOST_LABELS = 128  # tokens that can be read side by side, on a figure of the largest width
+_WIDTH = 14.0  # inches, the largest
 _BINS = 60
 _MOST_LINES = 8  # weights of an array that are drawn one by one
 _MOST_MARKERS = 30
@@ -69,8 +70,9 @@ def output_figure(record, example):
     spans = panels == 2 and expected is not None
     names = ("start logits", "end logits") if spans else ("outputs",) if panels == 1 else [f"outputs {i}" for i in range(panels)]
     named = bool(labels) and len(labels) == shown <= _MOST_LABELS
-    height = min(4.0, 1.2 + 0.12 * len(outputs)) + (0.5 if named else 0)
-    figure = _figure.new(min(14.0, max(6.0, 2.5 + 0.19 * shown)), 0.7 + panels * height)
+    height = min(4.0, 1.2 + 0.12 * len(outputs))
+    width = min(_WIDTH, max(6.0, 2.5 + 0.19 * shown))
+    figure = _figure.new(width, 0.7 + panels * height + (0.5 if named else 0))
     axes = figure.subplots(panels, 1, squeeze=False, sharex=True)[:, 0]
     for panel, axis in enumerate(axes):
         values = outputs[:, panel]
@@ -89,7 +91,9 @@ def output_figure(record, example):
         axis.invert_yaxis()
         figure.colorbar(mesh, ax=axis, pad=0.01, label="logit" if spans else "output")
     if named:
-        axes[-1].set_xticks(range(shown), labels, rotation=90, fontsize=7)
+        axes[-1].set_xticks(range(shown), labels, rotation=90, fontsize=min(7, 0.8 * 72 * (width - 1.5) / shown))  # of a cell's width
+        for axis in axes:
+            axis.tick_params(axis="x", pad=2, length=2)
         axes[-1].set_xlabel("token")
     else:
         axes[-1].set_xlabel("position")
@@ -106,7 +110,10 @@ def weights_figure(record):
         if values.shape[1] <= _MOST_LINES:
             marker = "o" if len(values) <= _MOST_MARKERS else None
             for i in range(values.shape[1]):
-                axis.plot(values[:, i], record.rounds, color=_figure.COLOURS[i], marker=marker, markersize=3, linewidth=1)
+                style = dict(color=_figure.COLOURS[i], marker=marker, markersize=3, linewidth=1)
+                axis.plot(values[:, i], record.rounds, label=f"number {i}", **style)
+            if values.shape[1] > 1:
+                axis.legend(frameon=False, fontsize=8)
             edges = _edges(record.rounds)
             axis.set_ylim(edges[0], edges[-1])
             axis.grid(alpha=0.3)

@@ -192,7 +192,7 @@ def _kind(run, part):
         return f"clients that first fine-tune on examples of their own; {about['test']:,} test examples"
     if isinstance(about, dict) and "name" in about:
         numbers = ", ".join(f"{spoken(name)} {number(value)}" for name, value in about.items() if type(value) in (int, float))
-        return f"{about['name']} ({numbers})" if numbers else about["name"]
+        return f"{about['name']}: {numbers}" if numbers else about["name"]
     return "a function of the caller's own"
 
 
@@ -369,7 +369,8 @@ def _probe(run):
     with tempfile.TemporaryDirectory() as folder:
         for file in _probe_files(run, folder):
             source = f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
-            pictures.append({"title": file.stem.replace("_", " "), "source": source})
+            # Outputs by token are long: beside another picture their tokens could not be read.
+            pictures.append({"title": file.stem.replace("_", " "), "source": source, "long": "output" in file.stem})
     lead = "What the global model made of the same few examples from round to round."
     return _section("Probe", lead, pictures) if pictures else None
 

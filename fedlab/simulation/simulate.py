@@ -99,7 +99,8 @@ def simulate(
         function `(model, round_num) -> {metric: number}` of your own, called with a compiled Keras model that holds the global weights;
         what it returns joins the round's row as `{name}_{metric}`. Make it a pure function of the two, so that a run that goes on after
         an interruption ends in the same numbers.
-      evaluate_every: evaluate after every so many rounds; the last round always is.
+      evaluate_every: evaluate after every so many rounds; the last round always is. A function in `evaluate_on` that has an attribute
+        `every_round` which is true, as `fedlab.metrics.Probe` has, is called after each round all the same.
       evaluation_batch_size: examples a step of evaluation.
       run_dir: a folder for the run: config.json, metrics.csv, events/ (TensorBoard), clients.sqlite, checkpoints/, model.keras,
         report.html. The same call on the same folder continues an interrupted run, and ends in the same bits. Nobody else may use the
@@ -200,8 +201,10 @@ def simulate(
         shown = build() if any(map(callable, evaluation_sets.values())) else None  # for the caller's own functions
 
         def evaluate(state, round_num):
-            weights, row, rows = process.weights(state), {}, []
-            for name, data in evaluation_sets.items():
+            due = round_num % evaluate_every == 0 or round_num == rounds
+            sets = {name: data for name, data in evaluation_sets.items() if due or getattr(data, "every_round", False)}
+            weights, row, rows = process.weights(state) if sets else (), {}, []
+            for name, data in sets.items():
                 if callable(data):
                     metrics = evaluate_function(data, name, _with_weights(shown, *weights), round_num)
                 elif isinstance(data, PerClient):
@@ -229,10 +232,8 @@ def simulate(
             state, result = process.run_round(state, round_num, [client_id for client_id in asked if client_id not in lost])
             result = result._replace(clients=_rows(asked, lost, result.clients))
             row = {"round": round_num, **_summary(result, model, non_trainable), "seconds": time.perf_counter() - started}
-            evaluations = []
-            if round_num % evaluate_every == 0 or round_num == rounds:
-                evaluated, evaluations = evaluate(state, round_num)
-                row.update(evaluated)
+            evaluated, evaluations = evaluate(state, round_num)
+            row.update(evaluated)
             folder.save(process.save(state), row, result.clients, evaluations)
             report(row)
 

@@ -42,6 +42,17 @@ def test_one_window_by_hand():
     assert made.characters(0, 6, 7) == (3, 8)
 
 
+def test_columns_without_the_padding_that_all_share():
+    made = make([question("to be or not", "is that?", "be or"), question("to be", "is?", "be")], max_length=16)
+    assert made.lengths.tolist() == [10, 7]
+    whole, cut = made.columns(), made.columns(length=10)
+    for name, column in whole.items():
+        np.testing.assert_array_equal(cut[name], column if name == "y" else column[:, :10])
+    assert made.columns([1], length=7)["input_ids"].shape == (1, 7)
+    with pytest.raises(ValueError, match="received length=9; allowed: 10 or more"):
+        made.columns(length=9)
+
+
 def test_overlapping_windows_by_hand():
     # A question of 3 leaves room for 10 of 16 tokens; windows share 4 of them, so they begin every 6.
     context = "to be or not to be that is a question . un not"

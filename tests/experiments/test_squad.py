@@ -101,6 +101,20 @@ def test_other_settings(arguments):
     assert result.returncode == 0 and "exact match" in result.stdout, result.stderr
 
 
+def test_models_of_rounds_are_kept(tmp_path):
+    folder = tmp_path / "run"
+    result = run(*SMALL, "--rounds=3", "--evaluate_every=2", "--keep_models", f"--run_dir={folder}")
+    assert result.returncode == 0, result.stderr
+    kept = sorted(file.name for file in (folder / "models").iterdir())
+    assert kept == ["round_0.keras", "round_2.keras", "round_3.keras"]
+    for name, number in (("first", 2), ("last", 3)):
+        (folder / name).mkdir()
+        (folder / "models" / f"round_{number}.keras").rename(folder / name / "model.keras")
+    assert same(folder / "last", folder) and not same(folder / "first", folder)
+    nowhere = run(*SMALL, "--keep_models")
+    assert nowhere.returncode == 2 and "give --run_dir=FOLDER" in nowhere.stderr and "Traceback" not in nowhere.stderr
+
+
 @pytest.mark.slow
 def test_the_comparison_draws_its_picture(tmp_path):
     small = ",".join([*(flag for flag in SMALL if not flag.startswith("--source")), "--rounds=2"])

@@ -59,6 +59,24 @@ def test_keeps_what_the_models_give(run):
     assert len(set(record.losses[:, 0].tolist())) == 4
 
 
+@pytest.mark.parametrize("every_round, looked_at", [(True, [0, 1, 2, 3]), (False, [0, 2, 3])])
+def test_looks_after_every_round_though_others_do_not(windows, tmp_path, every_round, looked_at):
+    probe = probe_lib.of_windows(windows[1], tmp_path / "probe.npz", every_round=every_round)
+    run = fl.simulate(
+        answering_model(),
+        squad.clients(windows[0]),
+        rounds=3,
+        clients_per_round=2,
+        max_batches=1,
+        evaluate_on={"probe": probe, "held_out": squad.clients(windows[1])},
+        evaluate_every=2,
+        progress=False,
+    )
+    assert probe_lib.read(tmp_path).rounds.tolist() == looked_at
+    assert [row["round"] for row in run.history if "probe_loss" in row] == looked_at
+    assert [row["round"] for row in run.history if "held_out_loss" in row] == [0, 2, 3]
+
+
 def test_the_examples_hold_their_answers(windows, tmp_path):
     probe_lib.of_windows(windows[1], tmp_path / "probe.npz", num_examples=5, seed=2)(answering_model(), 0)
     record = probe_lib.read(tmp_path)
@@ -234,6 +252,7 @@ def test_the_weights_picture_counts_all_weights(run):
         np.testing.assert_array_equal(line.get_xdata(), record.weights["head/bias"][:, i])
         np.testing.assert_array_equal(line.get_ydata(), record.rounds)
     assert len(panels[1].lines) == 2
+    assert [text.get_text() for text in panels[1].get_legend().get_texts()] == ["number 0", "number 1"]
 
 
 @pytest.mark.parametrize("rounds, edges", [([0], [-0.5, 0.5]), ([0, 1, 2], [-0.5, 0.5, 1.5, 2.5]), ([0, 4, 6], [-2, 2, 5, 7])], ids=str)

@@ -175,6 +175,8 @@ def test_what_a_probe_has_kept_is_drawn(tmp_path):
     page = Page((tmp_path / "run" / "report.html").read_text())
     titles = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
     assert titles == ["probe loss", "probe output 0", "probe output 1", "probe output 2", "probe weights"]
+    assert [attributes.get("class") for tag, attributes in page.tags if tag == "figure"][-5:] == [None, "long", "long", "long", None]
+    assert "probe: examples 3" in (tmp_path / "run" / "report.html").read_text()
     assert not [*(tmp_path / "run").glob("*.png")]
 
 

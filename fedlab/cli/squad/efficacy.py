@@ -122,7 +122,7 @@ def text(result):
     if again:
         most = ", ".join(f"{number} ({times} times)" for number, times in list(result["repeated"].items())[:5])
         more = ", ..." if len(result["repeated"]) > 5 else ""
-        lines.append(("repeats", f"{again:,} draws of a question drawn before: {most}{more}"))
+        lines.append(("repeats", f"{again:,} draw{'s' if again > 1 else ''} of a question drawn before: {most}{more}"))
     else:
         lines.append(("repeats", "no question was drawn twice"))
     lines.append(("recorded", f"as run {result['run_id']} in {result['database']}"))
