@@ -76,14 +76,15 @@ def measure_methods(setting, cases, rounds):
       rounds: rounds of each after the first one, in which graphs are made.
 
     Returns:
-      name -> {median_s, first_s, rounds_s, over_fed_avg: the median of its rounds' ratios to FedAvg's of the same turns}.
+      name -> {median_s, first_s, rounds_s, over_fed_avg: the median of its rounds' ratios to FedAvg's of the same turns, cpu_s and
+      cpu_over_fed_avg: the same of this process's CPU seconds, which other programs disturb less}.
     """
     from fedlab.engines import local
     from fedlab.engines.workers import Workers
 
     ids, model = setting.clients.client_ids, setting.model
     start = [[w.numpy() for w in weights] for weights in (model.trainable_weights, model.non_trainable_weights)]
-    times = {}
+    times, cpu_times = {}, {}
     with contextlib.ExitStack() as stack:
         workers = Workers(setting.build, setting.clients[ids[0]])
         stack.callback(workers.close)
@@ -91,19 +92,26 @@ def measure_methods(setting, cases, rounds):
         for name, (algorithm, aggregator) in {"fed_avg": (None, None), **cases, "fed_avg again": (None, None)}.items():
             own = setting._replace(workers=workers, algorithm=algorithm or setting.algorithm, aggregator=aggregator or setting.aggregator)
             processes[name] = stack.enter_context(contextlib.closing(local.start(own)))
-            states[name], times[name] = processes[name].init(*start), []
+            states[name], times[name], cpu_times[name] = processes[name].init(*start), [], []
         for round_num in range(1, 2 + rounds):
             for name, process in processes.items():
-                started = time.perf_counter()
+                started, cpu_started = time.perf_counter(), time.process_time()
                 states[name], _ = process.run_round(states[name], round_num, ids)
                 process.weights(states[name])
                 times[name].append(time.perf_counter() - started)
+                cpu_times[name].append(time.process_time() - cpu_started)
     return {
         name: {
             "median_s": statistics.median(steady),
             "first_s": first,
             "rounds_s": steady,
-            "over_fed_avg": float(np.median(np.divide(steady, times["fed_avg"][1:]))),
+            "over_fed_avg": _median_ratio(steady, times["fed_avg"][1:]),
+            "cpu_s": statistics.median(cpu_times[name][1:]),
+            "cpu_over_fed_avg": _median_ratio(cpu_times[name][1:], cpu_times["fed_avg"][1:]),
         }
         for name, (first, *steady) in times.items()
     }
+
+
+def _median_ratio(seconds, others):
+    return float(np.median(np.divide(seconds, others)))

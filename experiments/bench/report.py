@@ -101,6 +101,8 @@ def markdown(report):
             "method": ("method", "s"),
             "s a round": ("median_s", ".3f"),
             "over FedAvg": ("over_fed_avg", ".2f"),
+            "CPU s": ("cpu_s", ".3f"),
+            "CPU over FedAvg": ("cpu_over_fed_avg", ".2f"),
             "first": ("first_s", ".2f"),
         }
         parts += [f"Methods on {name}:", _table(table, columns, "method")]

@@ -37,6 +37,7 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Sequences a client step.", 
 _LOCAL_EPOCHS = flags.DEFINE_integer("local_epochs", 1, "Passes of a client over its text a round.", lower_bound=1)
 _MAX_BATCHES = flags.DEFINE_integer("max_batches", None, "At most so many steps a client and round.", lower_bound=1)
 _SEQUENCE_LENGTH = flags.DEFINE_integer("sequence_length", 100, "Characters a sequence.", lower_bound=1)
+_PRECISION = flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16"], "What clients' layers compute in; weights stay float32.")
 _DROP_REMAINDER = flags.DEFINE_bool("drop_remainder", False, "Drop short sequences and batches, as TFF's tutorial does.")
 _HELD_OUT = flags.DEFINE_float("held_out_clients", 0.2, "Share of the clients that never train.", lower_bound=0.01, upper_bound=0.9)
 _EVALUATE_EVERY = flags.DEFINE_integer("evaluate_every", 1, "Rounds between evaluations.", lower_bound=1)
@@ -145,6 +146,7 @@ def main():
         seed=_SEED.value,
         client_learning_rate=client_schedule(),
         engine=_ENGINE.value,
+        precision=_PRECISION.value,
         batch_size=_BATCH_SIZE.value,
         local_epochs=_LOCAL_EPOCHS.value,
         max_batches=_MAX_BATCHES.value,

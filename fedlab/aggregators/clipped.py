@@ -37,8 +37,8 @@ def clipped(inner=None, norm=norms.adaptive(1.0, 0.8, 0.2)):
     inner = mean() if inner is None else check(inner)
 
     def change(delta, size, bound):
-        scale = tf.minimum(1.0, tf.math.divide_no_nan(bound, size))
-        return [tf.where(size > bound, tf.cast(scale, d.dtype) * d, d) for d in delta]
+        scale = tf.where(size > bound, bound / size, 1.0)  # times 1 an update keeps its bits
+        return [tf.cast(scale, d.dtype) * d for d in delta]
 
     def metrics(bound, clients, above):
         return {"clip_norm": bound, "clipped_fraction": tf.math.divide_no_nan(above, clients)}

@@ -9,7 +9,6 @@ Peva Blanchard, El Mahdi El Mhamdi, Rachid Guerraoui, Julien Stainer. NIPS 2017.
 """
 
 import numpy as np
-import tensorflow as tf
 
 from fedlab import _checks
 from fedlab.aggregators import _kept
@@ -44,24 +43,24 @@ def krum(attackers=0.3, num_selected=1):
     if isinstance(num_selected, bool) or not isinstance(num_selected, int) or num_selected < 1:
         raise ValueError(f"num_selected is {num_selected!r}; allowed: an int of 1 or more.")
 
-    def combine(deltas):
-        num_clients = len(deltas[0])
+    def combine(tensors):
+        num_clients = len(tensors[0])
         num_attackers = _kept.num_of(attackers, num_clients)
         if num_clients < 2 * num_attackers + 3:
             raise ValueError(
                 f"krum with {num_attackers} attackers has {num_clients} clients in a round; allowed: {2 * num_attackers + 3} or more: "
                 "raise clients_per_round, or lower attackers."
             )
-        nearest = np.sort(_squared_distances(deltas), axis=1)[:, 1 : num_clients - num_attackers - 1]  # without itself
+        nearest = np.sort(_squared_distances(tensors), axis=1)[:, 1 : num_clients - num_attackers - 1]  # without itself
         order = np.argsort(nearest.sum(axis=1), kind="stable")
         chosen = order[: min(num_selected, num_clients - num_attackers)]
-        return [d[chosen].mean(axis=0) for d in deltas]
+        return [np.mean([rows[k] for k in chosen], axis=0) for rows in tensors]
 
     return _kept.keep("krum", settings, combine)
 
 
-def _squared_distances(deltas):
+def _squared_distances(tensors):
     """[clients, clients]. In float64 the products lose less than the float32 values have lost already."""
-    products = sum(tf.matmul(d, d, transpose_b=True).numpy() for d in (d.astype(np.float64) for d in deltas))
+    products = sum(piece.T @ piece for rows in tensors for piece in _kept.pieces(rows, np.float64))
     norms = np.diag(products)
     return np.maximum(norms[:, None] + norms[None] - 2 * products, 0.0)

@@ -78,13 +78,23 @@ def quantized(inner=None, bits=8):
 
 
 def quantize(tensor, bits, seed):
-    """Levels of a tensor, whole numbers from 0 to 2^bits - 1 in the tensor's dtype, with the value of level 0 and the step."""
+    """Levels of a tensor, whole numbers from 0 to 2^bits - 1 in the tensor's dtype, with the value of level 0 and the step.
+
+    A draw has 16 bits, as drawing takes most of the time: the expectation is within 2^-17 of a step of the value.
+    """
     low, high = tf.reduce_min(tensor), tf.reduce_max(tensor)
     step = (high - low) / (2**bits - 1)
     exact = tf.math.divide_no_nan(tensor - low, step)
     whole = tf.floor(exact)
-    up = tf.random.stateless_uniform(tf.shape(tensor), seed, dtype=tensor.dtype) < exact - whole
+    up = _draws(tensor, seed) + 0.5 < (exact - whole) * 2**16
     return tf.minimum(whole + tf.cast(up, tensor.dtype), 2**bits - 1), low, step
+
+
+def _draws(like, seed):
+    """Whole numbers from 0 to 2^16 - 1, of a tensor's shape and dtype."""
+    size = like.shape.num_elements()
+    drawn = tf.random.stateless_uniform([-(-size // 4)], seed, minval=None, maxval=None, dtype=tf.uint64)
+    return tf.cast(tf.reshape(tf.reshape(tf.bitcast(drawn, tf.uint16), [-1])[:size], like.shape), like.dtype)
 
 
 def encode(levels, low, step, bits):

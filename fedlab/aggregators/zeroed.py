@@ -45,7 +45,7 @@ def zeroed(inner=None, norm=norms.adaptive(10.0, 0.98, math.log(10.0), multiplie
         return tf.reduce_max([tf.cast(tf.reduce_max(tf.abs(d)), tf.float32) for d in delta])
 
     def change(delta, size, bound):
-        return [tf.where(size > bound, tf.zeros_like(d), d) for d in delta]
+        return tf.cond(size > bound, lambda: [tf.zeros_like(d) for d in delta], lambda: list(delta))
 
     def metrics(bound, clients, above):
         return {"zero_norm": bound, "zeroed_count": above}

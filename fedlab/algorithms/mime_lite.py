@@ -93,7 +93,7 @@ def gradient_survey(weight_of):
         return zero(weights)
 
     def step(task, weights, state, batch):
-        gradients = task.gradients(weights, batch)
+        gradients = task.gradients(weights, batch, measure=False)
         total = [t + tf.cast(batch.num_examples, g.dtype) * g for t, g in zip(state.gradients, gradients)]
         return GradientSum(total, state.weight + batch.num_examples)
 

@@ -59,8 +59,8 @@ def scaffold(*, server_learning_rate=1.0):
 
     def client_final(task, weights, state, counts):
         delta = [before - after for before, after in zip(weights, state.weights)]
-        means = [tf.math.divide_no_nan(g, tf.cast(counts.num_steps, g.dtype)) for g in state.gradient_sum]
-        control = [tf.where(counts.num_steps > 0, mean, own) for mean, own in zip(means, task.kept)]
+        mean = [tf.math.divide_no_nan(g, tf.cast(counts.num_steps, g.dtype)) for g in state.gradient_sum]
+        control = tf.cond(counts.num_steps > 0, lambda: mean, lambda: list(task.kept))
         change = [after - before for after, before in zip(control, task.kept)]
         return ClientResult(delta, tf.ones_like(counts.num_examples), extras=change, state=control)
 

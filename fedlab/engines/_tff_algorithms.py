@@ -9,6 +9,7 @@ from fedlab.aggregators import privacy
 from fedlab.algorithms import optimizers
 from fedlab.algorithms.schedules import Schedule
 from fedlab.engines import _tff_aggregators
+from fedlab.models.yogi import Yogi
 
 
 def build(setting, model_fn):
@@ -220,7 +221,8 @@ def client_optimizer_fn(optimizer, scheduled=False):
     allowed = ", ".join(cls.__name__ for cls in _OPTIMIZERS)
     if type(optimizer) not in _OPTIMIZERS:
         raise ValueError(
-            f"the model's optimizer is {type(optimizer).__name__}; allowed with engine 'tff': {allowed} of tf.keras.optimizers."
+            f"the model's optimizer is {type(optimizer).__name__}; allowed with engine 'tff': {allowed} of tf.keras.optimizers and "
+            "fedlab.models."
         )
     config = optimizer.get_config()
     unsupported = {name: config[name] for name in _OPTIONS if config.get(name)}
@@ -247,4 +249,5 @@ _OPTIMIZERS = {
         tff.learning.optimizers.build_adagrad,
         {"initial_accumulator_value": "initial_preconditioner_value", "epsilon": "epsilon"},
     ),
+    Yogi: (tff.learning.optimizers.build_yogi, {**_ADAM, "initial_accumulator_value": "initial_preconditioner_value"}),
 }

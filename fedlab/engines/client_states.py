@@ -30,6 +30,9 @@ class ClientStates:
         self.oldest_checkpoint = None
         self._lock = threading.Lock()
         self._opened = None
+        self._written = []  # (client id, the oldest checkpoint's round) since the last commit
+        # What no other process sees, and what ends with this one, is as safe as this process's memory.
+        self._checksum = zlib.crc32 if path else lambda data: 0
 
     def read(self, client_id, round_num):
         """The bytes that the client kept last before this round, or None.
@@ -43,31 +46,46 @@ class ClientStates:
             row = self._connection().execute(query, (client_id, round_num)).fetchone()
         if row is None:
             return None
-        if zlib.crc32(row[0]) != row[1]:
+        if self._checksum(row[0]) != row[1]:
             raise ValueError(f"{self.path} is damaged: the state of client {client_id!r} of round {row[2]}. Start a new run folder.")
         return row[0]
 
-    def write(self, client_id, round_num, data):
-        """Keeps bytes for the client as of this round, and forgets versions that no checkpoint needs.
+    def write(self, round_num, states):
+        """Keeps clients' states as of this round.
+
+        Args:
+          round_num: the round.
+          states: (client_id, its bytes) of each client, read one by one.
 
         Raises:
           OSError: the disk is full: SQLite writes before a commit what it does not hold in memory.
         """
         oldest = round_num - 1 if self.oldest_checkpoint is None else self.oldest_checkpoint
+
+        def row(client_id, data):
+            self._written.append((client_id, oldest))
+            return client_id, round_num, self._checksum(data), data
+
         with self._lock, _failures_named(self.path):
-            connection = self._connection()
-            connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?)", (client_id, round_num, zlib.crc32(data), data))
-            connection.execute(
-                "DELETE FROM states WHERE client_id = ?1 AND round < (SELECT MAX(round) FROM states WHERE client_id = ?1 AND round <= ?2)",
-                (client_id, oldest),
-            )
+            rows = (row(*state) for state in states)
+            self._connection().executemany("INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?)", rows)
 
     def commit(self):
-        """Makes what was written safe; returns how many clients have a state. On disk when it returns."""
+        """Makes what was written safe, on disk when it returns, and forgets versions that no checkpoint needs.
+
+        Returns:
+          How many clients have a state.
+        """
         with self._lock:
             if self._opened is None:
                 return 0
+            # Not as they are written: SQLite logs what it overwrites of the room that the same transaction has freed.
+            self._opened.executemany(
+                "DELETE FROM states WHERE client_id = ?1 AND round < (SELECT MAX(round) FROM states WHERE client_id = ?1 AND round <= ?2)",
+                self._written,
+            )
             self._opened.commit()
+            self._written = []
             return self._opened.execute("SELECT COUNT(DISTINCT client_id) FROM states").fetchone()[0]
 
     def rewind(self, round_num, num_clients):
@@ -79,7 +97,7 @@ class ClientStates:
         if self._opened is None and not num_clients and not (self.path and self.path.exists()):
             return
         with self._lock:
-            connection = self._connection()
+            connection, self._written = self._connection(), []
             connection.execute("DELETE FROM states WHERE round > ?", (round_num,))
             connection.commit()
             found = connection.execute("SELECT COUNT(DISTINCT client_id) FROM states").fetchone()[0]
@@ -102,6 +120,9 @@ class ClientStates:
                 connection = stack.enter_context(contextlib.closing(sqlite3.connect(self.path or "", check_same_thread=False)))
                 connection.execute("PRAGMA page_size = 16384")
                 connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA secure_delete = OFF")  # some systems' SQLite would overwrite with zeros what is deleted
+                if not self.path:
+                    connection.execute("PRAGMA journal_mode = OFF")  # nobody goes back to an earlier state of it
                 connection.execute(_SCHEMA)
                 stack.pop_all()  # it stays open
             self._opened = connection
@@ -120,8 +141,8 @@ def _failures_named(path):
 
 
 def pack(arrays):
-    """The bytes of some arrays."""
-    return b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+    """The bytes of some arrays, an array of uint8."""
+    return np.concatenate([np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays])
 
 
 def unpack(data, like):

@@ -84,6 +84,7 @@ class LocalProcess:
         num_workers = setting.workers and setting.workers.num_workers
         self.workers = Workers(build, first, num_workers) if self._owns_workers else setting.workers
         self._client_states = setting.client_states or client_states.ClientStates()
+        self._room = None, []  # what `_kept` fills for each block, in the one thread that prepares them
 
     def init(self, trainable, non_trainable):
         trainable = [tf.convert_to_tensor(w) for w in trainable]
@@ -128,6 +129,8 @@ class LocalProcess:
             clients += _client_rows(block, counts, outputs)
             _check_client_weights(algorithm, clients[-len(block) :])
             metric_values = _add(metric_values, [np.asarray(values).sum(axis=0) for values in outputs["metrics"]])
+        if self.setting.client_states is None:
+            self._client_states.commit()
 
         place = {client_id: i for i, client_id in enumerate(cohort)}
         clients.sort(key=lambda client: place[client["client_id"]])
@@ -197,15 +200,20 @@ class LocalProcess:
         first = [np.asarray(array) for array in tf.nest.flatten(first_state)]
         if not first:
             return first_state
-        packed = [self._client_states.read(client_id, round_num) for client_id in block]
-        rows = [first if data is None else client_states.unpack(data, first) for data in packed]
-        return tf.nest.pack_sequence_as(first_state, [tf.constant(np.stack(arrays)) for arrays in zip(*rows)])
+        size = len(block), *(array.shape for array in first)
+        if self._room[0] != size:  # fresh memory costs more than what is written into it
+            self._room = size, [np.empty([len(block), *array.shape], array.dtype) for array in first]
+        for i, client_id in enumerate(block):
+            data = self._client_states.read(client_id, round_num)
+            for rows, array in zip(self._room[1], first if data is None else client_states.unpack(data, first)):
+                rows[i] = array
+        return tf.nest.pack_sequence_as(first_state, [tf.constant(rows) for rows in self._room[1]])
 
     def _keep(self, round_num, block, outputs):
-        arrays, finite = [np.asarray(array) for array in outputs["state"]], np.asarray(outputs["finite"])
-        for i, client_id in enumerate(block):
-            if arrays and finite[i]:
-                self._client_states.write(client_id, round_num, client_states.pack([array[i] for array in arrays]))
+        arrays = [np.asarray(array) for array in outputs["state"]]
+        if arrays:
+            finite = np.flatnonzero(outputs["finite"])
+            self._client_states.write(round_num, ((block[i], client_states.pack([array[i] for array in arrays])) for i in finite))
 
 
 _average = aggregators.mean()

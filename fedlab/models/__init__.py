@@ -8,5 +8,6 @@ from fedlab.models.freezing import freeze
 from fedlab.models.generation import generate
 from fedlab.models.loading import load
 from fedlab.models.shipped import names
+from fedlab.models.yogi import Yogi
 
-__all__ = ["answer", "bert", "char_rnn", "clone", "compile_char_rnn", "freeze", "generate", "load", "names"]
+__all__ = ["Yogi", "answer", "bert", "char_rnn", "clone", "compile_char_rnn", "freeze", "generate", "load", "names"]

@@ -135,8 +135,9 @@ def _model(dtype):
 
 
 def _clients(dtype):
+    # An engine may order clients by their size: in each cohort two are of the same, so that their order is the cohort's.
     rng, clients = np.random.default_rng(0), {}
-    for name, n in (("c0", 7), ("c1", 4), ("c2", 9), ("c3", 1), ("c4", 6), ("c5", 5), ("nan", 4)):
+    for name, n in (("c0", 7), ("c1", 7), ("c2", 9), ("c3", 1), ("c4", 9), ("c5", 5), ("nan", 4)):
         clients[name] = {"x": rng.normal(size=[n, 3]).astype(dtype), "y": rng.integers(2, size=n)}
     clients["nan"]["x"][:] = np.nan
     return ClientData.from_dict(clients)

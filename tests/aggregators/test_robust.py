@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy.spatial
 import scipy.stats
 import tensorflow as tf
 
-from fedlab.aggregators import krum, mean, median, trimmed_mean
+from fedlab.aggregators import _kept, krum, mean, median, trimmed_mean
 from tests.aggregators.rounds import run_round
 
 rng = np.random.default_rng(0)
@@ -57,6 +58,22 @@ def test_krum_as_written_in_numpy():
     np.testing.assert_allclose(run_round(krum(f / n), UPDATES)[0], UPDATES[np.argmin(scores)], rtol=1e-6)
     chosen = np.argsort(scores)[:4]
     np.testing.assert_allclose(run_round(krum(f / n, 4), UPDATES)[0], UPDATES[chosen].mean(axis=0), rtol=1e-5)
+
+
+def test_large_updates_are_combined_piece_by_piece():
+    updates = np.random.default_rng(1).normal(size=[9, 40_001]).astype(np.float32)
+    assert updates.size > 2 * _kept._VALUES_A_PIECE
+    np.testing.assert_array_equal(run_round(median(), updates)[0], np.median(updates, axis=0))
+    np.testing.assert_allclose(run_round(trimmed_mean(0.3), updates)[0], scipy.stats.trim_mean(updates, 0.3, axis=0), rtol=1e-5, atol=1e-6)
+    distances = scipy.spatial.distance.cdist(updates.astype(np.float64), updates.astype(np.float64), "sqeuclidean")
+    scores = np.sort(distances, axis=1)[:, 1:5].sum(axis=1)  # 9 - 3 - 2 neighbours
+    np.testing.assert_array_equal(run_round(krum(3 / 9), updates)[0], updates[np.argmin(scores)])
+
+
+@pytest.mark.parametrize("make", [median, lambda: trimmed_mean(0.2), lambda: krum(0.2)])
+def test_the_order_of_clients_changes_no_bit(make):
+    updates = rng.normal(size=[11, 500])
+    np.testing.assert_array_equal(run_round(make(), updates)[0], run_round(make(), updates[::-1])[0])
 
 
 def test_krum_sees_small_distances_beside_large_attackers():

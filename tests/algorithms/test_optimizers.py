@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import fedlab as fl
 from fedlab.algorithms import optimizers, schedules
 
 keras = tf.keras
@@ -33,7 +34,11 @@ CASES = {
         None,
         lambda b: b.build_rmsprop(0.05, 0.8, 0.01),
     ),
-    "yogi": (optimizers.yogi(0.05, 0.8, 0.9, 1e-3, 0.2), None, lambda b: b.build_yogi(0.05, 0.8, 0.9, 1e-3, 0.2)),
+    "yogi": (
+        optimizers.yogi(0.05, 0.8, 0.9, 1e-3, 0.2),
+        fl.models.Yogi(0.05, 0.8, 0.9, 1e-3, 0.2),
+        lambda b: b.build_yogi(0.05, 0.8, 0.9, 1e-3, 0.2),
+    ),
 }
 
 
@@ -88,6 +93,13 @@ def test_steps_of_tff(name):
         state, weights = theirs.next(state, weights, [tf.constant(g) for g in gradients])
         expected.append([w.numpy() for w in weights])
     compare(run(ours, "float32"), expected, 1e-6)
+
+
+def test_yogi_comes_back_with_a_saved_model(tmp_path):
+    model = keras.Sequential([keras.Input([2]), keras.layers.Dense(1)])
+    model.compile(fl.models.Yogi(0.25, beta_1=0.5, clipnorm=1.0), "mse")
+    model.save(tmp_path / "model.keras")
+    assert fl.models.load(tmp_path / "model.keras").optimizer.get_config() == model.optimizer.get_config()
 
 
 def test_adam_without_bias_correction_by_hand():

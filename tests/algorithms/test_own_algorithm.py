@@ -1,5 +1,6 @@
 """The README's algorithm of one's own, in under 40 lines: it runs, and passes the check."""
 
+import inspect
 import pathlib
 
 import tensorflow as tf
@@ -8,6 +9,11 @@ from fedlab.testing import check_algorithm
 from tests.algorithms import sign_sgd as module
 from tests.algorithms.sign_sgd import sign_sgd
 from tests.quadratics import linear_model, points, simulate
+
+
+def test_the_readme_shows_it():
+    readme = pathlib.Path(__file__).resolve().parents[2] / "README.md"
+    assert inspect.getsource(sign_sgd) in readme.read_text()
 
 
 def test_it_is_short():

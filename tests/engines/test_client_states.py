@@ -16,19 +16,20 @@ from tests.quadratics import linear_model, regressions
 def test_arrays_come_back_bit_for_bit():
     special = np.array([0x7FC00001, 0x80000000, 0x00000001, 0x7F800000, 0xFFBADBAD], np.uint32).view(np.float32)  # NaNs, -0, 1e-45, inf
     arrays = [special, np.random.default_rng(0).normal(size=[3, 4]), np.array(7, np.int64), np.zeros([0, 2], np.float32)]
-    for array, back in zip(arrays, unpack(pack(arrays), arrays)):
+    for array, back in zip(arrays, unpack(pack(arrays), arrays), strict=True):
         assert (array.shape, array.dtype, array.tobytes()) == (back.shape, back.dtype, back.tobytes())
 
 
 def test_a_round_reads_what_rounds_before_it_wrote():
     states = ClientStates()
     assert states.read("a", 1) is None
-    states.write("a", 1, b"one")
+    states.write(1, [("a", b"one")])
     assert (states.read("a", 1), states.read("a", 2), states.read("b", 2)) == (None, b"one", None)
-    states.write("a", 3, b"three")
-    states.write("a", 3, b"three again")
+    states.write(3, [("a", b"three"), ("b", b"other")])
+    states.write(3, [("a", b"three again")])
     assert (states.read("a", 3), states.read("a", 4)) == (b"one", b"three again")
-    assert states.commit() == 1
+    assert states.read("b", 4) == b"other"
+    assert states.commit() == 2
     states.close()
 
 
@@ -36,9 +37,9 @@ def test_versions_are_kept_as_long_as_a_checkpoint_needs_them(tmp_path):
     states = ClientStates(tmp_path / "states.sqlite")
     states.oldest_checkpoint = 2
     for round_num in (1, 2, 3, 4):
-        states.write("a", round_num, b"%d" % round_num)
-    assert [states.read("a", r) for r in (2, 3, 4, 5)] == [None, b"2", b"3", b"4"]  # that of round 1 nobody needs
+        states.write(round_num, [("a", b"%d" % round_num)])
     states.commit()
+    assert [states.read("a", r) for r in (2, 3, 4, 5)] == [None, b"2", b"3", b"4"]  # that of round 1 nobody needs
     states.rewind(2, num_clients=1)
     assert states.read("a", 9) == b"2"
     with pytest.raises(ValueError, match="holds the states of 1 clients, the checkpoint of round 2 needs 5: put the file back"):
@@ -48,9 +49,9 @@ def test_versions_are_kept_as_long_as_a_checkpoint_needs_them(tmp_path):
 
 def test_what_was_not_committed_is_gone(tmp_path):
     states = ClientStates(tmp_path / "states.sqlite")
-    states.write("a", 1, b"one")
+    states.write(1, [("a", b"one")])
     states.commit()
-    states.write("a", 2, b"two")
+    states.write(2, [("a", b"two")])
     states.close()
     assert ClientStates(tmp_path / "states.sqlite").read("a", 3) == b"one"
 
@@ -58,7 +59,7 @@ def test_what_was_not_committed_is_gone(tmp_path):
 def test_damage_is_named(tmp_path):
     file = tmp_path / "states.sqlite"
     states = ClientStates(file)
-    states.write("a", 1, b"x" * 50)
+    states.write(1, [("a", b"x" * 50)])
     states.commit()
     states.close()
     file.write_bytes(file.read_bytes().replace(b"x" * 50, b"x" * 49 + b"y"))
@@ -72,7 +73,7 @@ def test_a_full_disk_is_named_before_the_commit_too(tmp_path):
     try:
         with pytest.raises(OSError, match="states.sqlite cannot be written .*: make room and run the same again"):
             for i in range(200):
-                states.write(f"client_{i}", 1, bytes(2**18))
+                states.write(1, [(f"client_{i}", bytes(2**18))])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         states.close()
@@ -84,8 +85,7 @@ def test_a_hundred_thousand_clients_are_not_in_memory(tmp_path):
     rng, peak = np.random.default_rng(0), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     block = rng.integers(256, size=[1000, 4000], dtype=np.uint8)
     for first in range(0, 100_000, 1000):
-        for i in range(1000):
-            states.write(f"client_{first + i}", 1, block[i].tobytes()[first // 1000 :])
+        states.write(1, [(f"client_{first + i}", block[i].tobytes()[first // 1000 :]) for i in range(1000)])
     assert states.commit() == 100_000
     for i in (0, 1, 50_123, 99_999):
         assert states.read(f"client_{i}", 2) == block[i % 1000].tobytes()[i // 1000 :]

@@ -171,6 +171,7 @@ CASES = [
             ("adam", (), lambda: tf.keras.optimizers.Adam(0.05, epsilon=0.01)),
             ("adamw", slow, lambda: tf.keras.optimizers.AdamW(0.05, weight_decay=0.1, epsilon=0.01)),
             ("adagrad", slow, lambda: tf.keras.optimizers.Adagrad(0.3)),
+            ("yogi", slow, lambda: fl.models.Yogi(0.05, epsilon=0.01)),
         ]
     ],
 ]

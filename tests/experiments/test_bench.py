@@ -202,7 +202,8 @@ def test_methods_are_measured_in_turn():
     for method in measured.values():
         ratios = np.divide(method["rounds_s"], measured["fed_avg"]["rounds_s"])
         assert method["over_fed_avg"] == pytest.approx(np.median(ratios)) and len(method["rounds_s"]) == 2
-    assert measured["fed_avg"]["over_fed_avg"] == 1.0
+    assert measured["fed_avg"]["over_fed_avg"] == measured["fed_avg"]["cpu_over_fed_avg"] == 1.0
+    assert all(method["cpu_s"] > 0 and method["cpu_over_fed_avg"] > 0 for method in measured.values())
     lines = report.markdown({"workloads": {}, "methods": {"tiny": measured}}).splitlines()
     assert [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:] == list(measured)
 

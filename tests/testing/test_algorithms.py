@@ -52,6 +52,21 @@ def broken_purity():
     return algorithms.fed_avg()._replace(server_update=server_update)
 
 
+def broken_by_order():
+    """Counts a client the more, the more have trained before it in the round; every run goes the same way."""
+    base, trained = algorithms.fed_avg(client_weighting="uniform"), tf.Variable(0.0)
+
+    def client_final(task, weights, state, counts):
+        result = base.client_final(task, weights, state, counts)
+        return result._replace(weight=trained.assign_add(1.0))
+
+    def server_update(weights, state, update):
+        trained.assign(0.0)
+        return base.server_update(weights, state, update)
+
+    return base._replace(client_final=client_final, server_update=server_update)
+
+
 def broken_by_nan():
     """Hides what is not finite."""
     base = algorithms.fed_avg()
@@ -68,6 +83,7 @@ def broken_by_nan():
     [
         (broken_dtype, "the weights that server_update of .fed_avg. returns is \\[float32"),
         (broken_purity, "depends on the order"),
+        (broken_by_order, "depends on the order"),
         (broken_by_nan, "does not drop a non-finite client"),
         (lambda: algorithms.fed_avg(server_learning_rate=0.0), "does not change the weights"),
     ],
