@@ -10,7 +10,7 @@ import pytest
 
 from tests.bad_input.telling import check_line, contents
 
-SMALL = "--source=synthetic --rounds=1"
+SMALL = "--source=synthetic --rounds=1 --clients_per_round=2"
 CASES = [
     ("shakespeare.run", "--rounds=0", "0"),
     ("shakespeare.run", "--rounds=many", "many"),
