@@ -157,7 +157,7 @@ def checked_percent(text):
 def main():
     sets, percents = [checked_set(name) for name in _SETS.value], [checked_percent(text) for text in _STRAGGLERS.value]
     if not (sets and percents):
-        raise UsageError("--sets or --stragglers is empty: there is nothing to run.")
+        raise UsageError("--sets or --stragglers is empty: name one or more of each.")
     check_folder("out", _OUT.value)
     out = pathlib.Path(_OUT.value)
     curves = {}

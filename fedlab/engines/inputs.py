@@ -35,7 +35,7 @@ def check(model, columns, owner="the data"):
         _check_kind(f"{owner} has column {name!r}", np.asarray(column))
     given = keras_batch(columns)[0]
     if not isinstance(given, dict):
-        limits, given = {"x": next(iter(limits.values()))} if len(limits) == 1 else {}, {"x": given}
+        limits, given = {"x": next(iter(limits.values()))} if len(limits) == 1 else limits, {"x": given}
     if missing := [name for name in limits if name not in given]:
         has, wants = (", ".join(map(repr, names)) for names in (given, limits))
         raise ValueError(f"{owner} has the inputs {has}; the model wants {wants}: {missing[0]!r} is missing; map the clients' data first.")

@@ -207,7 +207,8 @@ def read(path):
 
 def _read(file):
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        # Of bytes: of a damaged file NumPy would leave the file open.
+        with np.load(io.BytesIO(pathlib.Path(file).read_bytes()), allow_pickle=False) as arrays:
             found = dict(arrays)
         if found["format"] != _FORMAT:
             raise ValueError(f"it is of the form {str(found['format'])!r:.40}, not {_FORMAT!r}")

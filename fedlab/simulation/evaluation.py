@@ -10,6 +10,7 @@ from fedlab.data import ClientData
 from fedlab.data.batching import MOST_ROWS
 from fedlab.data.columns import check_columns, num_rows
 from fedlab.engines import batches as batching
+from fedlab.engines import inputs
 from fedlab.engines.local import finalize
 from fedlab.engines.replica import assign
 from fedlab.engines.workers import Workers
@@ -36,6 +37,7 @@ def evaluate(model, data, batch_size=64, num_workers=None):
     check_compiled(model)
     check_batch_size("batch_size", batch_size)
     columns = columns_of(data)
+    inputs.check(model, columns)
     workers = Workers(lambda: clone(model), columns, num_workers)
     try:
         arrays = [[w.numpy() for w in weights] for weights in (model.trainable_weights, model.non_trainable_weights)]

@@ -10,10 +10,10 @@ import pytest
 
 from tests.bad_input.telling import check_line, contents
 
-SMALL = "--source=synthetic --rounds=1"
+SMALL = "--source=synthetic --rounds=1 --clients_per_round=2"
 CASES = [
     ("shakespeare.run", "--rounds=0", "0"),
-    ("shakespeare.run", "--rounds=many", "'many'"),
+    ("shakespeare.run", "--rounds=many", "many"),
     ("shakespeare.run", "--ronds=3", "ronds"),
     ("shakespeare.run", "three", "three"),
     ("shakespeare.run", "--flagfile={f}/missing.flags", "missing.flags"),
@@ -93,7 +93,7 @@ def _run(module, arguments, work):
 def processes():
     """Processes that begin with TensorFlow imported: importing it takes longer than all that a bad input lets happen."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tensorflow", "fedlab.models", "fedlab.simulation.simulate"])
+    context.set_forkserver_preload(["tensorflow", "fedlab.models", "fedlab.simulation.run_folder"])
     return context
 
 

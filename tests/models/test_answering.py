@@ -49,7 +49,7 @@ def test_answers_are_no_longer_than_asked_for():
         (("", "Alpha"), "received question=''; allowed: a text that is not empty"),
         (("Where?", " \r\n"), r"received context=' \\r\\n'; allowed"),
         (("Where?", None), "received context=None"),
-        (("Where?", "\x00"), "none of the 1 questions can be used: .'a context without tokens': 1"),
+        (("Where?", "\x00"), "none of the 1 questions can be used .*'a context without tokens': 1"),
         (("Where?", "Alpha \ud83d"), "half of a surrogate pair"),
         (("Where?", "Alpha", WORDS[:-1]), "the vocabulary has 10 tokens, the model embeds 11: give the vocab.txt"),
         (("Where?", "Alpha", ["alpha"]), "is no BERT vocabulary"),
