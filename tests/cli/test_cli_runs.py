@@ -66,7 +66,7 @@ def test_list(capsys, runs, made):
 
 def test_a_list_of_runs_with_little_in_common_is_no_wider_for_it(capsys, runs, monkeypatch):
     """Where metrics would be too many columns, each run says its first ones."""
-    monkeypatch.setattr("fedlab.cli.runs._runs._MOST_METRICS", 2)
+    monkeypatch.setattr("fedlab.cli.runs.list._MOST_METRICS", 2)
     head, fast, _ = fedlab(capsys, "runs", "list", runs).splitlines()
     assert "results (best)" in head and "loss" not in head
     assert "all loss " in fast and ", each loss " in fast and "train loss" not in fast

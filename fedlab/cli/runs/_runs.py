@@ -1,8 +1,7 @@
 """What several of these subcommands say of a run."""
 
+import math
 import os
-
-_MOST_METRICS = 8  # columns of a table
 
 
 def names(paths):
@@ -56,16 +55,16 @@ def summary(run):
     }
 
 
-def comparison(runs, labels, others=()):
+def comparison(runs, labels, others=(), most_metrics=math.inf):
     """A table with a row a run: rounds, time, metrics, last and best; and `others`, (title, cell of each run).
 
-    Every metric has a column; where these would be many, as of runs that have little in common, each run says its first ones.
+    Every metric has a column; where these would be more than `most_metrics`, as of runs with little in common, each run says its first two.
     """
     from fedlab.simulation.wording import duration, spoken
 
     results = [run.results() for run in runs]
     metrics = dict.fromkeys(name for found in results for name in found)
-    if len(metrics) > _MOST_METRICS:
+    if len(metrics) > most_metrics:
         metrics = {}
         others = [("results (best)", [_first_results(found) for found in results]), *others]
     rows = [["run", "rounds", "time", *map(spoken, metrics), *(title for title, _ in others)]]
