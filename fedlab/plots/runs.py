@@ -12,21 +12,23 @@ _BINS = 24
 
 
 class Series(NamedTuple):
-    """A curve: its points, and a band around them where there is one."""
+    """A curve: its points, a band around them where there is one, and the number of its colour, by default its place."""
 
     label: str
     x: Any
     y: Any
     low: Any = None
     high: Any = None
+    colour: Any = None
 
 
 def curves(series, xlabel, ylabel, size=_SIZE):
     """Some `Series` in one figure."""
     figure, axis = _svg.new(*size)
     for i, each in enumerate(series):
-        colour = _figure.COLOURS[i % len(_figure.COLOURS)]
-        style = {} if i < len(_figure.COLOURS) else {"linestyle": "--"}
+        number = i if each.colour is None else each.colour
+        colour = _figure.COLOURS[number % len(_figure.COLOURS)]
+        style = {} if number < len(_figure.COLOURS) else {"linestyle": "--"}
         marker = "o" if len(each.x) <= _MOST_MARKERS else None
         label = _figure.plain(_figure.shortened(each.label, 60))
         axis.plot(each.x, each.y, color=colour, linewidth=1.5, marker=marker, markersize=3, label=label, **style)

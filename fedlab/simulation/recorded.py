@@ -9,6 +9,8 @@ import re
 import sqlite3
 from typing import NamedTuple
 
+import numpy as np
+
 from fedlab import _checks, _files, _json
 from fedlab.simulation import config as config_lib
 from fedlab.simulation.metric_names import STATISTICS, best
@@ -214,11 +216,21 @@ def differing(runs):
 
 
 def shown(name, value):
-    """A setting's value as a person reads it."""
+    """A setting's value as a person reads it.
+
+    Example:
+      >>> shown("optimizer.learning_rate", 0.30000001192092896), shown("client_ids", "9a59ebda" * 8), shown("cohort", None)
+      ('0.3', '9a59ebda', 'null')
+    """
     if isinstance(value, str) and _HASH.fullmatch(value):
         return value[:8]
     if name == "model" and isinstance(value, list):
         return ", ".join(map(str, value))
+    if isinstance(value, float):
+        with np.errstate(over="ignore"):
+            kept = np.float32(value)
+        if kept == value:
+            return min(json.dumps(value), str(kept), key=len)  # 0.3, and not what Keras keeps of it
     return value if isinstance(value, str) else json.dumps(value)
 
 

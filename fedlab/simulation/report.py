@@ -155,7 +155,7 @@ def _curves(run):
     groups = {}
     for column in run.metrics:
         groups.setdefault(run.split(column)[1].removeprefix("personal_"), []).append(column)
-    pictures = []
+    pictures, colours = [], {}
     for metric, columns in groups.items():
         for xlabel, places in _axes(run).items():
             series = []
@@ -167,7 +167,8 @@ def _curves(run):
                 label = part + (" (fine-tuned)" if name.startswith("personal_") else "")
                 band = [dict(zip(*run.curve(f"{column}_{end}"))) for end in ("p10", "p90")]
                 low, high = ([each.get(r, math.nan) for r in rounds] if each else None for each in band)
-                series.append(runs.Series(label, [places[r] for r in rounds], values, low, high))
+                colour = colours.setdefault(label, len(colours))  # a set has the same in every picture
+                series.append(runs.Series(label, [places[r] for r in rounds], values, low, high, colour))
             if series:
                 title = f"{spoken(metric)} by {xlabel}"
                 pictures.append(_picture(runs.curves(series, xlabel, spoken(metric)), f"curve {metric} {xlabel}", title))
@@ -175,7 +176,10 @@ def _curves(run):
         return _section("Learning curves", "No round is evaluated yet.")
     kinds = {part: _kind(run, part) for part in run.parts}
     banded = " A band goes from the 10th to the 90th percentile over clients." if run.per_client_parts else ""
-    lead = f"Round 0 is before training. Seconds are those of training, bytes those sent down and up together.{banded}"
+    lead = (
+        "Round 0 is before training. Seconds are those of training, in which the first round also builds its graphs; bytes are those sent "
+        f"down and up together.{banded}"
+    )
     return _section("Learning curves", lead, pictures, [{"head": ["set", "what it is"], "rows": [*kinds.items()]}])
 
 
@@ -303,7 +307,7 @@ def _participation(run):
     cohorts = runs.bars([row["round"] for row in rounds], heights, "round", "clients")
     reasons = run.query("SELECT reason, COUNT(*) FROM clients WHERE dropped = 1 GROUP BY reason ORDER BY 2 DESC")
     tables = [{"head": ["why clients were dropped", "times"], "rows": [[reason, f"{n:,}"] for reason, n in reasons]}] if reasons else []
-    lead = f"{num_clients - counts[0]:,} of {num_clients:,} clients finished a round, {counts[0]:,} none so far."
+    lead = f"{num_clients - counts[0]:,} of {num_clients:,} clients finished a round{f', {counts[0]:,} none so far' if counts[0] else ''}."
     pictures = [
         _picture(taken, "participation", "How often clients took part"),
         _picture(cohorts, "cohorts", "Clients of each round" + (", finished and dropped" if len(heights) > 1 else "")),

@@ -64,6 +64,14 @@ def test_list(capsys, runs, made):
     assert "each_loss_p10" not in found[0]["results"] and list(found[0]["results"]) == ["all_loss", "each_loss", "train_loss"]
 
 
+def test_a_list_of_runs_with_little_in_common_is_no_wider_for_it(capsys, runs, monkeypatch):
+    """Where metrics would be too many columns, each run says its first ones."""
+    monkeypatch.setattr("fedlab.cli.runs.list._MOST_METRICS", 2)
+    head, fast, _ = fedlab(capsys, "runs", "list", runs).splitlines()
+    assert "results (best)" in head and "loss" not in head
+    assert "all loss " in fast and ", each loss " in fast and "train loss" not in fast
+
+
 def test_list_marks_what_is_no_run_or_damaged(capsys, runs):
     (runs / "bert").mkdir()
     (runs / "bert" / "config.json").write_text('{"hidden_size": 8}')

@@ -61,6 +61,7 @@ def test_a_run_goes_on_whenever_there_is_more_room(disk, tmp_path):
     assert outcome(folder) == outcome(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_command_ends_with_a_line_in_the_middle_and_goes_on(disk, tmp_path):
     model, whole, folder = tmp_path / "small.keras", tmp_path / "whole", disk.path / "run"
     fl.models.char_rnn(units=8, embedding_dim=4).save(model)

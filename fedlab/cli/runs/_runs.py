@@ -1,5 +1,6 @@
 """What several of these subcommands say of a run."""
 
+import math
 import os
 
 
@@ -17,13 +18,27 @@ def rounds(run):
 
 
 def result(found):
-    """A metric's last value, and its best where that is another."""
+    """A metric's last value, and its best, with its round, where that is another."""
     from fedlab.simulation.wording import number
 
     if found is None:
         return ""
     last = number(found["last"])
-    return last if found["best_round"] == found["last_round"] else f"{last} ({number(found['best'])} @{found['best_round']})"
+    best = number(found["best"])
+    return last if best == last else f"{last} ({best} @{found['best_round']})"
+
+
+def by_interest(names):
+    """Metrics in the order in which a reader wants them: scores of evaluations, their losses, and those of training."""
+    from fedlab.simulation.metric_names import lower_is_better
+
+    return sorted(names, key=lambda name: (name.startswith("train_"), lower_is_better(name)))
+
+
+def _first_results(found):
+    from fedlab.simulation.wording import spoken
+
+    return ", ".join(f"{spoken(name)} {result(found[name])}" for name in by_interest(found)[:2])
 
 
 def summary(run):
@@ -40,12 +55,18 @@ def summary(run):
     }
 
 
-def comparison(runs, labels, others=()):
-    """A table with a row a run: rounds, time, the metrics that there are, last and best; and `others`, (title, cell of each run)."""
+def comparison(runs, labels, others=(), most_metrics=math.inf):
+    """A table with a row a run: rounds, time, metrics, last and best; and `others`, (title, cell of each run).
+
+    Every metric has a column; where these would be more than `most_metrics`, as of runs with little in common, each run says its first two.
+    """
     from fedlab.simulation.wording import duration, spoken
 
     results = [run.results() for run in runs]
     metrics = dict.fromkeys(name for found in results for name in found)
+    if len(metrics) > most_metrics:
+        metrics = {}
+        others = [("results (best)", [_first_results(found) for found in results]), *others]
     rows = [["run", "rounds", "time", *map(spoken, metrics), *(title for title, _ in others)]]
     for i, (run, label, found) in enumerate(zip(runs, labels, results)):
         time = duration(run.total("seconds")) if run.total("seconds") else ""

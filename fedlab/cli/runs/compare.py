@@ -46,14 +46,12 @@ def choose_metric(found, labels, name=None):
     Raises:
       ValueError: a run lacks it, or there is none that all have.
     """
-    from fedlab.simulation.metric_names import lower_is_better
-
     columns = [[column for column in {c: None for row in run.history for c in row} if run.curve(column)[1]] for run in found]
     shared = [column for column in found[0].metrics if all(column in each for each in columns)]
     if name is None:
         if not shared:
             raise ValueError("the runs have no metric in common: choose others, or simulate with the same evaluate_on.")
-        return min(shared, key=lambda column: (column.startswith("train_"), lower_is_better(column)))
+        return _runs.by_interest(shared)[0]
     for label, each in zip(labels, columns):
         if name not in each:
             raise ValueError(f"received --metric={name}, which {label} has no number of; allowed: {', '.join(shared) or 'none in common'}.")

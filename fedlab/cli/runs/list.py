@@ -2,7 +2,7 @@
 
 from fedlab.cli.runs import _runs, _table
 
-_MOST_SETTINGS = 6  # in a line; --json has all
+_MOST_METRICS, _MOST_SETTINGS = 8, 6  # in a line; --json has all
 
 
 def add_arguments(parser):
@@ -33,7 +33,8 @@ def run(args):
         return
     if found:
         cells = [_settings({name: values[i] for name, values in settings.items()}) for i in range(len(found))]
-        print(_table.text(_runs.comparison(found, [labels[each.path] for each in found], [("settings that differ", cells)])))
+        shown = [labels[each.path] for each in found]
+        print(_table.text(_runs.comparison(found, shown, [("settings that differ", cells)], _MOST_METRICS)))
     for path, problem in problems.items():
         print(f"{labels[path]}  ! {problem}")
 
