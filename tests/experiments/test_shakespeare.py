@@ -60,7 +60,7 @@ def test_precision_reaches_the_clients(finished, small_model, tmp_path):
     result = run(f"--model={small_model}", f"--run_dir={tmp_path / 'run'}", "--precision=bfloat16", *SMALL)
     assert result.returncode == 0, result.stderr
     assert json.loads((tmp_path / "run" / "config.json").read_text())["precision"] == "bfloat16"
-    exact, rounded = (list(csv.DictReader(open(folder / "metrics.csv"))) for folder in (finished[1], tmp_path / "run"))
+    exact, rounded = (list(csv.DictReader((folder / "metrics.csv").read_text().splitlines())) for folder in (finished[1], tmp_path / "run"))
     assert rounded[0]["other_loss"] == exact[0]["other_loss"]  # evaluation is float32
     assert rounded[2]["train_loss"] != exact[2]["train_loss"]
     assert float(rounded[2]["train_loss"]) == pytest.approx(float(exact[2]["train_loss"]), rel=0.01)
