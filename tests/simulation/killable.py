@@ -95,7 +95,7 @@ def end_at(moment, log):
     from fedlab import _files
     from fedlab.simulation import evaluation, simulate  # noqa: F401
 
-    loop = sys.modules["fedlab.simulation.simulate"]
+    loop = sys.modules["fedlab.simulation.rounds"]
     evaluate, sums = loop.evaluate_weights, evaluation.test_sums
     loop.evaluate_weights = lambda *arguments: called("evaluate", evaluate, *arguments)
     evaluation.test_sums = lambda *arguments: called("inside evaluate", sums, *arguments)
