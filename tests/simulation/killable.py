@@ -93,11 +93,10 @@ def end_at(moment, log):
             called(f"commit {self.name}", super().commit)
 
     from fedlab import _files
-    from fedlab.simulation import evaluation, simulate  # noqa: F401
+    from fedlab.simulation import evaluation, rounds
 
-    loop = sys.modules["fedlab.simulation.rounds"]
-    evaluate, sums = loop.evaluate_weights, evaluation.test_sums
-    loop.evaluate_weights = lambda *arguments: called("evaluate", evaluate, *arguments)
+    evaluate, sums = rounds.evaluate_weights, evaluation.test_sums
+    rounds.evaluate_weights = lambda *arguments: called("evaluate", evaluate, *arguments)
     evaluation.test_sums = lambda *arguments: called("inside evaluate", sums, *arguments)
     fsync, replace, connect, opened = os.fsync, os.replace, sqlite3.connect, open
     os.fsync = lambda file: called(f"fsync {kind(os.readlink(f'/proc/self/fd/{file}'))}", fsync, file)
