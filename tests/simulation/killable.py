@@ -15,6 +15,7 @@ import pathlib
 import signal
 import sqlite3
 import sys
+import threading
 
 ROUNDS = 4
 SECONDS = {"seconds", "time"}  # what differs from run to run
@@ -72,11 +73,12 @@ def run(engine, folder, rounds=ROUNDS):
 def end_at(moment, log):
     """Counts calls from now on, and ends this process at one of them; `moment` is "12-", "12+" or "" for none."""
     number, after = (int(moment[:-1]), moment[-1] == "+") if moment else (None, False)
-    numbers = itertools.count()
+    numbers, one_at_a_time = itertools.count(), threading.Lock()
 
     def called(name, call, *arguments, **options):
-        mine = next(numbers)
-        os.write(log, f"{name}\n".encode())
+        with one_at_a_time:  # several threads evaluate: a call's number is its line
+            mine = next(numbers)
+            os.write(log, f"{name}\n".encode())
         if mine == number and not after:
             os.kill(os.getpid(), signal.SIGKILL)
         result = call(*arguments, **options)
