@@ -329,16 +329,22 @@ def test_works_in_a_running_event_loop(line_process):
     assert asyncio.run(main()) == pytest.approx(0.8)
 
 
+@tf.keras.utils.register_keras_serializable("tests")
+class Finite(layers.Layer):
+    def call(self, inputs):
+        return tf.debugging.check_numerics(inputs, "refused by the layer")
+
+
 def test_error_in_a_round_ends_the_worker():
     clients = {
         "c0": {"x": np.ones([2, 5], np.float32), "y": np.array([0, 1])},
-        "bad": {"x": np.ones([2, 5], np.float32), "y": np.array([0, 7])},
+        "bad": {"x": np.full([2, 5], np.nan, np.float32), "y": np.array([0, 1])},
     }
-    setting = make_setting(mlp(), clients)
+    setting = make_setting(mlp(None, Finite()), clients)
     with started(setting) as process:
         state = process.init(*weights_of(setting.model))
         pid = process.worker_pid
-        with pytest.raises(Exception, match="Received a label value of 7"):
+        with pytest.raises(Exception, match="refused by the layer"):
             process.run_round(state, 0, ["bad"])
         assert gone(pid)
         process.run_round(state, 0, ["c0"])  # a new worker
