@@ -27,6 +27,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fedlab import _checks
+from fedlab.algorithms import optimizers
 
 
 class Counts(NamedTuple):
@@ -172,6 +173,20 @@ def _check(algorithm):
     if not isinstance(algorithm, Algorithm):
         given = _checks.kind(algorithm)
         raise TypeError(f"algorithm is {given}; allowed: an Algorithm, as a call such as fedlab.algorithms.fed_avg() gives it.")
+
+
+def completed(algorithm, fields):
+    """An algorithm whose server needs the optimizer that the model was compiled with: whole once it is prepared for a model.
+
+    Args:
+      algorithm: without what needs the optimizer.
+      fields: optimizer -> name -> what the algorithm lacks; the optimizer is a copy of the clients' for the server.
+    """
+
+    def prepare_for(model, schedule):
+        return algorithm._replace(**fields(optimizers.from_keras(model.optimizer, schedule)))
+
+    return algorithm._replace(prepare=prepare_for)
 
 
 def wrap(algorithm, change):

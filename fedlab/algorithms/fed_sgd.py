@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from fedlab.algorithms import optimizers, weighting
-from fedlab.algorithms.algorithm import Algorithm, ClientResult
+from fedlab.algorithms.algorithm import Algorithm, ClientResult, completed
 
 
 class GradientSum(NamedTuple):
@@ -53,17 +53,9 @@ def fed_sgd(server_optimizer=None, *, client_weighting="num_examples"):
         def server_update(weights, state, update):
             return optimizer.apply(weights, state, update.delta, update.round_num)
 
-        return Algorithm("fed_sgd", settings, optimizer.init, client_init, client_step, client_final, server_update)
+        return {"server_init": optimizer.init, "server_update": server_update}
 
+    clients = Algorithm("fed_sgd", settings, None, client_init, client_step, client_final, None)
     if server_optimizer is not None:
-        return with_server(optimizers.check(server_optimizer))
-    return Algorithm(
-        "fed_sgd",
-        settings,
-        None,
-        client_init,
-        client_step,
-        client_final,
-        None,
-        prepare=lambda model, schedule: with_server(optimizers.from_keras(model.optimizer, schedule)),
-    )
+        return clients._replace(**with_server(optimizers.check(server_optimizer)))
+    return completed(clients, with_server)

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from fedlab.algorithms import optimizers, weighting
-from fedlab.algorithms.algorithm import Algorithm, ClientResult
-from fedlab.algorithms.fed_avg import ClientState
+from fedlab.algorithms.algorithm import completed
+from fedlab.algorithms.fed_avg import ClientState, fed_avg
 
 
 class Statistics(NamedTuple):
@@ -47,24 +46,18 @@ def local_adam(*, client_weighting="num_examples", server_learning_rate=1.0):
       'local_adam'
     """
     settings = dict(locals())
-    weight_of = weighting.get(client_weighting)
-    server_step = optimizers.sgd(server_learning_rate)
+    averaging = fed_avg(client_weighting=client_weighting, server_learning_rate=server_learning_rate)
 
     def client_init(task, weights):
         return ClientState(weights, task.sent)
 
-    def client_step(task, weights, state, batch):
-        gradients = task.gradients(state.weights, batch)
-        return ClientState(*task.optimizer.apply(state.weights, state.optimizer, gradients))
-
     def client_final(task, weights, state, counts):
-        delta = [before - after for before, after in zip(weights, state.weights)]
-        weight = weight_of(counts)
-        total = [tf.cast(s, _sum_dtype(s)) * tf.cast(weight, _sum_dtype(s)) for s in tf.nest.flatten(state.optimizer)]
-        return ClientResult(delta, weight, extras=Statistics(total, weight))
+        result = averaging.client_final(task, weights, state, counts)
+        total = [tf.cast(s, _sum_dtype(s)) * tf.cast(result.weight, _sum_dtype(s)) for s in tf.nest.flatten(state.optimizer)]
+        return result._replace(extras=Statistics(total, result.weight))
 
     def server_update(weights, statistics, update):
-        trained, _ = server_step.apply(weights, [], update.delta, update.round_num)
+        trained, _ = averaging.server_update(weights, [], update)
         total, weight = update.extras
         if not weight > 0:
             return trained, statistics
@@ -72,33 +65,21 @@ def local_adam(*, client_weighting="num_examples", server_learning_rate=1.0):
         return trained, tf.nest.pack_sequence_as(statistics, averaged)
 
     def with_statistics(optimizer):
-        """`optimizer` is a copy of the clients' for the server, which needs to know its statistics only."""
-
         def extras(weights):
             return Statistics([tf.zeros(s.shape, _sum_dtype(s)) for s in tf.nest.flatten(optimizer.init(weights))], tf.zeros([]))
 
-        return Algorithm(
-            name="local_adam",
-            settings=settings,
-            server_init=optimizer.init,
-            client_init=client_init,
-            client_step=client_step,
-            client_final=client_final,
-            server_update=server_update,
-            broadcast=lambda statistics: statistics,
-            extras=extras,
-        )
+        return {"server_init": optimizer.init, "extras": extras}
 
-    return Algorithm(
-        "local_adam",
-        settings,
-        None,
-        client_init,
-        client_step,
-        client_final,
-        None,
-        prepare=lambda model, schedule: with_statistics(optimizers.from_keras(model.optimizer, schedule)),
+    clients = averaging._replace(
+        name="local_adam",
+        settings=settings,
+        server_init=None,
+        client_init=client_init,
+        client_final=client_final,
+        server_update=server_update,
+        broadcast=lambda statistics: statistics,
     )
+    return completed(clients, with_statistics)
 
 
 def _sum_dtype(statistic):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from fedlab.algorithms import optimizers, weighting
-from fedlab.algorithms.algorithm import Algorithm, ClientResult, Pass
+from fedlab.algorithms.algorithm import Algorithm, ClientResult, Pass, completed
 
 
 class GradientSum(NamedTuple):
@@ -52,35 +52,25 @@ def mime_lite(*, client_weighting="num_examples", server_learning_rate=1.0):
         return ClientResult([before - after for before, after in zip(weights, state)], weight_of(counts))
 
     def with_statistics(optimizer):
-        """`optimizer` is a copy of the clients' for the server, which needs its statistics only."""
-
         def server_update(weights, statistics, update):
             gradients = mean_gradient(update.surveyed)
             trained, _ = server_step.apply(weights, [], update.delta, update.round_num)
             return trained, optimizer.apply(weights, statistics, gradients, update.round_num)[1]
 
-        return Algorithm(
-            name="mime_lite",
-            settings=settings,
-            server_init=optimizer.init,
-            client_init=client_init,
-            client_step=client_step,
-            client_final=client_final,
-            server_update=server_update,
-            broadcast=lambda statistics: statistics,
-            survey=gradient_survey(weight_of),
-        )
+        return {"server_init": optimizer.init, "server_update": server_update}
 
-    return Algorithm(
-        "mime_lite",
-        settings,
-        None,
-        client_init,
-        client_step,
-        client_final,
-        None,
-        prepare=lambda model, schedule: with_statistics(optimizers.from_keras(model.optimizer, schedule)),
+    clients = Algorithm(
+        name="mime_lite",
+        settings=settings,
+        server_init=None,
+        client_init=client_init,
+        client_step=client_step,
+        client_final=client_final,
+        server_update=None,
+        broadcast=lambda statistics: statistics,
+        survey=gradient_survey(weight_of),
     )
+    return completed(clients, with_statistics)
 
 
 def gradient_survey(weight_of):
