@@ -23,6 +23,19 @@ def is_int(value, least, most=None):
     return isinstance(value, numbers.Integral) and not isinstance(value, bool) and least <= value and (most is None or value <= most)
 
 
+def check_int(name, value, least=1, most=None):
+    """Raises ValueError, in a line that names it, unless `is_int`.
+
+    Example:
+      >>> check_int("rounds", 0)
+      Traceback (most recent call last):
+        ...
+      ValueError: rounds is 0; allowed: an int of 1 or more.
+    """
+    if not is_int(value, least, most):
+        raise ValueError(f"{name} is {value!r}; allowed: an int of {least} {'or more' if most is None else f'to {most}'}.")
+
+
 def kind(value):
     """What to call a value of the wrong kind: the name of a function that was not called, a text itself, or else its type.
 

@@ -21,12 +21,23 @@ def write(file, *parts):
       file: the path.
       parts: what the file holds, one after the other: bytes, or anything with a buffer.
     """
-    temporary = pathlib.Path(file).with_name(pathlib.Path(file).name + ".tmp")
+    file = pathlib.Path(file)
+    with published(file.with_name(f"{file.name}.tmp"), file) as temporary, open(temporary, "wb") as out:
+        for part in parts:
+            out.write(part)
+
+
+@contextlib.contextmanager
+def published(temporary, file):
+    """Within it `temporary`, a path in the same folder, is to be written; then it gets the name `file`. A failure leaves nothing behind.
+
+    The bytes are on disk before the name is, and both are at the end.
+    """
     try:
-        with open(temporary, "wb") as out:
-            for part in parts:
-                out.write(part)
-        publish(temporary, file)
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, file)
+        _sync(file.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -50,13 +61,6 @@ def explained(what, remedy):
 
 
 _NAMES = {errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.EINVAL, errno.EEXIST}
-
-
-def publish(temporary, file):
-    """Gives a complete file its name: its bytes are on disk before its name is, and both are when this returns."""
-    _sync(temporary)
-    os.replace(temporary, file)
-    _sync(pathlib.Path(file).parent)
 
 
 def _sync(path):

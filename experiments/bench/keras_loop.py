@@ -29,7 +29,7 @@ class KerasProcess:
     def run_round(self, state, round_num, cohort):
         total, num_examples = [np.zeros_like(w) for w in state], 0
         for client_id in cohort:
-            x, y = self._rows(round_num, client_id)
+            x, y = full_batches(self.setting, round_num, client_id)
             self.model.set_weights(state)
             for variable, value in zip(self.model.optimizer.variables, self._fresh_optimizer):
                 variable.assign(value)
@@ -41,9 +41,10 @@ class KerasProcess:
     def close(self):
         pass
 
-    def _rows(self, round_num, client_id):
-        """The examples in the order in which every engine reads them in this round."""
-        batches = client_batches(self.setting, round_num, client_id)
-        if (batches.sizes != self.setting.batching.batch_size).any():
-            raise ValueError(f"{client_id} has a partial batch, which this loop does not read.")
-        return keras_batch({name: column.reshape([-1, *column.shape[2:]]) for name, column in batches.columns.items()})
+
+def full_batches(setting, round_num, client_id):
+    """(x, y): a client's examples in the order in which every engine reads them in this round, without batches."""
+    batches = client_batches(setting, round_num, client_id)
+    if (batches.sizes != setting.batching.batch_size).any():
+        raise ValueError(f"{client_id} has a partial batch, which this engine does not read.")
+    return keras_batch({name: column.reshape([-1, *column.shape[2:]]) for name, column in batches.columns.items()})

@@ -4,8 +4,7 @@ import psutil
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedlab.data.columns import keras_batch
-from fedlab.engines.batches import client_batches
+from experiments.bench.keras_loop import full_batches
 
 
 class PlainTffProcess:
@@ -48,7 +47,5 @@ class PlainTffProcess:
             child.kill()
 
     def _dataset(self, round_num, client_id):
-        """The examples in the order in which every engine reads them in this round."""
-        batches = client_batches(self.setting, round_num, client_id)
-        x, y = keras_batch({name: column.reshape([-1, *column.shape[2:]]) for name, column in batches.columns.items()})[:2]
-        return tf.data.Dataset.from_tensor_slices((x, y)).batch(self.setting.batching.batch_size)
+        examples = full_batches(self.setting, round_num, client_id)
+        return tf.data.Dataset.from_tensor_slices(examples).batch(self.setting.batching.batch_size)

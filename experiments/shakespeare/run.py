@@ -11,6 +11,7 @@ import time
 
 from absl import flags, logging
 
+from experiments import common
 from fedlab.cli.flags import UsageError, run_with_flags
 
 _MODEL = flags.DEFINE_string("model", "dickens_char_rnn", "Name of a shipped model, or a path or address of a Keras model.")
@@ -49,25 +50,12 @@ _NUM_CHARS = flags.DEFINE_integer("num_chars", 300, "Characters to generate befo
 
 def load_model():
     """The compiled model that `--model` names, with the flags' client optimizer."""
-    import tensorflow as tf
-
     import fedlab as fl
 
     model = fl.models.load(_MODEL.value, trust_model=_TRUST_MODEL.value)
     fl.models.compile_char_rnn(model, _CLIENT_LEARNING_RATE.value)
-    optimizer = getattr(tf.keras.optimizers, _CLIENT_OPTIMIZER.value)
-    model.optimizer = optimizer(_CLIENT_LEARNING_RATE.value, global_clipnorm=_CLIENT_CLIP_NORM.value)
+    model.optimizer = common.client_optimizer(_CLIENT_OPTIMIZER.value, _CLIENT_LEARNING_RATE.value, _CLIENT_CLIP_NORM.value)
     return model
-
-
-def client_schedule():
-    """The schedule that `--client_schedule` names, for `--client_learning_rate`; None for the model's own constant rate."""
-    from fedlab.algorithms import schedules
-
-    if _CLIENT_SCHEDULE.value == "constant":
-        return None
-    rate = _CLIENT_LEARNING_RATE.value
-    return schedules.cosine(rate, rounds=_ROUNDS.value, final=0.05 * rate)
 
 
 def load_algorithm():
@@ -117,11 +105,7 @@ def print_table(history):
     for part in ("other", "same"):
         names += [(f"{part}_loss", f"{part} loss"), (f"{part}_accuracy", f"{part} acc.")]
     names = [(key, title) for key, title in names if any(key in row for row in history)] + [("seconds", "seconds")]
-    print("  ".join(f"{title:>10}" for _, title in names))
-    for row in history:
-        cells = [row.get(key) for key, _ in names]
-        texts = ["" if cell is None else str(cell) if isinstance(cell, int) else f"{cell:.4f}" for cell in cells]
-        print("  ".join(f"{text:>10}" for text in texts))
+    common.print_table(history, names, digits=4)
 
 
 def main():
@@ -144,7 +128,7 @@ def main():
         clients_per_round=None if _COHORT.value else _CLIENTS_PER_ROUND.value,
         cohort=_COHORT.value,
         seed=_SEED.value,
-        client_learning_rate=client_schedule(),
+        client_learning_rate=common.client_schedule(_CLIENT_SCHEDULE.value, _CLIENT_LEARNING_RATE.value, _ROUNDS.value),
         engine=_ENGINE.value,
         precision=_PRECISION.value,
         batch_size=_BATCH_SIZE.value,

@@ -14,6 +14,7 @@ import time
 
 from absl import flags, logging
 
+from experiments import common
 from fedlab.cli.flags import UsageError, run_with_flags
 
 _SOURCE = flags.DEFINE_string("source", "json", "Where the questions come from: json, tfds, synthetic.")
@@ -78,8 +79,7 @@ def load_model(windows):
     fl.metrics.spans.check_model(model, windows)
     if _FREEZE.value or _KEEP.value:
         fl.models.freeze(model, *(_FREEZE.value or ()), keep=_KEEP.value or ())
-    optimizer = getattr(tf.keras.optimizers, _CLIENT_OPTIMIZER.value)
-    model.optimizer = optimizer(_CLIENT_LEARNING_RATE.value, global_clipnorm=_CLIENT_CLIP_NORM.value)
+    model.optimizer = common.client_optimizer(_CLIENT_OPTIMIZER.value, _CLIENT_LEARNING_RATE.value, _CLIENT_CLIP_NORM.value)
     return model
 
 
@@ -113,28 +113,17 @@ def draw(windows, size):
 
 def keep_models(folder):
     """A function for `evaluate_on` that saves what it is shown, so that states of training can be asked the same questions."""
-    from fedlab._files import publish
+    from fedlab._files import published
 
     def keep(model, round_num):
         file = pathlib.Path(folder) / "models" / f"round_{round_num}.keras"
         file.parent.mkdir(exist_ok=True)
-        temporary = file.with_name(f"unfinished_{file.name}")
-        model.save(temporary)
-        publish(temporary, file)
+        with published(file.with_name(f"unfinished_{file.name}"), file) as temporary:
+            model.save(temporary)
         return {}
 
     keep.name, keep.settings = "models", {}  # in config.json
     return keep
-
-
-def client_schedule():
-    """The schedule that `--client_schedule` names, for `--client_learning_rate`; None for the constant rate."""
-    from fedlab.algorithms import schedules
-
-    if _CLIENT_SCHEDULE.value == "constant":
-        return None
-    rate = _CLIENT_LEARNING_RATE.value
-    return schedules.cosine(rate, rounds=_ROUNDS.value, final=0.05 * rate)
 
 
 def scores_by_article(model, windows):
@@ -163,13 +152,7 @@ def print_table(history):
     """The learning curve as a table on stdout: the rounds that were evaluated."""
     names = [("round", "round"), ("train_loss", "train loss"), ("held_out_loss", "loss"), ("held_out_exact_match", "EM")]
     names += [("held_out_f1", "F1"), ("seconds", "seconds")]
-    print("  ".join(f"{title:>10}" for _, title in names))
-    for row in history:
-        if "held_out_f1" not in row:
-            continue
-        cells = [row.get(key) for key, _ in names]
-        texts = ["" if cell is None else str(cell) if isinstance(cell, int) else f"{cell:.3f}" for cell in cells]
-        print("  ".join(f"{text:>10}" for text in texts))
+    common.print_table((row for row in history if "held_out_f1" in row), names, digits=3)
 
 
 def main():
@@ -199,7 +182,7 @@ def main():
         rounds=_ROUNDS.value,
         clients_per_round=1 if _CENTRALIZED.value else _CLIENTS_PER_ROUND.value,
         seed=_SEED.value,
-        client_learning_rate=client_schedule(),
+        client_learning_rate=common.client_schedule(_CLIENT_SCHEDULE.value, _CLIENT_LEARNING_RATE.value, _ROUNDS.value),
         engine=_ENGINE.value,
         precision=_PRECISION.value,
         batch_size=_BATCH_SIZE.value,

@@ -83,8 +83,7 @@ def differentially_private(
         raise ValueError(f"norm has multiplier {bound.multiplier:g} and increment {bound.increment:g}; allowed here: 1 and 0.")
     if not _checks.is_number(noise_multiplier) or not 0 <= noise_multiplier < math.inf:
         raise ValueError(f"noise_multiplier is {noise_multiplier!r}; allowed: 0 or more.")
-    if not _checks.is_int(num_clients, 1):
-        raise ValueError(f"num_clients is {num_clients!r}; allowed: an int of 1 or more.")
+    _checks.check_int("num_clients", num_clients)
     if not _checks.is_number(clients_per_round) or not 0 < clients_per_round <= num_clients:
         raise ValueError(f"clients_per_round is {clients_per_round!r}; allowed: above 0, to num_clients, {num_clients!r}.")
     if not _checks.is_number(delta) or not 0 < delta < 1:

@@ -51,7 +51,7 @@ def step(learning_rate, *, every, factor=0.1):
       [1.0, 1.0, 0.5, 0.5, 0.25]
     """
     _check_rate(learning_rate)
-    _check_rounds("every", every)
+    _checks.check_int("every", every)
     _check_factor(factor)
     settings = dict(locals())
     return Schedule("step", settings, lambda done: learning_rate * tf.pow(tf.constant(factor, tf.float64), tf.floor(done / every)))
@@ -79,7 +79,7 @@ def cosine(learning_rate, *, rounds, final=0.0):
       [1.0, 0.5, 0.0, 0.0]
     """
     _check_rate(learning_rate)
-    _check_rounds("rounds", rounds)
+    _checks.check_int("rounds", rounds)
     _check_rate_of("final", final)
     settings = dict(locals())
 
@@ -100,7 +100,7 @@ def warm_up(learning_rate, *, rounds):
       >>> float(warm_up(step(1.0, every=4, factor=0.5), rounds=2)(5))
       0.5
     """
-    _check_rounds("rounds", rounds)
+    _checks.check_int("rounds", rounds)
     settings = dict(locals())
     after = learning_rate if isinstance(learning_rate, Schedule) else constant(learning_rate)
     return Schedule("warm_up", settings, lambda done: tf.minimum((done + 1.0) / rounds, 1.0) * after.rate(done))
@@ -113,11 +113,6 @@ def _check_rate(learning_rate):
 def _check_rate_of(name, rate):
     if not _checks.is_number(rate) or not 0 <= rate < math.inf:
         raise ValueError(f"{name} is {rate!r}; allowed: a number of 0 or more.")
-
-
-def _check_rounds(name, rounds):
-    if not _checks.is_int(rounds, 1):
-        raise ValueError(f"{name} is {rounds!r}; allowed: an int of 1 or more.")
 
 
 def _check_factor(factor):

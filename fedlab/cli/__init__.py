@@ -1,4 +1,4 @@
-"""The `fedlab` command. A subcommand is a module of this package with `add_arguments(parser)` and `run(args)`.
+"""The `fedlab` command. A subcommand is a module of this package with `add_arguments(parser)` and `run(args)`, or a package of such ones.
 
 Exit codes: 0; 2 for a mistake in what was asked for; 1 where the work failed; 130 for Ctrl-C; 143 for SIGTERM; 141 where the reader of the
 output left.
@@ -70,14 +70,21 @@ def _run(argv):
 
 
 def add_commands(parser, package, names):
-    """Adds the modules of a package as subcommands; a subcommand with subcommands of its own is a package that calls this too."""
+    """Adds the modules of a package as subcommands."""
     commands = parser.add_subparsers(metavar="COMMAND")
     for name in names:
         module = importlib.import_module(f"{package}.{name}")
         summary = module.__doc__.splitlines()[0]
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=getattr(module, "run", None))  # that of a group says which commands it has
         module.add_arguments(command)
+
+
+def add_group(parser, package, path):
+    """Makes a subcommand of the modules of `package`, whose `__path__` is `path`: a command with subcommands of its own."""
+    names = _modules(path)
+    add_commands(parser, package, names)
+    parser.set_defaults(run=lambda args: parser.error(f"give one of the commands {', '.join(names)}"))
 
 
 def command_names():
@@ -87,5 +94,8 @@ def command_names():
       >>> command_names()
       ['aggregators', 'algorithms', 'answer', 'datasets', 'evaluate', 'explain', 'generate', 'report', 'runs', 'squad']
     """
-    modules = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in modules if not name.startswith("_") and name not in _NOT_COMMANDS)
+    return [name for name in _modules(__path__) if name not in _NOT_COMMANDS]
+
+
+def _modules(path):
+    return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))

@@ -220,8 +220,7 @@ def _checked_labels(labels):
 
 
 def _check_num_clients(num_clients, most):
-    if not _checks.is_int(most, 1):
-        raise ValueError(f"num_examples is {most!r}; allowed: an int of 1 or more.")
+    _checks.check_int("num_examples", most)
     _check_count("num_clients", num_clients, most, "so that each can have an example")
 
 

@@ -4,6 +4,8 @@ import hashlib
 
 import numpy as np
 
+from fedlab import _checks
+
 
 def generator(seed, purpose, *key):
     """A NumPy generator for one purpose, independent of every other purpose, round and client.
@@ -34,6 +36,5 @@ def stateless(seed, purpose, *key):
 
 def check_seed(seed):
     """Returns `seed`, or raises ValueError where it is not a non-negative int."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed is {seed!r}; allowed: an int of 0 or more.")
+    _checks.check_int("seed", seed, 0)
     return int(seed)

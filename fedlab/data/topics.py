@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fedlab import _checks
 from fedlab.data import seeding
 
 _MAX_WORDS = 10_000
@@ -37,7 +38,7 @@ def topics(texts, num_topics=30, seed=0):
       True
     """
     texts = list(texts)
-    if isinstance(num_topics, bool) or not isinstance(num_topics, (int, np.integer)) or not 1 <= num_topics <= len(texts):
+    if not _checks.is_int(num_topics, 1, len(texts)):
         raise ValueError(f"num_topics is {num_topics!r}; allowed: an int of 1 to {len(texts)}, the number of texts.")
     try:
         from sklearn.cluster import KMeans

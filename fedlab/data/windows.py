@@ -232,9 +232,8 @@ def _checked_lengths(max_length, stride, max_question_length):
         )
     stride = max_length // 3 if stride is None else stride
     max_question_length = min(64, max_length // 3) if max_question_length is None else max_question_length
-    for name, value, least in (("stride", stride, 0), ("max_question_length", max_question_length, 1)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"{name} is {value!r}; allowed: an int of {least} or more.")
+    _checks.check_int("stride", stride, 0)
+    _checks.check_int("max_question_length", max_question_length)
     if max_length - max_question_length - 3 <= stride:
         raise ValueError(
             f"stride is {stride}; allowed: less than {max_length - max_question_length - 3}, what max_length={max_length} leaves beside a "

@@ -226,8 +226,7 @@ def synthetic_windows(
 def synthetic_questions(num_clients=10, seed=0, *, num_paragraphs=8, num_facts=2, unanswerable=0.0):
     """`synthetic` as (train, test) lists of `Question`."""
     for name, value, most in (("num_clients", num_clients, None), ("num_paragraphs", num_paragraphs, None), ("num_facts", num_facts, 9)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1 or (most and value > most):
-            raise ValueError(f"{name} is {value!r}; allowed: an int of 1 {f'to {most}' if most else 'or more'}.")
+        _checks.check_int(name, value, most=most)
     if not _checks.is_number(unanswerable) or not 0 <= unanswerable <= 1:
         raise ValueError(f"unanswerable is {unanswerable!r}; allowed: a share of 0 to 1.")
     numbers = range(num_clients), range(num_clients, num_clients + max(1, num_clients // 4))

@@ -85,8 +85,8 @@ def draw(num_questions, max_draws, seed=0):
       >>> draw(1000, 4, seed=7).tolist() == draw(1000, 6, seed=7)[:4].tolist()
       True
     """
-    _check("num_questions", num_questions)
-    _check("max_draws", max_draws, MOST_DRAWS)
+    _checks.check_int("num_questions", num_questions)
+    _checks.check_int("max_draws", max_draws, most=MOST_DRAWS)
     return seeding.generator(seed, "efficacy").integers(num_questions, size=max_draws)
 
 
@@ -118,7 +118,7 @@ def measure(model, windows, *, num_correct, max_draws=None, seed=0, batch_size=3
       >>> len(found.draws)
       20
     """
-    _check("num_correct", num_correct)
+    _checks.check_int("num_correct", num_correct)
     numbers = draw(len(windows.questions), 10 * num_correct if max_draws is None else max_draws, seed)
     answered = _Answers(model, windows, batch_size, max_answer_length)
     draws, reached = [], 0
@@ -172,7 +172,7 @@ class _Answers:
     """A model's answers to questions as `Draw`s, each question answered once."""
 
     def __init__(self, model, windows, batch_size, max_answer_length):
-        _check("batch_size", batch_size)
+        _checks.check_int("batch_size", batch_size)
         self._model, self._windows = model, windows
         self._batch_size, self._max_answer_length = batch_size, max_answer_length
         all_answered = all(question.answers for question in windows.questions)
@@ -194,8 +194,3 @@ class _Answers:
                 answer = texts[score.question_id]
                 self._known[number] = Draw(number, score.question_id, answer, score.exact_match == 1.0, score.f1)
         return [self._known[number] for number in numbers.tolist()]
-
-
-def _check(name, value, most=None):
-    if not _checks.is_int(value, 1, most):
-        raise ValueError(f"{name} is {value!r}; allowed: an int of 1 {'or more' if most is None else f'to {most}'}.")

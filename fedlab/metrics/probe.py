@@ -173,8 +173,7 @@ def of_windows(windows, path, *, num_examples=4, seed=0, layers=None, every_roun
     Raises:
       ValueError: no window holds its answer, or num_examples out of range.
     """
-    if isinstance(num_examples, bool) or not isinstance(num_examples, (int, np.integer)) or num_examples < 1:
-        raise ValueError(f"num_examples is {num_examples!r}; allowed: an int of 1 or more.")
+    _checks.check_int("num_examples", num_examples)
     held = np.flatnonzero(windows.y.any(axis=1))
     held = held[np.unique(windows.question[held], return_index=True)[1]]
     if not len(held):

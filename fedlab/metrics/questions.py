@@ -43,9 +43,8 @@ class Evaluator:
             raise TypeError(
                 f"received {_checks.kind(windows)}; allowed: fedlab.data.windows.Windows, as fedlab.datasets.squad.load_windows gives."
             )
-        for name, value in (("batch_size", batch_size), ("max_answer_length", max_answer_length)):
-            if not _checks.is_int(value, 1):
-                raise ValueError(f"{name} is {value!r}; allowed: an int of 1 or more.")
+        _checks.check_int("batch_size", batch_size)
+        _checks.check_int("max_answer_length", max_answer_length)
         if not windows.y.any():
             raise ValueError(f"none of the {windows.num_windows} windows holds its answer: evaluate on questions that have one.")
         ids = "\n".join(question.question_id for question in windows.questions)

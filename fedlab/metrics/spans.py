@@ -56,8 +56,7 @@ def logits(model, windows, batch_size=32):
     """
     check_is_model(model)
     check_model(model, windows)
-    if not _checks.is_int(batch_size, 1):
-        raise ValueError(f"batch_size is {batch_size!r}; allowed: an int of 1 or more.")
+    _checks.check_int("batch_size", batch_size)
 
     def columns(rows, length):
         found = windows.columns(rows, length)
@@ -119,9 +118,8 @@ def answers(windows, logits, *, num_best=1, max_answer_length=30, null_threshold
       ValueError: logits of another shape or not finite, or a setting out of range.
     """
     logits = _checked(logits, windows)
-    for name, value in (("num_best", num_best), ("max_answer_length", max_answer_length)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name} is {value!r}; allowed: an int of 1 or more.")
+    _checks.check_int("num_best", num_best)
+    _checks.check_int("max_answer_length", max_answer_length)
     length = min(max_answer_length, windows.max_length)
     found, sums = [], []
     for first in range(0, windows.num_windows, _BLOCK):

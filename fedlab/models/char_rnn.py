@@ -50,8 +50,7 @@ def char_rnn(
         ("units", units),
         ("num_layers", num_layers),
     ):
-        if not _checks.is_int(value, 1):
-            raise ValueError(f"{name} is {value!r}; allowed: an int of 1 or more.")
+        _checks.check_int(name, value)
     if batch_size is not None and not _checks.is_int(batch_size, 1):
         raise ValueError(f"batch_size is {batch_size!r}; allowed: an int of 1 or more, or None for any.")
     if stateful and batch_size is None:

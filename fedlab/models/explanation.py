@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fedlab import _checks
 from fedlab.data import seeding
 from fedlab.data.windows import Question
 from fedlab.data.wordpiece import WordPiece
@@ -123,7 +124,7 @@ def explain_answer(
     from fedlab.datasets import squad
 
     for name, value, least in (("num_samples", num_samples, 10), ("num_words", num_words, 1), ("batch_size", batch_size, 1)):
-        _check(name, value, least)
+        _checks.check_int(name, value, least)
     parts = {"question": " ".join(question.split()) if isinstance(question, str) else question, "context": context}
     word_piece = vocabulary if isinstance(vocabulary, WordPiece) else WordPiece(vocabulary)
     length = window_length(model, max_length)
@@ -177,7 +178,7 @@ def explain_class(model, text, vocabulary=None, *, class_names=None, num_samples
       (4, True)
     """
     for name, value, least in (("num_samples", num_samples, 10), ("num_words", num_words, 1), ("batch_size", batch_size, 1)):
-        _check(name, value, least)
+        _checks.check_int(name, value, least)
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"received text={text!r:.40}; allowed: a text that is not empty.")
     word_piece = vocabulary if isinstance(vocabulary, WordPiece) else WordPiece(vocabulary)
@@ -304,8 +305,3 @@ def _columns(word_piece, tokens, rows, length):
         row = [word_piece.cls_id, *own[: length - _SPECIAL], word_piece.sep_id]
         ids[i, : len(row)], used[i, : len(row)] = row, 1
     return {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "attention_mask": used}
-
-
-def _check(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name} is {value!r}; allowed: an int of {least} or more.")

@@ -10,7 +10,6 @@ import pathlib
 import tempfile
 import urllib.parse
 import zipfile
-import zlib
 
 import tensorflow as tf
 
@@ -140,7 +139,7 @@ def _load_keras(path, source, trust_model):
         if not (isinstance(config, dict) and isinstance(metadata, dict)):
             raise ValueError("its configuration is no JSON object")
         version = str(metadata.get("keras_version"))
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+    except _files.DAMAGE as error:
         raise _damaged(source, error) from None
     if not version.startswith("2."):
         raise ValueError(

@@ -11,17 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fedlab import aggregators
-from fedlab.algorithms import fine_tuning, prepare
 from fedlab.data import Batching, ClientData
 from fedlab.engines import batches as batching
-from fedlab.engines.engine import Setting
 from fedlab.engines.local import finalize
-from fedlab.engines.workers import Workers
-from fedlab.models.cloning import check_compiled, clone
+from fedlab.models.cloning import check_compiled
 from fedlab.simulation.evaluation import check_batch_size, test_sums
 from fedlab.simulation.metric_names import lower_is_better
-from fedlab.simulation.personalization import check_personalization, each_client
+from fedlab.simulation.personalization import check_personalization, client_setting, each_client, replicas
 
 
 class PerClient(NamedTuple):
@@ -128,23 +124,11 @@ def evaluate_federated(
     check_compiled(model)
     check_batch_size("evaluation_batch_size", evaluation_batch_size)
     data = per_client(clients, own)
-    setting = Setting(
-        model=model,
-        build=lambda: clone(model),
-        clients=clients if own is None else own,
-        algorithm=prepare(algorithm or fine_tuning(), model),
-        aggregator=aggregators.mean(),
-        batching=Batching(batch_size, local_epochs, max_batches=max_batches).check(),
-        seed=seed,
-        workers=None,
-    )
+    reading = Batching(batch_size, local_epochs, max_batches=max_batches)
+    setting = client_setting(model, clients if own is None else own, algorithm, reading, seed)
     check_per_client(setting.algorithm, data)
-    workers = Workers(setting.build, clients[clients.client_ids[0]], num_workers)
-    try:
-        arrays = [[w.numpy() for w in weights] for weights in (model.trainable_weights, model.non_trainable_weights)]
+    with replicas(setting, num_workers) as (workers, arrays):
         return evaluate_per_client(setting, workers, *arrays, data, 1, evaluation_batch_size)
-    finally:
-        workers.close()
 
 
 def check_per_client(algorithm, data):

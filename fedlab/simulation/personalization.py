@@ -1,5 +1,7 @@
 """Evaluation client by client: each makes the global model its own, and is evaluated on its own test data."""
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -44,21 +46,34 @@ def evaluate_personalized(
     for name, clients in (("own", own), ("test", test)):
         if not isinstance(clients, ClientData):
             raise TypeError(f"{name} is a {type(clients).__name__}; allowed: a fedlab.data.ClientData, see ClientData.from_dict.")
-    setting = Setting(
+    reading = Batching(batch_size, local_epochs, max_batches=max_batches)
+    setting = client_setting(model, own, algorithm, reading, seed)
+    check_personalization(setting.algorithm, own, test)
+    with replicas(setting, num_workers) as (workers, arrays):
+        return evaluate_clients(setting, workers, *arrays, own, test, 1, evaluation_batch_size)
+
+
+def client_setting(model, clients, algorithm, reading, seed):
+    """The `Setting` in which clients make a model their own, outside of a simulation; `algorithm`: None for fine-tuning."""
+    return Setting(
         model=model,
         build=lambda: clone(model),
-        clients=own,
+        clients=clients,
         algorithm=prepare(algorithm or fine_tuning(), model),
         aggregator=aggregators.mean(),
-        batching=Batching(batch_size, local_epochs, max_batches=max_batches).check(),
+        batching=reading.check(),
         seed=seeding.check_seed(seed),
         workers=None,
     )
-    check_personalization(setting.algorithm, own, test)
-    workers = Workers(setting.build, own[own.client_ids[0]], num_workers)
+
+
+@contextlib.contextmanager
+def replicas(setting, num_workers):
+    """(`Workers` of the setting's model, its [trainable, non-trainable] weights as lists of arrays); closed at the end."""
+    clients, model = setting.clients, setting.model
+    workers = Workers(setting.build, clients[clients.client_ids[0]], num_workers)
     try:
-        arrays = [[w.numpy() for w in weights] for weights in (model.trainable_weights, model.non_trainable_weights)]
-        return evaluate_clients(setting, workers, *arrays, own, test, 1, evaluation_batch_size)
+        yield workers, [[w.numpy() for w in weights] for weights in (model.trainable_weights, model.non_trainable_weights)]
     finally:
         workers.close()
 

@@ -26,7 +26,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from fedlab._files import explained, publish, write
+from fedlab._files import explained, published, write
 from fedlab.engines.client_states import ClientStates
 from fedlab.simulation import config as config_lib
 from fedlab.simulation import report
@@ -186,13 +186,9 @@ class RunFolder:
         """Writes the trained model, and the report where what it needs is installed."""
         if self.path is None:
             return
-        temporary = self.path / "model.tmp.keras"
         with _failures_named(self.path):
-            try:
+            with published(self.path / "model.tmp.keras", self.path / "model.keras") as temporary:
                 model.save(temporary)
-                publish(temporary, self.path / "model.keras")
-            finally:
-                temporary.unlink(missing_ok=True)
             if (library := report.missing()) is not None:
                 logger.info("no %s is written: %s is not installed.", report.FILE, library)
                 return
