@@ -45,13 +45,15 @@ def log(text):
     logging.info("%s", text)
 
 
-def main():
-    from experiments.bench import limit, machine, measure, memory, methods, plots, report, scaling, states
+def asked():
+    """(engines, workloads by name, those to measure methods on, the JSON file or None, the folder) that the flags ask for.
+
+    Raises:
+      UsageError: a flag names what there is not.
+    """
+    from experiments.bench import measure
     from experiments.bench.workloads import WORKLOADS
 
-    started = time.time()
-    quick, seed = _QUICK.value, _SEED.value
-    rounds = 2 if quick else _ROUNDS.value
     engines = chosen(_ENGINES.value, measure.ENGINES, "engines")
     workloads = {name: WORKLOADS[name] for name in chosen(_WORKLOADS.value, WORKLOADS, "workloads")}
     if not engines:
@@ -61,7 +63,7 @@ def main():
         methods_on = {}
     if not (workloads or methods_on or _SCALING.value or _MEMORY.value or _STATES.value):
         raise UsageError("nothing to measure: give --workloads, --scaling, --memory, --algorithms, --aggregators or --states.")
-    if quick:
+    if _QUICK.value:
         workloads, methods_on = (
             {name: w._replace(num_clients=w.quick_clients) for name, w in each.items()} for each in (workloads, methods_on)
         )
@@ -69,9 +71,17 @@ def main():
     if json_path and not json_path.parent.is_dir():
         raise UsageError(f"--json: no folder {json_path.parent}; make it first.")
     check_folder("out", _OUT.value)
-    folder = pathlib.Path(_OUT.value)
-    folder.mkdir(parents=True, exist_ok=True)
+    return engines, workloads, methods_on, json_path, pathlib.Path(_OUT.value)
 
+
+def main():
+    from experiments.bench import limit, machine, measure, memory, methods, plots, report, scaling, states
+
+    started = time.time()
+    quick, seed = _QUICK.value, _SEED.value
+    rounds = 2 if quick else _ROUNDS.value
+    engines, workloads, methods_on, json_path, folder = asked()
+    folder.mkdir(parents=True, exist_ok=True)
     result = {
         "machine": machine.describe(),
         "commit": machine.commit(),
@@ -129,4 +139,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_with_flags(main)
+    run_with_flags(main, check=asked)

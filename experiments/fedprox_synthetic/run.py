@@ -154,12 +154,21 @@ def checked_percent(text):
     return int(text)
 
 
-def main():
+def asked():
+    """(data sets, percentages of slow clients, folder) that the flags ask for.
+
+    Raises:
+      UsageError: a flag says what there is not.
+    """
     sets, percents = [checked_set(name) for name in _SETS.value], [checked_percent(text) for text in _STRAGGLERS.value]
     if not (sets and percents):
         raise UsageError("--sets or --stragglers is empty: name one or more of each.")
     check_folder("out", _OUT.value)
-    out = pathlib.Path(_OUT.value)
+    return sets, percents, pathlib.Path(_OUT.value)
+
+
+def main():
+    sets, percents, out = asked()
     curves = {}
     for name, percent, method in itertools.product(sets, percents, METHODS):
         curves[name, percent, method] = curve(name, percent, method, out)
@@ -178,4 +187,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_with_flags(main)
+    run_with_flags(main, check=asked)

@@ -130,7 +130,6 @@ def draw(curves, picture):
 
 def main():
     started = time.time()
-    check_folder("out", _OUT.value)
     kinds = {"clients are alike": float("inf"), "clients differ in their classes": _SKEW.value}
     curves = {}
     for title, skew in kinds.items():
@@ -154,4 +153,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_with_flags(main)
+    run_with_flags(main, check=lambda: check_folder("out", _OUT.value))

@@ -58,14 +58,18 @@ def load_model():
     return model
 
 
+def check():
+    """Raises UsageError where flags do not go together."""
+    if _ALGORITHM.value == "local_adam" and _SERVER_MOMENTUM.value:
+        raise UsageError(f"--server_momentum is {_SERVER_MOMENTUM.value}; with --algorithm=local_adam leave it at 0, or use fed_avg.")
+
+
 def load_algorithm():
     """What `--algorithm` names, with its flags' settings."""
     import fedlab as fl
 
     settings = dict(client_weighting=_CLIENT_WEIGHTING.value, server_learning_rate=_SERVER_LEARNING_RATE.value)
     if _ALGORITHM.value == "local_adam":
-        if _SERVER_MOMENTUM.value:
-            raise UsageError(f"--server_momentum is {_SERVER_MOMENTUM.value}; with --algorithm=local_adam leave it at 0, or use fed_avg.")
         return fl.algorithms.local_adam(**settings)
     return fl.algorithms.fed_avg(**settings, server_momentum=_SERVER_MOMENTUM.value)
 
@@ -162,4 +166,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_with_flags(main)
+    run_with_flags(main, check)

@@ -84,12 +84,16 @@ def draw(results, picture):
     plt.close(figure)
 
 
-def main():
+def check():
+    """Raises UsageError where a flag names what there is not."""
     unknown = [preset for preset in _PRESETS.value if not (_HERE / f"{preset}.flags").is_file()]
     if unknown or not _PRESETS.value:
         known = ", ".join(sorted(file.stem for file in _HERE.glob("*.flags")))
         raise UsageError(f"received --presets={','.join(_PRESETS.value)}; allowed: some of {known}.")
     check_folder("folder", _FOLDER.value)
+
+
+def main():
     folder = pathlib.Path(_FOLDER.value).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     results = {preset: history(preset, folder) for preset in _PRESETS.value}
@@ -101,4 +105,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_with_flags(main)
+    run_with_flags(main, check)

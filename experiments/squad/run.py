@@ -155,14 +155,18 @@ def print_table(history):
     common.print_table((row for row in history if "held_out_f1" in row), names, digits=3)
 
 
-def main():
-    import fedlab as fl
-
-    started = time.time()
+def check():
+    """Raises UsageError where flags do not go together."""
     if _CENTRALIZED.value and _LOCAL_EPOCHS.value > 1:
         raise UsageError("--local_epochs with --centralized: what counts there are steps; raise --max_batches instead.")
     if _KEEP_MODELS.value and not _RUN_DIR.value:
         raise UsageError("--keep_models keeps them in the run folder: give --run_dir=FOLDER.")
+
+
+def main():
+    import fedlab as fl
+
+    started = time.time()
     train, test = load_windows()
     model = load_model(train)
     clients = make_clients(train)
@@ -207,4 +211,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_with_flags(main)
+    run_with_flags(main, check)

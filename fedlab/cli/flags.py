@@ -20,8 +20,12 @@ class UsageError(ValueError):
     """A mistake in a flag's value; the message says what is allowed."""
 
 
-def run_with_flags(main):
+def run_with_flags(main, check=None):
     """`absl.app.run(main)`, importing TensorFlow between the parsing of flags and the call of `main`, and exiting as a command should.
+
+    Args:
+      main: () -> None, the work.
+      check: () -> anything, called once the flags are parsed: a mistake that it raises is told before anyone has waited for TensorFlow.
 
     Before parsing, `--help` and a mistyped flag would wait seconds for TensorFlow. After absl's initialization, TensorFlow registers
     call-backs that then run at once, create its context while it is still half imported, and leave Keras building graph tensors.
@@ -33,6 +37,8 @@ def run_with_flags(main):
     def parse(argv):
         try:
             args = _parse(argv)
+            if check is not None:
+                check()
         except UsageError as error:
             sys.exit(fail(error))
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -194,7 +194,10 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("name", LAYERS)
+SLOW = {"masked recurrent"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in LAYERS])
 def test_layers_equal_a_keras_loop(name):
     make, clients = LAYERS[name]
     assert_equals_keras(make(), clients())
@@ -255,6 +258,13 @@ def test_random_layers_equal_a_keras_loop_with_the_same_draws(make, clients):
     assert_equals_keras(make(), clients())
 
 
+def quickly_noisy():
+    """Of random layers only, whose graph is quick to make."""
+    return sequential(
+        Input([6, 4]), layers.SpatialDropout1D(0.3), layers.GaussianNoise(0.1), layers.Flatten(), layers.Dropout(0.3), layers.Dense(3)
+    )
+
+
 def losses(setting, cohort):
     with contextlib.closing(local.start(setting)) as process:
         arrays = [[w.numpy() for w in weights] for weights in (setting.model.trainable_weights, setting.model.non_trainable_weights)]
@@ -264,7 +274,7 @@ def losses(setting, cohort):
 
 
 def test_draws_belong_to_the_client_whatever_its_place_and_worker():
-    model, clients = noisy(), make_clients(range(1, 34), x=floats(6, 4), y=classes())
+    model, clients = quickly_noisy(), make_clients(range(1, 34), x=floats(6, 4), y=classes())
     cohort = list(clients.client_ids)  # 33 clients: blocks of two
     expected = losses(make_setting(model, clients), cohort)
     assert losses(make_setting(model, clients, num_workers=3), cohort[::-1]) == expected
@@ -322,7 +332,7 @@ class Delayed(Workers):
 
 @pytest.mark.parametrize("delays, ended", [([0.0, 0.6, 1.2], [0, 1, 2]), ([1.2, 0.6, 0.0], [2, 1, 0])])
 def test_bits_do_not_depend_on_which_worker_ends_first(delays, ended):
-    model, clients = noisy(), sequences()
+    model, clients = quickly_noisy(), sequences()
     expected, _ = run(make_setting(model, clients), rounds=1)
     setting = make_setting(model, clients)
     workers = Delayed(setting.build, clients["k7"], 3)

@@ -208,6 +208,7 @@ def test_methods_are_measured_in_turn():
     assert [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:] == list(measured)
 
 
+@pytest.mark.slow
 def test_states_are_counted_and_their_file_grows():
     rows = states.measure_states(num_clients=60, clients_per_round=20, passes=2, seed=0)
     assert [row["clients"] for row in rows] == [20, 40, 60, 60, 60, 60]

@@ -19,6 +19,7 @@ def command(*arguments):
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow
 def test_a_small_run_writes_the_table_and_pictures(tmp_path):
     flags = ['--sets="1,1"', "--stragglers=90", "--rounds=4", "--local_epochs=3", f"--out={tmp_path}"]
     result = command(*flags)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -14,6 +16,7 @@ def run(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow
 def test_a_small_run_writes_curves_and_picture(tmp_path):
     result = run(f"--out={tmp_path}", "--rounds=6", "--num_clients=20", "--clients_per_round=15", "--scale=10")
     assert result.returncode == 0, result.stderr

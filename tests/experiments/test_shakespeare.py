@@ -47,6 +47,7 @@ def test_run_prints_the_curve_and_writes_the_folder(finished):
     assert "Samples" in (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_same_command_same_bits(finished, small_model, tmp_path):
     import numpy as np
     import tensorflow as tf

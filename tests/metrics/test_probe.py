@@ -87,6 +87,7 @@ def test_the_examples_hold_their_answers(windows, tmp_path):
         assert " ".join(labels[y[0] : y[1] + 1]) in expected and labels[0] == "[CLS]"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_in_the_same_bytes(windows, run, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     simulate(windows, folder, rounds=1)
