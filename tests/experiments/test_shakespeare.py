@@ -57,6 +57,7 @@ def test_same_command_same_bits(finished, small_model, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights()))
 
 
+@pytest.mark.slow
 def test_precision_reaches_the_clients(finished, small_model, tmp_path):
     result = run(f"--model={small_model}", f"--run_dir={tmp_path / 'run'}", "--precision=bfloat16", *SMALL)
     assert result.returncode == 0, result.stderr

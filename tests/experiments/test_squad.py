@@ -10,6 +10,8 @@ import time
 import numpy as np
 import pytest
 
+from tests.terminal import as_on_a_terminal
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMALL = [
     *("--source=synthetic", "--max_length=48", "--hidden_size=16", "--num_heads=2", "--num_layers=1", "--intermediate_size=32"),
@@ -65,9 +67,8 @@ def test_run_prints_the_curve_and_writes_the_tables(finished):
 
 def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(finished, tmp_path):
     folder = tmp_path / "run"
-    process = subprocess.Popen(
-        command(*SMALL, f"--run_dir={folder}"), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    started = as_on_a_terminal(command(*SMALL, f"--run_dir={folder}"))
+    process = subprocess.Popen(started, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         deadline = time.monotonic() + 120
         while not list(folder.glob("checkpoints/round_*.npz")) and time.monotonic() < deadline and process.poll() is None:
@@ -101,6 +102,7 @@ def test_other_settings(arguments):
     assert result.returncode == 0 and "exact match" in result.stdout, result.stderr
 
 
+@pytest.mark.slow
 def test_models_of_rounds_are_kept(tmp_path):
     folder = tmp_path / "run"
     result = run(*SMALL, "--rounds=3", "--evaluate_every=2", "--keep_models", f"--run_dir={folder}")

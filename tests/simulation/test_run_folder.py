@@ -28,6 +28,7 @@ from fedlab.simulation.records import ClientRows, Records
 from tests.quadratics import linear_model, points, regressions
 from tests.simulation import killable
 from tests.simulation.test_kill import scalars
+from tests.terminal import as_on_a_terminal
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -349,9 +350,7 @@ def small_model(tmp_path_factory):
 
 def start(model, folder, *arguments, **options):
     command = [sys.executable, *COMMAND, f"--model={model}", f"--run_dir={folder}", "--num_chars=0", *arguments]
-    # Ctrl-C as on a terminal: a job in the background is started with it ignored.
-    restore = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
-    return subprocess.Popen([sys.executable, "-c", restore, *command], cwd=ROOT, stderr=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(as_on_a_terminal(command), cwd=ROOT, stderr=subprocess.PIPE, text=True, **options)
 
 
 @pytest.mark.parametrize("engine", ["local", pytest.param("tff", marks=pytest.mark.slow)])
