@@ -128,7 +128,12 @@ OTHER = [
 ]
 
 
-@pytest.mark.parametrize("options", PLAIN, ids=str)
+def named(options):
+    """A case's name: functions without their address, so that each process that runs the tests has the same names."""
+    return ", ".join(f"{name}={getattr(value, '__name__', value)}" for name, value in options.items())
+
+
+@pytest.mark.parametrize("options", PLAIN, ids=named)
 @both
 def test_fast_form_equals_keras(keras_calls, kind, options):
     compare(keras_calls, on_sequences(own(kind, **options)), [sequences()], fast=True)
@@ -141,12 +146,12 @@ def test_fast_form_in_a_graph(keras_calls, kind):
     compare(keras_calls, on_sequences(own(kind, **options)), [sequences()], fast=True, graph=True)
 
 
-@pytest.mark.parametrize("options", GRU_PLAIN, ids=str)
+@pytest.mark.parametrize("options", GRU_PLAIN, ids=named)
 def test_fast_form_of_reset_before(keras_calls, options):
     compare(keras_calls, on_sequences(own("gru", **options)), [sequences()], fast=True)
 
 
-@pytest.mark.parametrize("options", OTHER, ids=str)
+@pytest.mark.parametrize("options", OTHER, ids=named)
 @both
 def test_other_options_run_keras_own_code(keras_calls, kind, options):
     compare(keras_calls, on_sequences(own(kind, **options)), [sequences()], fast=False)
@@ -170,7 +175,7 @@ MASKED = [
 ]
 
 
-@pytest.mark.parametrize("options", MASKED, ids=str)
+@pytest.mark.parametrize("options", MASKED, ids=named)
 @both
 def test_masked_steps(keras_calls, kind, options):
     keras.utils.set_random_seed(1)
@@ -239,7 +244,7 @@ def states_of(kind, batch=BATCH):
     return [rng.normal(size=[batch, UNITS]).astype(np.float32) for _ in range(2 if kind == "lstm" else 1)]
 
 
-@pytest.mark.parametrize("options", [dict(return_sequences=True, return_state=True), dict(go_backwards=True)], ids=str)
+@pytest.mark.parametrize("options", [dict(return_sequences=True, return_state=True), dict(go_backwards=True)], ids=named)
 @both
 def test_given_initial_states(keras_calls, kind, options):
     x, *states = keras.Input([STEPS, FEATURES]), *[keras.Input([UNITS]) for _ in states_of(kind)]
@@ -266,7 +271,7 @@ def test_encoder_and_decoder(keras_calls, kind):
 # Wrappers, and layers that are not plain.
 
 
-@pytest.mark.parametrize("options", [dict(merge_mode="concat"), dict(merge_mode=None), dict(merge_mode="sum")], ids=str)
+@pytest.mark.parametrize("options", [dict(merge_mode="concat"), dict(merge_mode=None), dict(merge_mode="sum")], ids=named)
 @both
 def test_bidirectional(keras_calls, kind, options):
     layer = layers.Bidirectional(own(kind, return_sequences=True, return_state=options["merge_mode"] == "concat"), **options)
