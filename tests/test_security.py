@@ -19,6 +19,7 @@ import tensorflow as tf
 import fedlab as fl
 from fedlab import _cache
 from fedlab.metrics import efficacy_database
+from fedlab.models import trust
 from fedlab.simulation import checkpoints
 from tests.quadratics import linear_model, points
 
@@ -225,6 +226,87 @@ def test_python_in_a_configuration(tmp_path, ran):
         with pytest.raises(ValueError, match="custom|lambda"):
             fl.models.load(tmp_path / "bad.keras")
         assert not ran.exists(), what
+
+
+def repacked(source, target, dropped=(), **added):
+    """Writes the archive `source` anew, without some of its files and with others: name -> bytes."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in {*old.namelist()} - {*dropped, *added}:
+            new.writestr(name, old.read(name))
+        for name, data in added.items():
+            new.writestr(name, data)
+
+
+def test_pickled_weights(tmp_path, ran):
+    """Keras reads such weights too, by unpickling."""
+    tf.keras.Sequential([layers.Input([2]), layers.Dense(1)]).save(tmp_path / "good.keras")
+    evil = np.array(Payload(ran), object)
+    weights = io.BytesIO()
+    np.savez(weights, **{"__root__": evil, "_layer_checkpoint_dependencies/dense": evil, "layers/dense": evil})
+    repacked(tmp_path / "good.keras", tmp_path / "bad.keras", ["model.weights.h5"], **{"model.weights.npz": weights.getvalue()})
+    with pytest.raises(ValueError, match="file of weights other than HDF5, which may carry Python code: pass trust_model=True"):
+        fl.models.load(tmp_path / "bad.keras")
+    assert not ran.exists()
+    with pytest.raises(ValueError, match="damaged"):
+        fl.models.load(tmp_path / "bad.keras", trust_model=True)
+    assert ran.exists()  # it is live
+
+
+def external_link(file, name, secret):
+    file[name] = h5py.ExternalLink(secret, "/data")
+
+
+def external_data(file, name, secret):
+    file.create_dataset(name, [1], "f4", external=[(str(secret), 0, 4)])
+
+
+def virtual_data(file, name, secret):
+    layout = h5py.VirtualLayout((1,), "f4")
+    layout[:] = h5py.VirtualSource(str(secret), "data", (1,))
+    file.create_virtual_dataset(name, layout)
+
+
+@pytest.mark.parametrize("plant", [external_link, external_data, virtual_data])
+@pytest.mark.parametrize("form", ["keras", "h5"])
+def test_weights_in_other_files(tmp_path, plant, form):
+    """CVE-2026-1669: a file of weights that names others."""
+    with h5py.File(tmp_path / "secret", "w") as file:
+        file["data"] = np.ones([1], np.float32)
+    path = tmp_path / f"model.{form}"
+    tf.keras.Sequential([layers.Input([2]), layers.Dense(1)]).save(path)
+    weights = path
+    if form == "keras":
+        weights = tmp_path / "weights.h5"
+        with zipfile.ZipFile(path) as archive:
+            weights.write_bytes(archive.read("model.weights.h5"))
+    assert trust.find_other_files(weights) is None
+    with h5py.File(weights, "r+") as file:
+        found = []
+        file.visititems(lambda name, part: found.append(name) if isinstance(part, h5py.Dataset) and part.shape == (1,) else None)
+        (bias,) = found
+        del file[bias]
+        plant(file, bias, tmp_path / "secret")
+        file["itself"] = file["/"]  # a search without end, if it were one
+    if form == "keras":
+        repacked(path, path.with_name("bad.keras"), **{"model.weights.h5": weights.read_bytes()})
+        path = path.with_name("bad.keras")
+    with pytest.raises(ValueError, match="another file.*: pass trust_model=True"):
+        fl.models.load(path)
+    if form == "keras":
+        assert fl.models.load(path, trust_model=True).get_weights()[1] != 0  # it is live
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5", "saved_model"])
+@pytest.mark.parametrize("layer", [layers.StringLookup, layers.TextVectorization])
+def test_words_in_other_files(tmp_path, name, layer):
+    """CVE-2025-12058: a layer whose words are a file's lines."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("password\n")
+    options = dict(output_mode="multi_hot") if layer is layers.StringLookup else dict(output_mode="multi_hot", max_tokens=9)
+    model = tf.keras.Sequential([layers.Input([1], dtype="string"), layer(vocabulary=str(secret), **options)])
+    model.save(tmp_path / name)
+    with pytest.raises(ValueError, match=r"layer '\w+' that reads a file, '.*secret.txt': pass trust_model=True"):
+        fl.models.load(tmp_path / name)
 
 
 SQL = {

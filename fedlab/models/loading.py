@@ -2,19 +2,18 @@
 
 import contextlib
 import difflib
+import functools
 import hashlib
 import inspect
 import logging
 import os
 import pathlib
-import tempfile
 import urllib.parse
-import zipfile
 
 import tensorflow as tf
 
 from fedlab import _cache, _files, _json
-from fedlab.models import shipped, trust
+from fedlab.models import _archive, shipped, trust
 
 logger = logging.getLogger(__name__)
 
@@ -132,27 +131,24 @@ def _format_of_file(path, source):
 
 
 def _load_keras(path, source, trust_model):
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config = _json.loads(archive.read("config.json"))
-            metadata = _json.loads(archive.read("metadata.json"))
-        if not (isinstance(config, dict) and isinstance(metadata, dict)):
-            raise ValueError("its configuration is no JSON object")
-        version = str(metadata.get("keras_version"))
-    except _files.DAMAGE as error:
-        raise _damaged(source, error) from None
-    if not version.startswith("2."):
-        raise ValueError(
-            f"{source} was saved by Keras {version}, but TensorFlow {tf.__version__} reads Keras 2: save its weights, and load them here."
-        )
-    training = config.pop("compile_config", None)
     with contextlib.ExitStack() as stack:
-        if path.suffix != ".keras":  # without this suffix Keras does not recognize its own format
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
-            link = pathlib.Path(folder) / "model.keras"
-            link.symlink_to(path.resolve())
-            path = link
-        return _rebuild(path, source, trust_model, config, training, safe_mode=not trust_model)
+        try:
+            archive = stack.enter_context(_archive.opened(path))
+            elsewhere = archive.weights and trust.find_other_files(archive.weights)
+        except _files.DAMAGE as error:
+            raise _damaged(source, error) from None
+        if not archive.version.startswith("2."):
+            raise ValueError(
+                f"{source} was saved by Keras {archive.version}, but TensorFlow {tf.__version__} reads Keras 2: save its weights, and load "
+                "them here."
+            )
+        if not trust_model and archive.weights is None:
+            raise _refused(source, "file of weights other than HDF5, which may carry Python code")
+        if not trust_model and elsewhere:
+            raise _refused(source, elsewhere)
+        config = {name: value for name, value in archive.config.items() if name != "compile_config"}
+        load = functools.partial(archive.load, safe_mode=not trust_model)
+        return _rebuild(load, source, trust_model, config, archive.config.get("compile_config"))
 
 
 def _load_hdf5(path, source, trust_model):
@@ -161,11 +157,18 @@ def _load_hdf5(path, source, trust_model):
     try:
         with h5py.File(path, "r") as file:
             config, training = (_json_attribute(file, name) for name in ("model_config", "training_config"))
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        elsewhere = trust.find_other_files(path)
+    except _files.DAMAGE as error:
         raise _damaged(source, error) from None
     if config is None:
         raise ValueError(f"{source} is HDF5 without a model (weights only?): save with model.save(), or make the model and load_weights.")
-    return _rebuild(path, source, trust_model, config, training)
+    if not trust_model and elsewhere:
+        raise _refused(source, elsewhere)
+    return _rebuild(_by_keras(path), source, trust_model, config, training)
+
+
+def _by_keras(path):
+    return lambda compile: tf.keras.models.load_model(path, compile=compile)
 
 
 def _json_attribute(file, name):
@@ -195,23 +198,27 @@ def _load_saved_model(path, source, trust_model):
     if not trust_model and (code := trust.find_graph_code(graphs)):
         raise _refused(source, code)
     training = [node.pop("training_config", None) for node in nodes]
-    return _rebuild(path, source, trust_model, nodes, training if any(training) else None)
+    return _rebuild(_by_keras(path), source, trust_model, nodes, training if any(training) else None)
 
 
-def _rebuild(path, source, trust_model, config, training, **options):
-    """Has Keras load what was found harmless; without the training settings where these cannot be restored."""
+def _rebuild(load, source, trust_model, config, training):
+    """Has Keras load what was found harmless; without the training settings where these cannot be restored.
+
+    Args:
+      load: (compile) -> the model.
+    """
     if not trust_model and (code := trust.find_code(config)):
         raise _refused(source, code)
     reason = None if trust_model else trust.find_code(training)
     with _quiet():
         if training and not reason:
             try:
-                return _load_compiled(path, training, options)
+                return _load_compiled(load, training)
             except Exception as error:  # Keras and TensorFlow raise many; without compiling it may work
                 logger.debug("loading %s", source, exc_info=True)
                 reason = _first_line(error)
         try:
-            model = tf.keras.models.load_model(path, compile=False, **options)
+            model = load(compile=False)
         except Exception as error:
             logger.debug("loading %s", source, exc_info=True)
             raise _damaged(source, error) from None
@@ -220,14 +227,14 @@ def _rebuild(path, source, trust_model, config, training, **options):
     return model
 
 
-def _load_compiled(path, training, options):
+def _load_compiled(load, training):
     optimizer = training.get("optimizer") if isinstance(training, dict) else None
     if isinstance(optimizer, dict) and optimizer.get("module") == "keras.optimizers.legacy":
         # Keras writes .keras archives with such an optimizer, but cannot read them.
-        model = tf.keras.models.load_model(path, compile=False, **options)
+        model = load(compile=False)
         model.compile(**tf.keras.saving.deserialize_keras_object(training))
     else:
-        model = tf.keras.models.load_model(path, compile=True, **options)
+        model = load(compile=True)
     return _with_new_optimizer(model)
 
 

@@ -1,7 +1,8 @@
-"""What a saved model's configuration would run or import when Keras rebuilds it.
+"""What a saved model would run, import or read from elsewhere when Keras rebuilds it.
 
 Keras makes a model anew from JSON that names classes and functions. Names of Keras's own are harmless; a Lambda layer carries Python
-bytecode, and a class of another module makes Keras import that module. What is not known to be harmless is reported before Keras sees it.
+bytecode, and a class of another module makes Keras import that module. A layer of words, or a file of weights, may name other files, whose
+text would become the model's. What is not known to be harmless is reported before Keras sees it.
 """
 
 import functools
@@ -22,6 +23,8 @@ _OPS = frozenset(
     "space_to_batch split squeeze stack stop_gradient strided_slice tensordot tensor_scatter_nd_update tile transpose unstack where zeros "
     "zeros_like".split()
 )
+# Layers whose words may be in a file that the configuration names.
+_LOOKUPS = {"StringLookup", "IntegerLookup", "IndexLookup", "TextVectorization"}
 # Operations of a graph that reach files or Python. Those with which every SavedModel reads its own weights are not among them.
 _GRAPH_OPS = frozenset(
     "CacheDataset CacheDatasetV2 CreateSummaryDbWriter CreateSummaryFileWriter DebugIdentity DebugIdentityV2 DebugIdentityV3 DebugNanCount "
@@ -31,7 +34,7 @@ _GRAPH_OPS = frozenset(
 
 
 def find_code(config):
-    """Why a configuration (parsed JSON) would run code that is not Keras's own, or None.
+    """Why a configuration (parsed JSON) would run code that is not Keras's own, or read a file, or None.
 
     Classes and functions that the program has registered with `tf.keras.utils.register_keras_serializable` are its own, and allowed.
 
@@ -41,6 +44,32 @@ def find_code(config):
       "Lambda layer 'f', which carries Python code"
     """
     return next(filter(None, map(_describe, _objects(config))), None)
+
+
+def find_other_files(path):
+    """What an HDF5 file would have its reader take from other files, or None."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        seen, waiting = set(), [file["/"]]
+        while waiting:
+            group = waiting.pop()
+            address = h5py.h5o.get_info(group.id).addr
+            if address in seen:  # a group may be its own part
+                continue
+            seen.add(address)
+            for name in group:
+                link = group.get(name, getlink=True)
+                if isinstance(link, h5py.ExternalLink):
+                    return f"link to another file, {link.filename!r:.100}"
+                if isinstance(link, h5py.SoftLink):
+                    continue  # to what is looked at by its own name
+                part = group[name]
+                if isinstance(part, h5py.Group):
+                    waiting.append(part)
+                elif isinstance(part, h5py.Dataset) and (part.external or part.is_virtual):
+                    return f"weight {part.name!r:.100} that is in another file"
+    return None
 
 
 def find_graph_code(saved_model):
@@ -74,6 +103,8 @@ def _describe(item):
         return f"Lambda layer {label!r}, which carries Python code" if label else "lambda function, which is Python code"
     if name in _VALUES:
         return None
+    if name.rpartition(">")[2] in _LOOKUPS and isinstance(config, dict) and isinstance(config.get("vocabulary"), str):
+        return f"layer {label!r} that reads a file, {config['vocabulary']!r:.100}"
     if name == "__typespec__":
         return None if _is_own(module, "tensorflow") or _is_own(module, "keras") else f"type of module {module!r}"
     registered = item.get("registered_name")
