@@ -147,6 +147,39 @@ def dense_of(config):
     return config["config"]["layers"][-1]
 
 
+def test_no_room_to_unpack_weights(files):
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, most))
+    try:
+        with pytest.raises(
+            OSError, match="has no room for the weights of .*model.keras: make room there, or name another folder in TMPDIR"
+        ):
+            fl.models.load(files / "model.keras")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+def test_an_archive_is_what_keras_makes_of_it(tmp_path):
+    """Weights, the optimizer's moments, and layers that are used twice."""
+    inner = tf.keras.Sequential([tf.keras.Input([3]), tf.keras.layers.Dense(3)])
+    x = tf.keras.Input([3])
+    model = tf.keras.Model(x, inner(inner(x)) + x)
+    model.compile(tf.keras.optimizers.Adam(0.1), "mse", metrics=["mae"])
+    data = np.ones([2, 3], np.float32), np.zeros([2, 3], np.float32)
+    model.fit(*data, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded, expected = fl.models.load(tmp_path / "model.keras"), tf.keras.models.load_model(tmp_path / "model.keras")
+    assert len(loaded.weights) == len(expected.weights) == 2
+    for each in (loaded, expected):
+        each.fit(*data, verbose=0)  # with what the optimizer knew
+    for ours, theirs in zip(
+        loaded.get_weights() + loaded.evaluate(*data, verbose=0), expected.get_weights() + expected.evaluate(*data, verbose=0)
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 CHANGES = {
     "a class of another module": (lambda config: dense_of(config).update(module="os.path"), "custom class 'Dense' of module 'os.path'"),
     "an unknown class": (lambda config: dense_of(config).update(class_name="Attack"), "custom class 'Attack'"),
