@@ -19,7 +19,7 @@ def check_algorithm(algorithm):
     - The order of the clients does not matter (to rounding), nor the number of worker threads (to the bit).
     - No graph is traced after the first round, whatever the cohort.
     - A run that is interrupted and continued ends in the same bits as one that is not.
-    - A client with a non-finite update is dropped and counted, and changes nothing.
+    - A client with a non-finite update is dropped and counted, and changes nothing, nor what it keeps itself.
     - A cohort without a client, or without a batch, is an error that says so.
     - Under differential privacy it is refused, with the reason, where clients send more than an update or count differently.
     - Settings are such as a run folder can write down.
@@ -62,7 +62,28 @@ def check_algorithm(algorithm):
         else:
             raise AssertionError(f"{algorithm.name} trains without a client or a batch: {options}")
 
+    _check_kept(algorithm)
     _check_privacy(algorithm)
+
+
+def _check_kept(algorithm):
+    import tensorflow as tf
+
+    if not tf.nest.flatten(prepare(algorithm, _model("float32")).client_state(_model("float32").trainable_weights)):
+        return
+
+    def client_final(base):
+        def final(task, *arguments):
+            result = base.client_final(task, *arguments)
+            fails = (task.client.id == "c1") & (task.round_num == 1)
+            return result._replace(delta=[tf.where(fails, tf.constant(np.nan, d.dtype), d) for d in result.delta])
+
+        return final
+
+    failing = wrap(algorithm, lambda base: base._replace(client_final=client_final(base)))
+    absent = [[client_id for client_id in _COHORTS[0] if client_id != "c1"], *_COHORTS[1:]]
+    same = _close(_simulate(failing, num_workers=1), _simulate(algorithm, cohorts=absent, num_workers=1))
+    _check(same, f"{algorithm.name} has a client keep what it computed beside an update that is not finite")
 
 
 def _check_privacy(algorithm):
