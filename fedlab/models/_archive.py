@@ -6,6 +6,8 @@ they are unpacked first, which takes a tenth of that.
 
 import contextlib
 import copy
+import errno
+import io
 import pathlib
 import tempfile
 import zipfile
@@ -24,7 +26,7 @@ class Archive:
     Attributes:
       config: the description, parsed.
       version: Keras's, which saved it.
-      weights: the path of the unpacked weights, or None where they are not HDF5.
+      weights: the path of the unpacked weights, or a file in memory, or None where they are not HDF5.
       names: of its files.
     """
 
@@ -36,11 +38,19 @@ class Archive:
             if not (isinstance(self.config, dict) and isinstance(metadata, dict)):
                 raise ValueError("its configuration is no JSON object")
             self.version = str(metadata.get("keras_version"))
-            self.weights = archive.extract(_WEIGHTS, folder) if _WEIGHTS in self.names else None
+            self.weights = self._unpacked(archive) if _WEIGHTS in self.names else None
+
+    def _unpacked(self, archive):
+        try:
+            return archive.extract(_WEIGHTS, self._folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+                raise
+            return io.BytesIO(archive.read(_WEIGHTS))  # there is no room: Keras has to read the archive
 
     def load(self, compile, safe_mode):
         """As `tf.keras.models.load_model`."""
-        if self.names != _PLAIN:  # layers with files of their own
+        if self.names != _PLAIN or not isinstance(self.weights, str):  # layers may have files of their own
             return self._load_by_keras(compile, safe_mode)
         from keras.src.saving import saving_lib
         from keras.src.saving.serialization_lib import ObjectSharingScope

@@ -2,14 +2,12 @@
 
 import contextlib
 import difflib
-import errno
 import functools
 import hashlib
 import inspect
 import logging
 import os
 import pathlib
-import tempfile
 import urllib.parse
 
 import tensorflow as tf
@@ -138,11 +136,6 @@ def _load_keras(path, source, trust_model):
             archive = stack.enter_context(_archive.opened(path))
             elsewhere = archive.weights and trust.find_other_files(archive.weights)
         except _files.DAMAGE as error:
-            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-                folder = tempfile.gettempdir()
-                raise OSError(
-                    f"{folder} has no room for the weights of {source}: make room there, or name another folder in TMPDIR."
-                ) from None
             raise _damaged(source, error) from None
         if not archive.version.startswith("2."):
             raise ValueError(

@@ -46,11 +46,11 @@ def find_code(config):
     return next(filter(None, map(_describe, _objects(config))), None)
 
 
-def find_other_files(path):
-    """What an HDF5 file would have its reader take from other files, or None."""
+def find_other_files(weights):
+    """What an HDF5 file (a path, or an open file) would have its reader take from other files, or None."""
     import h5py
 
-    with h5py.File(path, "r") as file:
+    with h5py.File(weights, "r") as file:
         seen, waiting = set(), [file["/"]]
         while waiting:
             group = waiting.pop()

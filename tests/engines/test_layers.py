@@ -540,10 +540,10 @@ def test_own_training_step_is_refused():
 
 
 def test_words_looked_up_in_the_model_are_refused():
-    lookup = layers.StringLookup(output_mode="multi_hot")
+    lookup = layers.StringLookup(output_mode="multi_hot", name="lookup")
     lookup.adapt(["a", "b"])
     model = sequential(Input([1], dtype="string"), lookup, layers.Dense(3))
-    with pytest.raises(ValueError, match="'string_lookup' has looked up words in a table.*map the clients' data"):
+    with pytest.raises(ValueError, match="'lookup' has looked up words in a table.*map the clients' data"):
         clone(model)
 
 

@@ -98,6 +98,7 @@ def test_limits_by_hand():
     assert limit.limits(workload, {"flops_per_s": 200.0}, rates) == {"limit_s": 12 * 1500 / 200, "limit_shapes_s": 12 * (12 + 6)}
 
 
+@pytest.mark.slow
 def test_rates_are_measured_at_every_shape():
     products = [*dense(2, 3, 4), *conv(1, 5, 2, 4, 3)]
     best, rates = limit.measure_rates(products, 1, 0.01, squares=(16, 64))
@@ -173,6 +174,7 @@ def test_a_failing_engine_is_named(capfd):
     assert "Traceback" in capfd.readouterr().err  # of the child, for whoever mends it
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_killed_is_named():
     with measure.running(["keras"], SMALL, 0) as children:
         os.kill(children["keras"].pid, signal.SIGKILL)

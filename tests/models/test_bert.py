@@ -192,6 +192,7 @@ print(json.dumps(values))
 """
 
 
+@pytest.mark.slow
 def test_plain_keras_in_another_process_evaluates_to_the_same(tmp_path, checkpoint):
     model = bert.question_answering(checkpoint)
     y = np.array([[1, 3], [2, 2]], np.int32)

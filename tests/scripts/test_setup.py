@@ -216,7 +216,7 @@ def test_test_script_ends_workers_that_outlive_the_tests(tmp_path):
 @pytest.mark.parametrize(
     "arguments, expected, says_skipped",
     [
-        ([], f"-m pytest --numprocesses {len(os.sched_getaffinity(0))} --maxprocesses 4 --dist loadfile", True),
+        ([], f"-m pytest --numprocesses {len(os.sched_getaffinity(0))} --maxprocesses 4 --dist worksteal", True),
         (["tests/data", "-k", "a b"], "-m pytest tests/data -k a b", True),
         (["--all", "-x"], "-m pytest -m  -x", False),
     ],

@@ -97,7 +97,10 @@ def same_rows(first, second):
     ]
 
 
-@pytest.mark.parametrize("algorithm", [fl.algorithms.fed_avg, lambda: fl.algorithms.fine_tuning(fl.algorithms.scaffold())])
+@pytest.mark.parametrize(
+    "algorithm",
+    [pytest.param(fl.algorithms.fed_avg, marks=pytest.mark.slow), lambda: fl.algorithms.fine_tuning(fl.algorithms.scaffold())],
+)
 def test_in_a_run_and_after_an_interruption(tmp_path, algorithm):
     own, _, _ = regressions(num_clients=4)
     test, _, _ = regressions(num_clients=4, num_examples=5, seed=7)

@@ -19,7 +19,11 @@ ARGUMENTS = {
 NAMES = _modules.names("fedlab.algorithms")
 
 
-@pytest.mark.parametrize("name", NAMES)
+# The server's step alone sets them apart from `fed_opt`, and their exact targets are tests of their own.
+SLOW = {"fed_adagrad", "fed_adam", "fed_yogi"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NAMES])
 def test_every_algorithm(name):
     check_algorithm(_modules.find("fedlab.algorithms", name)(**ARGUMENTS.get(name, {})))
 
