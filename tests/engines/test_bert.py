@@ -99,7 +99,7 @@ def central_step(model, columns):
     return copy.get_weights()
 
 
-@pytest.mark.parametrize("sizes", [(6,), (6, 4, 2)], ids=["one article", "all articles"])
+@pytest.mark.parametrize("sizes", [pytest.param((6,), marks=pytest.mark.slow), (6, 4, 2)], ids=["one article", "all articles"])
 def test_one_full_batch_step_is_central_sgd(squad_checkpoint, sizes):
     model = questions(squad_checkpoint, num_layers=1)
     clients = fl.data.ClientData.from_dict(article_clients(sizes))
@@ -118,7 +118,7 @@ def test_one_client_is_central_training(squad_checkpoint):
     assert largest_difference(run.model.get_weights(), central.get_weights()) < 5e-6
 
 
-@pytest.mark.parametrize("dropout", [0, 0.2])
+@pytest.mark.parametrize("dropout", [0, pytest.param(0.2, marks=pytest.mark.slow)])
 def test_head_only_sends_the_head_and_leaves_the_encoder_alone(checkpoint, tmp_path, dropout):
     model = freeze(bert.question_answering(checkpoint, num_layers=1, dropout=dropout, learning_rate=0.1), keep="head")
     before = {w.name: w.numpy() for w in model.weights}

@@ -194,7 +194,7 @@ LAYERS = {
 }
 
 
-SLOW = {"masked recurrent"}
+SLOW = {"masked recurrent", "other recurrent"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in LAYERS])

@@ -355,6 +355,7 @@ def test_error_in_a_round_ends_the_worker():
 # What TFF loses, and what it breaks.
 
 
+@pytest.mark.slow
 def test_batch_normalization_is_broadcast_and_eager_models_still_work(tmp_path):
     setting = make_setting(mlp(None, layers.BatchNormalization()), row_clients(x=features, y=classes))
     model, columns = setting.model, setting.clients["c0"]

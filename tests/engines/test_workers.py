@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -24,6 +26,7 @@ print(found, all(np.array_equal(a, b) for a, b in zip(ours, expected)))
 """
 
 
+@pytest.mark.slow
 def test_replicas_are_put_on_devices_in_turn():
     """Two logical CPUs stand for two GPUs: a replica's variables are on its own, and the numbers are the same."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=300)

@@ -65,6 +65,7 @@ def test_run_prints_the_curve_and_writes_the_tables(finished):
     assert float(last.rstrip(".").split(" ")[-1]) == pytest.approx(mean, abs=0.006)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(finished, tmp_path):
     folder = tmp_path / "run"
     started = as_on_a_terminal(command(*SMALL, f"--run_dir={folder}"))

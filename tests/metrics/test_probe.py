@@ -59,7 +59,7 @@ def test_keeps_what_the_models_give(run):
     assert len(set(record.losses[:, 0].tolist())) == 4
 
 
-@pytest.mark.parametrize("every_round, looked_at", [(True, [0, 1, 2, 3]), (False, [0, 2, 3])])
+@pytest.mark.parametrize("every_round, looked_at", [pytest.param(True, [0, 1, 2, 3], marks=pytest.mark.slow), (False, [0, 2, 3])])
 def test_looks_after_every_round_though_others_do_not(windows, tmp_path, every_round, looked_at):
     probe = probe_lib.of_windows(windows[1], tmp_path / "probe.npz", every_round=every_round)
     run = fl.simulate(

@@ -109,6 +109,7 @@ def test_a_step_worked_out_by_hand():
     np.testing.assert_allclose(exact, [1.003 - 0.1 * 2 * p * 2 * 1.003, 2 - 0.1 * 2 * p * 1.003**2], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_simulation_evaluates_and_ends_in_float32():
     train, test = fl.datasets.shakespeare.synthetic(num_clients=3)
     keras.utils.set_random_seed(0)

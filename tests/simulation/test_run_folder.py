@@ -284,7 +284,9 @@ def files_of_at_most(size_bytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize("size_bytes", [300, 2_000, 20_000, 40_000])
+@pytest.mark.parametrize(
+    "size_bytes", [300, pytest.param(2_000, marks=pytest.mark.slow), pytest.param(20_000, marks=pytest.mark.slow), 40_000]
+)
 def test_a_full_disk(two_rounds, whole, size_bytes):
     """Stops the run at its first, second ... large file; what was there stays good."""
     with (
@@ -354,7 +356,7 @@ def start(model, folder, *arguments, **options):
 
 
 @pytest.mark.parametrize("engine", ["local", pytest.param("tff", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("name, code", [pytest.param("SIGINT", 130, marks=pytest.mark.slow), ("SIGTERM", 143)])
 def test_signals_end_a_command_with_a_checkpoint(small_model, tmp_path, engine, name, code):
     if engine == "tff":
         pytest.importorskip("tensorflow_federated")
