@@ -15,6 +15,7 @@ import zipfile
 import tensorflow as tf
 
 from fedlab import _json
+from fedlab.models import trust
 
 _WEIGHTS = "model.weights.h5"
 _PLAIN = {"config.json", "metadata.json", _WEIGHTS}
@@ -47,6 +48,15 @@ class Archive:
             if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
                 raise
             return io.BytesIO(archive.read(_WEIGHTS))  # there is no room: Keras has to read the archive
+
+    def find_other_files(self):
+        """As `fedlab.models.trust.find_other_files`, of its weights."""
+        import h5py
+
+        if self.weights is None:
+            return None
+        with h5py.File(self.weights, "r") as file:
+            return trust.find_other_files(file)
 
     def load(self, compile, safe_mode):
         """As `tf.keras.models.load_model`."""

@@ -134,7 +134,7 @@ def _load_keras(path, source, trust_model):
     with contextlib.ExitStack() as stack:
         try:
             archive = stack.enter_context(_archive.opened(path))
-            elsewhere = archive.weights and trust.find_other_files(archive.weights)
+            elsewhere = None if trust_model else archive.find_other_files()
         except _files.DAMAGE as error:
             raise _damaged(source, error) from None
         if not archive.version.startswith("2."):
@@ -144,7 +144,7 @@ def _load_keras(path, source, trust_model):
             )
         if not trust_model and archive.weights is None:
             raise _refused(source, "file of weights other than HDF5, which may carry Python code")
-        if not trust_model and elsewhere:
+        if elsewhere:
             raise _refused(source, elsewhere)
         config = {name: value for name, value in archive.config.items() if name != "compile_config"}
         load = functools.partial(archive.load, safe_mode=not trust_model)
@@ -157,12 +157,12 @@ def _load_hdf5(path, source, trust_model):
     try:
         with h5py.File(path, "r") as file:
             config, training = (_json_attribute(file, name) for name in ("model_config", "training_config"))
-        elsewhere = trust.find_other_files(path)
+            elsewhere = None if trust_model else trust.find_other_files(file)
     except _files.DAMAGE as error:
         raise _damaged(source, error) from None
     if config is None:
         raise ValueError(f"{source} is HDF5 without a model (weights only?): save with model.save(), or make the model and load_weights.")
-    if not trust_model and elsewhere:
+    if elsewhere:
         raise _refused(source, elsewhere)
     return _rebuild(_by_keras(path), source, trust_model, config, training)
 

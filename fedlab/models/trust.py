@@ -46,29 +46,28 @@ def find_code(config):
     return next(filter(None, map(_describe, _objects(config))), None)
 
 
-def find_other_files(weights):
-    """What an HDF5 file (a path, or an open file) would have its reader take from other files, or None."""
+def find_other_files(file):
+    """What an open `h5py.File` would have its reader take from other files, or None."""
     import h5py
 
-    with h5py.File(weights, "r") as file:
-        seen, waiting = set(), [file["/"]]
-        while waiting:
-            group = waiting.pop()
-            address = h5py.h5o.get_info(group.id).addr
-            if address in seen:  # a group may be its own part
-                continue
-            seen.add(address)
-            for name in group:
-                link = group.get(name, getlink=True)
-                if isinstance(link, h5py.ExternalLink):
-                    return f"link to another file, {link.filename!r:.100}"
-                if isinstance(link, h5py.SoftLink):
-                    continue  # to what is looked at by its own name
-                part = group[name]
-                if isinstance(part, h5py.Group):
-                    waiting.append(part)
-                elif isinstance(part, h5py.Dataset) and (part.external or part.is_virtual):
-                    return f"weight {part.name!r:.100} that is in another file"
+    seen, waiting = set(), [file["/"]]
+    while waiting:
+        group = waiting.pop()
+        address = h5py.h5o.get_info(group.id).addr
+        if address in seen:  # a group may be its own part
+            continue
+        seen.add(address)
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                return f"link to another file, {link.filename!r:.100}"
+            if isinstance(link, h5py.SoftLink):
+                continue  # to what is looked at by its own name
+            part = group[name]
+            if isinstance(part, h5py.Group):
+                waiting.append(part)
+            elif isinstance(part, h5py.Dataset) and (part.external or part.is_virtual):
+                return f"weight {part.name!r:.100} that is in another file"
     return None
 
 

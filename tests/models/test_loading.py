@@ -17,6 +17,7 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab.models import shipped, trust
+from tests.limits import files_of_at_most
 
 layers = tf.keras.layers
 X = np.arange(8, dtype=np.int32).reshape(2, 4)
@@ -148,15 +149,9 @@ def dense_of(config):
 
 
 def test_no_room_to_unpack_weights(files):
-    import resource
-
     expected = fl.models.load(files / "model.keras").get_weights()
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, most))
-    try:
+    with files_of_at_most(1000):
         loaded = fl.models.load(files / "model.keras").get_weights()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     for ours, theirs in zip(loaded, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

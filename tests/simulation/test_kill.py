@@ -241,7 +241,7 @@ def test_tff(tmp_path, num_kills):
 
 @pytest.mark.slow
 def test_a_kill_of_each_kind(tmp_path):
-    """The quick one of every test run: in an evaluation, before a commit, within a checkpoint's bytes, and before they have their name."""
+    """The quick one: in an evaluation, before a commit, within a checkpoint's bytes, and before they have their name."""
     with contextlib.closing(Runs("local")) as runs:
         wanted, calls = uninterrupted(runs, tmp_path / "whole")
         assert set(calls) | {""} >= MOMENTS

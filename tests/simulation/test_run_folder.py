@@ -25,6 +25,7 @@ from fedlab.algorithms.algorithm import wrap
 from fedlab.cli._ending import ending_on_sigterm
 from fedlab.simulation.checkpoints import Checkpoints
 from fedlab.simulation.records import ClientRows, Records
+from tests.limits import files_of_at_most
 from tests.quadratics import linear_model, points, regressions
 from tests.simulation import killable
 from tests.simulation.test_kill import scalars
@@ -272,16 +273,6 @@ def test_another_start_is_refused(two_rounds, monkeypatch):
 
 
 # What stops a run.
-
-
-@contextlib.contextmanager
-def files_of_at_most(size_bytes):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(
