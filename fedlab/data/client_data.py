@@ -1,4 +1,4 @@
-"""ClientData: the examples of every client, read when needed and kept as numpy columns."""
+"""ClientData: the examples of every client as NumPy columns, read when needed."""
 
 import difflib
 import hashlib
@@ -9,21 +9,32 @@ from typing import Any
 import numpy as np
 
 from fedlab import _checks
-from fedlab.data import columns as columns_lib
+from fedlab.data import fingerprint
+from fedlab.data.store import CACHE_BYTES, Store
 from fedlab.data.wordpiece import is_unicode
 
 Columns = Mapping[str, Any]
+
+SAMPLED_CLIENTS, SAMPLED_BYTES = 4000, 2**30  # how much of data that have to be loaded is read before the first round
 
 
 class ClientData:
     """The examples of every client, as columns name -> [n, ...].
 
-    A client is read on first use, checked once and kept. Nothing here needs TensorFlow but `to_dataset` and the
-    conversions from and to `tf.data` and TensorFlow Federated, which import it when called.
+    A client is loaded on first use and checked. The clients used last are kept in memory, up to `cache_bytes`; a client
+    that is no longer kept is loaded again. Objects made by `select` and `split_clients` share their cache with this one;
+    those made by `map` have one that holds the function's results, with the same bound. Clients of `from_dict` are in
+    memory anyway: they are not copied and do not count.
+
+    Nothing here needs TensorFlow but `to_dataset` and the conversions from and to `tf.data` and TensorFlow Federated,
+    which import it when called.
 
     Args:
       client_ids: the clients, in the order that every method keeps. Unique, not empty.
-      load: client_id -> columns, name -> array-like [n, ...]. It must return the same columns each time.
+      load: client_id -> columns, name -> array-like [n, ...]. It must return the same columns each time. Several threads
+        may call it at once.
+      cache_bytes: how many bytes of loaded columns are kept; 0 or more, 1 GiB by default, None for no bound. While clients
+        train, the columns of the clients at work are in memory too.
 
     Raises:
       ValueError: no client ids, or one of them twice.
@@ -35,13 +46,24 @@ class ClientData:
       (2, 2, array([1]))
     """
 
-    def __init__(self, client_ids: Iterable[str], load: Callable[[str], Columns]):
+    def __init__(self, client_ids: Iterable[str], load: Callable[[str], Columns], *, cache_bytes: int | None = CACHE_BYTES):
         if not callable(load):
             raise TypeError(f"load is {_checks.kind(load)}; allowed: a function client_id -> columns, or use ClientData.from_dict.")
+        if cache_bytes is not None and not _checks.is_int(cache_bytes, 0):
+            raise ValueError(f"cache_bytes is {cache_bytes!r}; allowed: an int of 0 or more, or None for no bound.")
+        self._set(client_ids, Store(load, cache_bytes))
+
+    @classmethod
+    def _of_store(cls, client_ids: Iterable[str], store: Store) -> "ClientData":
+        clients = cls.__new__(cls)
+        clients._set(client_ids, store)
+        return clients
+
+    def _set(self, client_ids, store):
         self._client_ids = _checked_ids(client_ids)
         self._members = frozenset(self._client_ids)
-        self._load = load
-        self._cache: dict[str, dict[str, np.ndarray]] = {}
+        self._store = store
+        self._fingerprint: str | None = None
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Columns]) -> "ClientData":
@@ -62,7 +84,7 @@ class ClientData:
                 f"received {type(mapping).__name__}; allowed: a mapping client_id -> columns, such as {{'ann': {{'x': [1.0]}}}}."
             )
         mapping = dict(mapping)
-        return cls(mapping, mapping.__getitem__)
+        return cls._of_store(mapping, Store(mapping.__getitem__, in_memory=True))
 
     @classmethod
     def from_dataset(cls, datasets: Any, client_ids: Iterable[str] | None = None) -> "ClientData":
@@ -128,19 +150,13 @@ class ClientData:
         return f"ClientData({len(self)} clients: {first}{', ...' if len(self) > 3 else ''})"
 
     def __getitem__(self, client_id: str) -> dict[str, np.ndarray]:
-        """Returns one client's columns: name -> read-only array [n, ...]; read and checked on first use only.
+        """Returns one client's columns as they were loaded: name -> read-only array [n, ...].
 
         Raises:
           KeyError: the client is not here; says how many are, and the closest ids.
           TypeError, ValueError: what was loaded is no mapping of equally long columns.
         """
-        if client_id not in self._cache:
-            if client_id not in self._members:
-                raise KeyError(self._unknown(client_id))
-            columns = columns_lib.check_columns(self._load(client_id), f"client {client_id!r}")
-            # Two threads may load the same client at once; both then get the arrays of the one that was first.
-            self._cache.setdefault(client_id, columns)
-        return dict(self._cache[client_id])
+        return dict(self._store.read(self._checked(client_id)))
 
     def num_examples(self, client_id: str) -> int:
         """Returns n, how many examples the client has.
@@ -149,13 +165,14 @@ class ClientData:
           >>> ClientData.from_dict({"ann": {"x": [1, 2]}}).num_examples("ann")
           2
         """
-        return columns_lib.num_rows(self[client_id])
+        return self._store.form(self._checked(client_id)).num_rows
 
     def map(self, fn: Callable[[dict[str, np.ndarray]], Columns]) -> "ClientData":
-        """Returns the same clients with `fn` applied to each one's columns; on first use, the result kept.
+        """Returns the same clients with `fn` applied to each one's columns on first use.
 
         Args:
-          fn: columns -> columns; it may change names, shapes and the number of rows. Its input is read-only.
+          fn: columns -> columns; it may change names, shapes and the number of rows. Its input is read-only. It must return
+            the same each time: a result that is no longer kept (see `cache_bytes`) is computed again.
 
         Returns:
           A ClientData with the same client ids.
@@ -167,7 +184,7 @@ class ClientData:
         """
         if not callable(fn):
             raise TypeError(f"received {_checks.kind(fn)}; allowed: a function columns -> columns.")
-        return ClientData(self._client_ids, lambda client_id: fn(self[client_id]))
+        return ClientData(self._client_ids, lambda client_id: fn(self[client_id]), cache_bytes=self._store.cache_bytes)
 
     def select(self, client_ids: Iterable[str]) -> "ClientData":
         """Returns only these clients, in this order.
@@ -185,9 +202,8 @@ class ClientData:
         """
         chosen = _checked_ids(client_ids)
         for client_id in chosen:
-            if client_id not in self._members:
-                raise KeyError(self._unknown(client_id))
-        return ClientData(chosen, self.__getitem__)
+            self._checked(client_id)
+        return ClientData._of_store(chosen, self._store)
 
     def split_clients(self, fraction: float, seed: int) -> tuple["ClientData", "ClientData"]:
         """Splits the clients in two disjoint groups: those to train on, and those held out.
@@ -303,6 +319,53 @@ class ClientData:
         from fedlab.data import convert
 
         return convert.to_tff(self)
+
+    def fingerprint(self) -> str:
+        """Returns a hash of the client ids, in their order, and of the clients' columns: names, dtypes, shapes and values.
+
+        Data in memory (`from_dict`, and what is selected from it): all values of the first clients, until 1 GiB has been
+        hashed, and of each further client 16 rows in equal steps. Data that have to be loaded (any other): all values of
+        every client where there are at most 4,000 clients and 1 GiB; otherwise those of the first client and of others in
+        the order of sha256(client_id), until either limit is reached. So any change of ordinary data changes the hash,
+        and the cost of large data is bounded.
+
+        Equal data have the same hash in every process. It does not depend on the order of a client's columns, on the
+        arrays' memory layout or byte order, or on whether a text is str or UTF-8 bytes.
+
+        Returns:
+          64 hexadecimal digits.
+
+        Raises:
+          TypeError, ValueError: a client's columns are not valid.
+
+        Example:
+          >>> ClientData.from_dict({"ann": {"x": [1, 2]}}).fingerprint()[:16]
+          '1946dad0f6fc8ffa'
+        """
+        if self._store.in_memory:  # the caller may have changed arrays that are not copied
+            return fingerprint.fingerprint(self, self._client_ids)
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint.fingerprint(self, self._sample())
+        return self._fingerprint
+
+    def _sample(self) -> Iterator[str]:
+        """Ids of the clients that are read before the first round: all, or a bounded number of data that have to be loaded."""
+        ids = self._client_ids
+        if self._store.in_memory:
+            yield from ids
+            return
+        ranked = sorted(ids[1:], key=lambda client_id: hashlib.sha256(client_id.encode()).digest())
+        num_bytes = 0
+        for client_id in (ids[0], *ranked[: SAMPLED_CLIENTS - 1]):
+            if num_bytes >= SAMPLED_BYTES:
+                return
+            yield client_id
+            num_bytes += self._store.form(client_id).num_bytes
+
+    def _checked(self, client_id: str) -> str:
+        if client_id not in self._members:
+            raise KeyError(self._unknown(client_id))
+        return client_id
 
     def _unknown(self, client_id: object) -> str:
         close = difflib.get_close_matches(str(client_id), self._client_ids, n=3)
