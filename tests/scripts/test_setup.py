@@ -192,6 +192,10 @@ def test_two_starts_at_once_install_once(repo):
     assert repo.num_pip_calls() == 3
 
 
+PROCESSES = len(os.sched_getaffinity(0))
+IN_PARALLEL = f"-m pytest --numprocesses {PROCESSES} --maxprocesses 4 --dist worksteal"
+
+
 def run_tests_script(tmp_path, pytest_stand_in, *arguments):
     """Runs a copy of scripts/test; `pytest_stand_in` is a shell script in the place of .venv/bin/python."""
     (tmp_path / "scripts").mkdir()
@@ -216,16 +220,25 @@ def test_test_script_ends_workers_that_outlive_the_tests(tmp_path):
 @pytest.mark.parametrize(
     "arguments, expected, says_skipped",
     [
-        ([], f"-m pytest --numprocesses {len(os.sched_getaffinity(0))} --maxprocesses 4 --dist worksteal", True),
-        (["tests/data", "-k", "a b"], "-m pytest tests/data -k a b", True),
-        (["--all", "-x"], "-m pytest -m  -x", False),
+        ([], [IN_PARALLEL], True),
+        (["tests/data", "-k", "a b"], ["-m pytest tests/data -k a b"], True),
+        (["--all"], [IN_PARALLEL, "-m pytest -m slow"], False),
+        (["--all", "-x"], ["-m pytest -m  -x"], False),
     ],
 )
 def test_test_script_hands_on_arguments(tmp_path, arguments, expected, says_skipped):
     done = run_tests_script(tmp_path, 'echo "$*"', *arguments)
     assert done.returncode == 0
-    assert done.stdout.splitlines()[0] == expected
+    assert done.stdout.splitlines()[: len(expected)] == expected
     assert ("slow tests were skipped" in done.stdout) is says_skipped
+
+
+def test_test_script_fails_where_either_part_fails(tmp_path):
+    for part in ("--numprocesses", "slow"):
+        folder = tmp_path / part
+        folder.mkdir()
+        done = run_tests_script(folder, f'case "$*" in *{part}*) exit 1 ;; esac', "--all")
+        assert done.returncode == 1, part
 
 
 def requirements():
