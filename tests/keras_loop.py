@@ -29,10 +29,15 @@ def one_round(setting, weights, round_num, cohort, weight_of=lambda batches: bat
         client_weights.append(weight_of(batches))
     averaged = {id(w) for w in (setting.model.trainable_weights if setting.non_trainable == "broadcast" else setting.model.weights)}
     after = [
-        np.average(np.stack(values), axis=0, weights=client_weights).astype(before.dtype) if id(variable) in averaged else before
+        _mean(values, client_weights) if id(variable) in averaged else before
         for variable, before, values in zip(setting.model.weights, weights, zip(*trained))
     ]
     return after, losses
+
+
+def _mean(values, weights):
+    mean = np.average(np.stack(values), axis=0, weights=weights)
+    return (mean if values[0].dtype.kind == "f" else np.rint(mean)).astype(values[0].dtype)
 
 
 def largest_difference(first, second):

@@ -61,8 +61,17 @@ def _one_round(noise_multiplier, clients_per_round, num_clients, sampling):
     return accountant.orders, accountant.rdp
 
 
-def check(privacy, algorithm, non_trainable):
-    """Raises ValueError where an algorithm's results would leave the clients by another way than the noised sum, or weigh differently."""
+def check(privacy, algorithm, averaged):
+    """Checks that a run sends nothing from its clients but the sum that is noised.
+
+    Args:
+      privacy: a `Privacy`, or None.
+      algorithm: an `Algorithm`.
+      averaged: names of the non-trainable weights that are averaged over the clients.
+
+    Raises:
+      ValueError: client weights are not bounded, or something is averaged without noise.
+    """
     if not privacy:
         return
     weighting = algorithm.settings.get("client_weighting", "uniform")
@@ -70,8 +79,12 @@ def check(privacy, algorithm, non_trainable):
         raise ValueError(
             f"client_weighting is {weighting!r}; allowed with a private aggregator: 'uniform', which each client has a bounded share in."
         )
-    if non_trainable != "broadcast":
-        raise ValueError(f"non_trainable is {non_trainable!r}; allowed with a private aggregator: 'broadcast', for others leave unnoised.")
+    if averaged:
+        raise ValueError(
+            f"non_trainable is 'average' and the model has non-trainable weights such as {averaged[0]!r}, "
+            "which would be averaged without noise; allowed with a private aggregator: "
+            "non_trainable='broadcast', which never updates them."
+        )
 
 
 def check_extras(privacy, algorithm, extras):

@@ -48,8 +48,10 @@ class Task(NamedTuple):
     """What a client knows in one round.
 
     Attributes:
-      gradients: (weights, batch) -> gradients of the compiled loss at `weights`, dense. `gradients(weights, batch, measure=False)` leaves
-        the batch out of the training metrics.
+      gradients: (weights, batch) -> gradients of the compiled loss at `weights`, dense.
+        `gradients(weights, batch, measure=False)` leaves the batch out of the training metrics, and
+        `update_statistics=False` out of statistics such as BatchNormalization's: for a second pass
+        over a batch.
       optimizer: the optimizer that the model was compiled with, as `fedlab.algorithms.optimizers.Optimizer`.
       counts: the client's `Counts`.
       round_num: int64 scalar, from 1.

@@ -34,7 +34,7 @@ def mime(*, client_weighting="num_examples", server_learning_rate=1.0):
     def client_step(task, weights, state, batch):
         trained, mean = state
         gradients = task.gradients(trained, batch)
-        at_start = task.gradients(weights, batch, measure=False)
+        at_start = task.gradients(weights, batch, measure=False, update_statistics=False)
         corrected = [g - start + m for g, start, m in zip(gradients, at_start, mean)]
         return task.optimizer.apply(trained, task.sent, corrected)[0], mean
 

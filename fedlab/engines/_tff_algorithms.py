@@ -9,6 +9,7 @@ from fedlab.aggregators import privacy
 from fedlab.algorithms import optimizers
 from fedlab.algorithms.schedules import Schedule
 from fedlab.engines import _tff_aggregators
+from fedlab.engines.engine import averaged_weights
 from fedlab.models.yogi import Yogi
 
 
@@ -25,10 +26,14 @@ def build(setting, model_fn):
     algorithm = setting.algorithm
     if algorithm.name not in _ALGORITHMS:
         raise ValueError(f"engine 'tff' has no algorithm {algorithm.name!r}; allowed: {', '.join(_ALGORITHMS)}.")
-    privacy.check(setting.aggregator.privacy, algorithm, setting.non_trainable)
+    averaged = [*averaged_weights(setting).values()]
+    privacy.check(setting.aggregator.privacy, algorithm, averaged)
     aggregator = _tff_aggregators.build(setting.aggregator)
-    if setting.non_trainable != "broadcast":
-        raise ValueError(f"non_trainable is {setting.non_trainable!r}; allowed with engine 'tff': 'broadcast'.")
+    if averaged:
+        raise ValueError(
+            f"non_trainable is 'average' and the model has non-trainable weights such as {averaged[0]!r}; "
+            "allowed with engine 'tff': non_trainable='broadcast', which never updates them."
+        )
     if setting.precision != "float32":
         raise ValueError(f"precision is {setting.precision!r}; allowed with engine 'tff': 'float32'.")
     constrained = [v.name for v in setting.model.trainable_variables if v.constraint is not None]

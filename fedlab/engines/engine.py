@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from fedlab.aggregators import Aggregator
 from fedlab.algorithms import Algorithm
 from fedlab.data import Batching, ClientData
+from fedlab.models.freezing import statistics
 
 
 class Setting(NamedTuple):
@@ -31,8 +32,9 @@ class Setting(NamedTuple):
       aggregator: an `Aggregator`.
       batching: a `Batching`.
       seed: int.
-      non_trainable: what happens to non-trainable weights, such as BatchNormalization's statistics: "broadcast" (clients start from the
-        server's and theirs are dropped, as in TFF) or "average".
+      non_trainable: what happens to non-trainable weights that training changes, such as
+        BatchNormalization's statistics: "average", or "broadcast" (clients start from the server's
+        and theirs are dropped, as in TFF). See `averaged_weights`.
       precision: "float32", or "bfloat16": clients' layers compute in it while weights stay float32; see `fedlab.models.precision`.
       conditions: how clients fare, `(client_id, round_num, seed) -> fedlab.data.Work`, or None. Engines give a client its share of the
         steps; cohorts hold only clients whose updates arrive.
@@ -48,12 +50,28 @@ class Setting(NamedTuple):
     aggregator: Aggregator
     batching: Batching
     seed: int
-    non_trainable: str = "broadcast"
+    non_trainable: str = "average"
     precision: str = "float32"
     conditions: Callable | None = None
     client_learning_rate: Any = None
     client_states: Any = None
     workers: Any = None
+
+
+def averaged_weights(setting):
+    """Which non-trainable weights are averaged over the clients.
+
+    Returns:
+      Index in the model's `non_trainable_weights` -> name.
+
+    Raises:
+      ValueError: `setting.non_trainable` is neither "average" nor "broadcast".
+    """
+    model, policy = setting.model, setting.non_trainable
+    if policy not in ("average", "broadcast"):
+        raise ValueError(f"non_trainable is {policy!r}; allowed: 'average', 'broadcast'.")
+    changing = {id(w) for w in statistics(model)} if policy == "average" else ()
+    return {i: w.name for i, w in enumerate(model.non_trainable_weights) if id(w) in changing}
 
 
 class RoundResult(NamedTuple):

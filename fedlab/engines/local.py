@@ -18,7 +18,7 @@ from fedlab.algorithms import Counts, Pass, Task, Update, optimizers, prepare
 from fedlab.data import seeding
 from fedlab.engines import batches as batching
 from fedlab.engines import client_states, structure
-from fedlab.engines.engine import RoundResult
+from fedlab.engines.engine import RoundResult, averaged_weights
 from fedlab.engines.replica import assign
 from fedlab.engines.workers import Workers
 from fedlab.models.precision import in_precision
@@ -73,9 +73,8 @@ class LocalProcess:
     def __init__(self, setting):
         algorithm = prepare(setting.algorithm, setting.model, setting.client_learning_rate)
         self.setting = setting = setting._replace(algorithm=algorithm)
-        if setting.non_trainable not in ("broadcast", "average"):
-            raise ValueError(f"non_trainable is {setting.non_trainable!r}; allowed: 'broadcast', 'average'.")
-        privacy.check(setting.aggregator.privacy, setting.algorithm, setting.non_trainable)
+        self._averaged = averaged_weights(setting)
+        privacy.check(setting.aggregator.privacy, setting.algorithm, [*self._averaged.values()])
         first = setting.clients[setting.clients.client_ids[0]]
         batching.check(setting.model, setting.batching, first)
         build = in_precision(setting.build, setting.precision)
@@ -124,7 +123,7 @@ class LocalProcess:
             total = accumulator if total is None else aggregator.merge(total, accumulator)
             extras = extras_sum if extras is None else tf.nest.map_structure(tf.add, extras, extras_sum)
             self._keep(round_num, block, outputs)
-            if self.setting.non_trainable == "average":
+            if self._averaged:
                 non_trainable = non_trainable_sum if non_trainable is None else _average.merge(non_trainable, non_trainable_sum)
             clients += _client_rows(block, counts, outputs)
             _check_client_weights(algorithm, clients[-len(block) :])
@@ -145,9 +144,10 @@ class LocalProcess:
         trainable, server = structure.check_updated(
             algorithm.server_update(state.trainable, state.server, update), state.trainable, state.server, algorithm.name
         )
-        kept = state.non_trainable
-        if self.setting.non_trainable == "average":
-            kept = [w - tf.cast(d, w.dtype) for w, d in zip(kept, _average.report((), non_trainable, None)[0])]
+        kept = list(state.non_trainable)
+        if self._averaged:
+            for i, change in zip(self._averaged, _average.report((), non_trainable, None)[0]):
+                kept[i] = _changed(kept[i], change)
         metrics = finalize(self.workers.any_replica(), metric_values)
         aggregated = {name: float(value) for name, value in aggregator_metrics.items()}
         more_bytes = _num_bytes((sent, shared.surveyed)), _num_bytes((extras, shared.surveyed))
@@ -237,9 +237,24 @@ def _num_bytes(nest):
     return sum(x.dtype.size * x.shape.num_elements() for x in tf.nest.flatten(nest))
 
 
-def _floats(tensors):
-    """A layer may count in integers."""
-    return [t if t.dtype.is_floating else tf.cast(t, tf.float32) for t in tensors]
+def _is_counted(dtype):
+    """Whether values are integers or bools: their changes are averaged in float64 and rounded."""
+    return dtype.is_integer or dtype.is_bool
+
+
+def _change(before, after):
+    """A non-trainable weight before minus after training, in a dtype that has averages."""
+    if not _is_counted(before.dtype):
+        return before - after
+    # Unsigned integers would wrap around.
+    return tf.cast(tf.cast(before, tf.int64) - tf.cast(after, tf.int64), tf.float64)
+
+
+def _changed(before, change):
+    """A non-trainable weight minus an averaged change. Without a change it keeps its bits."""
+    if not _is_counted(before.dtype):
+        return before - change
+    return tf.cast(tf.cast(before, tf.int64) - tf.cast(tf.round(change), tf.int64), before.dtype)
 
 
 def _counts(part):
@@ -316,7 +331,8 @@ def client_function(replica, work, optimizer, names):
 
 def _is_finite(nest):
     """Whether all floating-point tensors of a nest are finite: a bool scalar."""
-    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in tf.nest.flatten(nest) if x.dtype.is_floating])
+    numbers = [tf.abs(x) if x.dtype.is_complex else x for x in tf.nest.flatten(nest)]
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in numbers if x.dtype.is_floating])
 
 
 def _train_function(replica, setting):
@@ -325,20 +341,20 @@ def _train_function(replica, setting):
     work = Pass(algorithm.client_init, algorithm.client_step, algorithm.client_final)
     names = [f"{function} of {algorithm.name!r}" for function in ("client_init", "client_step")]
     train = client_function(replica, work, optimizers.from_keras(replica.model.optimizer, setting.client_learning_rate), names)
-    average = setting.non_trainable == "average"
+    averaged = list(averaged_weights(setting))
     non_trainable_variables = replica.model.non_trainable_variables
 
     def fold(sums, non_trainable, aggregator_state, result, seed):
         """Adds a client to the sums; one whose result is not finite has weight 0 and adds nothing."""
-        finite = _is_finite(result)
+        changes = [_change(non_trainable[i], non_trainable_variables[i]) for i in averaged]
+        finite = _is_finite((result, changes))
 
         def added():
             total, extras, non_trainable_sum = sums
             folded = aggregator.accumulate(aggregator_state, total, result.delta, result.weight, seed)
             total = structure.check_alike(folded, total, f"what accumulate of {aggregator.name} returns", "zero gives its form.")
             extras = tf.nest.map_structure(tf.add, extras, result.extras)
-            if average:
-                changes = _floats(w - v for w, v in zip(non_trainable, non_trainable_variables))
+            if averaged:
                 non_trainable_sum = _average.accumulate((), non_trainable_sum, changes, result.weight, None)
             return total, extras, non_trainable_sum
 
@@ -369,7 +385,8 @@ def _train_function(replica, setting):
             }
             return k + 1, next_step, sums, out
 
-        averages = _average.zero((), _floats(non_trainable)) if average else ()
+        unchanged = [_change(non_trainable[i], non_trainable[i]) for i in averaged]
+        averages = _average.zero((), unchanged) if averaged else ()
         extras = structure.tensors(algorithm.extras(weights), f"what extras of {algorithm.name!r} returns")
         loop = (tf.constant(0), tf.constant(0), (aggregator.zero(aggregator_state, weights), extras, averages), out)
         _, _, sums, out = tf.while_loop(lambda k, *_: _goes_on(replica, k < num_clients), one, loop, parallel_iterations=1)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from fedlab.data.columns import keras_batch
 from fedlab.engines import recurrent
 from fedlab.engines.batches import fixed_batch_size
+from fedlab.models.freezing import statistics
 
 _tracing = threading.Lock()
 
@@ -98,13 +99,24 @@ class Replica:
             self.model.compute_metrics(batch.x, batch.y, predicted, batch.sample_weight)
         return loss
 
-    def gradients(self, weights, batch, measure=True):
-        """Gradients of the compiled loss (regularization included) at `weights`, dense; the metrics are updated where `measure` is true."""
+    def gradients(self, weights, batch, measure=True, update_statistics=True):
+        """Gradients of the compiled loss (regularization included) at `weights`, dense.
+
+        Args:
+          weights: a list of tensors like the model's trainable weights.
+          batch: a `Batch`.
+          measure: whether the batch counts in the training metrics.
+          update_statistics: whether statistics such as BatchNormalization's follow the batch, as in
+            Keras's `fit`.
+        """
         variables = self.model.trainable_variables
+        kept = [] if update_statistics else statistics(self.model)
+        before = [v.read_value() for v in kept]
         assign(variables, weights)
         with tf.GradientTape() as tape:
             loss = self._forward(batch, training=True, measure=measure)
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        assign(kept, before)
         return [tf.convert_to_tensor(g) for g in gradients]
 
     def test(self, batch):

@@ -51,8 +51,10 @@ def check_compiled(model):
 
 
 def check_finite(model):
-    """Raises ValueError where a model has a weight that is not finite: nothing that it starts from would be."""
+    """Raises ValueError where a model has a weight that is not a finite number."""
     for weight in model.weights:
+        if weight.dtype == tf.string:
+            raise ValueError(f"model {model.name!r} has text in its weight {weight.name!r}; allowed: weights of numbers or bools.")
         value = weight.numpy()
         if value.dtype.kind in "fV" and not np.isfinite(value.astype(np.float32)).all():
             wrong = "nan" if np.isnan(value.astype(np.float32)).any() else "inf"

@@ -3,6 +3,7 @@
 import fnmatch
 
 import tensorflow as tf
+from keras.src.engine.base_preprocessing_layer import PreprocessingLayer
 
 from fedlab import _checks
 from fedlab.models.cloning import recompile
@@ -57,11 +58,16 @@ def _matches(layer, patterns):
     return any(fnmatch.fnmatchcase(layer.name, pattern) for pattern in patterns)
 
 
-def frozen_weights(model):
-    """The weights of a model's frozen layers, which no training changes: unlike BatchNormalization's statistics in a layer that trains."""
-    frozen, found = [], set()
+def statistics(model):
+    """The non-trainable weights that training may change, such as BatchNormalization's, in order.
+
+    The other non-trainable weights are constants: those of frozen layers, and what `adapt()` has
+    computed for a preprocessing layer.
+    """
+    constant, changing = set(), set()
     for layer in model._flatten_layers():
-        if not layer.trainable:
-            frozen += [w for w in layer.weights if id(w) not in found]
-            found |= {id(w) for w in layer.weights}
-    return frozen
+        if not layer.trainable or isinstance(layer, PreprocessingLayer):
+            constant |= {id(w) for w in layer.weights}
+        else:  # one that trains inside of a frozen one keeps its statistics up to date
+            changing |= {id(w) for w in layer._non_trainable_weights}
+    return [w for w in model.non_trainable_weights if id(w) in changing or id(w) not in constant]

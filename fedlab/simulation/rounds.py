@@ -15,7 +15,7 @@ from fedlab.data.conditions import fare, together
 from fedlab.engines.engine import Setting
 from fedlab.engines.workers import Workers
 from fedlab.models.cloning import check_compiled, check_finite, clone
-from fedlab.models.freezing import frozen_weights
+from fedlab.models.freezing import statistics
 from fedlab.simulation import progress as progress_lib
 from fedlab.simulation.evaluation import columns_of, evaluate_function, evaluate_weights
 from fedlab.simulation.federated_evaluation import PerClient, check_per_client, evaluate_per_client, evaluation_rows
@@ -61,7 +61,7 @@ def simulate(
     shuffle=True,
     drop_remainder=False,
     client_learning_rate=None,
-    non_trainable="broadcast",
+    non_trainable="average",
     precision="float32",
     conditions=None,
     evaluate_on=None,
@@ -86,8 +86,14 @@ def simulate(
       aggregator: for example `fedlab.aggregators.mean()`, the default.
       batch_size, local_epochs, max_batches, shuffle, drop_remainder: how a client reads its examples; see `fedlab.data.Batching`.
       client_learning_rate: a schedule over rounds (`fedlab.algorithms.schedules`) in place of the compiled optimizer's learning rate.
-      non_trainable: "broadcast" (default): clients start from the server's non-trainable weights and their changes are dropped, as in
-        TFF; or "average": they are averaged as the trainable ones.
+      non_trainable: what happens to non-trainable weights that training changes, such as
+        BatchNormalization's moving mean and variance.
+        "average" (default): they are averaged over the clients with the weights of the updates,
+        whatever the aggregator. Integers are rounded.
+        "broadcast": clients start from the server's and their changes are dropped, as in TFF. The
+        statistics keep their initial values, also in evaluation.
+        Where a model has such weights, engine "tff" and private aggregators need "broadcast". The
+        weights of frozen layers and what `adapt()` has computed are constants.
       precision: "float32", or "bfloat16": clients' layers compute in it (Keras's `mixed_bfloat16`), while weights, evaluation and the
         final model stay float32.
       conditions: how clients fare: `fedlab.data.dropouts(...)`, `fedlab.data.stragglers(...)`, a list of such, or a function
@@ -321,8 +327,8 @@ def _rows(cohort, lost, finished):
 
 
 def _summary(result, model, non_trainable):
-    trained, statistics = _message_sizes(model)
-    beside = result.more_bytes_up + (statistics if non_trainable == "average" else 0)
+    trained, changing = _message_sizes(model)
+    beside = result.more_bytes_up + (changing if non_trainable == "average" else 0)
     aggregated = {"bytes_up": trained * result.num_finished, **result.aggregator}  # of encoded updates, where it encodes them
     aggregated["bytes_up"] += beside * result.num_finished
     return {
@@ -331,14 +337,15 @@ def _summary(result, model, non_trainable):
         "clients_finished": result.num_finished,
         "clients_dropped": len(result.clients) - result.num_finished,
         "examples": sum(client["num_examples"] for client in result.clients),
-        "bytes_down": (trained + statistics + result.more_bytes_down) * len(result.clients),
+        "bytes_down": (trained + changing + result.more_bytes_down) * len(result.clients),
         **aggregated,
     }
 
 
 def _message_sizes(model):
-    """Bytes of the trainable and of the other weights that a round sends. Frozen layers never change: a client has them from the start."""
-    frozen = {id(w) for w in frozen_weights(model)}
-    trained = sum(w.dtype.size * w.shape.num_elements() for w in model.trainable_weights)
-    statistics = sum(w.dtype.size * w.shape.num_elements() for w in model.non_trainable_weights if id(w) not in frozen)
-    return trained, statistics
+    """Bytes of the trainable and of the other weights that a round sends.
+
+    Clients have constants, such as the weights of frozen layers, from the start.
+    """
+    parts = model.trainable_weights, statistics(model)
+    return [sum(w.dtype.size * w.shape.num_elements() for w in weights) for weights in parts]

@@ -132,7 +132,6 @@ def _with_extras(*arguments):
             {"algorithm": extra_sender()},
             "extra_sender has clients send more than an update .extras., which a private aggregator cannot noise",
         ),
-        ({"non_trainable": "average"}, "non_trainable is 'average'; allowed with a private aggregator: 'broadcast'"),
         (
             {"cohort": fl.data.uniform(3)},
             r"3 clients a round by poisson sampling, cohorts are uniform, .*: pass cohort=fedlab.data.poisson\(3\)",

@@ -358,6 +358,7 @@ def test_error_in_a_round_ends_the_worker():
 @pytest.mark.slow
 def test_batch_normalization_is_broadcast_and_eager_models_still_work(tmp_path):
     setting = make_setting(mlp(None, layers.BatchNormalization()), row_clients(x=features, y=classes))
+    setting = setting._replace(non_trainable="broadcast")
     model, columns = setting.model, setting.clients["c0"]
     other = masked_model()
     before = model.predict(columns["x"], verbose=0)
@@ -423,7 +424,11 @@ schedule = tf.keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
             dict(algorithm=fl.algorithms.fed_avg(client_weighting=lambda counts: 1.0)),
             "client_weighting is .*'num_tokens'",
         ),
-        (line, dict(non_trainable="average"), "allowed with engine 'tff': 'broadcast'"),
+        (
+            lambda: mlp(None, layers.BatchNormalization(name="mine")),
+            {},
+            "such as 'mine/moving_mean:0'; allowed .*'broadcast'",
+        ),
         (lambda: mlp(RMSprop()), {}, "RMSprop; allowed with engine 'tff': SGD, Adam, AdamW, Adagrad"),
         (lambda: mlp(LegacySGD()), {}, "optimizer is SGD; allowed"),
         (lambda: mlp(SGD(nesterov=True, momentum=0.9)), {}, "nesterov=True, which TFF lacks"),

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
-from fedlab.models.freezing import freeze, frozen_weights
+from fedlab.models.freezing import freeze, statistics
 
 layers = tf.keras.layers
 
@@ -62,13 +62,20 @@ def test_mistakes_leave_the_model_as_it_was():
     assert trained(made) == ["norm", "body_1", "head"]
 
 
-def test_frozen_weights_are_not_statistics():
-    assert frozen_weights(model()) == []
-    assert [w.name for w in frozen_weights(freeze(model(), "body_*"))] == [f"body_{i}/{w}:0" for i in (0, 1) for w in ("kernel", "bias")]
-    assert len(frozen_weights(freeze(model(), "norm"))) == 4
-    whole = model()
-    whole.trainable = False
-    assert len(frozen_weights(whole)) == len(whole.weights)
+def test_statistics_are_what_training_changes():
+    moving = ["norm/moving_mean:0", "norm/moving_variance:0"]
+    assert [w.name for w in statistics(model())] == moving
+    assert [w.name for w in statistics(freeze(model(), "body_*"))] == moving
+    assert statistics(freeze(model(), "norm")) == []
+    adapted = layers.Normalization()
+    adapted.adapt(np.ones([5, 3]))
+    nested = tf.keras.Sequential([adapted, model(), layers.Dense(1)])
+    assert len(nested.non_trainable_weights) == 5
+    assert [w.name for w in statistics(nested)] == moving
+    nested.layers[1].trainable = False
+    assert statistics(nested) == []
+    nested.layers[1].get_layer("norm").trainable = True  # inside of a frozen model: Keras updates it
+    assert [w.name for w in statistics(nested)] == moving
 
 
 # ---- In a simulation ----
