@@ -47,10 +47,12 @@ class Evaluator:
         _checks.check_int("max_answer_length", max_answer_length)
         if not windows.y.any():
             raise ValueError(f"none of the {windows.num_windows} windows holds its answer: evaluate on questions that have one.")
-        ids = "\n".join(question.question_id for question in windows.questions)
+        contents = hashlib.sha256(repr(windows.questions).encode())
+        for array in (windows.question, windows.first, windows.count, windows.y):
+            contents.update(array.tobytes())
         self.settings = {
             "questions": len(windows.questions),
-            "question_ids": hashlib.sha256(ids.encode()).hexdigest(),
+            "contents": contents.hexdigest(),
             "windows": windows.num_windows,
             "max_answer_length": max_answer_length,
         }

@@ -1,23 +1,35 @@
-"""What a run folder says of its run: every resolved setting, and for the record the versions and the commit."""
+"""What a run folder says of its run: every resolved setting, and for the record the versions and the commit.
+
+The settings are the run's identity: the model with its layers, loss, metrics and optimizer, the data, the evaluation sets, and the
+arguments of `simulate` that decide the result. Only a run of the same settings continues it.
+"""
 
 import contextlib
-import functools
 import hashlib
+import itertools
 import json
 import pathlib
 import platform
+import re
 import subprocess
 import sys
 
 import numpy as np
 
 from fedlab import __version__, _json
+from fedlab._fingerprint import plain
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the run folder: of what lies where in it, and how it is read."""
 
 # They may differ. "rounds" is how many the last start asked for; with other versions or another commit the bits may differ too.
 _FOR_THE_RECORD = {"versions", "commit", "rounds"}
+
+LAYERS = ("layers", "input_layers", "output_layers", "inputs", "weights")
+"""Settings that say more of the layers than "model" does."""
+
+_MOST_NAMED = 3  # differing settings in an error
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 def resolve(setting, more):
@@ -29,29 +41,30 @@ def resolve(setting, more):
     """
     import tensorflow as tf
 
+    from fedlab.models.identity import identity
+
     model = setting.model
     weights = hashlib.sha256()
     for variable in model.weights:
         weights.update(variable.numpy().tobytes())
     config = {
         "format_version": FORMAT_VERSION,
-        **_plain(more),
-        "conditions": _plain(setting.conditions),
+        **plain(more),
+        "conditions": plain(setting.conditions),
         "algorithm": setting.algorithm.name,
-        "algorithm_settings": _plain(setting.algorithm.settings),
+        "algorithm_settings": plain(setting.algorithm.settings),
         "aggregator": setting.aggregator.name,
-        "aggregator_settings": _plain(setting.aggregator.settings),
+        "aggregator_settings": plain(setting.aggregator.settings),
         "batching": setting.batching._asdict(),
         "seed": setting.seed,
         "non_trainable": setting.non_trainable,
         "precision": setting.precision,
-        "optimizer": _plain(model.optimizer.get_config()),
-        "client_learning_rate": _plain(setting.client_learning_rate),
-        # Not the model's name: Keras numbers models as they are made.
-        "model": [type(layer).__name__ for layer in model.layers],
+        "client_learning_rate": plain(setting.client_learning_rate),
+        **identity(model),
         "initial_weights": weights.hexdigest(),
         "num_clients": len(setting.clients),
         "client_ids": hashlib.sha256("\n".join(setting.clients.client_ids).encode()).hexdigest(),
+        "training_data": setting.clients.fingerprint(),
         "versions": {"fedlab": __version__, "tensorflow": tf.__version__, "numpy": np.__version__, "python": platform.python_version()},
     }
     return json.loads(json.dumps(config))
@@ -73,10 +86,45 @@ def check_same(path, config):
       ValueError: the folder is of another format version or has other settings, which are named, or its config.json is damaged.
     """
     before = read(path)
-    names = sorted(name for name in {*config, *before} - _FOR_THE_RECORD if config.get(name) != before.get(name))
-    if names:
-        differing = "; ".join(f"{name} is {config.get(name)!r}, was {before.get(name)!r}" for name in names)
-        raise ValueError(f"{path} holds a run of other settings: {differing}. Choose another run folder, or the same settings.")
+    found = differences(config, before)
+    if found:
+        named = [f"{name} is {_shown(value)}, was {_shown(earlier)}" for name, value, earlier in found[:_MOST_NAMED]]
+        more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+        raise ValueError(
+            f"{path} holds a run of other settings: {'; '.join(named)}{more}. Choose another run folder, or the same settings."
+        )
+
+
+def differences(config, before):
+    """[(path, value, value before)] of the settings that differ, such as ("layers[2].rate", 0.5, 0.1).
+
+    Where the models have other kinds of layers, only these are named.
+
+    Example:
+      >>> differences({"seed": 1, "layers": [{"rate": 0.5}]}, {"seed": 1, "layers": [{"rate": 0.1}]})
+      [('layers[0].rate', 0.5, 0.1)]
+    """
+    left_out = {*_FOR_THE_RECORD, *(LAYERS if config.get("model") != before.get("model") else ())}
+    names = [name for name in dict.fromkeys([*config, *before]) if name not in left_out]
+    return [each for name in names for each in _differences(name, config.get(name), before.get(name))]
+
+
+def _differences(path, value, before):
+    if isinstance(value, dict) and isinstance(before, dict):
+        for name in dict.fromkeys([*value, *before]):
+            yield from _differences(f"{path}.{name}", value.get(name), before.get(name))
+    elif isinstance(value, list) and isinstance(before, list) and value and before:
+        for i, (each, earlier) in enumerate(itertools.zip_longest(value, before)):
+            yield from _differences(f"{path}[{i}]", each, earlier)
+    elif json.dumps(value, sort_keys=True) != json.dumps(before, sort_keys=True):  # NaN differs from itself, its text does not
+        yield path, value, before
+
+
+def _shown(value):
+    if isinstance(value, str) and _HASH.fullmatch(value):
+        value = value[:8]
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def read(path):
@@ -110,22 +158,3 @@ def _commit():
     with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
         return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "--untracked-files=no"))
     return None
-
-
-def _plain(value):
-    """A setting as JSON can hold it: functions by name, what is made of settings by its name and them, long lists by their hash."""
-    if hasattr(value, "name") and hasattr(value, "settings"):
-        return {"name": value.name, **_plain(value.settings)}
-    if hasattr(value, "_asdict"):
-        return _plain(value._asdict())
-    if isinstance(value, (dict, list, tuple)) and len(value) > 1000:
-        return hashlib.sha256(repr(value).encode()).hexdigest()
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, functools.partial):
-        return {"name": value.func.__name__.lstrip("_"), **_plain(value.keywords)}
-    if isinstance(value, (np.floating, np.integer)):
-        return value.item()
-    return getattr(value, "__qualname__", str(value)) if callable(value) else value

@@ -197,19 +197,28 @@ def find_runs(folder):
     return sorted(found)
 
 
-def settings(config):
+def settings(config, layers=False):
     """A run's settings by name, those in others as "batching.batch_size"; without what is said for the record only.
 
+    Args:
+      config: what config.json holds.
+      layers: whether to give the settings of each layer, such as "layers[2].rate".
+
     Example:
-      >>> settings({"seed": 0, "batching": {"batch_size": 8}, "commit": None})
+      >>> settings({"seed": 0, "batching": {"batch_size": 8}, "layers": [{"rate": 0.5}], "commit": None})
       {'seed': 0, 'batching.batch_size': 8}
     """
-    return dict(_flat({name: value for name, value in config.items() if name not in _NOT_SETTINGS}))
+    left_out = _NOT_SETTINGS if layers else {*_NOT_SETTINGS, *config_lib.LAYERS}
+    return dict(_flat({name: value for name, value in config.items() if name not in left_out}))
 
 
 def differing(runs):
-    """Setting -> its value in each of some runs, None where one lacks it; only settings that differ."""
-    tables = [settings(run.config) for run in runs]
+    """Setting -> its value in each of some runs, None where one lacks it; only settings that differ.
+
+    The settings of layers are compared where the runs' models have the same kinds of layers.
+    """
+    layers = all(run.config.get("model") == runs[0].config.get("model") for run in runs)
+    tables = [settings(run.config, layers) for run in runs]
     names = dict.fromkeys(name for table in tables for name in table)
     values = {name: [table.get(name) for table in tables] for name in names}
     return {name: each for name, each in values.items() if any(value != each[0] for value in each)}
@@ -236,10 +245,17 @@ def shown(name, value):
 
 def _flat(config, prefix=""):
     for name, value in config.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+        yield from _flat_value(f"{prefix}{name}", value)
+
+
+def _flat_value(path, value):
+    if isinstance(value, dict) and value:
+        yield from _flat(value, f"{path}.")
+    elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
+        for i, each in enumerate(value):
+            yield from _flat_value(f"{path}[{i}]", each)
+    else:
+        yield path, value
 
 
 def _dict(value):

@@ -109,8 +109,10 @@ def simulate(
         `every_round` which is true, as `fedlab.metrics.Probe` has, is called after each round all the same.
       evaluation_batch_size: examples a step of evaluation.
       run_dir: a folder for the run: config.json, metrics.csv, events/ (TensorBoard), clients.sqlite, checkpoints/, model.keras,
-        report.html. The same call on the same folder continues an interrupted run, and ends in the same bits. Nobody else may use the
-        folder meanwhile.
+        report.html. The same call on the same folder continues an interrupted run, and ends in the same bits. Only `rounds`,
+        `num_workers` and `progress` may differ: another model, loss, metric, optimizer, data, evaluation set or setting is refused by
+        name. Functions are compared by their code and the constants they refer to, and other objects by their class and what their
+        constructor sets. Nobody else may use the folder meanwhile.
       num_workers: threads of the local engine and of evaluation; by default the number of cores. It does not change the result.
       progress: True for a bar, False for silence, None for a bar on a terminal and a log line a round elsewhere.
 
@@ -192,8 +194,14 @@ def simulate(
         conditions=conditions,
         workers=workers,
     )
-    evaluation = {name: _num_evaluated(data) for name, data in evaluation_sets.items()}
-    more = {"engine": engine, "cohort": sample, "evaluation_examples": evaluation}
+    more = {
+        "engine": engine,
+        "cohort": sample,
+        "evaluation_examples": {name: _num_evaluated(data) for name, data in evaluation_sets.items()},
+    }
+    if run_dir is not None and evaluate_on:
+        more["evaluation_data"] = {name: _evaluated_data(data) for name, data in evaluate_on.items()}
+        more["evaluate_every"], more["evaluation_batch_size"] = evaluate_every, evaluation_batch_size
     folder = RunFolder.open(run_dir, setting, more, rounds)
     setting = setting._replace(client_states=folder.client_states)
     history = folder.history
@@ -266,6 +274,17 @@ def _num_evaluated(data):
     if isinstance(data, tuple):
         return {part: sum(map(clients.num_examples, clients)) for part, clients in zip(("own", "test"), data)}
     return len(next(iter(data.values())))
+
+
+def _evaluated_data(data):
+    """The identity of an evaluation set: a fingerprint of its examples, or what a function is and refers to."""
+    if isinstance(data, PerClient):
+        return {name: part.fingerprint() for name, part in data._asdict().items() if part is not None}
+    if isinstance(data, tuple):
+        return {name: part.fingerprint() for name, part in zip(("own", "test"), data)}
+    if isinstance(data, collections.abc.Mapping):
+        return ClientData.from_dict({"examples": data}).fingerprint()
+    return data.fingerprint() if isinstance(data, ClientData) else data
 
 
 def _sampler(clients_per_round, cohort):

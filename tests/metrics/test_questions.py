@@ -44,7 +44,7 @@ def test_a_run_has_the_scores_in_its_rows(windows, tmp_path):
     recorded = json.loads((tmp_path / "run" / "config.json").read_text())["evaluation_examples"]["held_out"]
     assert (recorded["name"], recorded["questions"], recorded["windows"]) == ("questions", len(test.questions), test.num_windows)
     options["evaluate_on"]["held_out"] = Evaluator(test.select(range(4)))
-    with pytest.raises(ValueError, match="holds a run of other settings: evaluation_examples is"):
+    with pytest.raises(ValueError, match="holds a run of other settings: evaluation_examples.held_out.questions is"):
         fl.simulate(model, squad.clients(train), run_dir=tmp_path / "run", **options)
 
 

@@ -68,7 +68,7 @@ def killable_row(row):
 
 def test_config_says_the_versions_and_the_commit(whole):
     config = json.loads((whole.path / "config.json").read_text())
-    assert config["format_version"] == 1 and config["algorithm"] == "scaffold" and config["seed"] == 3
+    assert config["format_version"] == 2 and config["algorithm"] == "scaffold" and config["seed"] == 3
     assert config["versions"]["tensorflow"] == tf.__version__ and {"fedlab", "numpy", "python"} < set(config["versions"])
     assert config["commit"] is None or len(config["commit"].rstrip("+")) == 40
 
@@ -185,7 +185,7 @@ def test_a_folder_of_another_format_version_is_refused(two_rounds, version, mess
     config = json.loads((two_rounds / "config.json").read_text())
     config |= {"format_version": version, "versions": {"fedlab": "9.9"}}
     (two_rounds / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=f"{message}.* reads version 1: go on with that one, or start a new run folder"):
+    with pytest.raises(ValueError, match=f"{message}.* reads version 2: go on with that one, or start a new run folder"):
         run(two_rounds)
 
 

@@ -177,7 +177,7 @@ def test_a_function_of_the_callers_own_joins_the_rows(data, tmp_path):
     parts = simulate(data, run_dir=tmp_path / "parts", **options)
     assert same_weights(run, parts)
     assert without_seconds(parts.history) == without_seconds(simulate(data, **options).history)
-    with pytest.raises(ValueError, match="other settings: evaluation_examples is "):
+    with pytest.raises(ValueError, match="other settings: evaluation_examples.own is "):
         simulate(data, run_dir=tmp_path / "parts", evaluate_on={"own": lambda model, round_num: {}})
 
 
