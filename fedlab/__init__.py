@@ -4,7 +4,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("aggregators", "algorithms", "data", "datasets", "engines", "metrics", "models", "testing")
+_MODULES = ("aggregators", "algorithms", "callbacks", "data", "datasets", "engines", "metrics", "models", "testing")
 _NAMES = {
     "ClientData": "fedlab.data",
     "one_core_per_client": "fedlab.engines.workers",

@@ -23,7 +23,7 @@ FORMAT_VERSION = 2
 """Of the run folder: of what lies where in it, and how it is read."""
 
 # They may differ. "rounds" is how many the last start asked for; with other versions or another commit the bits may differ too.
-_FOR_THE_RECORD = {"versions", "commit", "rounds"}
+_FOR_THE_RECORD = {"versions", "commit", "rounds", "stopped"}
 
 LAYERS = ("layers", "input_layers", "output_layers", "inputs", "weights")
 """Settings that say more of the layers than "model" does."""

@@ -22,7 +22,7 @@ TABLES = {"clients": CLIENT_COLUMNS, "evaluations": EVALUATION_COLUMNS}
 # Columns of metrics.csv that no set's name makes a metric.
 _COUNTS = {"clients_asked", "clients_finished", "clients_dropped", "bytes_down", "bytes_up"}
 _HASH = re.compile("[0-9a-f]{64}")
-_NOT_SETTINGS = {"format_version", "versions", "commit", "rounds"}
+_NOT_SETTINGS = {"format_version", "versions", "commit", "rounds", "stopped"}
 
 
 class RecordedRun(NamedTuple):
@@ -33,7 +33,7 @@ class RecordedRun(NamedTuple):
       config: what config.json holds.
       history: one dict a round, the columns of metrics.csv.
       times: when each of these rounds ended, in seconds since 1970.
-      finished: whether the rounds asked for are done and the model is written.
+      finished: whether the rounds asked for are done, or a callback has stopped the run, and the model is written.
     """
 
     path: pathlib.Path
@@ -45,6 +45,11 @@ class RecordedRun(NamedTuple):
     @property
     def rounds_done(self):
         return self.history[-1]["round"] if self.history else 0
+
+    @property
+    def stopped(self):
+        """Why a callback has stopped the run, or None."""
+        return self.config.get("stopped")
 
     @property
     def parts(self):
@@ -157,7 +162,7 @@ def read_run(path):
     _check_config(path, config)
     asked = config.get("rounds")
     done = history[-1]["round"] if history else -1
-    finished = (path / "model.keras").is_file() and (asked is None or done >= asked)
+    finished = (path / "model.keras").is_file() and (asked is None or done >= asked or config.get("stopped") is not None)
     return RecordedRun(path, config, history, [time for time, _ in found], finished)
 
 
@@ -168,6 +173,7 @@ def _check_config(path, config):
         ("num_clients", "an int", lambda value: _checks.is_int(value, 0)),
         ("evaluation_examples", "an object", lambda value: isinstance(value, dict)),
         ("versions", "an object", lambda value: isinstance(value, dict)),
+        ("stopped", "a text", lambda value: isinstance(value, str)),
     ):
         value = config.get(name)
         if value is not None and not is_allowed(value):

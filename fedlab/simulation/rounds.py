@@ -2,6 +2,7 @@
 
 import collections.abc
 import contextlib
+import functools
 import time
 from typing import Any, NamedTuple
 
@@ -9,13 +10,16 @@ import tensorflow as tf
 
 from fedlab import _modules, aggregators, algorithms
 from fedlab.aggregators import privacy
+from fedlab.callbacks import Round
 from fedlab.data import Batching, ClientData, sampling, seeding
 from fedlab.data.conditions import check as check_condition
 from fedlab.data.conditions import fare, together
 from fedlab.engines.engine import Setting
+from fedlab.engines.local import finalize
 from fedlab.engines.workers import Workers
 from fedlab.models.cloning import check_compiled, check_finite, clone
 from fedlab.models.freezing import statistics
+from fedlab.simulation import hooks as hooks_lib
 from fedlab.simulation import progress as progress_lib
 from fedlab.simulation.evaluation import columns_of, evaluate_function, evaluate_weights
 from fedlab.simulation.federated_evaluation import PerClient, check_per_client, evaluate_per_client, evaluation_rows
@@ -35,6 +39,9 @@ class Run(NamedTuple):
       path: the run folder, or None.
       evaluations: one dict a client, round and metric, of the sets whose clients are evaluated one by one (`fedlab.per_client`): round,
         part, which is the set's name, client_id, num_examples, metric, value. Kept as `clients` is.
+      best: a compiled Keras model with the global weights of the best round, if `fedlab.callbacks.BestModel` was among the callbacks, or
+        None.
+      stopped: why a callback stopped the run before its last round, or None.
     """
 
     model: Any
@@ -42,6 +49,8 @@ class Run(NamedTuple):
     clients: list
     path: Any
     evaluations: list
+    best: Any = None
+    stopped: str | None = None
 
 
 def simulate(
@@ -67,6 +76,7 @@ def simulate(
     evaluate_on=None,
     evaluate_every=1,
     evaluation_batch_size=64,
+    callbacks=None,
     run_dir=None,
     num_workers=None,
     progress=None,
@@ -108,6 +118,10 @@ def simulate(
       evaluate_every: evaluate after every so many rounds; the last round always is. A function in `evaluate_on` that has an attribute
         `every_round` which is true, as `fedlab.metrics.Probe` has, is called after each round all the same.
       evaluation_batch_size: examples a step of evaluation.
+      callbacks: a list of `fedlab.callbacks.EarlyStopping(...)`, `fedlab.callbacks.BestModel(...)`, other `fedlab.callbacks.Callback`
+        objects, or functions `(round) -> None`. They are called after each round with a `fedlab.callbacks.Round`: its metrics, the rows
+        of its clients and the global model. A callback can stop the run; the round it stops after is evaluated. A stopped run stays
+        stopped if it is started again, also with more rounds.
       run_dir: a folder for the run: config.json, metrics.csv, events/ (TensorBoard), clients.sqlite, checkpoints/, model.keras,
         report.html. The same call on the same folder continues an interrupted run, and ends in the same bits. Only `rounds`,
         `num_workers` and `progress` may differ: another model, loss, metric, optimizer, data, evaluation set or setting is refused by
@@ -194,9 +208,11 @@ def simulate(
         conditions=conditions,
         workers=workers,
     )
+    hooks = hooks_lib.Hooks(hooks_lib.check(callbacks))
     more = {
         "engine": engine,
         "cohort": sample,
+        "callbacks": hooks.settings() or None,
         "evaluation_examples": {name: _num_evaluated(data) for name, data in evaluation_sets.items()},
     }
     if run_dir is not None and evaluate_on:
@@ -212,15 +228,14 @@ def simulate(
         stack.callback(process.close)
         report = stack.enter_context(progress_lib.reporter(progress, rounds, len(history)))
 
-        shown = build() if any(map(callable, evaluation_sets.values())) else None  # for the caller's own functions
+        shown = functools.cache(build)  # one model for the caller's own functions and callbacks, made when it is needed
 
-        def evaluate(state, round_num):
-            due = round_num % evaluate_every == 0 or round_num == rounds
+        def evaluate(state, round_num, due):
             sets = {name: data for name, data in evaluation_sets.items() if due or getattr(data, "every_round", False)}
             weights, row, rows = process.weights(state) if sets else (), {}, []
             for name, data in sets.items():
                 if callable(data):
-                    metrics = evaluate_function(data, name, _with_weights(shown, *weights), round_num)
+                    metrics = evaluate_function(data, name, _with_weights(shown(), *weights), round_num)
                 elif isinstance(data, PerClient):
                     options = max(round_num, 1), evaluation_batch_size
                     metrics, each = evaluate_per_client(setting._replace(algorithm=tuned), workers, *weights, data, *options)
@@ -232,28 +247,60 @@ def simulate(
                 row.update({f"{name}_{metric}": value for metric, value in metrics.items()})
             return row, rows
 
+        def conclude(state, row, clients=()):
+            """Evaluates a round, calls the callbacks, and writes the round down."""
+            round_num = row["round"]
+            due = round_num % evaluate_every == 0 or round_num == rounds
+            evaluated, evaluations = evaluate(state, round_num, due)
+            if hooks:
+                hooks.end_round(_seen(process, state, {**row, **evaluated}, clients, evaluations, workers, shown))
+                if hooks.stopped is not None and not due:
+                    evaluated, evaluations = evaluate(state, round_num, True)
+            row.update(evaluated)
+            folder.save(process.save(state), row, clients, evaluations, hooks.save())
+            report(row)
+
         state = process.init([w.numpy() for w in model.trainable_weights], [w.numpy() for w in model.non_trainable_weights])
         if (arrays := folder.resume(process.save(state))) is not None:
             state = process.restore(state, arrays)
+        hooks.begin(history, *folder.callbacks)
         if not history:
-            row, evaluations = evaluate(state, 0)
-            folder.save(process.save(state), {"round": 0, **row}, evaluations=evaluations)
-            report(history[-1])
+            conclude(state, {"round": 0})
         for round_num in range(history[-1]["round"] + 1, rounds + 1):
+            if hooks.stopped is not None:
+                break
             started = time.perf_counter()
             asked = _draw(sample, clients, round_num, seed)
             lost = _lost(conditions, asked, round_num, seed)
             state, result = process.run_round(state, round_num, [client_id for client_id in asked if client_id not in lost])
             result = result._replace(clients=_rows(asked, lost, result.clients))
             row = {"round": round_num, **_summary(result, model, non_trainable), "seconds": time.perf_counter() - started}
-            evaluated, evaluations = evaluate(state, round_num)
-            row.update(evaluated)
-            folder.save(process.save(state), row, result.clients, evaluations)
-            report(row)
+            conclude(state, row, result.clients)
 
         final = _with_weights(build(), *process.weights(state))
-        folder.finish(final)
-    return Run(final, history, folder.clients, folder.path, folder.evaluations)
+        best = None if (weights := hooks.best_weights()) is None else _with_weights(build(), *weights)
+        folder.finish(final, best, hooks.stopped)
+    run = Run(final, history, folder.clients, folder.path, folder.evaluations, best, hooks.stopped)
+    hooks.end(run)
+    return run
+
+
+def _seen(process, state, row, clients, evaluations, workers, shown):
+    """What callbacks see of a round."""
+
+    def metric_names():
+        replica = workers.any_replica()
+        replica.reset_metrics()
+        trained = finalize(replica, [variable.numpy() for variable in replica.metric_variables])
+        return [*dict.fromkeys([*(name for name in row if name != "round"), *(f"train_{name}" for name in trained)])]
+
+    def known(rows):
+        return [{"round": row["round"], **{name: None if value != value else value for name, value in each.items()}} for each in rows]
+
+    def weights():
+        return process.weights(state)
+
+    return Round(row["round"], row, metric_names, known(clients), known(evaluations), weights, lambda: _with_weights(shown(), *weights()))
 
 
 def _with_weights(model, trainable, non_trainable):

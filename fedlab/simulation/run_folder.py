@@ -6,6 +6,7 @@
     clients.sqlite         a row a round, a client, and a client's metric: see `fedlab.simulation.records`
     metrics.csv, events/   the rounds as a table and for TensorBoard, made from clients.sqlite
     model.keras            the trained model
+    best.keras             the model of the best round, where a callback keeps it
     report.html            all of it as a page: see `fedlab.simulation.report`
     lock                   the process that writes
 
@@ -46,6 +47,7 @@ class RunFolder:
       history: rows of the rounds done so far.
       clients, evaluations: rows of these tables so far: read from the folder when asked for, so that memory does not grow with them.
       client_states: what clients keep from round to round; a checkpoint is of one moment with it.
+      callbacks: what `save` was given for the callbacks after the last round; (None, []) for a run at its start, or without callbacks.
     """
 
     def __init__(self, path=None, lock=None):
@@ -54,6 +56,7 @@ class RunFolder:
         self.history = []
         self.clients = [] if path is None else ClientRows(path / "clients.sqlite")
         self.evaluations = [] if path is None else EvaluationRows(path / "clients.sqlite")
+        self.callbacks = None, []
         self._stack = contextlib.ExitStack()
         if lock is not None:
             self._stack.callback(lock.close)
@@ -145,6 +148,7 @@ class RunFolder:
         if checkpoint is None:
             self._initial = list(initial)
             return None
+        checkpoint = self._without_callbacks(checkpoint)
         if len(initial) != len(checkpoint.arrays):
             raise ValueError(f"{self.path} holds a state of {len(checkpoint.arrays)} arrays, not {len(initial)}: start a new run folder.")
         self._initial_digests = checkpoint.about["initial"]
@@ -153,13 +157,23 @@ class RunFolder:
         self._initial = [array if kept is None else None for array, kept in zip(initial, checkpoint.arrays)]
         return [array if kept is None else kept for array, kept in zip(initial, checkpoint.arrays)]
 
-    def save(self, arrays, row, clients=(), evaluations=()):
+    def _without_callbacks(self, checkpoint):
+        """The checkpoint without the callbacks' arrays, which are at its end."""
+        about = checkpoint.about.get("callbacks")
+        if about is None:
+            return checkpoint
+        num_arrays = len(checkpoint.arrays) - about["num_arrays"]
+        self.callbacks = about, checkpoint.arrays[num_arrays:]
+        return checkpoint._replace(arrays=checkpoint.arrays[:num_arrays])
+
+    def save(self, arrays, row, clients=(), evaluations=(), callbacks=None):
         """Writes a round down, and the state after it. On disk when it returns.
 
         Args:
           arrays: of the state: numbers only.
           row: name -> number, with "round": a row of metrics.csv.
           clients, evaluations: rows of the tables in clients.sqlite, without "round".
+          callbacks: what `fedlab.simulation.hooks.Hooks.save` returned, or None.
 
         Raises:
           OSError: the disk is full, or fails otherwise; the last checkpoint stays good.
@@ -177,18 +191,31 @@ class RunFolder:
             num_states = self.client_states.commit()
             self._records.add(ended, row, clients, evaluations)
             about = {"round": row["round"], "client_states": num_states, "records": self._records.counts}
-            self._checkpoints.save(self._without_initial(about, arrays))
+            checkpoint = self._without_initial(about, arrays)
+            if callbacks is not None:
+                checkpoint = Checkpoint({**checkpoint.about, "callbacks": callbacks[0]}, [*checkpoint.arrays, *callbacks[1]])
+            self._checkpoints.save(checkpoint)
             self.client_states.oldest_checkpoint = self._checkpoints.rounds()[0]
             write(self.path / "metrics.csv", _csv(self.history))
             self._events.add(ended, row)
 
-    def finish(self, model):
-        """Writes the trained model, and the report where what it needs is installed."""
+    def finish(self, model, best=None, stopped=None):
+        """Writes the trained model, and the report where what it needs is installed.
+
+        Args:
+          model: the trained model.
+          best: the model of the best round, or None.
+          stopped: why a callback has stopped the run, or None.
+        """
         if self.path is None:
             return
         with _failures_named(self.path):
-            with published(self.path / "model.tmp.keras", self.path / "model.keras") as temporary:
-                model.save(temporary)
+            if stopped is not None:
+                write(self.path / "config.json", json.dumps({**config_lib.read(self.path), "stopped": stopped}, indent=1).encode())
+            for name, each in (("best", best), ("model", model)):
+                if each is not None:
+                    with published(self.path / f"{name}.tmp.keras", self.path / f"{name}.keras") as temporary:
+                        each.save(temporary)
             if (library := report.missing()) is not None:
                 logger.info("no %s is written: %s is not installed.", report.FILE, library)
                 return

@@ -36,7 +36,7 @@ def model(dropout=0.3):
 
 
 def run(engine, folder, rounds=ROUNDS):
-    """Dropout, momentum on clients, a frozen layer, clients that drop out, SCAFFOLD's control variates.
+    """Dropout, momentum on clients, a frozen layer, clients that drop out, SCAFFOLD's control variates, callbacks with a state.
 
     With engine "tff" momentum on the server, and no dropout: TFF draws it anew in every process.
     """
@@ -64,6 +64,7 @@ def run(engine, folder, rounds=ROUNDS):
         conditions=fl.data.dropouts(0.2),
         evaluate_on={"other": examples(200)},
         evaluation_batch_size=4,
+        callbacks=[fl.callbacks.BestModel("other_loss"), fl.callbacks.EarlyStopping("other_loss", patience=ROUNDS + 1)],
         run_dir=folder,
         num_workers=2,
         progress=False,

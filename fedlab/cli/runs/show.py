@@ -23,6 +23,8 @@ def text(found):
     from fedlab.simulation.wording import duration, number, size, spoken
 
     state = "finished" if found.finished else "not finished"
+    if found.stopped is not None:
+        state = f"stopped: {_table.one_line(found.stopped)}"
     lines = [("run", os.fspath(found.path)), ("rounds", f"{_runs.rounds(found)}, {state}"), ("time", duration(found.total("seconds")))]
     lines.append(("sent", f"{size(found.total('bytes_down'))} down, {size(found.total('bytes_up'))} up"))
     if epsilons := found.curve("epsilon")[1]:
