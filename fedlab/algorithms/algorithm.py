@@ -186,7 +186,7 @@ def completed(algorithm, fields):
     """
 
     def prepare_for(model, schedule):
-        return algorithm._replace(**fields(optimizers.from_keras(model.optimizer, schedule)))
+        return algorithm._replace(**fields(optimizers.of_model(model, schedule)))
 
     return algorithm._replace(prepare=prepare_for)
 

@@ -67,7 +67,7 @@ def fed_nova(*, client_weighting="num_examples", server_learning_rate=1.0):
         return server_optimizer.apply(weights, state, delta, update.round_num)
 
     def prepare(model, schedule):
-        optimizer = optimizers.from_keras(model.optimizer, schedule)
+        optimizer = optimizers.of_model(model, schedule)
         if optimizer.name != "sgd" or optimizer.settings.get("nesterov"):
             raise ValueError(
                 f"fed_nova cannot tell how far a client goes with {type(model.optimizer).__name__}, options {optimizer.settings}; "

@@ -67,6 +67,8 @@ def fed_recon(
     server_optimizer = optimizers.sgd(server_learning_rate)
 
     def for_model(is_local):
+        shared_positions = [i for i, local in enumerate(is_local) if not local]
+
         def split(weights):
             return [w for w, local in zip(weights, is_local) if local], [w for w, local in zip(weights, is_local) if not local]
 
@@ -76,7 +78,8 @@ def fed_recon(
 
         def client_init(task, weights):
             local, shared = split(weights)
-            return ClientState(local, rebuild.init(local), shared, task.optimizer.init(shared), tf.constant(0), tf.zeros([]))
+            own_optimizer = optimizers.part(task.optimizer, shared_positions)
+            return ClientState(local, rebuild.init(local), shared, own_optimizer.init(shared), tf.constant(0), tf.zeros([]))
 
         def rebuild_step(task, weights, state, batch):
             gradients, _ = split(task.gradients(join(state.local, state.shared), batch, measure=False))
@@ -85,7 +88,8 @@ def fed_recon(
 
         def train_step(task, weights, state, batch):
             _, gradients = split(task.gradients(join(state.local, state.shared), batch))
-            shared, optimizer = task.optimizer.apply(state.shared, state.shared_optimizer, gradients)
+            own_optimizer = optimizers.part(task.optimizer, shared_positions)
+            shared, optimizer = own_optimizer.apply(state.shared, state.shared_optimizer, gradients)
             num_examples = state.num_examples + batch.num_examples
             return state._replace(shared=shared, shared_optimizer=optimizer, step=state.step + 1, num_examples=num_examples)
 

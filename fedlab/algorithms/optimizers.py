@@ -5,10 +5,12 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from fedlab import _checks
 from fedlab.algorithms.schedules import Schedule
+from fedlab.models.copying import exclude_from_weight_decay, weight_decay_exclusions
 
 
 class Optimizer(NamedTuple):
@@ -20,12 +22,15 @@ class Optimizer(NamedTuple):
       init: weights -> state. `weights` is a list of float tensors, `state` a nest of tensors.
       apply: (weights, state, gradients, round_num=None) -> (weights, state), everything of the same shapes and dtypes. Only a learning
         rate that is a schedule needs the round.
+      part: positions -> the `Optimizer` for the weights at these positions of the list, or None where
+        all weights are treated alike; see the function `part`.
     """
 
     name: str
     settings: dict
     init: Callable
     apply: Callable
+    part: Callable | None = None
 
 
 def check(optimizer):
@@ -37,7 +42,28 @@ def check(optimizer):
 
 def in_round(optimizer, round_num):
     """The optimizer as it is in one round, whatever its learning rate's schedule."""
-    return optimizer._replace(apply=functools.partial(optimizer.apply, round_num=round_num))
+
+    def some(positions):
+        return in_round(part(optimizer, positions), round_num)
+
+    apply = functools.partial(optimizer.apply, round_num=round_num)
+    return optimizer._replace(apply=apply, part=some)
+
+
+def part(optimizer, positions):
+    """The optimizer for some of the model's weights.
+
+    The model may treat its weights differently: some have a constraint or are excluded from weight
+    decay. An algorithm that passes only some of the weights to an optimizer says which.
+
+    Args:
+      optimizer: an `Optimizer` for all weights.
+      positions: a list of ints, the positions of the weights in the list of all.
+
+    Returns:
+      An `Optimizer` whose `init` and `apply` take the weights at these positions.
+    """
+    return optimizer.part(tuple(positions)) if optimizer.part else optimizer
 
 
 def sgd(learning_rate, momentum=0.0, nesterov=False):
@@ -303,13 +329,47 @@ def constrained(optimizer, constraints):
         return optimizer
 
     def apply(weights, state, gradients, round_num=None):
+        _check_all(weights, constraints, "constraints")
         weights, state = optimizer.apply(weights, state, gradients, round_num)
         return [c(w) if c else w for w, c in zip(weights, constraints)], state
 
-    return optimizer._replace(apply=apply)
+    def some(positions):
+        return constrained(part(optimizer, positions), [constraints[i] for i in positions])
+
+    return optimizer._replace(apply=apply, part=some)
 
 
-def from_keras(optimizer, schedule=None):
+def _check_all(weights, known, what):
+    if len(weights) != len(known):
+        raise ValueError(
+            f"the optimizer received {len(weights)} weights, the model's {what} are for "
+            f"{len(known)}: pass all weights, or use optimizers.part(optimizer, positions)."
+        )
+
+
+def of_model(model, schedule=None):
+    """The optimizer that a Keras model is compiled with, for its trainable weights.
+
+    Args:
+      model: a compiled Keras model.
+      schedule: a `Schedule` over rounds in place of the optimizer's own learning rate.
+
+    Returns:
+      An `Optimizer`; see `from_keras`.
+    """
+    variables = model.trainable_variables
+    optimizer = from_keras(model.optimizer, schedule, variables)
+    return constrained(optimizer, [v.constraint for v in variables])
+
+
+def check_model(model, schedule=None):
+    """Raises ValueError where clients cannot train with the optimizer of a model; see `of_model`."""
+    optimizer = of_model(model, schedule)
+    if not _is_known(type(model.optimizer)):
+        optimizer.init([tf.zeros(v.shape, v.dtype) for v in model.trainable_variables])
+
+
+def from_keras(optimizer, schedule=None, variables=None):
     """A Keras optimizer as a pure `Optimizer`: a fresh copy of it updates variables of its own, whose values come and go as tensors.
 
     Every option of every Keras optimizer is Keras's own code. Plain SGD, the usual case, takes the short way. The result belongs to one
@@ -318,14 +378,17 @@ def from_keras(optimizer, schedule=None):
     Args:
       optimizer: a Keras optimizer, or what `tf.keras.optimizers.get` takes.
       schedule: a `Schedule` over rounds in place of the optimizer's own learning rate.
+      variables: the model's variables that the weights are the values of, in the same order. Needed
+        where the optimizer tells them apart: `exclude_from_weight_decay`.
+
+    Raises:
+      ValueError: for a legacy optimizer, for `use_ema=True`, and for an optimizer that computes the
+        start of its state from the weights. State that starts as a copy of the weights is fine.
     """
     optimizer = tf.keras.optimizers.get(optimizer)
-    if not isinstance(optimizer, tf.keras.optimizers.Optimizer):
-        raise ValueError(
-            f"the optimizer is of {type(optimizer).__module__}; allowed: {type(optimizer).__name__} of tf.keras.optimizers: compile anew."
-        )
+    _check_keras(optimizer)
     config = optimizer.get_config()
-    plain = not any(config.get(name) for name in ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema"))
+    plain = not any(config.get(name) for name in ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue"))
     if schedule is not None:
         config["learning_rate"] = 1.0
     constant_rate = not isinstance(config["learning_rate"], dict)
@@ -334,15 +397,23 @@ def from_keras(optimizer, schedule=None):
 
     fused_adam = type(optimizer) is tf.keras.optimizers.Adam and plain and constant_rate and not config["amsgrad"]
     config["jit_compile"] = False
-    own = type(optimizer).from_config(config)
-    variables, start = [], []
+    excluded = weight_decay_exclusions(optimizer, variables)
+    own, own_variables, start = type(optimizer).from_config(dict(config)), [], []
 
     def build(weights):
-        if not variables:
-            with tf.init_scope():
-                variables.extend(tf.Variable(tf.zeros(w.shape, w.dtype)) for w in weights)
-                own.build(variables)
-                start.extend(v.numpy() for v in state_variables())
+        if own_variables:
+            return
+        if any(excluded):
+            _check_all(weights, variables, "exclusions from weight decay")
+        names = [None] * len(weights)
+        if variables and len(variables) == len(weights):
+            names = [v.name.removesuffix(":0") for v in variables]
+        with tf.init_scope(), tf.name_scope(""):
+            for weight, name in zip(weights, names):
+                own_variables.append(tf.Variable(tf.zeros(weight.shape, weight.dtype), name=name))
+            exclude_from_weight_decay(own, [v for v, out in zip(own_variables, excluded) if out])
+            own.build(own_variables)
+            start.extend(_start(type(optimizer), config, own_variables, state_variables()))
 
     def state_variables():
         # The learning rate is a setting, not state.
@@ -350,21 +421,79 @@ def from_keras(optimizer, schedule=None):
 
     def init(weights):
         build(weights)
-        return [_constant(value) for value in start]
+        return [tf.identity(weights[value]) if isinstance(value, int) else _constant(value) for value in start]
 
     def apply(weights, state, gradients, round_num=None):
         build(weights)
         if schedule is not None:
             own.learning_rate.assign(tf.cast(_rate(schedule, round_num), own.learning_rate.dtype))
-        for variable, value in zip(variables + state_variables(), list(weights) + list(state)):
+        for variable, value in zip(own_variables + state_variables(), list(weights) + list(state)):
             variable.assign(value)
         if fused_adam:
-            _apply_adam(own, variables, gradients)
+            _apply_adam(own, own_variables, gradients)
         else:
-            own.apply_gradients(zip(gradients, variables))
-        return [v.read_value() for v in variables], [v.read_value() for v in state_variables()]
+            own.apply_gradients(zip(gradients, own_variables))
+        return [v.read_value() for v in own_variables], [v.read_value() for v in state_variables()]
 
-    return Optimizer(f"keras {type(optimizer).__name__}", config, init, apply)
+    @functools.cache  # `init` and `apply` of a part share their variables
+    def some(positions):
+        with tf.init_scope():  # to read the settings where a graph is being traced
+            return from_keras(optimizer, schedule, [variables[i] for i in positions])
+
+    return Optimizer(f"keras {type(optimizer).__name__}", config, init, apply, some if variables else None)
+
+
+def _check_keras(optimizer):
+    """Raises ValueError for a Keras optimizer that `from_keras` cannot express."""
+    name = type(optimizer).__name__
+    if not isinstance(optimizer, tf.keras.optimizers.Optimizer):
+        module = type(optimizer).__module__
+        raise ValueError(f"the optimizer is of {module}; allowed: {name} of tf.keras.optimizers: compile anew.")
+    # The end of `fit` puts the averages into the model. A client of many algorithms has no such end.
+    finalize = tf.keras.optimizers.Optimizer.finalize_variable_values
+    if optimizer.use_ema or type(optimizer).finalize_variable_values is not finalize:
+        what = "use_ema=True" if optimizer.use_ema else "a finalize_variable_values"
+        raise ValueError(f"the model's {name} has {what}, which changes the weights after the last step: compile the model without it.")
+
+
+def _is_known(cls):
+    """Whether an optimizer's code is Keras's or ours: its state then starts from constants."""
+    return cls.__module__.split(".")[0] in ("keras", "fedlab")
+
+
+def _start(cls, config, variables, state):
+    """How each state variable of a Keras optimizer starts: an array, or whose copy it is.
+
+    Args:
+      cls, config: class and configuration of the optimizer.
+      variables: those that `state` was built for, all zero.
+      state: its variables.
+
+    Returns:
+      For each state variable an array, or the position of the variable that it is a copy of.
+    """
+    if _is_known(cls):
+        return [s.numpy() for s in state]
+    # Built for other weights, state that depends on them has other values.
+    rng = np.random.default_rng(0)
+    values = [tf.cast(rng.normal(size=v.shape), v.dtype) for v in variables]
+    others = [tf.Variable(w, name=v.name.removesuffix(":0")) for w, v in zip(values, variables)]
+    second = cls.from_config(dict(config))
+    second.build(others)
+    other_state = [s for s in second.variables if s is not getattr(second, "_learning_rate", None)]
+    starts = []
+    for one, other in zip(state, other_state, strict=True):
+        start = one.numpy()
+        if not np.array_equal(start, other.numpy()):
+            copied = [i for i, w in enumerate(values) if np.array_equal(w, other)]
+            if start.any() or not copied:
+                raise ValueError(
+                    f"{cls.__name__} starts its state {one.name!r} neither from a constant nor as a "
+                    "copy of a weight: expected an optimizer whose state starts as one of these."
+                )
+            start = copied[0]
+        starts.append(start)
+    return starts
 
 
 def _apply_adam(own, variables, gradients):

@@ -77,6 +77,7 @@ class LocalProcess:
         privacy.check(setting.aggregator.privacy, setting.algorithm, [*self._averaged.values()])
         first = setting.clients[setting.clients.client_ids[0]]
         batching.check(setting.model, setting.batching, first)
+        optimizers.check_model(setting.model, setting.client_learning_rate)
         build = in_precision(setting.build, setting.precision)
         # Workers that are shared evaluate, which stays float32.
         self._owns_workers = setting.workers is None or setting.precision != "float32"
@@ -303,8 +304,6 @@ def client_function(replica, work, optimizer, names):
     `Client`, kept state, and first step in the block. It returns the pass's result and the next client's first step.
     """
 
-    optimizer = optimizers.constrained(optimizer, [v.constraint for v in replica.model.trainable_variables])
-
     def run(weights, non_trainable, shared, columns, sizes, examples, counts, client, kept, first_step):
         assign(replica.model.non_trainable_variables, non_trainable)
         replica.reset_recurrent_states()
@@ -340,7 +339,7 @@ def _train_function(replica, setting):
     algorithm, aggregator = setting.algorithm, setting.aggregator
     work = Pass(algorithm.client_init, algorithm.client_step, algorithm.client_final)
     names = [f"{function} of {algorithm.name!r}" for function in ("client_init", "client_step")]
-    train = client_function(replica, work, optimizers.from_keras(replica.model.optimizer, setting.client_learning_rate), names)
+    train = client_function(replica, work, optimizers.of_model(replica.model, setting.client_learning_rate), names)
     averaged = list(averaged_weights(setting))
     non_trainable_variables = replica.model.non_trainable_variables
 
@@ -404,7 +403,7 @@ def _survey_function(replica, setting):
     """The graph that sums the algorithm's survey over a block of clients."""
     algorithm, survey = setting.algorithm, setting.algorithm.survey
     names = [f"survey.{function} of {algorithm.name!r}" for function in ("init", "step")]
-    run = client_function(replica, survey, optimizers.from_keras(replica.model.optimizer, setting.client_learning_rate), names)
+    run = client_function(replica, survey, optimizers.of_model(replica.model, setting.client_learning_rate), names)
 
     @tf.function
     def survey_block(weights, non_trainable, shared, columns, sizes, examples, counts, clients):

@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow as tf
 from keras.src.engine.base_preprocessing_layer import PreprocessingLayer
 
+from fedlab.models.copying import copy_optimizer, exclude_from_weight_decay, weight_decay_exclusions
+
 
 def clone(model, model_fn=None, copy_layer=None):
     """A compiled copy of a compiled Keras model, with variables, metrics and optimizer of its own and the same weights.
@@ -27,10 +29,13 @@ def clone(model, model_fn=None, copy_layer=None):
         # Which layers inside of layers are frozen is not in their configuration.
         for layer, original in zip(copy._flatten_layers(), model._flatten_layers()):
             layer._trainable = original._trainable
-        recompile(copy, model)
     shapes = [tuple(w.shape) for w in model.weights], [tuple(w.shape) for w in copy.weights]
     if shapes[0] != shapes[1]:
         raise ValueError(f"the copy of {model.name} has weights of shapes {shapes[1]}, the model {shapes[0]}: is it built the same way?")
+    if model_fn is None:
+        recompile(copy, model)
+    else:
+        _exclude_from_weight_decay(copy, weight_decay_exclusions(model.optimizer, model.weights))
     for variable, original in zip(copy.weights, model.weights):
         variable.assign(original)
     for layer in copy._flatten_layers():
@@ -62,13 +67,25 @@ def check_finite(model):
 
 
 def recompile(copy, model):
-    """Compiles `copy` as `model` is compiled. Metrics and optimizer are made anew: they hold state, which must not be shared."""
+    """Compiles `copy` as `model` is compiled, with new metrics and a new optimizer.
+
+    Args:
+      copy: a copy of `model`, or `model` itself.
+      model: a compiled Keras model.
+    """
     # Keras keeps compile()'s arguments only here; `get_compile_config` would serialize them and lose plain functions.
     arguments = dict(model._compile_config.config)
-    arguments["optimizer"] = type(model.optimizer).from_config(model.optimizer.get_config())
+    arguments["optimizer"] = copy_optimizer(model.optimizer)
     for name in ("metrics", "weighted_metrics"):
         arguments[name] = tf.nest.map_structure(
             lambda m: type(m).from_config(m.get_config()) if isinstance(m, tf.keras.metrics.Metric) else m, arguments.get(name)
         )
+    excluded = weight_decay_exclusions(model.optimizer, model.weights)
     copy.compile(**arguments)
+    _exclude_from_weight_decay(copy, excluded)
     return copy
+
+
+def _exclude_from_weight_decay(copy, excluded):
+    # By position: the names of a copy's variables may differ.
+    exclude_from_weight_decay(copy.optimizer, [w for w, out in zip(copy.weights, excluded) if out])

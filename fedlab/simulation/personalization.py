@@ -125,7 +125,7 @@ def _tensors(part):
 
 def _personal_function(replica, setting):
     """The graph in which a client makes the model its own with `replica`'s variables, and tests it."""
-    optimizer = optimizers.from_keras(replica.model.optimizer, setting.client_learning_rate)
+    optimizer = optimizers.of_model(replica.model, setting.client_learning_rate)
     algorithm = setting.algorithm
     names = [f"personalize.{function} of {algorithm.name!r}" for function in ("init", "step")]
     run = client_function(replica, algorithm.personalize, optimizer, names)
