@@ -8,6 +8,7 @@ import re
 
 import tensorflow as tf
 from keras.src.engine import functional
+from keras.src.engine.base_preprocessing_layer import PreprocessingLayer
 
 from fedlab import _fingerprint
 
@@ -33,7 +34,9 @@ def identity(model):
         "model": [type(layer).__name__ for layer in model.layers],
         **own,
         **{name: value for name, value in reader.network(model).items() if f"model_{name}" not in own},
-        "weights": [f"{w.dtype.name} {w.shape.as_list()}{'' if w.trainable else ' not trainable'}" for w in model.weights],
+        "weights": [
+            f"{w.dtype.name} {w.shape.as_list()}{'' if w.trainable else ' not trainable'}" for w in model.weights if hasattr(w, "assign")
+        ],
         "loss": reader.compiled(arguments.get("loss"), is_loss=True),
         "loss_weights": reader.compiled(arguments.get("loss_weights")),
         **{name: reader.compiled(_only(arguments.get(name))) for name in ("metrics", "weighted_metrics")},
@@ -105,7 +108,7 @@ class _Model:
             config = {**config, "function": layer.function}  # in the configuration it has line numbers
         inner = [self.layer(each) for each in layer._flatten_layers(recursive=False, include_self=False)] if own else []
         kept = self._clean({name: value for name, value in config.items() if name not in described})
-        return {**described, **kept, **own, **({"layers": inner} if inner else {})}
+        return {**described, **kept, **own, **_adapted(layer), **({"layers": inner} if inner else {})}
 
     def compiled(self, value, is_loss=False):
         """An argument of `compile`: texts, functions, objects, and lists and dicts of them."""
@@ -151,6 +154,15 @@ class _Model:
         if isinstance(value, tf.keras.layers.Layer):
             return self.layer(value)
         return _fingerprint.plain(value, traced=True)
+
+
+def _adapted(layer):
+    """What a preprocessing layer has learned from data by `adapt`."""
+    if not isinstance(layer, PreprocessingLayer):
+        return {}
+    words = layer.get_vocabulary() if hasattr(layer, "get_vocabulary") else []
+    arrays = [_fingerprint.plain(w.numpy()) for w in layer.weights if hasattr(w, "numpy")]
+    return {"adapted": _fingerprint.digest([repr(words), arrays])}
 
 
 def _is_called(name, function):

@@ -22,8 +22,9 @@ from fedlab._fingerprint import plain
 FORMAT_VERSION = 2
 """Of the run folder: of what lies where in it, and how it is read."""
 
-# They may differ. "rounds" is how many the last start asked for; with other versions or another commit the bits may differ too.
-_FOR_THE_RECORD = {"versions", "commit", "rounds", "stopped"}
+# They may differ. "rounds" is how many the last start asked for; with other versions or another commit the bits may differ too. The run
+# continues from the weights that it started with, see `RunFolder.resume`.
+_FOR_THE_RECORD = {"versions", "commit", "rounds", "stopped", "initial_weights"}
 
 LAYERS = ("layers", "input_layers", "output_layers", "inputs", "weights")
 """Settings that say more of the layers than "model" does."""
@@ -45,7 +46,7 @@ def resolve(setting, more):
 
     model = setting.model
     weights = hashlib.sha256()
-    for variable in model.weights:
+    for variable in (each for each in model.weights if hasattr(each, "assign")):  # a table of words is none
         weights.update(variable.numpy().tobytes())
     config = {
         "format_version": FORMAT_VERSION,

@@ -122,11 +122,12 @@ def simulate(
         objects, or functions `(round) -> None`. They are called after each round with a `fedlab.callbacks.Round`: its metrics, the rows
         of its clients and the global model. A callback can stop the run; the round it stops after is evaluated. A stopped run stays
         stopped if it is started again, also with more rounds.
-      run_dir: a folder for the run: config.json, metrics.csv, events/ (TensorBoard), clients.sqlite, checkpoints/, model.keras,
-        report.html. The same call on the same folder continues an interrupted run, and ends in the same bits. Only `rounds`,
+      run_dir: a folder for the run: config.json, metrics.csv, events/ (TensorBoard), clients.sqlite, initial.npz, checkpoints/,
+        model.keras, report.html. The same call on the same folder continues an interrupted run, and ends in the same bits. Only `rounds`,
         `num_workers` and `progress` may differ: another model, loss, metric, optimizer, data, evaluation set or setting is refused by
         name. Functions are compared by their code and the constants they refer to, and other objects by their class and what their
-        constructor sets. Nobody else may use the folder meanwhile.
+        constructor sets. The weights are no setting: a run continues from the initial weights that its folder holds. Where the model
+        has other weights, as one built without a seed does, a warning says so. Only one process may use the folder at a time.
       num_workers: threads of the local engine and of evaluation; by default the number of cores. It does not change the result.
       progress: True for a bar, False for silence, None for a bar on a terminal and a log line a round elsewhere.
 

@@ -1,7 +1,8 @@
 """A run as a folder. Whatever ends the process, at whatever moment, the same run goes on from it to the same bits.
 
     config.json            settings, versions, commit
-    checkpoints/           the state after each of the last two rounds
+    initial.npz            the state that the run started from: its initial weights
+    checkpoints/           the state after each of the last two rounds, without what still is as in initial.npz
     client_states.sqlite   what clients keep from round to round, where they do
     clients.sqlite         a row a round, a client, and a client's metric: see `fedlab.simulation.records`
     metrics.csv, events/   the rounds as a table and for TensorBoard, made from clients.sqlite
@@ -31,7 +32,7 @@ from fedlab._files import explained, published, write
 from fedlab.engines.client_states import ClientStates
 from fedlab.simulation import config as config_lib
 from fedlab.simulation import report
-from fedlab.simulation.checkpoints import Checkpoint, Checkpoints, digest
+from fedlab.simulation.checkpoints import Checkpoint, Checkpoints, DamagedError, decode, digest, encode
 from fedlab.simulation.events import Events
 from fedlab.simulation.lock import Lock
 from fedlab.simulation.records import ClientRows, EvaluationRows, Records
@@ -134,28 +135,61 @@ class RunFolder:
             logger.info("continuing %s after round %d", self.path, about["round"])
 
     def resume(self, initial):
-        """The arrays of the state to go on from, or None for a run at its start.
+        """The arrays of the state to continue from, or None where that is `initial`.
+
+        A run continues from the weights that it started with, which the folder holds. A model that is built without a seed has other
+        weights in every process.
 
         Args:
-          initial: the arrays of the state that the run starts from. Those that never change, such as frozen weights, are not written.
+          initial: the arrays of the state of the model as it was passed. A new run starts from them.
 
         Raises:
-          ValueError: the run did not start from them.
+          ValueError: the folder holds a state of another form, or the file with the initial state is damaged or missing.
         """
         if self.path is None:
             return None
         checkpoint, self._checkpoint = self._checkpoint, None
+        checkpoint = checkpoint and self._without_callbacks(checkpoint)
+        digests = checkpoint.about["initial"] if checkpoint else {}
+        with _failures_named(self.path):
+            stored = self._stored_initial(initial, digests)
+        for kept in (stored, checkpoint.arrays if checkpoint else stored):
+            if len(kept) != len(initial):
+                raise ValueError(f"{self.path} holds a state of {len(kept)} arrays, not {len(initial)}: start a new run folder.")
+        if not all(map(_same_bits, initial, stored)):
+            logger.warning(
+                "the model's weights differ from those that the run in %s started with; the run continues from the stored ones. "
+                "Choose another run folder to train from the model's weights.",
+                self.path,
+            )
         if checkpoint is None:
-            self._initial = list(initial)
-            return None
-        checkpoint = self._without_callbacks(checkpoint)
-        if len(initial) != len(checkpoint.arrays):
-            raise ValueError(f"{self.path} holds a state of {len(checkpoint.arrays)} arrays, not {len(initial)}: start a new run folder.")
-        self._initial_digests = checkpoint.about["initial"]
-        if any(self._initial_digests[str(i)] != digest(initial[i]) for i, a in enumerate(checkpoint.arrays) if a is None):
-            raise ValueError(f"the run in {self.path} started from another state than this one does: start a new run folder.")
-        self._initial = [array if kept is None else None for array, kept in zip(initial, checkpoint.arrays)]
-        return [array if kept is None else kept for array, kept in zip(initial, checkpoint.arrays)]
+            self._initial = stored
+            return list(stored)
+        self._initial_digests = digests
+        self._initial = [array if kept is None else None for array, kept in zip(stored, checkpoint.arrays)]
+        return [array if kept is None else kept for array, kept in zip(stored, checkpoint.arrays)]
+
+    def _stored_initial(self, initial, digests):
+        """The arrays in initial.npz, which is written where it is missing and nothing else is needed.
+
+        Args:
+          initial: the arrays of the model as it was passed.
+          digests: number -> digest of the arrays that the last checkpoint takes from the file.
+        """
+        file = self.path / "initial.npz"
+        try:
+            stored = decode(file.read_bytes()).arrays
+            if any(int(i) >= len(stored) or digest(stored[int(i)]) != wanted for i, wanted in digests.items()):
+                raise DamagedError("it is of another run")
+            return stored
+        except FileNotFoundError:
+            problem = "is missing"
+        except DamagedError as error:
+            problem = f"is damaged ({error})"
+        if any(int(i) >= len(initial) or digest(initial[int(i)]) != wanted for i, wanted in digests.items()):
+            raise ValueError(f"{file} {problem}: put the file back that belongs to the run, or start a new run folder.")
+        write(file, *encode(Checkpoint({}, initial)))
+        return [np.asarray(array) for array in initial]
 
     def _without_callbacks(self, checkpoint):
         """The checkpoint without the callbacks' arrays, which are at its end."""

@@ -257,19 +257,64 @@ def test_a_damaged_table_is_named(two_rounds, name):
         run(two_rounds)
 
 
-def test_another_start_is_refused(two_rounds, monkeypatch):
-    """What a checkpoint leaves out, because it is as it was at the start, has to be as it was."""
-    model = killable.model
+def without_a_seed():
+    """A model that has other weights each time, some of which no round changes."""
+    layers = [tf.keras.layers.Dense(2, input_shape=[3], trainable=False), tf.keras.layers.Dense(1)]
+    model = tf.keras.Sequential(layers)
+    model.compile(tf.keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    return model
 
-    def other():
-        made = model()
-        made.layers[0].kernel.assign_add(tf.ones_like(made.layers[0].kernel))
-        return made
 
-    monkeypatch.setattr(killable, "model", other)
-    monkeypatch.setattr("fedlab.simulation.config.check_same", lambda path, config: None)  # which would tell
-    with pytest.raises(ValueError, match="started from another state than this one does: start a new run folder"):
-        run(two_rounds)
+@pytest.fixture(scope="module")
+def unseeded(tmp_path_factory):
+    """(a model, the weights after two rounds without an interruption, a function that trains in a folder, a folder after one round)"""
+    model, (clients, _, _) = without_a_seed(), regressions()
+
+    def train(folder, model=None, rounds=2):
+        options = dict(rounds=rounds, cohort=["c0", "c1"], seed=1, run_dir=folder, num_workers=1, progress=False)
+        run = fl.simulate(model or without_a_seed(), clients, fl.algorithms.fed_adam(0.1), **options)
+        return [w.tobytes() for w in run.model.get_weights()]
+
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    train(folder, model, rounds=1)
+    return model, train(None, model), train, folder
+
+
+def test_a_model_without_a_seed_continues_from_the_weights_that_the_run_started_with(unseeded, tmp_path, caplog):
+    model, whole, train, one_round = unseeded
+    folder = shutil.copytree(one_round, tmp_path / "run")
+    with caplog.at_level(logging.WARNING, "fedlab"):
+        assert train(folder) == whole
+        assert caplog.text.count("the model's weights differ from those that the run in") == 1
+        assert train(folder) == whole  # finished
+        assert caplog.text.count("the model's weights differ") == 2
+        assert train(folder, model) == whole
+        assert caplog.text.count("the model's weights differ") == 2
+    start = tmp_path / "start"  # what a run that was killed in its first evaluation leaves
+    start.mkdir()
+    for name in ("config.json", "initial.npz"):
+        shutil.copy(one_round / name, start)
+    assert train(start) == whole
+    with np.load(folder / "checkpoints" / "round_000002.npz") as checkpoint:  # does not repeat what never changes
+        assert not {"array_00002", "array_00003"} & set(checkpoint) and "array_00000" in checkpoint
+
+
+@pytest.mark.parametrize("damage, problem", [(None, "is missing"), (b"no archive" * 9, "is damaged"), ("another", "is of another run")])
+def test_missing_or_damaged_initial_weights_are_named(unseeded, tmp_path, damage, problem):
+    model, whole, train, one_round = unseeded
+    folder = shutil.copytree(one_round, tmp_path / "run")
+    if damage == "another":
+        train(tmp_path / "other", rounds=1)
+        shutil.copy(tmp_path / "other" / "initial.npz", folder)
+    elif damage is None:
+        remove(folder, "initial.npz")
+    else:
+        (folder / "initial.npz").write_bytes(damage)
+    with pytest.raises(
+        ValueError, match=f"initial.npz .*{problem}.*: put the file back that belongs to the run, or start a new run folder"
+    ):
+        train(folder)
+    assert train(folder, model) == whole and (folder / "initial.npz").read_bytes() == (one_round / "initial.npz").read_bytes()
 
 
 # What stops a run.
