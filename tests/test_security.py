@@ -94,7 +94,18 @@ def go_on(folder):
     )
 
 
-FILES = ["config.json", "clients.sqlite", "client_states.sqlite", "probe.npz", "samples.json", "metrics.csv", "lock", "model.keras", "last"]
+FILES = [
+    "config.json",
+    "initial.npz",
+    "clients.sqlite",
+    "client_states.sqlite",
+    "probe.npz",
+    "samples.json",
+    "metrics.csv",
+    "lock",
+    "model.keras",
+    "last",
+]
 
 
 @pytest.mark.parametrize("form", FORMS)
