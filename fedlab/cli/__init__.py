@@ -12,6 +12,7 @@ import signal
 import sys
 
 from fedlab import __version__
+from fedlab._text import visible
 from fedlab.cli._ending import debugging, ending_on_sigterm, fail
 
 _NOT_COMMANDS = {"flags"}  # for experiment scripts; it imports absl, for which no --help should wait
@@ -48,7 +49,7 @@ class _Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the arguments; argparse would print all that there are before it."""
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}; {self.prog} --help shows what is allowed.\n")
+        self.exit(2, f"{self.prog}: error: {visible(' '.join(message.split()))}; {self.prog} --help shows what is allowed.\n")
 
 
 def _run(argv):

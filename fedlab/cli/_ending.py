@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 
+from fedlab._text import visible
+
 MISTAKES = (ValueError, TypeError, KeyError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError, ImportError)
 """What the library raises where a value, a path or an installation is not as it should be."""
 
@@ -16,7 +18,7 @@ _PATHS = {errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.EEXIST}  # of a pa
 
 def fail(error):
     """Prints an error as one line; returns the exit code: 2 for a mistake in what was asked for, 1 where the work failed."""
-    print(f"fedlab: error: {_one_line(error)}", file=sys.stderr)
+    print(f"fedlab: error: {visible(_one_line(error))}", file=sys.stderr)
     return 2 if _is_mistake(error) else 1
 
 

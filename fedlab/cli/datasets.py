@@ -3,6 +3,7 @@
 import ast
 import pathlib
 
+from fedlab._text import visible
 from fedlab.cli import _arguments
 
 
@@ -43,7 +44,7 @@ def summary(name, data, args):
     for label, values in sizes.items():
         low, middle, high = min(values), sorted(values)[len(values) // 2], max(values)
         lines.append(f"{label:<12}{sum(values):>12,}{low:>10,}{middle:>10,}{high:>10,}")
-    lines += ["", f"sample: the first example of {client_id}"]
+    lines += ["", f"sample: the first example of {visible(client_id)}"]
     lines += [f"  {column}: {list(values.shape)} {values.dtype}" for column, values in columns.items()]
     if "characters" in sizes:
         from fedlab.data import text

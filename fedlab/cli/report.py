@@ -7,6 +7,7 @@ def add_arguments(parser):
 
 
 def run(args):
+    from fedlab._text import visible
     from fedlab.simulation import write_report
 
-    print(write_report(args.run_dir, args.output))
+    print(visible(str(write_report(args.run_dir, args.output))))

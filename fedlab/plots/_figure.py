@@ -4,6 +4,7 @@ import io
 import warnings
 
 from fedlab import _files
+from fedlab._text import visible
 
 # The Okabe-Ito palette, which people with any colour vision can tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#999999")
@@ -23,8 +24,8 @@ def new(width, height):
 
 
 def plain(text):
-    """A text as it is, where matplotlib would read formulas between dollar signs."""
-    return text.replace("$", r"\$")
+    """A text as it is, where matplotlib would read formulas between dollar signs, and with escapes for control characters."""
+    return visible(text).replace("$", r"\$")
 
 
 def shortened(text, length):

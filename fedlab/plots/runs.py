@@ -9,6 +9,7 @@ from fedlab.plots import _figure, _svg
 _SIZE = (3.6, 2.7)  # inches, as wide as a phone
 _MOST_MARKERS = 30
 _BINS = 24
+_MOST = 1e100  # larger numbers overflow where a picture's axes are computed
 
 
 class Series(NamedTuple):
@@ -31,9 +32,9 @@ def curves(series, xlabel, ylabel, size=_SIZE):
         style = {} if number < len(_figure.COLOURS) else {"linestyle": "--"}
         marker = "o" if len(each.x) <= _MOST_MARKERS else None
         label = _figure.plain(_figure.shortened(each.label, 60))
-        axis.plot(each.x, each.y, color=colour, linewidth=1.5, marker=marker, markersize=3, label=label, **style)
+        axis.plot(each.x, _drawable(each.y), color=colour, linewidth=1.5, marker=marker, markersize=3, label=label, **style)
         if each.low is not None:
-            axis.fill_between(each.x, each.low, each.high, color=colour, alpha=0.2, linewidth=0)
+            axis.fill_between(each.x, _drawable(each.low), _drawable(each.high), color=colour, alpha=0.2, linewidth=0)
     axis.set(xlabel=xlabel, ylabel=_figure.plain(ylabel))
     if xlabel == "round":
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -52,6 +53,8 @@ def distribution(values, name, worst, before=None, labels=("now", "before traini
       labels: of the two.
     """
     figure, axis = _svg.new(*_SIZE)
+    values = np.clip(values, -_MOST, _MOST)
+    before = None if before is None else np.clip(before, -_MOST, _MOST)
     edges = np.histogram_bin_edges(values if before is None else np.concatenate([values, before]), min(_BINS, max(4, len(values) // 2)))
     parts = [values[~worst], values[worst]]
     axis.hist(parts, edges, stacked=True, color=[_figure.COLOURS[0], _figure.COLOURS[4]], label=[labels[0], "worst tenth"])
@@ -78,6 +81,13 @@ def bars(x, heights, xlabel, ylabel):
         each.get_major_locator().set_params(integer=True)
     _svg.legend(figure, columns=2)
     return figure
+
+
+def _drawable(values):
+    """The numbers with NaN in place of those that are none, or are too large."""
+    values = np.asarray(values, np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.abs(values) <= _MOST, values, np.nan)
 
 
 def svg(figure, name):

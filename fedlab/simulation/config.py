@@ -135,14 +135,14 @@ def read(path):
       ValueError: the folder is of another format version, or its config.json is damaged.
     """
     try:
-        config = dict(_json.read(path / "config.json"))
+        config = dict(_json.read(path / "config.json", _json.MOST_LEVELS))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path / 'config.json'} is damaged ({error}): put a good copy back, or start a new run folder.") from error
     if config.get("format_version") != FORMAT_VERSION:
         versions = config.get("versions")
         wrote = versions.get("fedlab") if isinstance(versions, dict) else None
         raise ValueError(
-            f"{path} is a run folder of format version {config.get('format_version')}, written by fedlab {wrote}; this fedlab, "
+            f"{path} is a run folder of format version {config.get('format_version')!r:.40}, written by fedlab {wrote!s:.40}; this fedlab, "
             f"{__version__}, reads version {FORMAT_VERSION}: go on with that one, or start a new run folder."
         )
     return config

@@ -13,6 +13,7 @@ import numpy as np
 
 from fedlab import _checks, _files, _json
 from fedlab.simulation import config as config_lib
+from fedlab.simulation import records
 from fedlab.simulation.metric_names import STATISTICS, best
 from fedlab.simulation.records import CLIENT_COLUMNS, EVALUATION_COLUMNS
 
@@ -22,6 +23,8 @@ TABLES = {"clients": CLIENT_COLUMNS, "evaluations": EVALUATION_COLUMNS}
 # Columns of metrics.csv that no set's name makes a metric.
 _COUNTS = {"clients_asked", "clients_finished", "clients_dropped", "bytes_down", "bytes_up"}
 _HASH = re.compile("[0-9a-f]{64}")
+_MOST = 10**18  # of an amount, such as bytes
+_LAST_TIME = 253402300799  # the end of the year 9999, in seconds since 1970
 _NOT_SETTINGS = {"format_version", "versions", "commit", "rounds", "stopped"}
 
 
@@ -147,37 +150,63 @@ def read_run(path):
     if not (path / "clients.sqlite").is_file():
         raise ValueError(f"{path} has no clients.sqlite, which holds a run's rounds: put it back, or run the simulation again.")
     with _database(path) as connection:
-        found = connection.execute("SELECT time, row FROM rounds ORDER BY round").fetchall()
-    try:
-        history = [dict(_json.loads(row)) for _, row in found]
-        if any(type(row["round"]) is not int for row in history):
-            raise ValueError("a row without its round")
-        for row in history:
-            if wrong := [name for name, value in row.items() if not (value is None or isinstance(value, (int, float)))]:
-                raise ValueError(f"{wrong[0]!r} of round {row['round']} is {row[wrong[0]]!r:.40}, which is no number")
-        if wrong := [time for time, _ in found if not isinstance(time, (int, float))]:
-            raise ValueError(f"a round ended at {wrong[0]!r:.40}, which is no time")
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path / 'clients.sqlite'} is damaged ({error}): put a good copy back, or run the simulation again.") from None
+        try:
+            connection.execute("BEGIN")  # a run that is under way may write meanwhile
+            records.verify(connection)
+            found = connection.execute("SELECT round, time, row FROM rounds ORDER BY round").fetchall()
+            history = [_checked_row(*each) for each in found]
+        except sqlite3.DatabaseError:  # `_database` names it
+            raise
+        except (ValueError, TypeError) as error:
+            file = path / "clients.sqlite"
+            raise ValueError(f"{file} is damaged ({error}): put a good copy back, or run the simulation again.") from None
     _check_config(path, config)
     asked = config.get("rounds")
     done = history[-1]["round"] if history else -1
     finished = (path / "model.keras").is_file() and (asked is None or done >= asked or config.get("stopped") is not None)
-    return RecordedRun(path, config, history, [time for time, _ in found], finished)
+    return RecordedRun(path, config, history, [time for _, time, _ in found], finished)
+
+
+def _checked_row(round_num, time, text):
+    """A row of metrics.csv, from the table `rounds`. Raises ValueError or TypeError where it is not one that a run has written."""
+    row = dict(_json.loads(text, _json.MOST_LEVELS))
+    if type(row.get("round")) is not int or row["round"] != round_num:
+        raise ValueError(f"a row without its round, {round_num}")
+    for name, value in row.items():
+        if not (value is None or isinstance(value, (int, float))):
+            raise ValueError(f"{name!r:.60} of round {round_num} is {value!r:.40}, which is no number")
+        if isinstance(value, int) and abs(value) > _MOST:
+            raise ValueError(f"{name!r:.60} of round {round_num} is a number of {len(str(abs(value)))} digits")
+        if (name in _COUNTS or name in ("seconds", "examples")) and value is not None and not 0 <= value <= _MOST:
+            raise ValueError(f"{name!r} of round {round_num} is {value!r:.40}, which is no amount")
+    if not isinstance(time, (int, float)) or not 0 <= time <= _LAST_TIME:
+        raise ValueError(f"round {round_num} ended at {time!r:.40}, which is no time")
+    return row
 
 
 def _check_config(path, config):
     """Raises ValueError where config.json has another form in what is computed with."""
     for name, allowed, is_allowed in (
-        ("rounds", "an int", lambda value: _checks.is_int(value, 0)),
-        ("num_clients", "an int", lambda value: _checks.is_int(value, 0)),
-        ("evaluation_examples", "an object", lambda value: isinstance(value, dict)),
+        ("rounds", "an int", lambda value: _checks.is_int(value, 0, _MOST)),
+        ("num_clients", "an int", lambda value: _checks.is_int(value, 0, _MOST)),
+        ("evaluation_examples", "an object of numbers, names and objects", _are_sets),
         ("versions", "an object", lambda value: isinstance(value, dict)),
         ("stopped", "a text", lambda value: isinstance(value, str)),
     ):
         value = config.get(name)
         if value is not None and not is_allowed(value):
             raise ValueError(f"{path / 'config.json'} is damaged ({name} is {value!r:.60}; allowed: {allowed}): put a good copy back.")
+
+
+def _are_sets(value):
+    """Whether a value is what `simulate` says of evaluation sets: name -> number of examples, function's name, or object."""
+    return isinstance(value, dict) and all(map(_is_set, value.values()))
+
+
+def _is_set(about):
+    if isinstance(about, dict):
+        return all(about[name] is None or _checks.is_int(about[name], 0, _MOST) for name in ("clients", "own", "test") if name in about)
+    return isinstance(about, str) or _checks.is_int(about, 0, _MOST)
 
 
 def find_runs(folder):
@@ -279,5 +308,5 @@ def _database(path):
     try:
         with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)) as connection:
             yield connection
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of a text in SQLite's own message
         raise ValueError(f"{file} is damaged ({error}): put a good copy back, or run the simulation again.") from None

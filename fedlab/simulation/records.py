@@ -1,13 +1,15 @@
 """What a run writes down of its rounds, in one SQLite file: a row a round, a row a client and round, a row a client's metric.
 
-    rounds(round, time, row)         row: JSON, the columns of metrics.csv; time: when the round ended, in seconds since 1970
+    rounds(round, time, row, checksum)    row: JSON, the columns of metrics.csv; time: when the round ended, in seconds since 1970
     clients(round, client_id, num_examples, num_tokens, num_steps, weight, loss, dropped, reason)
     evaluations(round, part, client_id, num_examples, metric, value)
 
-A number that is not known, or not a number, is NULL.
+A number that is not known, or not a number, is NULL. A round's checksum is the SHA-256 of the checksum before it and of the round's rows in
+all tables, so that `verify` notices whatever has changed in the file since it was written.
 """
 
 import collections.abc
+import hashlib
 import json
 import pathlib
 import sqlite3
@@ -17,14 +19,64 @@ from fedlab import _json
 CLIENT_COLUMNS = ("round", "client_id", "num_examples", "num_tokens", "num_steps", "weight", "loss", "dropped", "reason")
 EVALUATION_COLUMNS = ("round", "part", "client_id", "num_examples", "metric", "value")
 
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS rounds (round INTEGER PRIMARY KEY, time REAL, row TEXT)",
-    "CREATE TABLE IF NOT EXISTS clients (round INTEGER, client_id TEXT, num_examples INTEGER, num_tokens INTEGER, num_steps INTEGER, "
+_SCHEMA = {
+    "rounds": "CREATE TABLE rounds (round INTEGER PRIMARY KEY, time REAL, row TEXT, checksum TEXT)",
+    "clients": "CREATE TABLE clients (round INTEGER, client_id TEXT, num_examples INTEGER, num_tokens INTEGER, num_steps INTEGER, "
     "weight REAL, loss REAL NULL, dropped INTEGER, reason TEXT, PRIMARY KEY (round, client_id))",
-    "CREATE TABLE IF NOT EXISTS evaluations (round INTEGER, part TEXT, client_id TEXT, num_examples REAL, metric TEXT, value REAL, "
+    "evaluations": "CREATE TABLE evaluations (round INTEGER, part TEXT, client_id TEXT, num_examples REAL, metric TEXT, value REAL, "
     "PRIMARY KEY (round, part, client_id, metric))",
-)
-_TABLES = ("rounds", "clients", "evaluations")
+}
+_TABLES = tuple(_SCHEMA)
+_OF_THE_DISK = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_NOMEM,
+}
+_TEXTS = ("client_id", "part", "metric", "reason")
+
+
+def checksum(connection, round_num, before):
+    """The checksum of a round whose rows are in the tables; `before` is that of the round before it, or "" for the first."""
+    (row,) = connection.execute("SELECT round, time, row FROM rounds WHERE round = ?", (round_num,)).fetchall()
+    found = hashlib.sha256(f"{before} {row!r}".encode())
+    for table in _TABLES[1:]:
+        found.update(repr(connection.execute(f"SELECT * FROM {table} WHERE round = ? ORDER BY rowid", (round_num,)).fetchall()).encode())
+    return found.hexdigest()
+
+
+def verify(connection):
+    """Checks that a file holds what was written. Returns the last checksum.
+
+    Args:
+      connection: an open connection to it.
+
+    Raises:
+      ValueError: the first damage found.
+      sqlite3.DatabaseError: SQLite cannot read it.
+    """
+    if (damage := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+        raise ValueError(damage.replace("\n", " "))
+    for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"):
+        if kind != "table" or _SCHEMA.get(name) != sql:
+            raise ValueError(f"it holds another {kind} {name!r:.60}")
+    for table in _TABLES[1:]:
+        columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
+        wrong = " OR ".join(f"typeof({name}) " + ("!= 'text'" if name in _TEXTS else "IN ('text', 'blob')") for name in columns)
+        if (row := connection.execute(f"SELECT * FROM {table} WHERE {wrong} LIMIT 1").fetchone()) is not None:
+            raise ValueError(f"the table {table} holds {row!r:.100}, of other types")
+        strays = f"SELECT round FROM {table} WHERE round IS NULL OR round NOT IN (SELECT round FROM rounds) LIMIT 1"
+        if (stray := connection.execute(strays).fetchone()) is not None:
+            raise ValueError(f"the table {table} holds round {stray[0]}, which the table rounds lacks")
+    last = ""
+    for round_num, written in connection.execute("SELECT round, checksum FROM rounds ORDER BY round").fetchall():
+        last = checksum(connection, round_num, last)
+        if last != written:
+            raise ValueError(f"the checksum of round {round_num} does not match")
+    return last
 
 
 class Records:
@@ -45,15 +97,17 @@ class Records:
         self._connection = sqlite3.connect(path, timeout=60)  # who reads the file meanwhile is soon done
         try:
             self._connection.execute("PRAGMA synchronous = FULL")
-            if (damage := self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-                raise _damaged(path, damage)
-            for statement in _SCHEMA:
-                self._connection.execute(statement)
+            for statement in _SCHEMA.values():
+                self._connection.execute(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"))
             self._connection.commit()
+            try:
+                self._checksum = verify(self._connection)
+            except ValueError as error:
+                raise _damaged(path, error) from None
             self.counts = self._count()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             self._connection.close()
-            if isinstance(error, sqlite3.OperationalError):  # a full disk, say
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_DISK:
                 raise
             raise _damaged(path, error) from error
         except BaseException:
@@ -70,10 +124,13 @@ class Records:
         """
         round_num = row["round"]
         try:
-            self._connection.execute("INSERT INTO rounds VALUES (?, ?, ?)", (round_num, time, json.dumps(row)))
+            self._connection.execute("INSERT INTO rounds VALUES (?, ?, ?, NULL)", (round_num, time, json.dumps(row)))
             self._insert("clients", CLIENT_COLUMNS, round_num, clients)
             self._insert("evaluations", EVALUATION_COLUMNS, round_num, evaluations)
+            found = checksum(self._connection, round_num, self._checksum)
+            self._connection.execute("UPDATE rounds SET checksum = ? WHERE round = ?", (found, round_num))
             self._connection.commit()
+            self._checksum = found
         except BaseException:
             self._connection.rollback()
             raise
@@ -90,6 +147,8 @@ class Records:
             self._connection.execute(f"DELETE FROM {table} WHERE round > ?", (round_num,))
         self._connection.commit()
         self.counts = self._count()
+        last = self._connection.execute("SELECT checksum FROM rounds ORDER BY round DESC LIMIT 1").fetchone()
+        self._checksum = last[0] if last else ""
 
     def rounds(self):
         """(time, row) of each round, in order.

@@ -188,12 +188,12 @@ def _kind(run, part):
         return "the examples that the clients of a round train on, as they train"
     about = run.config["evaluation_examples"][part]
     if isinstance(about, int):
-        return f"central: {about:,} examples together"
+        return f"central: {number(about)} examples together"
     if part in run.per_client_parts:
         tuned = "; fine-tuned: after each has trained on examples of its own" if "own" in about else ""
-        return f"{about['clients']:,} clients, each evaluated by itself; the mean counts them by their examples{tuned}"
+        return f"{number(about['clients'])} clients, each evaluated by itself; the mean counts them by their examples{tuned}"
     if isinstance(about, dict) and {"own", "test"} == about.keys():
-        return f"clients that first fine-tune on examples of their own; {about['test']:,} test examples"
+        return f"clients that first fine-tune on examples of their own; {number(about['test'])} test examples"
     if isinstance(about, dict) and "name" in about:
         numbers = ", ".join(f"{spoken(name)} {number(value)}" for name, value in about.items() if type(value) in (int, float))
         return f"{about['name']}: {numbers}" if numbers else about["name"]

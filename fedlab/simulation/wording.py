@@ -10,6 +10,8 @@ def number(value):
     """
     if value is None:
         return ""
+    if isinstance(value, int) and abs(value) > 10**300:
+        return f"a number of {len(str(abs(value)))} digits"
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:#.4g}".removesuffix(".")

@@ -113,6 +113,7 @@ def _write_runs(fl, folder):
     import tensorflow as tf
 
     from tests.quadratics import linear_model, points
+    from tests.simulation.tables import sign
 
     clients = points([2, 4], [3, 1])
     runs = folder / "runs"
@@ -158,6 +159,8 @@ def _write_runs(fl, folder):
             connection.execute("ALTER TABLE other RENAME TO evaluations")
         else:
             connection.execute(change)
+            if change.startswith("UPDATE"):
+                sign(connection)
         connection.commit()
         connection.close()
     for name in ("no_probe", "pickled_probe", "cut_probe", "thin_probe"):

@@ -96,7 +96,7 @@ def outcome(folder):
             names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             tables |= {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in names}
-    tables["rounds"] = [(number, without_seconds(json.loads(row))) for number, _, row in tables["rounds"]]
+    tables["rounds"] = [(number, without_seconds(json.loads(row))) for number, _, row, _ in tables["rounds"]]
     tables["states"] = sorted(tables.get("states", []))
     assert [row["round"] for row in metrics] == [str(number) for number, _ in tables["rounds"]] == [str(i) for i in range(ROUNDS + 1)]
     checkpoints = {file.name: file.read_bytes() for file in sorted((folder / "checkpoints").iterdir())}

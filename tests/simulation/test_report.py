@@ -18,6 +18,7 @@ import tensorflow as tf
 import fedlab as fl
 from fedlab.simulation.wording import number
 from tests.quadratics import linear_model, points
+from tests.simulation.tables import sign
 
 EVIL = '</svg><script>alert("x")</script>'
 
@@ -121,7 +122,7 @@ def test_nothing_in_the_folder_becomes_markup(made, tmp_path):
         connection.execute("UPDATE rounds SET row = ? WHERE round = ?", (json.dumps(row), round_num))
     connection.execute("UPDATE clients SET dropped = 1, reason = ? WHERE round = 1", (EVIL,))
     connection.execute("UPDATE evaluations SET metric = ? WHERE metric = 'mae'", (EVIL,))
-    connection.commit()
+    sign(connection)
     connection.close()
     text = fl.write_report(folder).read_text()
     found = Page(text)

@@ -3,10 +3,12 @@
 import json
 import math
 
+from fedlab._text import visible
+
 
 def text(rows):
     """Rows of cells, the first with the titles, as aligned lines; columns in which every cell below the title is empty are left out."""
-    columns = [column for column in zip(*rows) if any(column[1:])]
+    columns = [[*map(visible, column)] for column in zip(*rows) if any(column[1:])]
     widths = [max(map(len, column)) for column in columns]
     lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths)).rstrip() for cells in zip(*columns)]
     return "\n".join(lines)
@@ -14,7 +16,9 @@ def text(rows):
 
 def dumps(value):
     """JSON that every reader takes: numbers that are none are null."""
-    return json.dumps(finite(value), ensure_ascii=False, indent=1, allow_nan=False)
+    text = json.dumps(finite(value), ensure_ascii=False, indent=1, allow_nan=False)
+    # JSON escapes only some of the characters that a terminal obeys.
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def finite(value):

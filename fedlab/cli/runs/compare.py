@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+from fedlab._text import visible
 from fedlab.cli.runs import _runs, _table
 
 
@@ -37,7 +38,7 @@ def run(args):
     else:
         print("\nNo setting differs.")
     if metric is not None:
-        print(f"\n{args.plot}: {metric} by {args.x}")
+        print("\n" + visible(f"{args.plot}: {metric} by {args.x}"))
 
 
 def choose_metric(found, labels, name=None):

@@ -5,6 +5,7 @@ import io
 import pathlib
 import sys
 
+from fedlab._text import visible
 from fedlab.cli.runs import _runs, _table
 
 _TABLES = ("rounds", "clients", "evaluations")
@@ -34,7 +35,9 @@ def run(args):
     text = _table.dumps(rows) + "\n" if form == "json" else _csv(columns, rows)
     if args.output:
         write(args.output, text.encode())
-        print(f"{args.output}: {len(rows):,} rows")
+        print(f"{visible(args.output)}: {len(rows):,} rows")
+    elif sys.stdout.isatty():
+        print("\n".join(map(visible, text.splitlines())))
     else:
         sys.stdout.write(text)
 

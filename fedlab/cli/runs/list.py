@@ -1,5 +1,6 @@
 """Lists the runs in a folder: rounds, results, time, and the settings that differ."""
 
+from fedlab._text import visible
 from fedlab.cli.runs import _runs, _table
 
 _MOST_METRICS, _MOST_SETTINGS = 8, 6  # in a line; --json has all
@@ -19,9 +20,10 @@ def run(args):
     found, problems = [], {}
     for path in paths:
         try:
-            found.append(recorded.read_run(path))
-        except (ValueError, OSError) as error:
-            problems[path] = " ".join(str(error).split())
+            found.append(_readable(path))
+        except Exception as error:  # whatever is wrong with one folder, the others are listed
+            known = isinstance(error, (ValueError, OSError))
+            problems[path] = " ".join((str(error) if known else f"it cannot be read ({type(error).__name__}: {error})").split())
     labels = dict(zip(paths, _runs.names(paths)))
     settings = recorded.differing(found) if found else {}
     if args.json:
@@ -36,7 +38,18 @@ def run(args):
         shown = [labels[each.path] for each in found]
         print(_table.text(_runs.comparison(found, shown, [("settings that differ", cells)], _MOST_METRICS)))
     for path, problem in problems.items():
-        print(f"{labels[path]}  ! {problem}")
+        print(visible(f"{labels[path]}  ! {problem}"))
+
+
+def _readable(path):
+    """The run in a folder, of which everything can be said that the list says of it."""
+    from fedlab.simulation import recorded
+
+    run = recorded.read_run(path)
+    _table.dumps(_runs.summary(run))
+    _runs.comparison([run], [str(path)])
+    _settings(recorded.settings(run.config, layers=True))
+    return run
 
 
 def _settings(values):

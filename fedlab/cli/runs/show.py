@@ -2,6 +2,7 @@
 
 import os
 
+from fedlab._text import visible
 from fedlab.cli.runs import _runs, _table
 
 
@@ -34,5 +35,5 @@ def text(found):
         results.append([spoken(name), number(each["last"]), number(each["best"]), str(each["best_round"])])
     settings = [["setting", "value"]]
     settings += [[name, _table.one_line(recorded.shown(name, value))] for name, value in recorded.settings(found.config).items()]
-    head = "\n".join(f"{name:<9}{value}" for name, value in lines)
+    head = "\n".join(f"{name:<9}{visible(value)}" for name, value in lines)
     return "\n\n".join([head, *(_table.text(table) for table in (results, settings) if len(table) > 1)])
