@@ -213,8 +213,123 @@ class WritesFile(layers.Layer):
 def test_graphs_that_reach_python_or_files(tmp_path, layer, operation):
     """The class is the program's own and so allowed; what the file's graph does is not."""
     tf.keras.Sequential([layers.Input([2]), layer()]).save(tmp_path / "model")
-    with pytest.raises(ValueError, match=f"operation {operation}, which reaches files or Python"):
+    with pytest.raises(ValueError, match=f"graph operation '{operation}', which is not known to leave files"):
         fl.models.load(tmp_path / "model")
+
+
+class RunsWhileLoading(tf.saved_model.experimental.TrackableResource):
+    """A table whose initializer does something else too."""
+
+    def __init__(self, action):
+        super().__init__()
+        self.action = action
+
+    def _create_resource(self):
+        return tf.raw_ops.MutableHashTableV2(key_dtype=tf.int64, value_dtype=tf.int64)
+
+    def _initialize(self):
+        self.action()
+
+
+def save_with_resource(folder, action):
+    model = tf.keras.Sequential([layers.Input([2]), layers.Dense(1)])
+    model.resource = RunsWhileLoading(action)
+    model.save(folder)
+    return folder
+
+
+def test_an_initializer_that_writes_a_file(tmp_path):
+    target = tmp_path / "planted"
+    model = save_with_resource(tmp_path / "model", lambda: save(str(target)))
+    graphs = read_graphs(model)
+    for function in graphs.meta_graphs[0].graph_def.library.function:
+        if any(node.name == "SaveV2" for node in function.node_def) and "traced" not in function.signature.name:
+            function.node_def[-1].input.append("^SaveV2")  # TensorFlow drops what the result does not need
+    (model / "saved_model.pb").write_bytes(graphs.SerializeToString())
+    with pytest.raises(ValueError, match="graph operation 'SaveV2', which is not known to leave files.*: pass trust_model=True"):
+        fl.models.load(model)
+    assert not list(tmp_path.glob("planted*"))
+    fl.models.load(model, trust_model=True)
+    assert list(tmp_path.glob("planted*"))  # it is live
+
+
+def save(path):
+    tf.raw_ops.SaveV2(prefix=path, tensor_names=["x"], shape_and_slices=[""], tensors=[tf.ones([2])])
+
+
+def endless():
+    return tf.while_loop(lambda i: i >= 0, lambda i: i * 1, [tf.constant(0)])
+
+
+ACTIONS = {
+    "MergeV2Checkpoints": lambda: tf.raw_ops.MergeV2Checkpoints(checkpoint_prefixes=["a"], destination_prefix="b"),
+    "InitializeTableFromTextFileV2": lambda: tf.raw_ops.InitializeTableFromTextFileV2(
+        table_handle=tf.raw_ops.HashTableV2(key_dtype=tf.string, value_dtype=tf.int64), filename="a", key_index=-2, value_index=-1
+    ),
+    "TextLineDataset": lambda: tf.data.TextLineDataset("a").reduce(0, lambda count, _: count),
+    "TFRecordDataset": lambda: tf.data.TFRecordDataset("a").reduce(0, lambda count, _: count),
+    "ReadFile": lambda: tf.io.read_file("a"),
+    "WriteFile": lambda: tf.io.write_file("a", "b"),
+    "MatchingFiles": lambda: tf.io.matching_files("/*"),
+    "RestoreV2": lambda: tf.raw_ops.RestoreV2(prefix="a", tensor_names=["x"], shape_and_slices=[""], dtypes=[tf.float32]),
+    "While": endless,
+}
+
+
+@pytest.mark.parametrize("operation", ACTIONS)
+def test_initializers_that_do_more_than_fill_a_table(tmp_path, operation):
+    model = save_with_resource(tmp_path / "model", ACTIONS[operation])
+    with pytest.raises(ValueError, match="graph operation '.*: pass trust_model=True") as raised:
+        fl.models.load(model)
+    if operation not in ("TextLineDataset", "TFRecordDataset"):  # whose options may come first
+        assert f"'{operation}'" in str(raised.value) or "'Stateless" in str(raised.value)
+
+
+def test_the_saver_is_called_by_nothing_else(tmp_path):
+    """TensorFlow's own functions that save and restore the model are in every SavedModel, and write where their argument says."""
+    model = tf.keras.Sequential([layers.Input([2]), layers.Dense(1)])
+    model.save(tmp_path / "model")
+    graphs = read_graphs(tmp_path / "model")
+    assert trust.find_graph_code(graphs) is None
+    graph = graphs.meta_graphs[0]
+    (name,) = (function.signature.name for function in graph.graph_def.library.function if "traced_save" in function.signature.name)
+    other = next(function for function in graph.graph_def.library.function if "traced" not in function.signature.name)
+
+    def call_it(graphs):
+        node = graphs.meta_graphs[0].graph_def.library.function[position].node_def.add(op="StatefulPartitionedCall", name="evil")
+        node.attr["f"].func.name = name
+
+    def make_it_an_object(graphs):
+        node = graphs.meta_graphs[0].object_graph_def.nodes.add()
+        node.bare_concrete_function.concrete_function_name = name
+
+    def make_it_a_gradient(graphs):
+        graphs.meta_graphs[0].graph_def.library.registered_gradients.add(gradient_func=name, registered_op_type="evil")
+
+    def save_with_another(graphs):
+        for node in graphs.meta_graphs[0].graph_def.node:
+            if node.attr["f"].func.name == name:
+                node.attr["f"].func.name = other.signature.name
+
+    def name_it_as_an_operation(graphs):
+        graphs.meta_graphs[0].graph_def.library.function[position].signature.name = "Relu"
+
+    def add_a_graph(graphs):
+        graphs.meta_graphs.add()
+
+    position = list(graph.graph_def.library.function).index(other)
+    for change in (call_it, make_it_an_object, make_it_a_gradient, save_with_another, name_it_as_an_operation, add_a_graph):
+        changed = read_graphs(tmp_path / "model")
+        change(changed)
+        assert trust.find_graph_code(changed), change.__name__
+
+
+def read_graphs(folder):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    graphs = saved_model_pb2.SavedModel()
+    graphs.ParseFromString((folder / "saved_model.pb").read_bytes())
+    return graphs
 
 
 def test_python_in_a_configuration(tmp_path, ran):

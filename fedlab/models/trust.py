@@ -9,10 +9,13 @@ import functools
 
 import tensorflow as tf
 
+from fedlab.models import graph_ops
+
 # Forms of plain values in Keras's JSON: tuples, shapes, arrays.
 _VALUES = {"__tuple__", "__ellipsis__", "__tensor__", "__numpy__", "__bytes__", "TensorShape", "TypeSpec", "CompositeTensor", "InputSpec"}
 # Keras's own classes without a public name.
 _INTERNAL = {"Functional", "TFOpLambda", "SlicingOpLambda", "MeanMetricWrapper", "LossFunctionWrapper", "SumOverBatchSizeMetricWrapper"}
+_INTERNAL |= {"ConvLSTMCell"}
 _FUNCTION_SPACES = ("activations", "losses", "metrics", "initializers", "regularizers", "constraints")
 # Functions of TensorFlow that a Functional model may call: arithmetic only, nothing that reads, writes or calls Python.
 _OP_SPACES = ("math.", "nn.", "linalg.", "signal.", "bitwise.", "__operators__.")
@@ -25,12 +28,8 @@ _OPS = frozenset(
 )
 # Layers whose words may be in a file that the configuration names.
 _LOOKUPS = {"StringLookup", "IntegerLookup", "IndexLookup", "TextVectorization"}
-# Operations of a graph that reach files or Python. Those with which every SavedModel reads its own weights are not among them.
-_GRAPH_OPS = frozenset(
-    "CacheDataset CacheDatasetV2 CreateSummaryDbWriter CreateSummaryFileWriter DebugIdentity DebugIdentityV2 DebugIdentityV3 DebugNanCount "
-    "DebugNumericSummary DebugNumericSummaryV2 EagerPyFunc MatchingFiles PyFunc PyFuncStateless ReadFile RemoteCall SaveDataset "
-    "SaveDatasetV2 SnapshotDataset SnapshotDatasetV2 WholeFileReader WholeFileReaderV2 WriteFile".split()
-)
+# The functions of a table, or of another resource, in a SavedModel.
+_RUN_WHILE_LOADING = {"_create_resource", "_initialize", "_destroy_resource"}
 
 
 def find_code(config):
@@ -72,14 +71,69 @@ def find_other_files(file):
 
 
 def find_graph_code(saved_model):
-    """As `find_code`, for the graphs of a SavedModel protocol buffer."""
-    for meta_graph in saved_model.meta_graphs:
-        graph = meta_graph.graph_def
-        functions = [node for function in graph.library.function for node in function.node_def]
-        for node in [*graph.node, *functions]:
-            if node.op in _GRAPH_OPS or (node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file:")):
-                return f"operation {node.op}, which reaches files or Python"
+    """As `find_code`, for the graphs of a SavedModel protocol buffer.
+
+    Every operation of every graph and function has to be in `graph_ops.HARMLESS`: TensorFlow runs some functions while it loads a model,
+    and a loaded model may call any of the others. Functions that TensorFlow is known to run while loading may only handle tables.
+    """
+    if len(saved_model.meta_graphs) > 1:
+        return "second graph, which Keras never saves"
+    return next(filter(None, map(_describe_graph, saved_model.meta_graphs)), None)
+
+
+def _describe_graph(meta_graph):
+    graph = meta_graph.graph_def
+    functions = {function.signature.name: function.node_def for function in graph.library.function}
+    if len(functions) < len(graph.library.function) or functions.keys() & _operations():
+        return "function whose name is already taken"
+    savers, run = _saver_functions(meta_graph), _functions_run_while_loading(meta_graph, functions)
+    for name, nodes in [("", graph.node), *functions.items()]:
+        allowed = graph_ops.HARMLESS | graph_ops.SAVER if name in savers else graph_ops.HARMLESS
+        for node in nodes:
+            if node.op not in allowed:
+                return f"graph operation {node.op!r:.100}, which is not known to leave files and other programs alone"
+            if name in run and node.op not in graph_ops.WHILE_LOADING:
+                return f"graph operation {node.op!r} that would run while the model is loaded"
     return None
+
+
+@functools.cache
+def _operations():
+    """The names of all operations of TensorFlow: a function of such a name would be called in its place."""
+    from tensorflow.core.framework import op_def_pb2
+    from tensorflow.python.client import pywrap_tf_session
+
+    operations = op_def_pb2.OpList()
+    operations.ParseFromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
+    return {operation.name for operation in operations.op}
+
+
+def _saver_functions(meta_graph):
+    """The names of the functions with which TensorFlow saves and restores the model, without those that something else may call."""
+    saver, stored = meta_graph.saver_def, meta_graph.SerializeToString()
+    calls = {saver.save_tensor_name.partition(":")[0], saver.restore_op_name}
+    names = {node.attr["f"].func.name for node in meta_graph.graph_def.node if node.name in calls and "f" in node.attr}
+    # Names are stored as they are: that of the function itself, and in the call.
+    return {name for name in names if name and stored.count(name.encode()) == 2}
+
+
+def _functions_run_while_loading(meta_graph, functions):
+    """The names of the functions that make, fill, save and restore tables, and of those that they call."""
+    nodes = meta_graph.object_graph_def.nodes
+    run = [edge.node_id for node in nodes for edge in (*node.children, *node.dependencies) if edge.local_name in _RUN_WHILE_LOADING]
+    for node in nodes:
+        for saveable in node.saveable_objects.values():
+            run += [saveable.save_function, saveable.restore_function]
+    waiting = []
+    for node in (nodes[node_id] for node_id in set(run) if 0 <= node_id < len(nodes)):
+        waiting += [*node.function.concrete_functions, node.bare_concrete_function.concrete_function_name]
+    found = set()
+    while waiting:
+        name = waiting.pop()
+        if name in functions and name not in found:
+            found.add(name)
+            waiting += [attribute.func.name for node in functions[name] for attribute in node.attr.values()]
+    return found
 
 
 def _objects(config):

@@ -291,6 +291,60 @@ def test_keras_own_layers_are_harmless(tmp_path):
         assert isinstance(loaded.optimizer, tf.keras.optimizers.AdamW)
 
 
+def image_model():
+    """Convolutions, pooling, normalization and augmentation."""
+    x = layers.Input([8, 8, 3])
+    h = layers.Rescaling(0.5)(x)
+    for layer in (layers.RandomFlip(), layers.RandomZoom(0.1), layers.RandomContrast(0.1), layers.RandomCrop(6, 6), layers.Resizing(8, 8)):
+        h = layer(h)
+    for layer in (layers.Conv2D(2, 2), layers.DepthwiseConv2D(2), layers.SeparableConv2D(2, 2), layers.Conv2DTranspose(2, 2)):
+        h = layer(h)
+    for layer in (layers.BatchNormalization(), layers.LayerNormalization(), layers.GroupNormalization(2), layers.UnitNormalization()):
+        h = layer(h)
+    for layer in (layers.UpSampling2D(interpolation="bilinear"), layers.MaxPooling2D(), layers.AveragePooling2D(), layers.PReLU()):
+        h = layer(h)
+    h = layers.Conv3D(2, 1)(layers.Reshape([3, 3, 2, 1])(layers.ZeroPadding2D(0)(h)))
+    h = layers.GlobalAveragePooling3D()(layers.MaxPooling3D(1)(layers.Conv3DTranspose(2, 1)(h)))
+    return tf.keras.Model(x, layers.Dense(2, "softmax", kernel_regularizer="l2", activity_regularizer="l1")(layers.Dropout(0.1)(h)))
+
+
+def sequence_model():
+    """Recurrent layers, attention and merging."""
+    x = layers.Input([5, 3])
+    h = layers.GRU(2, return_sequences=True)(layers.LSTM(2, return_sequences=True)(layers.Masking()(x)))
+    h = layers.Add()([layers.Attention()([h, h]), layers.AdditiveAttention()([h, h]), layers.MultiHeadAttention(1, 2)(h, h)])
+    h = layers.Concatenate()([layers.Dot(2)([h, h]), layers.Multiply()([h, h]), layers.TimeDistributed(layers.Dense(1))(h)])
+    h = layers.Conv1D(2, 3, padding="causal")(layers.EinsumDense("abc,cd->abd", [None, 2])(h))
+    h = layers.ConvLSTM1D(1, 2)(layers.Reshape([5, 2, 1])(layers.GaussianNoise(0.1)(h)))
+    return tf.keras.Model(x, layers.Dense(1, "gelu")(layers.Flatten()(h)))
+
+
+def word_model():
+    """Words, integers, and numbers in bins."""
+    words, number = layers.Input([1], dtype="string"), layers.Input([1], dtype="int64")
+    text = layers.TextVectorization(output_sequence_length=3)
+    text.adapt(["a b", "b c"])
+    adapted = layers.StringLookup(output_mode="multi_hot")
+    adapted.adapt(["a", "b"])
+    parts = [adapted(words), layers.StringLookup(vocabulary=["a"], output_mode="count")(words)]
+    parts += [layers.IntegerLookup(vocabulary=[1, 2], output_mode="one_hot")(number), layers.Hashing(4, output_mode="one_hot")(words)]
+    parts += [layers.Flatten()(layers.Embedding(9, 2)(text(words))), layers.CategoryEncoding(9)(layers.Discretization([0.0, 1.0])(number))]
+    parts += [layers.HashedCrossing(4, output_mode="one_hot")([words, number]), layers.Normalization(mean=0.0, variance=2.0)(number)]
+    return tf.keras.Model([words, number], layers.Dense(1)(layers.Concatenate()(parts)))
+
+
+@pytest.mark.parametrize("build", [image_model, sequence_model, word_model])
+def test_saved_models_of_ordinary_layers_need_no_trust(tmp_path, build):
+    model = build()
+    model.compile(tf.keras.optimizers.AdamW(), "mse", metrics=["mae"])
+    draw = np.random.default_rng(0).normal(size=[2, *model.inputs[0].shape[1:]]).astype(np.float32)
+    x = [tf.constant([["a b"], ["c"]]), tf.constant([[1], [5]], tf.int64)] if build is word_model else draw
+    model.optimizer.build(model.trainable_variables)
+    model.save(tmp_path / "model")
+    loaded = fl.models.load(tmp_path / "model")
+    np.testing.assert_allclose(loaded(x), model(x), rtol=1e-5)
+
+
 # ---- Things that are no models ----
 
 
