@@ -15,7 +15,7 @@ import zipfile
 import tensorflow as tf
 
 from fedlab import _json
-from fedlab.models import trust
+from fedlab.models import limits, trust
 
 _WEIGHTS = "model.weights.h5"
 _PLAIN = {"config.json", "metadata.json", _WEIGHTS}
@@ -31,11 +31,13 @@ class Archive:
       names: of its files.
     """
 
-    def __init__(self, path, folder):
+    def __init__(self, path, folder, limited):
         self._path, self._folder = path, folder
         with zipfile.ZipFile(path) as archive:
             self.names = set(archive.namelist())
-            self.config, metadata = (_json.loads(archive.read(name)) for name in ("config.json", "metadata.json"))
+            if limited:
+                _check_sizes(archive, path.stat().st_size)
+            self.config, metadata = (_read_json(archive, name, limited) for name in ("config.json", "metadata.json"))
             if not (isinstance(self.config, dict) and isinstance(metadata, dict)):
                 raise ValueError("its configuration is no JSON object")
             self.version = str(metadata.get("keras_version"))
@@ -47,7 +49,7 @@ class Archive:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
                 raise
-            return io.BytesIO(archive.read(_WEIGHTS))  # there is no room: Keras has to read the archive
+            return io.BytesIO(_read(archive, _WEIGHTS))  # there is no room: Keras has to read the archive
 
     def find_other_files(self):
         """As `fedlab.models.trust.find_other_files`, of its weights."""
@@ -57,6 +59,14 @@ class Archive:
             return None
         with h5py.File(self.weights, "r") as file:
             return trust.find_other_files(file)
+
+    def check_arrays(self):
+        """As `fedlab.models.limits.check_arrays`, of its weights."""
+        import h5py
+
+        if self.weights is not None:
+            with h5py.File(self.weights, "r") as file:
+                limits.check_arrays(file, self._path.stat().st_size)
 
     def load(self, compile, safe_mode):
         """As `tf.keras.models.load_model`."""
@@ -85,12 +95,44 @@ class Archive:
         return tf.keras.models.load_model(link, compile=compile, safe_mode=safe_mode)
 
 
+def _check_sizes(archive, size_bytes):
+    files = archive.infolist()
+    if {file.compress_type for file in files} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise limits.TooLargeError("file packed by another method than deflate, which may unpack to any size")
+    texts = [file for file in files if file.filename != _WEIGHTS]
+    limits.check_text("configuration", sum(file.file_size for file in texts), sum(file.compress_size for file in texts))
+    limits.check_weights(sum(file.file_size for file in files), size_bytes)
+
+
+def _read_json(archive, name, limited):
+    text = _read(archive, name)
+    if limited:
+        limits.check_json("configuration", text)
+    return _json.loads(text)
+
+
+def _read(archive, name):
+    """The bytes of a file, which have to be as many as the archive says: `ZipFile.read` would first unpack what follows them."""
+    file = copy.copy(archive.getinfo(name))
+    size_bytes, file.file_size = file.file_size, file.file_size + 1
+    with archive.open(file) as opened:
+        data = opened.read(file.file_size)
+    if len(data) != size_bytes:
+        raise ValueError(f"{name} is not of the size that the archive says")
+    return data
+
+
 @contextlib.contextmanager
-def opened(path):
+def opened(path, limited=True):
     """An `Archive`.
 
+    Args:
+      path: of the file.
+      limited: whether to check how much memory it asks for.
+
     Raises:
+      fedlab.models.limits.TooLargeError: it asks for too much.
       one of `fedlab._files.DAMAGE`: the file's bytes are no such archive.
     """
     with tempfile.TemporaryDirectory() as folder:
-        yield Archive(path, folder)
+        yield Archive(path, folder, limited)

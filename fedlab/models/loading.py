@@ -6,6 +6,7 @@ import functools
 import hashlib
 import inspect
 import logging
+import math
 import os
 import pathlib
 import urllib.parse
@@ -13,7 +14,7 @@ import urllib.parse
 import tensorflow as tf
 
 from fedlab import _cache, _files, _json
-from fedlab.models import _archive, shipped, trust
+from fedlab.models import _archive, limits, shipped, trust
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,9 @@ def load(source, *, trust_model=False, cache_dir=None, **overrides):
     Args:
       source: one of `names()`; the path of a .keras archive, an HDF5 file or a SavedModel folder, told apart by their content, not by
         their suffix; or an http(s) address of such a file. A file named as a shipped model is meant by "./name".
-      trust_model: whether to load a file that would run its own Python code: a Lambda layer, or a class of another module. Such a file
-        can do anything that you can. Pickled models are never loaded.
+      trust_model: whether to load a file that would run its own Python code (a Lambda layer, or a class of another module), whose graph
+        has operations other than those of `fedlab.models.graph_ops`, or that asks for more memory than `fedlab.models.limits` allows.
+        Such a file can do anything that you can. Pickled models are never loaded.
       cache_dir: where downloaded files are kept; by default $FEDLAB_CACHE, else $XDG_CACHE_HOME/fedlab, else ~/.cache/fedlab.
       **overrides: for a shipped model, arguments of its builder (`char_rnn`), such as `stateful=True, batch_size=8` or `learning_rate`.
 
@@ -45,7 +47,8 @@ def load(source, *, trust_model=False, cache_dir=None, **overrides):
       A `tf.keras.Model`.
 
     Raises:
-      ValueError: an unknown name, a file that is no model or is damaged, one that would run code, or overrides that do not fit.
+      ValueError: an unknown name, a file that is no model or is damaged, one that would run code or take too much memory, or overrides
+        that do not fit.
       FileNotFoundError: nothing at this path.
       ConnectionError: the address cannot be reached.
 
@@ -113,9 +116,11 @@ def _load_address(url, trust_model, cache_dir):
 
 
 def _load_path(path, source, trust_model):
-    if path.is_dir():
-        return _load_saved_model(path, source, trust_model)
-    return {"keras": _load_keras, "hdf5": _load_hdf5}[_format_of_file(path, source)](path, source, trust_model)
+    load = _load_saved_model if path.is_dir() else {"keras": _load_keras, "hdf5": _load_hdf5}[_format_of_file(path, source)]
+    try:
+        return load(path, source, trust_model)
+    except limits.TooLargeError as error:
+        raise _refused(source, str(error)) from None
 
 
 def _format_of_file(path, source):
@@ -133,8 +138,10 @@ def _format_of_file(path, source):
 def _load_keras(path, source, trust_model):
     with contextlib.ExitStack() as stack:
         try:
-            archive = stack.enter_context(_archive.opened(path))
+            archive = stack.enter_context(_archive.opened(path, limited=not trust_model))
             elsewhere = None if trust_model else archive.find_other_files()
+            if not trust_model and not elsewhere:
+                archive.check_arrays()
         except _files.DAMAGE as error:
             raise _damaged(source, error) from None
         if not archive.version.startswith("2."):
@@ -148,7 +155,7 @@ def _load_keras(path, source, trust_model):
             raise _refused(source, elsewhere)
         config = {name: value for name, value in archive.config.items() if name != "compile_config"}
         load = functools.partial(archive.load, safe_mode=not trust_model)
-        return _rebuild(load, source, trust_model, config, archive.config.get("compile_config"))
+        return _rebuild(load, source, trust_model, config, archive.config.get("compile_config"), path.stat().st_size)
 
 
 def _load_hdf5(path, source, trust_model):
@@ -156,24 +163,33 @@ def _load_hdf5(path, source, trust_model):
 
     try:
         with h5py.File(path, "r") as file:
-            config, training = (_json_attribute(file, name) for name in ("model_config", "training_config"))
             elsewhere = None if trust_model else trust.find_other_files(file)
+            if not trust_model and not elsewhere:
+                limits.check_names(path)
+                limits.check_arrays(file, path.stat().st_size)
+            config, training = (_json_attribute(file, name, trust_model) for name in ("model_config", "training_config"))
     except _files.DAMAGE as error:
         raise _damaged(source, error) from None
     if config is None:
         raise ValueError(f"{source} is HDF5 without a model (weights only?): save with model.save(), or make the model and load_weights.")
     if elsewhere:
         raise _refused(source, elsewhere)
-    return _rebuild(_by_keras(path), source, trust_model, config, training)
+    return _rebuild(_by_keras(path), source, trust_model, config, training, path.stat().st_size)
 
 
 def _by_keras(path):
     return lambda compile: tf.keras.models.load_model(path, compile=compile)
 
 
-def _json_attribute(file, name):
+def _json_attribute(file, name, trust_model):
     value = file.attrs.get(name)
-    return None if value is None else _json.loads(value)
+    if value is None:
+        return None
+    text = value.encode() if isinstance(value, str) else bytes(value)
+    if not trust_model:
+        limits.check_text("configuration", len(text), len(text))
+        limits.check_json("configuration", text)
+    return _json.loads(text)
 
 
 def _load_saved_model(path, source, trust_model):
@@ -187,38 +203,59 @@ def _load_saved_model(path, source, trust_model):
     if not (path / "keras_metadata.pb").is_file():
         raise ValueError(f"{source} is a SavedModel without Keras's part (of tf.saved_model.save or export?): save it with model.save().")
     metadata, graphs = saved_metadata_pb2.SavedMetadata(), saved_model_pb2.SavedModel()
+    if not trust_model:
+        _check_texts(path)
     try:
         metadata.ParseFromString((path / "keras_metadata.pb").read_bytes())
         graphs.ParseFromString((path / "saved_model.pb").read_bytes())
         nodes = [_json.loads(node.metadata) for node in metadata.nodes]
+        size_bytes = 0 if trust_model else limits.check_saved_model(path, graphs)
+    except limits.TooLargeError:
+        raise
     except Exception as error:  # protocol buffers have exceptions of their own
         raise _damaged(source, error) from None
     if not nodes:
         raise _damaged(source, ValueError("no Keras object in it"))
-    if not trust_model and (code := trust.find_graph_code(graphs)):
-        raise _refused(source, code)
     training = [node.pop("training_config", None) for node in nodes]
-    return _rebuild(_by_keras(path), source, trust_model, nodes, training if any(training) else None)
+    if not trust_model and (code := trust.find_code(nodes) or trust.find_graph_code(graphs)):
+        raise _refused(source, code)
+    return _rebuild(_by_keras(path), source, trust_model, nodes, training if any(training) else None, size_bytes)
 
 
-def _rebuild(load, source, trust_model, config, training):
+def _check_texts(path):
+    """Checks the sizes of what TensorFlow and Keras parse of a SavedModel."""
+    for name in ("keras_metadata.pb", "saved_model.pb", "fingerprint.pb", "debug/saved_model_debug_info.pb"):
+        if (file := path / name).is_file():
+            limits.check_text(name, file.stat().st_size, file.stat().st_size)
+    limits.check_json("configuration", (path / "keras_metadata.pb").read_bytes())
+
+
+def _rebuild(load, source, trust_model, config, training, size_bytes):
     """Has Keras load what was found harmless; without the training settings where these cannot be restored.
 
     Args:
       load: (compile) -> the model.
+      size_bytes: of the file, which limits how much memory the model may take where it is not trusted.
     """
+    limit_bytes = math.inf if trust_model else limits.memory(size_bytes)
     if not trust_model and (code := trust.find_code(config)):
         raise _refused(source, code)
     reason = None if trust_model else trust.find_code(training)
     with _quiet():
         if training and not reason:
             try:
-                return _load_compiled(load, training)
+                with limits.variables(limit_bytes):
+                    return _load_compiled(load, training)
+            except limits.TooLargeError:
+                raise
             except Exception as error:  # Keras and TensorFlow raise many; without compiling it may work
                 logger.debug("loading %s", source, exc_info=True)
                 reason = _first_line(error)
         try:
-            model = load(compile=False)
+            with limits.variables(limit_bytes):
+                model = load(compile=False)
+        except limits.TooLargeError:
+            raise
         except Exception as error:
             logger.debug("loading %s", source, exc_info=True)
             raise _damaged(source, error) from None
