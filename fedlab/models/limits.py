@@ -91,7 +91,7 @@ def check_names(path):
         for part in _walk(file):
             attributes = [part.attrs.get_id(name) for name in part.attrs]
             lengths += [math.prod(attribute.shape) for attribute in attributes if attribute.dtype.hasobject]
-    if max(lengths) > 1 and (names := max(lengths) * _longest_text(path)) > memory(path.stat().st_size):
+    if max(lengths) and (names := (max(lengths) - 1) * _longest_text(path)) > memory(path.stat().st_size):
         raise TooLargeError(f"list of {_megabytes(names)} of names")
 
 
@@ -103,8 +103,20 @@ def _longest_text(path):
         while at >= 0:
             size = int.from_bytes(data[at + 8 : at + 16], "little")
             longest = max(longest, min(size, len(data) - at))
+            _check_heap(data[at : at + size])
             at = data.find(_HEAP, at + 1)
     return longest
+
+
+def _check_heap(data):
+    """HDF5 never ends where an object of a collection takes no bytes."""
+    at = 16
+    while data[5:8] == bytes(3) and at + 16 <= len(data):
+        index, size = int.from_bytes(data[at : at + 2], "little"), int.from_bytes(data[at + 8 : at + 16], "little")
+        step = size if index == 0 else 16 + -(-size // 8) * 8  # the rest, or a header and a text
+        if not 0 < step <= len(data) - at:
+            raise ValueError("a text of its attributes is damaged")
+        at += step
 
 
 _HEAP = b"GCOL\x01"  # signature and version

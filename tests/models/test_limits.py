@@ -228,3 +228,15 @@ def test_sizes_of_texts():
     for size, packed in [((16 << 20) + 1, 10), (65 << 20, 65 << 20)]:
         with pytest.raises(limits.TooLargeError, match="text of"):
             limits.check_text("text", size, packed)
+
+
+def test_damaged_texts_end(files, tmp_path):
+    """HDF5 itself would look for the next text forever."""
+    data = bytearray((files / "model.h5").read_bytes())
+    at = data.index(b"GCOL") + 16
+    while data[at : at + 2] != bytes(2):  # to the free space behind the last text
+        at += 16 + -(-int.from_bytes(data[at + 8 : at + 16], "little") // 8) * 8
+    data[at + 8 : at + 16] = bytes(8)
+    (tmp_path / "model.h5").write_bytes(data)
+    with pytest.raises(ValueError, match="damaged"):
+        fl.models.load(tmp_path / "model.h5")
