@@ -48,5 +48,5 @@ def clipped(inner=None, norm=norms.adaptive(1.0, 0.8, 0.2)):
 
 
 def l2_norm(delta):
-    """sqrt(sum of all squares), float32 scalar."""
-    return tf.sqrt(tf.add_n([tf.cast(tf.reduce_sum(tf.square(d)), tf.float32) for d in delta]))
+    """sqrt(sum of all squares), float64 scalar."""
+    return tf.sqrt(tf.add_n([tf.cast(tf.reduce_sum(tf.square(d)), tf.float64) for d in delta]))

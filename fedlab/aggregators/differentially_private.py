@@ -102,7 +102,7 @@ def differentially_private(
     def accumulate(state, accumulator, delta, weight, seed):
         size = l2_norm(delta)
         counts = tf.cast(weight > 0, tf.float32)  # so that no weight makes a client's share larger than the norm
-        scale = counts * tf.minimum(1.0, tf.math.divide_no_nan(state.estimate, size))
+        scale = tf.cast(counts, tf.float64) * tf.minimum(tf.constant(1.0, tf.float64), tf.math.divide_no_nan(state.estimate, size))
         return ClippedSum(
             [t + tf.cast(scale, d.dtype) * d for t, d in zip(accumulator.total, delta)],
             accumulator.clients + counts,
@@ -115,7 +115,7 @@ def differentially_private(
     def report(state, accumulator, seed):
         total, clients, below = accumulator
         stddev = value_multiplier * state.estimate
-        noise = [tf.random.stateless_normal(t.shape, tf.random.fold_in(seed, i), stddev=stddev) for i, t in enumerate(total, start=1)]
+        noise = [_noise(tensor, tf.random.fold_in(seed, i), stddev) for i, tensor in enumerate(total, start=1)]
         mean = [(t + tf.cast(n, t.dtype)) / clients_per_round for t, n in zip(total, noise)]
         estimate, rounds = state.estimate, state.rounds + 1
         if adapts:
@@ -131,6 +131,11 @@ def differentially_private(
         return mean, State(estimate, rounds), metrics
 
     return Aggregator("differentially_private", settings, init, zero, accumulate, merge, report, guarantee)
+
+
+def _noise(like, seed, stddev):
+    dtype = tf.float64 if like.dtype == tf.float64 else tf.float32
+    return tf.random.stateless_normal(like.shape, seed, stddev=tf.cast(stddev, dtype), dtype=dtype)
 
 
 def _split_noise(noise_multiplier, clients_per_round, count_stddev, adapts):

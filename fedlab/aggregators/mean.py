@@ -14,6 +14,8 @@ from fedlab.aggregators.aggregator import Aggregator
 
 
 class WeightedSum(NamedTuple):
+    """Sum of the weighted updates, and of the weights: a float64 scalar, exact for large counts."""
+
     total: Any
     weight: Any
 
@@ -35,11 +37,11 @@ def mean():
         return ()
 
     def zero(state, weights):
-        return WeightedSum([tf.zeros_like(w) for w in weights], tf.zeros([]))
+        return WeightedSum([tf.zeros_like(w) for w in weights], tf.zeros([], tf.float64))
 
     def accumulate(state, accumulator, delta, weight, seed):
         total = [t + tf.cast(weight, d.dtype) * d for t, d in zip(accumulator.total, delta)]
-        return WeightedSum(total, accumulator.weight + weight)
+        return WeightedSum(total, accumulator.weight + tf.cast(weight, tf.float64))
 
     def merge(first, second):
         return tf.nest.map_structure(tf.add, first, second)

@@ -27,15 +27,15 @@ class Adaptive(NamedTuple):
     increment: float = 0.0
 
     def start(self):
-        """The first estimate C, float32 scalar."""
-        return tf.constant(self.initial, tf.float32)
+        """The first estimate C, float64 scalar."""
+        return tf.constant(self.initial, tf.float64)
 
     def norm(self, estimate):
         return self.multiplier * estimate + self.increment
 
     def next(self, estimate, below):
         """The estimate of the next round. `below`: the share of this round's clients whose norm was at most the estimate."""
-        return estimate * tf.exp(-self.learning_rate * (below - self.quantile))
+        return estimate * tf.exp(-self.learning_rate * (tf.cast(below, tf.float64) - self.quantile))
 
 
 def adaptive(initial, quantile=0.5, learning_rate=0.2, *, multiplier=1.0, increment=0.0):

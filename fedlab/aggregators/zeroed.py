@@ -42,7 +42,7 @@ def zeroed(inner=None, norm=norms.adaptive(10.0, 0.98, math.log(10.0), multiplie
     inner = mean() if inner is None else check(inner)
 
     def measure(delta):
-        return tf.reduce_max([tf.cast(tf.reduce_max(tf.abs(d)), tf.float32) for d in delta])
+        return tf.reduce_max([tf.cast(tf.reduce_max(tf.abs(d)), tf.float64) for d in delta])
 
     def change(delta, size, bound):
         return tf.cond(size > bound, lambda: [tf.zeros_like(d) for d in delta], lambda: list(delta))

@@ -48,8 +48,10 @@ def fed_dyn(alpha):
         return ClientResult(delta, tf.ones_like(counts.num_examples), state=gradient)
 
     def server_update(weights, h, update):
-        share = update.num_clients / update.total_clients
-        h = [before + alpha * tf.cast(share, d.dtype) * d for before, d in zip(h, update.delta)]
+        def share(dtype):
+            return tf.cast(update.num_clients, dtype) / tf.cast(update.total_clients, dtype)
+
+        h = [before + alpha * share(d.dtype) * d for before, d in zip(h, update.delta)]
         return [w - d - before / alpha for w, d, before in zip(weights, update.delta, h)], h
 
     return Algorithm(

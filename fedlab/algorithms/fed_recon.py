@@ -94,7 +94,9 @@ def fed_recon(
             return state._replace(shared=shared, shared_optimizer=optimizer, step=state.step + 1, num_examples=num_examples)
 
         def client_step(task, weights, state, batch):
-            first_part = tf.cast(tf.math.ceil(reconstruction_share * task.counts.num_steps), tf.int32)
+            # A share such as 0.07 is not exact in binary: 0.07 * 100 is a little more than 7.
+            batches = reconstruction_share * tf.cast(task.counts.num_steps, tf.float64)
+            first_part = tf.cast(tf.math.ceil(batches - 1e-9), tf.int32)
             steps = [lambda step=step: step(task, weights, state, batch) for step in (rebuild_step, train_step)]
             return tf.cond(state.step < first_part, *steps)
 

@@ -21,7 +21,7 @@ from fedlab.algorithms.fed_avg import ClientState, fed_avg
 
 
 class Statistics(NamedTuple):
-    """The optimizer's statistics, each times its client's weight, and the sum of these weights."""
+    """Sums of the optimizer's statistics times the client's weight, and of these weights (float64)."""
 
     total: Any
     weight: Any
@@ -54,7 +54,7 @@ def local_adam(*, client_weighting="num_examples", server_learning_rate=1.0):
     def client_final(task, weights, state, counts):
         result = averaging.client_final(task, weights, state, counts)
         total = [tf.cast(s, _sum_dtype(s)) * tf.cast(result.weight, _sum_dtype(s)) for s in tf.nest.flatten(state.optimizer)]
-        return result._replace(extras=Statistics(total, result.weight))
+        return result._replace(extras=Statistics(total, tf.cast(result.weight, tf.float64)))
 
     def server_update(weights, statistics, update):
         trained, _ = averaging.server_update(weights, [], update)
@@ -66,7 +66,9 @@ def local_adam(*, client_weighting="num_examples", server_learning_rate=1.0):
 
     def with_statistics(optimizer):
         def extras(weights):
-            return Statistics([tf.zeros(s.shape, _sum_dtype(s)) for s in tf.nest.flatten(optimizer.init(weights))], tf.zeros([]))
+            return Statistics(
+                [tf.zeros(s.shape, _sum_dtype(s)) for s in tf.nest.flatten(optimizer.init(weights))], tf.zeros([], tf.float64)
+            )
 
         return {"server_init": optimizer.init, "extras": extras}
 

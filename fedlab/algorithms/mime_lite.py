@@ -18,7 +18,7 @@ from fedlab.algorithms.algorithm import Algorithm, ClientResult, Pass, completed
 
 
 class GradientSum(NamedTuple):
-    """A sum of gradients, and of what each of them counts."""
+    """A sum of gradients, and of what each of them counts, a float64 scalar."""
 
     gradients: Any
     weight: Any
@@ -77,7 +77,7 @@ def gradient_survey(weight_of):
     """The survey that adds up the clients' mean gradients at the server's weights, each times the client's weight."""
 
     def zero(weights):
-        return GradientSum([tf.zeros_like(w) for w in weights], tf.zeros([]))
+        return GradientSum([tf.zeros_like(w) for w in weights], tf.zeros([], tf.float64))
 
     def init(task, weights):
         return zero(weights)
@@ -85,11 +85,12 @@ def gradient_survey(weight_of):
     def step(task, weights, state, batch):
         gradients = task.gradients(weights, batch, measure=False)
         total = [t + tf.cast(batch.num_examples, g.dtype) * g for t, g in zip(state.gradients, gradients)]
-        return GradientSum(total, state.weight + batch.num_examples)
+        return GradientSum(total, state.weight + tf.cast(batch.num_examples, tf.float64))
 
     def final(task, weights, state, counts):
         weight = weight_of(counts)
-        return GradientSum([tf.cast(weight, g.dtype) * g for g in mean_gradient(state)], weight)
+        gradients = [tf.cast(weight, g.dtype) * g for g in mean_gradient(state)]
+        return GradientSum(gradients, tf.cast(weight, tf.float64))
 
     return Pass(init, step, final, zero)
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedlab import _checks
+from fedlab._adam import adam_factor
 from fedlab.algorithms.schedules import Schedule
 from fedlab.models.copying import exclude_from_weight_decay, weight_decay_exclusions
 
@@ -202,13 +203,12 @@ def _adaptive(second, start, weight_decay, learning_rate, beta_1, beta_2, epsilo
         v = [second(v, g) for v, g in zip(state.second, gradients)]
         rate = _rate(learning_rate, round_num)
 
+        factor = rate * adam_factor(step, beta_1, beta_2) if bias_correction else rate
+
         def stepped(w, m, v):
-            t, factor = tf.cast(step, w.dtype), _as(w, rate)
             if weight_decay:
-                w = w - w * weight_decay * factor
-            if bias_correction:
-                factor *= tf.sqrt(1 - tf.constant(beta_2, w.dtype) ** t) / (1 - tf.constant(beta_1, w.dtype) ** t)
-            return w - factor * m / (tf.sqrt(v) + epsilon)
+                w = w - w * weight_decay * _as(w, rate)
+            return w - _as(w, factor) * m / (tf.sqrt(v) + epsilon)
 
         return [stepped(*each) for each in zip(weights, m, v)], Moments(step, m, v)
 
@@ -375,6 +375,11 @@ def from_keras(optimizer, schedule=None, variables=None):
     Every option of every Keras optimizer is Keras's own code. Plain SGD, the usual case, takes the short way. The result belongs to one
     thread. A learning-rate schedule of Keras counts the client's own steps.
 
+    For a model of float64: Keras keeps the learning rate in `tf.keras.backend.floatx()`, by default
+    float32, so that SGD(0.1) steps by 0.10000000149, here too. Pass a `schedule`, such as
+    `schedules.constant(0.1)`, for a rate in float64. Keras also rounds momentum and betas to float32
+    in some places, which costs Adam's first steps 1e-5; here they are float64 everywhere.
+
     Args:
       optimizer: a Keras optimizer, or what `tf.keras.optimizers.get` takes.
       schedule: a `Schedule` over rounds in place of the optimizer's own learning rate.
@@ -412,12 +417,13 @@ def from_keras(optimizer, schedule=None, variables=None):
             for weight, name in zip(weights, names):
                 own_variables.append(tf.Variable(tf.zeros(weight.shape, weight.dtype), name=name))
             exclude_from_weight_decay(own, [v for v, out in zip(own_variables, excluded) if out])
+            if all(w.dtype == tf.float64 for w in weights):
+                _use_float64(own, schedule is not None)
             own.build(own_variables)
             start.extend(_start(type(optimizer), config, own_variables, state_variables()))
 
     def state_variables():
-        # The learning rate is a setting, not state.
-        return [v for v in own.variables if v is not getattr(own, "_learning_rate", None)]
+        return _state_variables(own)
 
     def init(weights):
         build(weights)
@@ -432,6 +438,8 @@ def from_keras(optimizer, schedule=None, variables=None):
         if fused_adam:
             _apply_adam(own, own_variables, gradients)
         else:
+            if isinstance(own, tf.keras.optimizers.Nadam):
+                _multiply_nadams_product(own)
             own.apply_gradients(zip(gradients, own_variables))
         return [v.read_value() for v in own_variables], [v.read_value() for v in state_variables()]
 
@@ -480,7 +488,7 @@ def _start(cls, config, variables, state):
     others = [tf.Variable(w, name=v.name.removesuffix(":0")) for w, v in zip(values, variables)]
     second = cls.from_config(dict(config))
     second.build(others)
-    other_state = [s for s in second.variables if s is not getattr(second, "_learning_rate", None)]
+    other_state = _state_variables(second)
     starts = []
     for one, other in zip(state, other_state, strict=True):
         start = one.numpy()
@@ -494,6 +502,47 @@ def _start(cls, config, variables, state):
             start = copied[0]
         starts.append(start)
     return starts
+
+
+def _state_variables(optimizer):
+    """The variables of a built Keras optimizer that change with its steps, but for the weights."""
+    # Nadam and others of its kind keep some beside `variables`. A learning rate is a setting.
+    own = [v for v in vars(optimizer).values() if isinstance(v, tf.Variable)]
+    rates = [getattr(optimizer, name, None) for name in ("_learning_rate", "_current_learning_rate")]
+    found = {id(v): v for v in [*optimizer.variables, *own]}
+    return [v for v in found.values() if not any(v is rate for rate in rates)]
+
+
+class _Counted:
+    """In place of Nadam's count of its products: this step's is there already."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return tf.constant(True)
+
+    def __add__(self, other):
+        return self
+
+
+def _multiply_nadams_product(nadam):
+    """Does what Nadam does with the first weight of a step.
+
+    Keras counts the products in a Python integer, which in a graph is right for one weight only.
+    """
+    product = nadam._u_product
+    step, decay = tf.cast(nadam.iterations + 1, product.dtype), tf.cast(0.96, product.dtype)
+    product.assign(product * tf.cast(nadam.beta_1, product.dtype) * (1.0 - 0.5 * decay**step))
+    nadam._u_product_counter = _Counted()
+
+
+def _use_float64(optimizer, scheduled):
+    """Has a Keras optimizer compute in float64: `tf.cast` makes a Python float a float32 tensor first."""
+    for name in optimizer.get_config():
+        if type(getattr(optimizer, name, None)) is float:
+            setattr(optimizer, name, np.float64(getattr(optimizer, name)))
+    if scheduled:
+        optimizer._learning_rate = tf.Variable(1.0, dtype=tf.float64, trainable=False)
 
 
 def _apply_adam(own, variables, gradients):

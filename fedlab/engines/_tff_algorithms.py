@@ -2,6 +2,7 @@
 
 import functools
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
@@ -52,7 +53,7 @@ def build(setting, model_fn):
 
 def _fed_opt(setting, model_fn, aggregator, *, server_optimizer, client_weighting):
     client_weighting, count_tokens = _weighting(client_weighting)
-    options = dict(server_optimizer_fn=_server_optimizer(server_optimizer), model_aggregator=aggregator)
+    options = dict(server_optimizer_fn=_server_optimizer(server_optimizer, setting.model), model_aggregator=aggregator)
     if setting.client_learning_rate is not None:
         if client_weighting is not tff.learning.ClientWeighting.NUM_EXAMPLES:
             raise ValueError(
@@ -61,11 +62,11 @@ def _fed_opt(setting, model_fn, aggregator, *, server_optimizer, client_weightin
             )
         return tff.learning.algorithms.build_weighted_fed_avg_with_optimizer_schedule(
             model_fn(count_tokens),
-            client_learning_rate_fn=_rate_fn(setting.client_learning_rate),
-            client_optimizer_fn=client_optimizer_fn(setting.model.optimizer, scheduled=True),
+            client_learning_rate_fn=_rate_fn(setting.client_learning_rate, setting.model),
+            client_optimizer_fn=client_optimizer_fn(setting.model, scheduled=True),
             **options,
         )
-    options["client_optimizer_fn"] = client_optimizer(setting.model.optimizer)
+    options["client_optimizer_fn"] = client_optimizer(setting.model)
     if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
         return tff.learning.algorithms.build_unweighted_fed_avg(model_fn(count_tokens), **options)
     return tff.learning.algorithms.build_weighted_fed_avg(model_fn(count_tokens), client_weighting=client_weighting, **options)
@@ -109,8 +110,8 @@ def fed_prox_of_tff(setting, model_fn, aggregator, *, mu, client_weighting, serv
     client_weighting, count_tokens = _weighting(client_weighting)
     options = dict(
         proximal_strength=float(mu),
-        client_optimizer_fn=client_optimizer(setting.model.optimizer),
-        server_optimizer_fn=_server_optimizer(optimizers.sgd(server_learning_rate, server_momentum)),
+        client_optimizer_fn=client_optimizer(setting.model),
+        server_optimizer_fn=_server_optimizer(optimizers.sgd(server_learning_rate, server_momentum), setting.model),
         model_aggregator=aggregator,
     )
     if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
@@ -121,7 +122,7 @@ def fed_prox_of_tff(setting, model_fn, aggregator, *, mu, client_weighting, serv
 def _fed_sgd(setting, model_fn, aggregator, *, server_optimizer, client_weighting):
     if client_weighting != "num_examples":
         raise ValueError(f"client_weighting is {client_weighting!r}; allowed with engine 'tff' and 'fed_sgd': 'num_examples'.")
-    optimizer = client_optimizer(setting.model.optimizer) if server_optimizer is None else _server_optimizer(server_optimizer)
+    optimizer = client_optimizer(setting.model) if server_optimizer is None else _server_optimizer(server_optimizer, setting.model)
     return tff.learning.algorithms.build_fed_sgd(model_fn(False), server_optimizer_fn=optimizer, model_aggregator=aggregator)
 
 
@@ -130,18 +131,18 @@ def _mime_lite(setting, model_fn, aggregator, *, client_weighting, server_learni
         raise ValueError("client_weighting is 'num_tokens'; allowed with engine 'tff' and 'mime_lite': 'num_examples', 'uniform'.")
     client_weighting, _ = _weighting(client_weighting)
     options = dict(
-        server_optimizer=_server_optimizer(optimizers.sgd(server_learning_rate)),
+        server_optimizer=_server_optimizer(optimizers.sgd(server_learning_rate), setting.model),
         client_weighting=client_weighting,
         model_aggregator=aggregator,
         full_gradient_aggregator=tff.aggregators.MeanFactory(no_nan_division=True),
     )
     if setting.client_learning_rate is not None:
-        base_optimizer = client_optimizer_fn(setting.model.optimizer, scheduled=True)(1.0)  # the schedule takes this rate's place
-        rate_fn = _rate_fn(setting.client_learning_rate)
+        base_optimizer = client_optimizer_fn(setting.model, scheduled=True)(_number(1, setting.model))  # the schedule's takes its place
+        rate_fn = _rate_fn(setting.client_learning_rate, setting.model)
         return tff.learning.algorithms.build_mime_lite_with_optimizer_schedule(
             model_fn(False), learning_rate_fn=rate_fn, base_optimizer=base_optimizer, **options
         )
-    base_optimizer = client_optimizer(setting.model.optimizer)
+    base_optimizer = client_optimizer(setting.model)
     return tff.learning.algorithms.build_weighted_mime_lite(model_fn(False), base_optimizer=base_optimizer, **options)
 
 
@@ -175,12 +176,25 @@ def _weighting(name):
     return _WEIGHTINGS[name], name == "num_tokens"
 
 
-def _rate_fn(schedule):
+def _dtype(model):
+    """The dtype in which TFF keeps an optimizer's numbers: those of float32 do not fit float64 weights."""
+    return tf.float64 if all(w.dtype == tf.float64 for w in model.trainable_weights) else tf.float32
+
+
+def _number(value, model):
+    return np.float64(value) if _dtype(model) == tf.float64 else float(value)  # TFF takes float for float32
+
+
+def _numbers(settings, model):
+    return {name: value if isinstance(value, bool) else _number(value, model) for name, value in settings.items()}
+
+
+def _rate_fn(schedule, model):
     """A schedule as TFF asks it, by the rounds done so far."""
-    return lambda rounds_done: tf.cast(schedule(rounds_done + 1), tf.float32)
+    return lambda rounds_done: tf.cast(schedule(rounds_done + 1), _dtype(model))
 
 
-def _server_optimizer(optimizer):
+def _server_optimizer(optimizer, model):
     """TFF's optimizer with the same formula as one of ours. Raises ValueError where TFF has none."""
     settings = dict(optimizer.settings)
     rate = settings.pop("learning_rate", None)
@@ -193,9 +207,10 @@ def _server_optimizer(optimizer):
     for ours, theirs in (("initial_accumulator_value", "initial_preconditioner_value"), ("rho", "decay")):
         if ours in settings:
             settings[theirs] = settings.pop(ours)
+    build_fn = functools.partial(build_fn, **_numbers(settings, model))
     if isinstance(rate, Schedule):
-        return tff.learning.optimizers.schedule_learning_rate(build_fn(1.0, **settings), _rate_fn(rate))
-    return build_fn(float(rate), **settings)
+        return tff.learning.optimizers.schedule_learning_rate(build_fn(_number(1, model)), _rate_fn(rate, model))
+    return build_fn(_number(rate, model))
 
 
 # TFF's function, and the settings that must be as TFF has them.
@@ -209,20 +224,21 @@ _SERVER_OPTIMIZERS = {
 }
 
 
-def client_optimizer(optimizer):
-    """TFF's optimizer with the same formula as a Keras optimizer. Raises ValueError where TFF has none."""
-    build_fn = client_optimizer_fn(optimizer)
-    return build_fn(float(optimizer.get_config()["learning_rate"]))
+def client_optimizer(model):
+    """TFF's optimizer with the same formula as a model's. Raises ValueError where TFF has none."""
+    build_fn = client_optimizer_fn(model)
+    return build_fn(_number(model.optimizer.get_config()["learning_rate"], model))
 
 
-def client_optimizer_fn(optimizer, scheduled=False):
-    """A function of the learning rate that makes TFF's optimizer with the same formula as a Keras optimizer.
+def client_optimizer_fn(model, scheduled=False):
+    """A function of the learning rate that makes TFF's optimizer with the same formula as a model's.
 
     TFF 0.87 takes optimizers of its own only. Its RMSprop adds epsilon outside of the root, Keras inside: not the same.
 
     Raises:
       ValueError: where TFF has none.
     """
+    optimizer = model.optimizer
     allowed = ", ".join(cls.__name__ for cls in _OPTIMIZERS)
     if type(optimizer) not in _OPTIMIZERS:
         raise ValueError(
@@ -241,7 +257,7 @@ def client_optimizer_fn(optimizer, scheduled=False):
         options = ", ".join(f"{name}={value!r}" for name, value in unsupported.items())
         raise ValueError(f"the model's {type(optimizer).__name__} has {options}, which TFF lacks: compile without, or use engine 'local'.")
     build_fn, arguments = _OPTIMIZERS[type(optimizer)]
-    return functools.partial(build_fn, **{theirs: config[ours] for ours, theirs in arguments.items()})
+    return functools.partial(build_fn, **_numbers({theirs: config[ours] for ours, theirs in arguments.items()}, model))
 
 
 _OPTIONS = ("nesterov", "amsgrad", "clipnorm", "global_clipnorm", "clipvalue", "use_ema")

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from fedlab._adam import adam_factor
+
 
 @tf.keras.utils.register_keras_serializable(package="fedlab")
 class Yogi(tf.keras.optimizers.Optimizer):
@@ -46,11 +48,11 @@ class Yogi(tf.keras.optimizers.Optimizer):
     def update_step(self, gradient, variable):
         i = self._index_dict[self._var_key(variable)]
         m, v, g = self._momentums[i], self._velocities[i], tf.convert_to_tensor(gradient)
-        beta_1, beta_2, step = (tf.cast(value, variable.dtype) for value in (self.beta_1, self.beta_2, self.iterations + 1))
         square = tf.square(g)
-        m.assign_add((g - m) * (1 - beta_1))
-        v.assign_add((1 - beta_2) * tf.sign(square - v) * square)
-        rate = tf.cast(self.learning_rate, variable.dtype) * tf.sqrt(1 - beta_2**step) / (1 - beta_1**step)
+        m.assign_add((g - m) * (1 - self.beta_1))
+        v.assign_add((1 - self.beta_2) * tf.sign(square - v) * square)
+        factor = adam_factor(self.iterations + 1, self.beta_1, self.beta_2)
+        rate = tf.cast(self.learning_rate, variable.dtype) * tf.cast(factor, variable.dtype)
         variable.assign_sub(rate * m / (tf.sqrt(v) + self.epsilon))
 
     def get_config(self):

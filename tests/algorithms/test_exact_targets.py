@@ -255,4 +255,4 @@ def test_control_variates_are_counted_among_the_bytes():
         run = fl.simulate(linear_model(3, SGD(0.1, momentum=0.9)), clients, algorithm, rounds=1, clients_per_round=2, progress=False)
         rows.append((run.history[1]["bytes_down"], run.history[1]["bytes_up"]))
     # 3 weights of 8 bytes for each of 2 clients; Mime's survey sends a gradient and its weight, its broadcast the momentum.
-    assert rows == [(48, 48), (96, 96), (48 + 48 + 48 + 8, 48 + 48 + 8)]
+    assert rows == [(48, 48), (96, 96), (48 + 48 + 48 + 16, 48 + 48 + 16)]

@@ -189,3 +189,16 @@ def test_state_computed_from_the_weights_is_refused():
     model.compile(Normalized(0.1), "mse")
     with pytest.raises(ValueError, match="Normalized starts its state 'norm/body/kernel:0' neither from a constant nor as a copy"):
         after_round(model)
+
+
+def test_nadam_starts_anew_at_each_client_and_counts_each_step_once():
+    # In a graph Keras multiplies its product once for each weight, but for the first step.
+    model = new_model()
+    model.compile(keras.optimizers.Nadam(0.1), "mse", run_eagerly=True)
+    before = model.get_weights()
+    two = fl.ClientData.from_dict({name: {"x": X, "y": Y} for name in ("a", "b")})
+    run = fl.simulate(model, two, rounds=1, cohort=["a", "b"], batch_size=2, local_epochs=2, shuffle=False, num_workers=1, progress=False)
+    assert [client["dropped"] for client in run.clients] == [False, False]
+    model.set_weights(before)
+    model.fit(X, Y, batch_size=2, epochs=2, shuffle=False, verbose=0)
+    assert_equal(run.model.get_weights(), model.get_weights())
