@@ -11,13 +11,23 @@ from fedlab.algorithms import optimizers
 from fedlab.algorithms.fed_opt import fed_opt
 
 
-def fed_adagrad(server_learning_rate, *, epsilon=1e-3, epsilon_in_root=False, client_weighting="num_examples"):
-    """FedAdagrad (Reddi et al. 2021, Algorithm 2, with beta_1 = 0 as in its experiments). The accumulator v starts at 0.
+def fed_adagrad(
+    server_learning_rate,
+    *,
+    epsilon=1e-3,
+    epsilon_in_root=False,
+    initial_accumulator_value=0.0,
+    client_weighting="num_examples",
+):
+    """FedAdagrad (Reddi et al. 2021, Algorithm 2, with beta_1 = 0 as in its experiments).
 
     Args:
       server_learning_rate: 0 or more, or a schedule over rounds.
       epsilon: the paper's tau, 0 or more.
       epsilon_in_root: divides by sqrt(v + epsilon), as Keras and TFF do, rather than as the paper.
+      initial_accumulator_value: v before the first round, 0 or more. Algorithm 2 asks for at least
+        tau ** 2: pass `epsilon**2` for the paper's. The default, 0, is that of the authors' code, of
+        TFF and of Flower.
       client_weighting: as in `fed_avg`.
 
     Returns:
@@ -28,5 +38,5 @@ def fed_adagrad(server_learning_rate, *, epsilon=1e-3, epsilon_in_root=False, cl
       'fed_adagrad'
     """
     settings = dict(locals())
-    server_optimizer = optimizers.adagrad(server_learning_rate, 0.0, epsilon, epsilon_in_root)
+    server_optimizer = optimizers.adagrad(server_learning_rate, initial_accumulator_value, epsilon, epsilon_in_root)
     return fed_opt(server_optimizer, client_weighting=client_weighting)._replace(name="fed_adagrad", settings=settings)

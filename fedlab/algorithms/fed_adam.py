@@ -12,15 +12,30 @@ from fedlab.algorithms import optimizers
 from fedlab.algorithms.fed_opt import fed_opt
 
 
-def fed_adam(server_learning_rate, *, beta_1=0.9, beta_2=0.999, epsilon=1e-3, bias_correction=True, client_weighting="num_examples"):
-    """FedAdam (Reddi et al. 2021, Algorithm 2). The accumulators m and v start at 0.
+def fed_adam(
+    server_learning_rate,
+    *,
+    beta_1=0.9,
+    beta_2=0.999,
+    epsilon=1e-3,
+    bias_correction=True,
+    initial_accumulator_value=0.0,
+    client_weighting="num_examples",
+):
+    """FedAdam (Reddi et al. 2021, Algorithm 2), by default as in the authors' code.
+
+    Two arguments make it the paper's rule: `bias_correction=False` and
+    `initial_accumulator_value=epsilon**2`. The paper's experiments have a beta_2 of 0.99.
 
     Args:
       server_learning_rate: 0 or more, or a schedule over rounds.
       beta_1, beta_2: 0 or more, below 1; the defaults are those of the authors' code.
       epsilon: the paper's tau, 0 or more.
-      bias_correction: multiplies the rate by sqrt(1 - beta_2 ** t) / (1 - beta_1 ** t) in round t, as the authors' code and TFF do; without
-        it, the rule is Algorithm 2 to the letter.
+      bias_correction: multiplies the rate by sqrt(1 - beta_2 ** t) / (1 - beta_1 ** t) in round t, as
+        the authors' code and TFF do. Algorithm 2 has no such factor.
+      initial_accumulator_value: v before the first round, 0 or more. Algorithm 2 asks for at least
+        tau ** 2: pass `epsilon**2` for the paper's. The default, 0, is that of the authors' code, of
+        TFF and of Flower.
       client_weighting: as in `fed_avg`.
 
     Returns:
@@ -31,5 +46,5 @@ def fed_adam(server_learning_rate, *, beta_1=0.9, beta_2=0.999, epsilon=1e-3, bi
       'fed_adam'
     """
     settings = dict(locals())
-    server_optimizer = optimizers.adam(server_learning_rate, beta_1, beta_2, epsilon, bias_correction)
+    server_optimizer = optimizers.adam(server_learning_rate, beta_1, beta_2, epsilon, bias_correction, initial_accumulator_value)
     return fed_opt(server_optimizer, client_weighting=client_weighting)._replace(name="fed_adam", settings=settings)

@@ -16,7 +16,7 @@ from fedlab.algorithms.mime_lite import mean_gradient, mime_lite
 def mime(*, client_weighting="num_examples", server_learning_rate=1.0):
     """Mime (Karimireddy et al. 2021, Algorithm 1), with the mean gradient of the round's own clients.
 
-    Args: as `mime_lite`.
+    Args: as `mime_lite`. What is said there of momentum holds here too.
 
     Returns:
       An `Algorithm`. Each round takes three gradients of each batch.

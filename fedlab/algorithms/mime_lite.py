@@ -25,7 +25,11 @@ class GradientSum(NamedTuple):
 
 
 def mime_lite(*, client_weighting="num_examples", server_learning_rate=1.0):
-    """MimeLite (Karimireddy et al. 2021, Algorithm 1). The optimizer is the one that the model was compiled with, with its momentum.
+    """MimeLite (Karimireddy et al. 2021, Algorithm 1), with the optimizer that the model was compiled with.
+
+    The paper's momentum is m = (1 - beta) g + beta m, with clients that step by
+    (1 - beta) gradient + beta m. Here it is Keras's, g + beta m, whose steps are 1 / (1 - beta) times
+    as large: compile with `SGD(rate * (1 - beta), momentum=beta)` for the paper's rate.
 
     Args:
       client_weighting: as in `fed_avg`.

@@ -113,7 +113,7 @@ class Moments(NamedTuple):
     second: Any
 
 
-def adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7, bias_correction=True):
+def adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7, bias_correction=True, initial_accumulator_value=0.0):
     """Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980), as Keras and TFF define it.
 
         m = beta_1 * m + (1 - beta_1) * g
@@ -125,6 +125,7 @@ def adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7, bias_correction=
       beta_1, beta_2: 0 or more, below 1.
       epsilon: 0 or more.
       bias_correction: whether the factor of the learning rate is there; without it, it is 1.
+      initial_accumulator_value: v before the first step, 0 or more.
 
     Example:
       >>> optimizer = adam(0.1, epsilon=0.0)
@@ -133,11 +134,13 @@ def adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7, bias_correction=
       [1.9]
     """
     settings = dict(locals())
+    _check_not_negative(initial_accumulator_value=initial_accumulator_value)
 
     def second(v, g):
         return v + (tf.square(g) - v) * (1 - beta_2)
 
-    return Optimizer("adam", settings, *_adaptive(second, 0.0, 0.0, **settings))
+    options = {name: value for name, value in settings.items() if name != "initial_accumulator_value"}
+    return Optimizer("adam", settings, *_adaptive(second, initial_accumulator_value, 0.0, **options))
 
 
 def adamw(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7, weight_decay=0.004):

@@ -82,8 +82,8 @@ def _fed_avgm(*given, client_weighting, server_learning_rate, momentum, nesterov
     return _fed_opt(*given, server_optimizer=server_optimizer, client_weighting=client_weighting)
 
 
-def _fed_adagrad(*given, client_weighting, server_learning_rate, epsilon, epsilon_in_root):
-    server_optimizer = optimizers.adagrad(server_learning_rate, 0.0, epsilon, epsilon_in_root)
+def _fed_adagrad(*given, client_weighting, server_learning_rate, epsilon, epsilon_in_root, initial_accumulator_value):
+    server_optimizer = optimizers.adagrad(server_learning_rate, initial_accumulator_value, epsilon, epsilon_in_root)
     return _fed_opt(*given, server_optimizer=server_optimizer, client_weighting=client_weighting)
 
 
@@ -92,7 +92,7 @@ def _fed_adam(*given, client_weighting, server_learning_rate, **settings):
 
 
 def _fed_yogi(*given, client_weighting, server_learning_rate, **settings):
-    server_optimizer = optimizers.yogi(server_learning_rate, initial_accumulator_value=0.0, **settings)
+    server_optimizer = optimizers.yogi(server_learning_rate, **settings)
     return _fed_opt(*given, server_optimizer=server_optimizer, client_weighting=client_weighting)
 
 
@@ -202,8 +202,8 @@ def _server_optimizer(optimizer, model):
     if build_fn is None:
         raise ValueError(f"engine 'tff' has no server optimizer {optimizer.name!r}; allowed: {', '.join(_SERVER_OPTIMIZERS)}.")
     for name, has in unlike.items():
-        if settings.pop(name) is not has:
-            raise ValueError(f"{name} is {not has} for {optimizer.name!r}; allowed with engine 'tff': {has}, as TFF has it.")
+        if (value := settings.pop(name)) != has:
+            raise ValueError(f"{name} is {value!r} for {optimizer.name!r}; allowed with engine 'tff': {has}, as TFF has it.")
     for ours, theirs in (("initial_accumulator_value", "initial_preconditioner_value"), ("rho", "decay")):
         if ours in settings:
             settings[theirs] = settings.pop(ours)
@@ -216,7 +216,7 @@ def _server_optimizer(optimizer, model):
 # TFF's function, and the settings that must be as TFF has them.
 _SERVER_OPTIMIZERS = {
     "sgd": (tff.learning.optimizers.build_sgdm, {"nesterov": False}),
-    "adam": (tff.learning.optimizers.build_adam, {"bias_correction": True}),
+    "adam": (tff.learning.optimizers.build_adam, {"bias_correction": True, "initial_accumulator_value": 0.0}),
     "adamw": (tff.learning.optimizers.build_adamw, {}),
     "adagrad": (tff.learning.optimizers.build_adagrad, {"epsilon_in_root": True}),
     "yogi": (tff.learning.optimizers.build_yogi, {"bias_correction": True}),

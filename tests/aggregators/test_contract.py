@@ -50,7 +50,9 @@ def counts_the_weightless():
 
 def last_client_wins():
     own = mean()
-    return own._replace(accumulate=lambda state, a, delta, weight, seed: a._replace(total=delta), merge=lambda a, b: b)
+    return own._replace(
+        accumulate=lambda state, a, delta, weight, seed: a._replace(total=delta, weight=tf.cast(weight, tf.float64)), merge=lambda a, b: b
+    )
 
 
 def loses_a_block():

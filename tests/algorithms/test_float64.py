@@ -77,13 +77,14 @@ def with_momentum(rate, beta):
     return step
 
 
-def adaptive(rate, second, epsilon=1e-3, beta_1=0.9, beta_2=0.999):
-    m, v = np.zeros_like(START), np.zeros_like(START)
+def adaptive(rate, second, epsilon=1e-3, beta_1=0.9, beta_2=0.999, start=0.0, bias_correction=True):
+    m, v = np.zeros_like(START), np.full_like(START, start)
 
     def step(delta, t):
         nonlocal m, v
         m, v = beta_1 * m + (1 - beta_1) * delta, second(v, delta**2, beta_2)
-        return rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t) * m / (np.sqrt(v) + epsilon)
+        factor = np.sqrt(1 - beta_2**t) / (1 - beta_1**t) if bias_correction else 1.0
+        return rate * factor * m / (np.sqrt(v) + epsilon)
 
     return step
 
@@ -126,8 +127,22 @@ def mime_lite(beta):
     return w
 
 
-def adagrad(rate, epsilon=1e-3):
-    v = np.zeros_like(START)
+def mime_lite_of_the_paper(rate, beta):
+    w, m = START, np.zeros_like(START)
+    for cohort in COHORTS:
+        ends = []
+        for k in cohort:
+            y = w
+            for batch in BATCHES[k]:
+                y = y - rate * ((1 - beta) * gradient(y, batch) + beta * m)
+            ends.append(y)
+        m = (1 - beta) * average([mean_gradient(w, k) for k in cohort], cohort) + beta * m
+        w = average(ends, cohort)
+    return w
+
+
+def adagrad(rate, epsilon=1e-3, start=0.0):
+    v = np.full_like(START, start)
 
     def step(delta, t):
         nonlocal v
@@ -164,6 +179,33 @@ def test_equals_numpy(name):
     algorithm, reference = CASES[name]
     optimizer = tf.keras.optimizers.SGD(0.1, momentum=0.9 if name == "mime_lite" else 0.0)
     np.testing.assert_allclose(simulate(algorithm, optimizer), reference(), rtol=1e-13)
+
+
+PAPER = dict(epsilon=0.01, initial_accumulator_value=0.01**2)
+
+
+@pytest.mark.parametrize(
+    "algorithm, reference",
+    [
+        (
+            algorithms.fed_adam(0.1, bias_correction=False, **PAPER),
+            lambda: averaging(adaptive(0.1, adam_second, 0.01, start=0.01**2, bias_correction=False)),
+        ),
+        (
+            algorithms.fed_yogi(0.1, bias_correction=False, **PAPER),
+            lambda: averaging(adaptive(0.1, yogi_second, 0.01, start=0.01**2, bias_correction=False)),
+        ),
+        (algorithms.fed_adagrad(0.1, **PAPER), lambda: averaging(adagrad(0.1, 0.01, start=0.01**2))),
+    ],
+)
+def test_the_papers_start_of_the_second_moment(algorithm, reference):
+    np.testing.assert_allclose(simulate(algorithm, "sgd", client_learning_rate=schedules.constant(RATE)), reference(), rtol=1e-13)
+
+
+def test_mime_with_the_papers_momentum():
+    optimizer, rate = tf.keras.optimizers.SGD(1.0, momentum=0.9), schedules.constant(0.5 * (1 - 0.9))
+    found = simulate(algorithms.mime_lite(), optimizer, client_learning_rate=rate)
+    np.testing.assert_allclose(found, mime_lite_of_the_paper(0.5, 0.9), rtol=1e-12)
 
 
 def test_weights_schedules_and_norms_are_float64():
