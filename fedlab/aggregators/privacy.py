@@ -25,25 +25,78 @@ class Privacy(NamedTuple):
     sampling: str
 
 
-def epsilon(privacy, rounds):
-    """The epsilon that `rounds` rounds have spent at `privacy.delta`, by Rényi differential privacy; infinite without noise.
+def metrics(privacy, rounds):
+    """What a run reports of its guarantee after some rounds, name -> float.
 
-    Example: 120 of 3,383 clients a round, with a noise of .01 of the clients, for 100 rounds.
-      >>> round(epsilon(Privacy(1.2, 120, 3383, 1e-5, "poisson"), 100), 3)
-      1.986
+    `epsilon` is what the rounds have spent; see `epsilon`. With "uniform" sampling, whose guarantee
+    hides a client that another takes the place of, `epsilon_poisson` is there too: what Poisson
+    sampling of as many clients, whose guarantee hides whether a client exists, would have spent.
+    It is a comparison, not a guarantee of this run.
+    """
+    spent = {"epsilon": epsilon(privacy, rounds)}
+    if privacy.sampling == "uniform":
+        spent["epsilon_poisson"] = epsilon(privacy._replace(sampling="poisson"), rounds)
+    return spent
+
+
+def epsilon(privacy, rounds):
+    """The epsilon that `rounds` rounds have spent at `privacy.delta`; infinite without noise.
+
+    "poisson": by the privacy loss distribution, which is tight up to rounding upwards (Koskela et al.
+    2020; Doroshenko et al. 2022), for neighbours with one client more or less. "uniform": by Rényi
+    differential privacy, for neighbours with one client in another's place. The second is several
+    times as large for the same noise: sample by "poisson" where you can.
+
+    Args:
+      privacy: a `Privacy`.
+      rounds: how many, 0 or more.
+
+    Returns:
+      A float of 0 or more.
+
+    Example: 120 of 3,383 clients in each of 100 rounds, with a noise of 0.01 of the clients.
+      >>> round(epsilon(Privacy(1.2, 120, 3383, 1e-5, "poisson"), 100), 2)
+      1.71
+      >>> round(epsilon(Privacy(1.2, 120, 3383, 1e-5, "uniform"), 100), 2)
+      14.09
     """
     if not rounds:
         return 0.0
     if not privacy.noise_multiplier:
         return float("inf")
+    return _spent(privacy, rounds)
+
+
+@functools.lru_cache(maxsize=64)
+def _spent(privacy, rounds):
     from dp_accounting import rdp
 
-    orders, one_round = _one_round(privacy.noise_multiplier, privacy.clients_per_round, privacy.num_clients, privacy.sampling)
-    return float(rdp.compute_epsilon(orders, rounds * one_round, privacy.delta)[0])
+    orders, one_round = _divergences(*privacy[:3], privacy.sampling)
+    by_divergences = float(rdp.compute_epsilon(orders, rounds * one_round, privacy.delta)[0])
+    if privacy.sampling == "uniform":
+        return by_divergences
+    losses = _losses(*privacy[:3]).self_compose(rounds)
+    # Both bound it from above. Where hardly anything is sampled or added, rounding may cost more.
+    return min(by_divergences, float(losses.get_epsilon_for_delta(privacy.delta)))
 
 
 @functools.lru_cache(maxsize=16)
-def _one_round(noise_multiplier, clients_per_round, num_clients, sampling):
+def _losses(noise_multiplier, clients_per_round, num_clients):
+    """The privacy loss distribution of one round with Poisson sampling, one client more or less."""
+    from dp_accounting.pld import privacy_loss_distribution
+
+    # With little noise losses are large, and steps as fine as for others would take minutes.
+    step = 1e-3 * max(1.0, (0.5 / noise_multiplier) ** 2)
+    return privacy_loss_distribution.from_gaussian_mechanism(
+        noise_multiplier,
+        sampling_prob=clients_per_round / num_clients,
+        value_discretization_interval=step,
+        use_connect_dots=True,
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _divergences(noise_multiplier, clients_per_round, num_clients, sampling):
     """Rényi divergences of one round, (orders, divergences)."""
     import dp_accounting
     from dp_accounting import rdp

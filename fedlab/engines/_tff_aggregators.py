@@ -32,7 +32,7 @@ def metrics(aggregator, measurements, num_clients, round_num):
         own = {"zero_norm": measurements["zeroing_norm"], "zeroed_count": measurements["zeroed_count"]}
         inner = metrics(aggregator.settings["inner"], measurements["zeroing"], num_clients, round_num)
     else:
-        own, inner = {"epsilon": privacy.epsilon(aggregator.privacy, round_num)} if aggregator.privacy else {}, {}
+        own, inner = privacy.metrics(aggregator.privacy, round_num) if aggregator.privacy else {}, {}
     return {**{name: float(value) for name, value in own.items()}, **inner}
 
 

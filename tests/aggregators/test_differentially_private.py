@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab.aggregators import adaptive, differentially_private, quantized
-from fedlab.aggregators.privacy import Privacy, epsilon
+from fedlab.aggregators.privacy import Privacy, epsilon, metrics
 from fedlab.algorithms import ClientResult
 from tests.aggregators.rounds import run_round
 from tests.aggregators.test_contract import small_run
@@ -82,22 +82,46 @@ def test_noise_differs_by_round_and_tensor_and_not_by_anything_else():
 
 
 def test_accounting_of_dp_fedavg():
-    """3,383 clients, 100 rounds, noise .01 of the clients, (2, 1e-5): 120 clients a round with z = 1.2 are enough, 119 are not."""
-    spent = {n: epsilon(Privacy(0.01 * n, n, 3383, 1e-5, "poisson"), 100) for n in (119, 120)}
-    assert spent[120] <= 2 < spent[119]
-    accountant = dp_accounting.rdp.RdpAccountant()
+    """3,383 clients, 100 rounds, z = 0.01 of the clients in a round, delta 1e-5."""
+    dp_fedavg = Privacy(1.2, 120, 3383, 1e-5, "poisson")
+    spent = epsilon(dp_fedavg, 100)
+    assert spent == pytest.approx(1.7075, abs=1e-3)
     event = dp_accounting.PoissonSampledDpEvent(120 / 3383, dp_accounting.GaussianDpEvent(1.2))
-    accountant.compose(dp_accounting.SelfComposedDpEvent(event, 100))
-    assert spent[120] == pytest.approx(accountant.get_epsilon(1e-5), rel=1e-9)
+    tight = dp_accounting.pld.PLDAccountant().compose(event, 100).get_epsilon(1e-5)  # of steps of 1e-4
+    renyi = dp_accounting.rdp.RdpAccountant().compose(event, 100).get_epsilon(1e-5)
+    assert tight == pytest.approx(spent, rel=1e-3) and renyi == pytest.approx(1.986, abs=1e-3)
+
+    fixed_size = metrics(dp_fedavg._replace(sampling="uniform"), 100)
+    assert fixed_size == {"epsilon": pytest.approx(14.09, abs=5e-3), "epsilon_poisson": spent}
+    assert metrics(dp_fedavg, 100) == {"epsilon": spent}
+
+
+def test_epsilon_grows_with_rounds_and_clients_and_shrinks_with_noise():
+    def spent(z=1.0, clients=20, delta=1e-5, rounds=10):
+        return epsilon(Privacy(z, clients, 1000, delta, "poisson"), rounds)
+
+    for values in (
+        [spent(rounds=rounds) for rounds in (0, 1, 2, 5, 200)],
+        [spent(clients=clients) for clients in (1, 20, 300, 1000)],
+        [spent(z=z) for z in (50.0, 2.0, 1.0, 0.5, 0.1)],
+        [spent(delta=delta) for delta in (1e-2, 1e-5, 1e-9)],
+    ):
+        assert values == sorted(values) and len(set(values)) == len(values)
+    assert spent(z=0.0) == math.inf
 
 
 def test_epsilon_without_sampling_in_closed_form():
-    # RDP of T Gaussians: a T / (2 z^2); the best of dp-accounting's conversions is no worse than the classic one, and close to it.
+    """T Gaussians are one of noise z / sqrt(T): delta(epsilon) of Balle and Wang 2018, Theorem 8."""
     z, rounds, delta = 2.0, 10, 1e-5
-    classic = rounds / (2 * z**2) + math.sqrt(2 * rounds * math.log(1 / delta)) / z
-    assert 0.85 * classic < epsilon(Privacy(z, 50, 50, delta, "poisson"), rounds) < classic
-    # In another's place: the sum moves by 2 C, which is half the noise.
-    assert epsilon(Privacy(2 * z, 50, 50, delta, "uniform"), rounds) == pytest.approx(epsilon(Privacy(z, 50, 50, delta, "poisson"), rounds))
+    found, mu = epsilon(Privacy(z, 50, 50, delta, "poisson"), rounds), math.sqrt(rounds) / z
+
+    def cdf(x):
+        return 0.5 * math.erfc(-x / math.sqrt(2))
+
+    assert cdf(mu / 2 - found / mu) - math.exp(found) * cdf(-mu / 2 - found / mu) == pytest.approx(delta, rel=1e-2)
+    # In another's place the sum moves by 2 C, which is half the noise. By Rényi divergences it is more.
+    replaced = epsilon(Privacy(2 * z, 50, 50, delta, "uniform"), rounds)
+    assert found < replaced < rounds / (2 * z**2) + math.sqrt(2 * rounds * math.log(1 / delta)) / z
 
 
 def test_epsilon_so_far_in_every_round(tmp_path):
