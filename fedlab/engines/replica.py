@@ -1,5 +1,7 @@
 """One worker's own copy of the model, and what a graph can do with it."""
 
+import contextlib
+import ctypes
 import threading
 import warnings
 from typing import Any, NamedTuple
@@ -13,6 +15,10 @@ from fedlab.engines.batches import fixed_batch_size
 from fedlab.models.freezing import statistics
 
 _tracing = threading.Lock()
+
+
+class Interrupted(BaseException):
+    """Ends the tracing of a graph that nobody waits for any more."""
 
 
 class Batch(NamedTuple):
@@ -61,6 +67,7 @@ class Replica:
             self.stopping = tf.Variable(False, trainable=False)  # graphs that train several clients end after the one at work
         self._metric_zeros = [variable.numpy() for variable in self.metric_variables]
         self._functions = {}
+        self._tracing_thread, self._interrupting = None, threading.Lock()
 
     def _build_metrics(self, columns):
         size = self.fixed_size or 1
@@ -80,11 +87,28 @@ class Replica:
         data_specs = tf.nest.map_structure(_any_number, data)
         key = key, str(data_specs)  # data of another form is another graph
         if key not in self._functions:
-            with _tracing:
+            with self._interruptible(), _tracing:
                 specs = *tf.nest.map_structure(_fixed, weights), *data_specs
                 self._functions[key] = make(self).get_concrete_function(*specs)
             _warn_of_unseeded_draws(self._functions[key].graph.as_graph_def())
         return self._functions[key]
+
+    @contextlib.contextmanager
+    def _interruptible(self):
+        with self._interrupting:
+            self._tracing_thread = threading.get_ident()
+        try:
+            yield
+        finally:
+            with self._interrupting:
+                self._tracing_thread = None
+
+    def interrupt_tracing(self):
+        """Raises `Interrupted` in a thread that traces a graph, which takes seconds for a large model."""
+        with self._interrupting:
+            if self._tracing_thread is not None:
+                thread = ctypes.c_ulong(self._tracing_thread)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(Interrupted))
 
     def batch(self, columns, num_examples):
         """Columns of one batch, [rows, ...], as a `Batch`."""

@@ -116,7 +116,9 @@ class Workers:
         for replica in self._replicas:
             replica.stopping.assign(True)
         try:
-            concurrent.futures.wait(futures)
+            while concurrent.futures.wait(futures, timeout=0.1).not_done:
+                for replica in self._replicas:
+                    replica.interrupt_tracing()
         finally:
             for replica in self._replicas:
                 replica.stopping.assign(False)
@@ -133,5 +135,6 @@ class Workers:
         """Ends the threads, and what they still do for a `map` that an exception has left."""
         for replica in self._replicas:
             replica.stopping.assign(True)
+            replica.interrupt_tracing()
         self._threads.shutdown(cancel_futures=True)
         self._loader.shutdown(cancel_futures=True)

@@ -1,9 +1,15 @@
 """Replicas on devices."""
 
+import contextlib
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
+
+from fedlab.engines.workers import Workers
+from tests.engines.test_local import compiled, feature_clients, keras
 
 SCRIPT = """
 import tensorflow as tf
@@ -32,3 +38,29 @@ def test_replicas_are_put_on_devices_in_turn():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[-2] == ("[('/device:CPU:0', {'CPU:0'}), ('/device:CPU:1', {'CPU:1'})] True")
+
+
+def test_an_error_does_not_wait_for_a_graph_that_is_traced():
+    clients = feature_clients()
+    tracing, columns = threading.Event(), clients[clients.client_ids[0]]
+
+    def build():
+        return compiled(keras.Sequential([keras.Input([4]), keras.layers.Dense(3)]))
+
+    def trace(replica):
+        tracing.set()
+        for _ in range(3000):
+            time.sleep(0.01)
+
+    def work(replica, item):
+        if item == "traces":
+            replica.function("slow", trace, (), ())
+        assert tracing.wait(timeout=20)
+        raise KeyboardInterrupt
+
+    with contextlib.closing(Workers(build, columns, 2)) as workers:
+        started = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt):
+            list(workers.map(work, ["fails", "traces"]))
+        assert time.perf_counter() - started < 15
+        assert list(workers.map(lambda replica, item: item, [1, 2])) == [1, 2]
