@@ -11,7 +11,7 @@ import tensorflow as tf
 from fedlab import _checks
 from fedlab._adam import adam_factor
 from fedlab.algorithms.schedules import Schedule
-from fedlab.models.copying import exclude_from_weight_decay, weight_decay_exclusions
+from fedlab.models.copying import exclude_from_weight_decay, optimizer_config, weight_decay_exclusions
 
 
 class Optimizer(NamedTuple):
@@ -395,11 +395,11 @@ def from_keras(optimizer, schedule=None, variables=None):
     """
     optimizer = tf.keras.optimizers.get(optimizer)
     _check_keras(optimizer)
-    config = optimizer.get_config()
+    config = optimizer_config(optimizer)
     plain = not any(config.get(name) for name in ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue"))
     if schedule is not None:
         config["learning_rate"] = 1.0
-    constant_rate = not isinstance(config["learning_rate"], dict)
+    constant_rate = not isinstance(config["learning_rate"], tf.keras.optimizers.schedules.LearningRateSchedule)
     if type(optimizer) is tf.keras.optimizers.SGD and plain and constant_rate:
         return sgd(schedule or float(config["learning_rate"]), config["momentum"], config["nesterov"])
 
@@ -460,6 +460,11 @@ def _check_keras(optimizer):
     if not isinstance(optimizer, tf.keras.optimizers.Optimizer):
         module = type(optimizer).__module__
         raise ValueError(f"the optimizer is of {module}; allowed: {name} of tf.keras.optimizers: compile anew.")
+    if hasattr(optimizer, "inner_optimizer"):
+        raise ValueError(
+            f"the model's {type(optimizer.inner_optimizer).__name__} scales the loss, as float16 needs: "
+            "expected an optimizer without LossScaleOptimizer; use the policy 'mixed_bfloat16' instead."
+        )
     # The end of `fit` puts the averages into the model. A client of many algorithms has no such end.
     finalize = tf.keras.optimizers.Optimizer.finalize_variable_values
     if optimizer.use_ema or type(optimizer).finalize_variable_values is not finalize:

@@ -15,8 +15,11 @@ from collections import OrderedDict
 import tensorflow as tf
 import tensorflow_federated as tff
 from keras.src.engine import compile_utils
+from keras.src.engine.base_preprocessing_layer import PreprocessingLayer
 
 from fedlab.data.columns import keras_batch
+from fedlab.models.cloning import non_trainable_weights
+from fedlab.models.copying import copy_metric
 
 _CACHING = "enable_caching_device"
 
@@ -59,6 +62,12 @@ class Blueprint:
             raise ValueError(
                 f"engine 'tff' cannot copy {type(model).__name__}, a subclassed model; allowed: Sequential and Functional models."
             )
+        tables = [layer.name for layer in model._flatten_layers() if isinstance(layer, PreprocessingLayer) and _has_constants(layer)]
+        if tables:
+            raise ValueError(
+                f"engine 'tff' cannot copy what layer {tables[0]!r} has learnt in adapt(): "
+                "map the clients' data with it first, or use engine 'local'."
+            )
         self.spec = spec
         self.target_spec = keras_batch(spec)[1]
         self.weight_names = [v.name for v in model.trainable_variables], [v.name for v in model.non_trainable_variables]
@@ -83,11 +92,15 @@ class Blueprint:
     def metrics(self, model):
         """Keras's own compiled metrics, new ones, for the outputs of `model`."""
         metrics, weighted_metrics = (
-            tf.nest.map_structure(_copy_metric, self._compiled.get(name)) for name in ("metrics", "weighted_metrics")
+            tf.nest.map_structure(copy_metric, self._compiled.get(name)) for name in ("metrics", "weighted_metrics")
         )
         container = compile_utils.MetricsContainer(metrics, weighted_metrics, output_names=self._output_names)
         container.build(model._nested_outputs, self.target_spec)
         return container
+
+
+def _has_constants(layer):
+    return hasattr(layer, "lookup_table") or len(non_trainable_weights(layer)) < len(layer.non_trainable_weights)
 
 
 def _shapes(model):
@@ -100,10 +113,6 @@ def _strip(config):
     if isinstance(config, (list, tuple)):
         return type(config)([_strip(value) for value in config])
     return config
-
-
-def _copy_metric(metric):
-    return type(metric).from_config(metric.get_config()) if isinstance(metric, tf.keras.metrics.Metric) else metric
 
 
 def check_reads(model):

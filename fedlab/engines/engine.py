@@ -8,8 +8,8 @@
     state = process.restore(state, arrays)                        # into a state of the same process, from `init` say
     process.close()                                              # also on errors and signals: `with contextlib.closing(process)`
 
-Weights are lists of NumPy arrays in the order of the Keras model's `trainable_weights` and `non_trainable_weights`; `state` is a nest of
-arrays that belongs to the engine.
+Weights are lists of NumPy arrays in the order of the Keras model's `trainable_weights` and of
+`fedlab.models.cloning.non_trainable_weights(model)`; `state` is a nest of arrays that belongs to the engine.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from fedlab.aggregators import Aggregator
 from fedlab.algorithms import Algorithm
 from fedlab.data import Batching, ClientData
+from fedlab.models.cloning import non_trainable_weights
 from fedlab.models.freezing import statistics
 
 
@@ -62,7 +63,7 @@ def averaged_weights(setting):
     """Which non-trainable weights are averaged over the clients.
 
     Returns:
-      Index in the model's `non_trainable_weights` -> name.
+      Index in the model's `non_trainable_weights` (`fedlab.models.cloning`) -> name.
 
     Raises:
       ValueError: `setting.non_trainable` is neither "average" nor "broadcast".
@@ -71,7 +72,7 @@ def averaged_weights(setting):
     if policy not in ("average", "broadcast"):
         raise ValueError(f"non_trainable is {policy!r}; allowed: 'average', 'broadcast'.")
     changing = {id(w) for w in statistics(model)} if policy == "average" else ()
-    return {i: w.name for i, w in enumerate(model.non_trainable_weights) if id(w) in changing}
+    return {i: w.name for i, w in enumerate(non_trainable_weights(model)) if id(w) in changing}
 
 
 class RoundResult(NamedTuple):

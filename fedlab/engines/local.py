@@ -21,6 +21,7 @@ from fedlab.engines import client_states, structure
 from fedlab.engines.engine import RoundResult, averaged_weights
 from fedlab.engines.replica import assign
 from fedlab.engines.workers import Workers
+from fedlab.models.cloning import non_trainable_weights
 from fedlab.models.precision import in_precision
 
 
@@ -305,7 +306,7 @@ def client_function(replica, work, optimizer, names):
     """
 
     def run(weights, non_trainable, shared, columns, sizes, examples, counts, client, kept, first_step):
-        assign(replica.model.non_trainable_variables, non_trainable)
+        assign(non_trainable_weights(replica.model), non_trainable)
         replica.reset_recurrent_states()
         replica.reset_metrics()
         replica.seed(client.layers)
@@ -341,7 +342,7 @@ def _train_function(replica, setting):
     names = [f"{function} of {algorithm.name!r}" for function in ("client_init", "client_step")]
     train = client_function(replica, work, optimizers.of_model(replica.model, setting.client_learning_rate), names)
     averaged = list(averaged_weights(setting))
-    non_trainable_variables = replica.model.non_trainable_variables
+    non_trainable_variables = non_trainable_weights(replica.model)
 
     def fold(sums, non_trainable, aggregator_state, result, seed):
         """Adds a client to the sums; one whose result is not finite has weight 0 and adds nothing."""

@@ -12,6 +12,7 @@ import tensorflow as tf
 from fedlab.data.columns import keras_batch
 from fedlab.engines import recurrent
 from fedlab.engines.batches import fixed_batch_size
+from fedlab.models.cloning import CopyError, ancestors
 from fedlab.models.freezing import statistics
 
 _tracing = threading.Lock()
@@ -90,6 +91,7 @@ class Replica:
             with self._interruptible(), _tracing:
                 specs = *tf.nest.map_structure(_fixed, weights), *data_specs
                 self._functions[key] = make(self).get_concrete_function(*specs)
+            _check_captures(self.model, self._functions[key].graph)
             _warn_of_unseeded_draws(self._functions[key].graph.as_graph_def())
         return self._functions[key]
 
@@ -163,6 +165,18 @@ class Replica:
         """Sets all random draws of the layers (dropout, noise). `seed`: int64 scalar tensor."""
         for i, generator in enumerate(self._generators):
             generator.state.assign(tf.stack([tf.zeros([], tf.int64), tf.constant(i, tf.int64), seed]))
+
+
+def _check_captures(model, graph):
+    """Raises CopyError where a replica's graph reads a weight of the model that the replica is a copy of."""
+    captured = {id(outside) for outside, _ in graph.captures}
+    for original in ancestors(model):
+        for weight in original.weights:
+            if id(getattr(weight, "handle", None)) in captured:
+                raise CopyError(
+                    f"a loss, metric or layer of model {model.name!r} reads the weight {weight.name!r} of the original, "
+                    "not of its copy: pass a function that builds the model and them."
+                )
 
 
 # Draws whose numbers depend on what the process drew before.

@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras.src.engine.base_preprocessing_layer import PreprocessingLayer
 
 from fedlab import _checks
-from fedlab.models.cloning import recompile
+from fedlab.models.cloning import non_trainable_weights, recompile
 
 
 def freeze(model, *names, keep=()):
@@ -70,4 +70,4 @@ def statistics(model):
             constant |= {id(w) for w in layer.weights}
         else:  # one that trains inside of a frozen one keeps its statistics up to date
             changing |= {id(w) for w in layer._non_trainable_weights}
-    return [w for w in model.non_trainable_weights if id(w) in changing or id(w) not in constant]
+    return [w for w in non_trainable_weights(model) if id(w) in changing or id(w) not in constant]

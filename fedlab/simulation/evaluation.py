@@ -14,7 +14,7 @@ from fedlab.engines import inputs
 from fedlab.engines.local import finalize
 from fedlab.engines.replica import assign
 from fedlab.engines.workers import Workers
-from fedlab.models.cloning import check_compiled, clone
+from fedlab.models.cloning import check_compiled, clone, non_trainable_weights
 
 _STEPS_PER_BLOCK = 8
 
@@ -40,7 +40,7 @@ def evaluate(model, data, batch_size=64, num_workers=None):
     inputs.check(model, columns)
     workers = Workers(lambda: clone(model), columns, num_workers)
     try:
-        arrays = [[w.numpy() for w in weights] for weights in (model.trainable_weights, model.non_trainable_weights)]
+        arrays = [[w.numpy() for w in weights] for weights in (model.trainable_weights, non_trainable_weights(model))]
         return evaluate_weights(workers, *arrays, columns, batch_size)
     finally:
         workers.close()
@@ -115,7 +115,7 @@ def _test_function(replica):
     @tf.function
     def test_block(trainable, non_trainable, columns, sizes, examples):
         assign(replica.model.trainable_variables, trainable)
-        assign(replica.model.non_trainable_variables, non_trainable)
+        assign(non_trainable_weights(replica.model), non_trainable)
         return test_batches(replica, columns, sizes, examples)
 
     return test_block

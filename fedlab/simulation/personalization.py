@@ -14,7 +14,7 @@ from fedlab.engines.local import Shared, client_function, clients_of, finalize
 from fedlab.engines.replica import assign
 from fedlab.engines.structure import check_weights
 from fedlab.engines.workers import Workers
-from fedlab.models.cloning import check_compiled, clone
+from fedlab.models.cloning import check_compiled, clone, non_trainable_weights
 from fedlab.simulation.evaluation import check_batch_size, test_batches
 
 
@@ -73,7 +73,7 @@ def replicas(setting, num_workers):
     clients, model = setting.clients, setting.model
     workers = Workers(setting.build, clients[clients.client_ids[0]], num_workers)
     try:
-        yield workers, [[w.numpy() for w in weights] for weights in (model.trainable_weights, model.non_trainable_weights)]
+        yield workers, [[w.numpy() for w in weights] for weights in (model.trainable_weights, non_trainable_weights(model))]
     finally:
         workers.close()
 

@@ -17,7 +17,7 @@ from fedlab.data.conditions import fare, together
 from fedlab.engines.engine import Setting
 from fedlab.engines.local import finalize
 from fedlab.engines.workers import Workers
-from fedlab.models.cloning import check_compiled, check_finite, clone
+from fedlab.models.cloning import check_compiled, check_finite, clone, non_trainable_weights
 from fedlab.models.freezing import statistics
 from fedlab.simulation import hooks as hooks_lib
 from fedlab.simulation import progress as progress_lib
@@ -261,7 +261,7 @@ def simulate(
             folder.save(process.save(state), row, clients, evaluations, hooks.save())
             report(row)
 
-        state = process.init([w.numpy() for w in model.trainable_weights], [w.numpy() for w in model.non_trainable_weights])
+        state = process.init([w.numpy() for w in model.trainable_weights], [w.numpy() for w in non_trainable_weights(model)])
         if (arrays := folder.resume(process.save(state))) is not None:
             state = process.restore(state, arrays)
         hooks.begin(history, *folder.callbacks)
@@ -305,7 +305,7 @@ def _seen(process, state, row, clients, evaluations, workers, shown):
 
 
 def _with_weights(model, trainable, non_trainable):
-    for variables, values in ((model.trainable_weights, trainable), (model.non_trainable_weights, non_trainable)):
+    for variables, values in ((model.trainable_weights, trainable), (non_trainable_weights(model), non_trainable)):
         for variable, value in zip(variables, values):
             variable.assign(value)
     return model

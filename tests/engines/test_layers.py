@@ -539,14 +539,6 @@ def test_own_training_step_is_refused():
         local.start(setting)
 
 
-def test_words_looked_up_in_the_model_are_refused():
-    lookup = layers.StringLookup(output_mode="multi_hot", name="lookup")
-    lookup.adapt(["a", "b"])
-    model = sequential(Input([1], dtype="string"), lookup, layers.Dense(3))
-    with pytest.raises(ValueError, match="'lookup' has looked up words in a table.*map the clients' data"):
-        clone(model)
-
-
 # Short batches of a model built for one size.
 
 
