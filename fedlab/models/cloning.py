@@ -49,11 +49,21 @@ def clone(model, model_fn=None, copy_layer=None):
             weight.set_weights(original.get_tensors())
         else:
             weight.assign(original)
-    for layer in copy._flatten_layers():
-        if isinstance(layer, PreprocessingLayer):
-            layer.finalize_state()  # it computes with numbers that it makes of its weights
+    finalize_adapted(copy)
     _originals[copy] = weakref.ref(model)
     return copy
+
+
+def finalize_adapted(model):
+    """Prepares adapted layers whose weights have been assigned; they compute with numbers that they make of them.
+
+    Returns:
+      The model.
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, PreprocessingLayer):
+            layer.finalize_state()
+    return model
 
 
 def _copy(model, copy_layer):

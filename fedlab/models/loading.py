@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from fedlab import _cache, _files, _json
 from fedlab.models import _archive, limits, shipped, trust
+from fedlab.models.cloning import finalize_adapted
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,8 @@ def load(source, *, trust_model=False, cache_dir=None, **overrides):
             raise _missing(text) from None
         if not path.exists():
             raise _missing(text)
-        return _load_path(path, text, trust_model)
+        # Keras forgets this: a loaded Discretization would have no bins.
+        return finalize_adapted(_load_path(path, text, trust_model))
 
 
 def _names():
