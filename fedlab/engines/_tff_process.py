@@ -12,7 +12,7 @@ import tensorflow_federated as tff
 
 from fedlab import aggregators
 from fedlab.algorithms import fed_avg
-from fedlab.engines import _tff_aggregators, _tff_algorithms, _tff_model, _tff_worker, batches
+from fedlab.engines import _tff_aggregators, _tff_algorithms, _tff_model, _tff_worker, batches, class_weights
 from fedlab.engines.engine import RoundResult
 from fedlab.engines.local import finalize
 
@@ -28,7 +28,7 @@ class TffProcess:
         self.setting = setting
         first = setting.clients[setting.clients.client_ids[0]]
         batches.check(setting.model, setting.batching, first)
-        self._spec = _batch_spec(setting, first)
+        self._spec = _batch_spec(setting, _class_weighted(setting, first))
         self._blueprint = _tff_model.Blueprint(setting.model, self._spec)
         self._metrics = self._eager_metrics()
         self._first_size = None
@@ -175,6 +175,28 @@ class TffProcess:
             "loss": None,
             "dropped": dropped,
         }
+
+
+def _class_weighted(setting, columns):
+    """A client's columns with the sample weights that its batches have.
+
+    Raises:
+      ValueError: for class weights with which TFF, which sees sample weights only, would count other examples or tokens than there are.
+    """
+    if setting.class_weight is None:
+        return columns
+    zero = [label for label, weight in setting.class_weight.items() if not weight]
+    if zero:
+        raise ValueError(f"class_weight[{zero[0]}] is 0; allowed with engine 'tff': weights above 0, or use engine 'local'.")
+    if "sample_weight" not in columns and setting.algorithm.settings.get("client_weighting") == "num_tokens":
+        raise ValueError(
+            "class_weight is given with client_weighting='num_tokens' and no column 'sample_weight'; allowed with engine 'tff': "
+            "'num_examples', 'uniform', or use engine 'local'."
+        )
+    weights = class_weights.of_examples(
+        setting.class_weight, setting.model, columns["y"], "the first client", batches.ignored_label(setting.model)
+    )
+    return {**columns, "sample_weight": class_weights.multiplied(columns.get("sample_weight"), weights)}
 
 
 def _batch_spec(setting, columns):

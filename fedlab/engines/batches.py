@@ -10,7 +10,7 @@ import tensorflow as tf
 from fedlab.data import seeding
 from fedlab.data.batching import Batching, batch_rows
 from fedlab.data.columns import num_rows, targets
-from fedlab.engines import inputs
+from fedlab.engines import class_weights, inputs
 
 
 class Batches(NamedTuple):
@@ -183,10 +183,20 @@ def client_batches(setting, round_num, client_id):
         fixed_size=fixed_batch_size(setting.model),
         ignore_label=ignored_label(setting.model),
     )
+    if setting.class_weight is not None:
+        batches = _class_weighted(setting, batches, f"client {client_id!r}")
     if setting.conditions is None:
         return batches
     share = setting.conditions(client_id, round_num, setting.seed).share
     return first_batches(batches, math.ceil(share * len(batches.sizes)))
+
+
+def _class_weighted(setting, batches, owner):
+    """The batches with sample weights times the weights of their classes, which leave it as it is what counts as an example."""
+    labels, ignored = batches.source["y"], ignored_label(setting.model)
+    weights = class_weights.of_examples(setting.class_weight, setting.model, labels, owner, ignored)
+    sample_weight = class_weights.multiplied(batches.own.get("sample_weight"), weights[batches.rows])
+    return batches._replace(own={**batches.own, "sample_weight": sample_weight})
 
 
 def first_batches(batches, num_steps):

@@ -14,6 +14,8 @@ from fedlab.callbacks import Round
 from fedlab.data import Batching, ClientData, sampling, seeding
 from fedlab.data.conditions import check as check_condition
 from fedlab.data.conditions import fare, together
+from fedlab.engines import class_weights
+from fedlab.engines.batches import ignored_label
 from fedlab.engines.engine import Setting
 from fedlab.engines.local import finalize
 from fedlab.engines.workers import Workers
@@ -70,6 +72,7 @@ def simulate(
     shuffle=True,
     drop_remainder=False,
     client_learning_rate=None,
+    class_weight=None,
     non_trainable="average",
     precision="float32",
     conditions=None,
@@ -96,6 +99,10 @@ def simulate(
       aggregator: for example `fedlab.aggregators.mean()`, the default.
       batch_size, local_epochs, max_batches, shuffle, drop_remainder: how a client reads its examples; see `fedlab.data.Batching`.
       client_learning_rate: a schedule over rounds (`fedlab.algorithms.schedules`) in place of the compiled optimizer's learning rate.
+      class_weight: class -> weight of its examples in the training loss, as in Keras's `fit`, such as {0: 1.0, 1: 5.0}. It multiplies
+        sample weights and leaves evaluation as it is. Labels in column `y` are numbers of classes, one per example or per position of a
+        sequence, or one-hot. Every class needs a weight. A class of weight 0 does not train, but its examples still count as examples:
+        in the mean over a batch, as in Keras, and in `client_weighting`.
       non_trainable: what happens to non-trainable weights that training changes, such as
         BatchNormalization's moving mean and variance.
         "average" (default): they are averaged over the clients with the weights of the updates,
@@ -194,6 +201,7 @@ def simulate(
     def build():
         return clone(model, model_fn)
 
+    class_weight = class_weights.check(class_weight, model, clients[clients.client_ids[0]], ignored_label(model))
     workers = Workers(build, clients[clients.client_ids[0]], num_workers)
     setting = Setting(
         model=model,
@@ -208,12 +216,14 @@ def simulate(
         client_learning_rate=client_learning_rate,
         conditions=conditions,
         workers=workers,
+        class_weight=class_weight,
     )
     hooks = hooks_lib.Hooks(hooks_lib.check(callbacks))
     more = {
         "engine": engine,
         "cohort": sample,
         "callbacks": hooks.settings() or None,
+        "class_weight": class_weight,
         "evaluation_examples": {name: _num_evaluated(data) for name, data in evaluation_sets.items()},
     }
     if run_dir is not None and evaluate_on:
