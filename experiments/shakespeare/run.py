@@ -42,6 +42,9 @@ _PRECISION = flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16"], 
 _DROP_REMAINDER = flags.DEFINE_bool("drop_remainder", False, "Drop short sequences and batches, as TFF's tutorial does.")
 _HELD_OUT = flags.DEFINE_float("held_out_clients", 0.2, "Share of the clients that never train.", lower_bound=0.01, upper_bound=0.9)
 _EVALUATE_EVERY = flags.DEFINE_integer("evaluate_every", 1, "Rounds between evaluations.", lower_bound=1)
+_MAX_DROPPED_ROUNDS = flags.DEFINE_integer(
+    "max_dropped_rounds", 3, "Consecutive rounds without a usable update before the run stops with an error.", lower_bound=1
+)
 _EVALUATION_EXAMPLES = flags.DEFINE_integer("evaluation_examples", 500, "Sequences drawn for the curve's evaluations.", lower_bound=1)
 _COMPARISON_EXAMPLES = flags.DEFINE_integer("comparison_examples", 1000, "Sequences drawn to compare before and after.", lower_bound=1)
 _PROMPT = flags.DEFINE_string("prompt", "ROMEO:\nWhat is your name, my lady? ", "What the text before and after goes on from.")
@@ -141,6 +144,7 @@ def main():
         drop_remainder=_DROP_REMAINDER.value,
         evaluate_on=evaluation_sets,
         evaluate_every=_EVALUATE_EVERY.value,
+        max_dropped_rounds=_MAX_DROPPED_ROUNDS.value,
         run_dir=_RUN_DIR.value,
     )
     print_table(run.history)

@@ -45,7 +45,8 @@ def _curve(name, folder, table, accuracy, command):
             raise ValueError(f"{' '.join(command)} ended with exit code {code}; see {log.name}.")
     with open(table, encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [int(row["round"]) for row in rows], [float(row["train_loss"]) for row in rows[1:]], [float(row[accuracy]) for row in rows]
+    losses = [float(row["train_loss"] or "nan") for row in rows[1:]]  # empty where no update was usable
+    return [int(row["round"]) for row in rows], losses, [float(row[accuracy]) for row in rows]
 
 
 def draw(results, picture):

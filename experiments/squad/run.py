@@ -52,6 +52,9 @@ _LOCAL_EPOCHS = flags.DEFINE_integer("local_epochs", 1, "Passes of a client over
 _MAX_BATCHES = flags.DEFINE_integer("max_batches", 16, "At most so many steps a client and round.", lower_bound=1)
 _KEEP_MODELS = flags.DEFINE_bool("keep_models", False, "Save the model of each evaluated round in --run_dir: models/round_<n>.keras.")
 _EVALUATE_EVERY = flags.DEFINE_integer("evaluate_every", 4, "Rounds between evaluations.", lower_bound=1)
+_MAX_DROPPED_ROUNDS = flags.DEFINE_integer(
+    "max_dropped_rounds", 3, "Consecutive rounds without a usable update before the run stops with an error.", lower_bound=1
+)
 _EVALUATION = flags.DEFINE_integer("evaluation_questions", 200, "Questions drawn for the curve's evaluations.", lower_bound=1)
 _COMPARISON = flags.DEFINE_integer("comparison_questions", 1000, "Questions drawn to compare before and after.", lower_bound=1)
 
@@ -194,6 +197,7 @@ def main():
         max_batches=_MAX_BATCHES.value * (_CLIENTS_PER_ROUND.value if _CENTRALIZED.value else 1),
         evaluate_on=evaluate_on,
         evaluate_every=_EVALUATE_EVERY.value,
+        max_dropped_rounds=_MAX_DROPPED_ROUNDS.value,
         run_dir=_RUN_DIR.value,
     )
     print_table(run.history)

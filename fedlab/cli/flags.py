@@ -30,8 +30,8 @@ def run_with_flags(main, check=None):
     Before parsing, `--help` and a mistyped flag would wait seconds for TensorFlow. After absl's initialization, TensorFlow registers
     call-backs that then run at once, create its context while it is still half imported, and leave Keras building graph tensors.
 
-    Exit codes: 0; 2 for a mistake in the input and 1 for a failure of the disk, which one line explains; 1 for anything else; 130 for
-    Ctrl-C and 143 for SIGTERM, both of which end a run within one client's work.
+    Exit codes: 0; 2 for a mistake in the input, and 1 for a failure of the disk or of the run, such as rounds without a usable update, each
+    explained in one line; 1 for anything else; 130 for Ctrl-C and 143 for SIGTERM, both of which end a run within one client's work.
     """
 
     def parse(argv):
@@ -52,7 +52,7 @@ def run_with_flags(main, check=None):
         try:
             with ending_on_sigterm():
                 main()
-        except (*MISTAKES, OSError) as error:
+        except (*MISTAKES, OSError, RuntimeError) as error:
             if debugging():
                 raise
             sys.exit(fail(error))

@@ -14,7 +14,7 @@ from fedlab import aggregators
 from fedlab.algorithms import fed_avg
 from fedlab.engines import _tff_aggregators, _tff_algorithms, _tff_model, _tff_worker, batches, class_weights
 from fedlab.engines.engine import RoundResult
-from fedlab.engines.local import finalize
+from fedlab.engines.local import training_metrics
 
 logger = logging.getLogger("fedlab")
 
@@ -65,7 +65,7 @@ class TffProcess:
 
     def run_round(self, state, round_num, cohort):
         parts = [batches.client_batches(self.setting, round_num, client_id) for client_id in cohort]
-        if not any(len(part.sizes) for part in parts):
+        if parts and not any(len(part.sizes) for part in parts):
             raise batches.no_batch(self.setting.batching, round_num)
         state, metrics, num_finished, measured = self._next(self._process, state, [self._dataset(*pair) for pair in zip(cohort, parts)])
         rows = [self._client_row(client_id, part, num_finished, len(cohort)) for client_id, part in zip(cohort, parts)]
@@ -112,12 +112,13 @@ class TffProcess:
         output = self._call(process.next, state, datasets)
         sums = dict(output.metrics["client_work"]["train"])
         num_finished = int(sums.pop("finished")[0])
-        metrics = finalize(self._metrics, [value for values in sums.values() for value in values])
+        metrics = training_metrics(self._metrics, [value for values in sums.values() for value in values])
         return output.state, metrics, num_finished, output.metrics["aggregator"]
 
     def _eager_metrics(self):
         metrics = [tf.keras.metrics.Mean(name="loss"), *self._blueprint.metrics(self.setting.model).metrics]
-        return SimpleNamespace(metrics=metrics, metric_variables=[v for metric in metrics for v in metric.variables])
+        variables = [v for metric in metrics for v in metric.variables]
+        return SimpleNamespace(loss=metrics[0], metrics=metrics, metric_variables=variables)
 
     def _check_weights_kept(self, averaging):
         """One batch of one client at learning rate 0 must give back the very weights; see `_tff_model` for why it might not.

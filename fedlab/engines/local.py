@@ -119,7 +119,7 @@ class LocalProcess:
             function = replica.function(self, lambda replica: _train_function(replica, self.setting), weights, data)
             return *function(*weights, *data), counts
 
-        total, extras, non_trainable, clients, metric_values = None, None, None, [], 0
+        total, extras, non_trainable, clients, metric_values = None, None, None, [], None
         for block, result in zip(blocks, self.workers.map(work, blocks, prepare)):
             accumulator, extras_sum, non_trainable_sum, outputs, counts = result
             total = accumulator if total is None else aggregator.merge(total, accumulator)
@@ -130,12 +130,14 @@ class LocalProcess:
             clients += _client_rows(block, counts, outputs)
             _check_client_weights(algorithm, clients[-len(block) :])
             metric_values = _add(metric_values, [np.asarray(values).sum(axis=0) for values in outputs["metrics"]])
+        if not blocks:
+            total, extras, non_trainable = self._sums_of_nobody(state)
         if self.setting.client_states is None:
             self._client_states.commit()
 
         place = {client_id: i for i, client_id in enumerate(cohort)}
         clients.sort(key=lambda client: place[client["client_id"]])
-        if not any(client["num_steps"] for client in clients):
+        if clients and not any(client["num_steps"] for client in clients):
             raise batching.no_batch(self.setting.batching, round_num)
         seed = tf.constant(seeding.stateless(self.setting.seed, "aggregator", round_num))
         delta, aggregator_state, aggregator_metrics = aggregator.report(state.aggregator, total, seed)
@@ -150,7 +152,7 @@ class LocalProcess:
         if self._averaged:
             for i, change in zip(self._averaged, _average.report((), non_trainable, None)[0]):
                 kept[i] = _changed(kept[i], change)
-        metrics = finalize(self.workers.any_replica(), metric_values)
+        metrics = training_metrics(self.workers.any_replica(), metric_values)
         aggregated = {name: float(value) for name, value in aggregator_metrics.items()}
         more_bytes = _num_bytes((sent, shared.surveyed)), _num_bytes((extras, shared.surveyed))
         return State(trainable, kept, server, aggregator_state), RoundResult(metrics, clients, num_finished, aggregated, *more_bytes)
@@ -167,6 +169,13 @@ class LocalProcess:
         if self.setting.client_states is None:
             self._client_states.close()
 
+    def _sums_of_nobody(self, state):
+        """What accumulator, extras and changes of the non-trainable weights sum to without a client."""
+        weights = list(state.trainable)
+        unchanged = [_change(state.non_trainable[i], state.non_trainable[i]) for i in self._averaged]
+        accumulator = self.setting.aggregator.zero(state.aggregator, weights)
+        return accumulator, self.setting.algorithm.extras(weights), _average.zero((), unchanged)
+
     def _blocks(self, cohort):
         by_size = sorted(cohort, key=self.setting.clients.num_examples, reverse=True)
         size = block_size(len(cohort))
@@ -181,7 +190,8 @@ class LocalProcess:
             return function(*weights, *data)
 
         sums = self.workers.map(work, blocks, lambda block: self._block_data(round_num, block)[0])
-        return functools.reduce(lambda total, more: tf.nest.map_structure(tf.add, total, more), sums)
+        nobody = self.setting.algorithm.survey.zero(list(state.trainable)) if not blocks else next(sums)
+        return functools.reduce(lambda total, more: tf.nest.map_structure(tf.add, total, more), sums, nobody)
 
     def _block_data(self, round_num, block):
         """The batches of a block's clients as tensors, and the clients' counts."""
@@ -276,7 +286,7 @@ def _client_rows(block, counts, outputs):
             "num_tokens": int(counts.num_tokens[i]),
             "num_steps": int(counts.num_steps[i]),
             "weight": float(weight[i]),
-            "loss": float(loss[i]),
+            "loss": float(loss[i]) if counts.num_examples[i] else None,
             "dropped": not finite[i],
         }
         for i, client_id in enumerate(block)
@@ -421,6 +431,21 @@ def _survey_function(replica, setting):
         return tf.while_loop(lambda k, *_: _goes_on(replica, k < num_clients), one, loop, parallel_iterations=1)[2]
 
     return survey_block
+
+
+def training_metrics(replica, values):
+    """As `finalize`; None for all metrics where no client trained on an example.
+
+    Without an example a mean is 0 to Keras, which would be the best possible loss.
+
+    Args:
+      replica: a `Replica`.
+      values: the metrics' sums over the clients whose updates are finite, or None without such clients.
+    """
+    if values is None:
+        values = replica.metric_zeros
+    metrics = finalize(replica, values)
+    return metrics if replica.loss.count.numpy() else dict.fromkeys(metrics)
 
 
 def finalize(replica, values):

@@ -66,7 +66,7 @@ class Replica:
             metric.reset_state()
         with tf.device("CPU:0"):
             self.stopping = tf.Variable(False, trainable=False)  # graphs that train several clients end after the one at work
-        self._metric_zeros = [variable.numpy() for variable in self.metric_variables]
+        self.metric_zeros = [variable.numpy() for variable in self.metric_variables]
         self._functions = {}
         self._tracing_thread, self._interrupting = None, threading.Lock()
 
@@ -155,7 +155,7 @@ class Replica:
         return bool(self._recurrent_states)
 
     def reset_metrics(self):
-        assign(self.metric_variables, self._metric_zeros)
+        assign(self.metric_variables, self.metric_zeros)
 
     def reset_recurrent_states(self):
         for state in self._recurrent_states:

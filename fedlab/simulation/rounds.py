@@ -23,6 +23,7 @@ from fedlab.models.cloning import check_compiled, check_finite, clone, non_train
 from fedlab.models.freezing import statistics
 from fedlab.simulation import hooks as hooks_lib
 from fedlab.simulation import progress as progress_lib
+from fedlab.simulation.dropped import DroppedClients
 from fedlab.simulation.evaluation import columns_of, evaluate_function, evaluate_weights
 from fedlab.simulation.federated_evaluation import PerClient, check_per_client, evaluate_per_client, evaluation_rows
 from fedlab.simulation.personalization import check_personalization, evaluate_clients
@@ -35,9 +36,10 @@ class Run(NamedTuple):
     Attributes:
       model: a compiled Keras model of the same architecture with the final global weights; the one handed over is unchanged.
       history: one dict a round, name -> number, the columns of metrics.csv. Round 0 is the evaluation before training.
+        The training metrics of a round without a usable update are None.
       clients: one dict a client and round: round, client_id, num_examples, num_tokens, num_steps, weight, loss, dropped, and why: reason,
-        which is "not finite", what its condition says ("dropout", "deadline"), or empty. A loss that is not a number is None. With a run
-        folder, a sequence that reads them from it when asked for.
+        which is "not finite", what its condition says ("dropout", "deadline"), or empty. A loss that is not a number is None, as
+        is that of a client without examples. With a run folder, a sequence that reads them from it when asked for.
       path: the run folder, or None.
       evaluations: one dict a client, round and metric, of the sets whose clients are evaluated one by one (`fedlab.per_client`): round,
         part, which is the set's name, client_id, num_examples, metric, value. Kept as `clients` is.
@@ -83,6 +85,7 @@ def simulate(
     run_dir=None,
     num_workers=None,
     progress=None,
+    max_dropped_rounds=3,
 ):
     """Trains a compiled Keras model by federated learning over simulated clients.
 
@@ -131,12 +134,16 @@ def simulate(
         stopped if it is started again, also with more rounds.
       run_dir: a folder for the run: config.json, metrics.csv, events/ (TensorBoard), clients.sqlite, initial.npz, checkpoints/,
         model.keras, report.html. The same call on the same folder continues an interrupted run, and ends in the same bits. Only `rounds`,
-        `num_workers` and `progress` may differ: another model, loss, metric, optimizer, data, evaluation set or setting is refused by
-        name. Functions are compared by their code and the constants they refer to, and other objects by their class and what their
-        constructor sets. The weights are no setting: a run continues from the initial weights that its folder holds. Where the model
-        has other weights, as one built without a seed does, a warning says so. Only one process may use the folder at a time.
+        `num_workers`, `progress` and `max_dropped_rounds` may differ: another model, loss, metric, optimizer, data, evaluation set or
+        setting is refused by name. Functions are compared by their code and the constants they refer to, and other objects by their
+        class and what their constructor sets. The weights are no setting: a run continues from the initial weights that its folder
+        holds. Where the model has other weights, as one built without a seed does, a warning says so. Only one process may use the
+        folder at a time.
       num_workers: threads of the local engine and of evaluation; by default the number of cores. It does not change the result.
       progress: True for a bar, False for silence, None for a bar on a terminal and a log line a round elsewhere.
+      max_dropped_rounds: the run stops with an error after this number of consecutive rounds without
+        a usable update: each client's was not finite (NaN in the data, divergence), or it was lost to
+        `conditions`. The training metrics of such a round are None. 1 or more, default 3, or None to never stop.
 
     Returns:
       A `Run`.
@@ -145,6 +152,8 @@ def simulate(
       ValueError: for a setting out of range; the message says what is allowed. Also for a run folder of other settings, in use, or
         damaged.
       OSError: the run folder cannot be written, the disk is full for example. Its last checkpoint stays good.
+      RuntimeError: no update was usable in `max_dropped_rounds` consecutive rounds. The run folder can
+        be continued with a larger number.
 
     Example:
       >>> import fedlab as fl
@@ -167,6 +176,7 @@ def simulate(
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} is {value!r}; allowed: an int of 1 or more.")
     seeding.check_seed(seed)
+    dropped = DroppedClients(max_dropped_rounds)
     if client_learning_rate is not None and not isinstance(client_learning_rate, algorithms.schedules.Schedule):
         raise ValueError(
             f"client_learning_rate is {client_learning_rate!r}; allowed: a schedule such as algorithms.schedules.cosine(0.1, rounds=100), "
@@ -277,6 +287,7 @@ def simulate(
         hooks.begin(history, *folder.callbacks)
         if not history:
             conclude(state, {"round": 0})
+        dropped.resume(history)
         for round_num in range(history[-1]["round"] + 1, rounds + 1):
             if hooks.stopped is not None:
                 break
@@ -287,6 +298,7 @@ def simulate(
             result = result._replace(clients=_rows(asked, lost, result.clients))
             row = {"round": round_num, **_summary(result, model, non_trainable), "seconds": time.perf_counter() - started}
             conclude(state, row, result.clients)
+            dropped.add(row, result.clients)
 
         final = _with_weights(build(), *process.weights(state))
         best = None if (weights := hooks.best_weights()) is None else _with_weights(build(), *weights)
@@ -388,8 +400,6 @@ def _lost(conditions, cohort, round_num, seed):
         raise ValueError(f"the cohort of round {round_num} names a client twice; allowed: a list of distinct client ids.")
     lost = {client_id: fare(conditions, client_id, round_num, seed).lost for client_id in cohort} if conditions else {}
     lost = {client_id: reason for client_id, reason in lost.items() if reason}
-    if len(lost) == len(cohort):
-        raise ValueError(f"no client of round {round_num}'s cohort of {len(cohort)} finished: all are lost. Raise clients_per_round.")
     return lost
 
 

@@ -48,6 +48,13 @@ def test_run_prints_the_curve_and_writes_the_folder(finished):
 
 
 @pytest.mark.slow
+def test_a_run_that_diverges_fails_in_one_line(small_model):
+    result = run(f"--model={small_model}", *SMALL, "--client_learning_rate=3e38", "--max_batches=5", "--max_dropped_rounds=1")
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "has no usable update (not finite: 3, first" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
 def test_same_command_same_bits(finished, small_model, tmp_path):
     import numpy as np
     import tensorflow as tf
