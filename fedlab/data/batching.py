@@ -51,8 +51,8 @@ def batch_rows(num_examples, batching, rng):
       rng: a NumPy generator for the order.
 
     Returns:
-      (rows, sizes): int64 [steps, batch_size], row numbers, where a short batch is filled up with row 0; and int32 [steps], how many
-      of each step's rows are real.
+      (rows, sizes): int32 [steps, batch_size], row numbers, where a short batch is filled up with row 0; and int32 [steps], how many
+      of each step's rows are real. A client with fewer than `batch_size` examples has so many columns only.
 
     Example:
       >>> rows, sizes = batch_rows(5, Batching(batch_size=2, shuffle=False), np.random.default_rng(0))
@@ -61,11 +61,13 @@ def batch_rows(num_examples, batching, rng):
     """
     size = batching.batch_size
     steps = num_examples // size if batching.drop_remainder else -(-num_examples // size)
+    size = min(size, max(num_examples, 1))  # a batch size of a million, for all examples at once, costs nothing
     epochs = []
     for _ in range(batching.epochs):
         order = rng.permutation(num_examples) if batching.shuffle else np.arange(num_examples)
-        order = order[: steps * size]
-        epochs.append(np.concatenate([order, np.zeros(steps * size - len(order), np.int64)]).reshape(steps, size))
+        rows = np.zeros(steps * size, np.int32)
+        rows[:num_examples] = order[: steps * size]
+        epochs.append(rows.reshape(steps, size))
         if batching.max_batches and steps * len(epochs) >= batching.max_batches:
             break
     rows = np.concatenate(epochs)[: batching.max_batches]

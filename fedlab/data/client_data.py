@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from fedlab import _checks
+from fedlab.data import columns as columns_lib
 from fedlab.data import fingerprint
+from fedlab.data import schema as schema_lib
 from fedlab.data.store import CACHE_BYTES, Store
 from fedlab.data.wordpiece import is_unicode
 
@@ -63,6 +65,7 @@ class ClientData:
         self._client_ids = _checked_ids(client_ids)
         self._members = frozenset(self._client_ids)
         self._store = store
+        self._schema: dict[str, schema_lib.Column] | None = None
         self._fingerprint: str | None = None
 
     @classmethod
@@ -167,6 +170,49 @@ class ClientData:
         """
         return self._store.form(self._checked(client_id)).num_rows
 
+    @property
+    def schema(self) -> dict[str, schema_lib.Column]:
+        """The columns of all clients: name -> `fedlab.data.schema.Column`, its dtype and the shape of a row.
+
+        One dtype for all clients, which holds every value exactly: int16 where some have int8 and others int16. Sizes in
+        which rows differ from client to client are None. Clients without examples follow the others. Models train and are
+        evaluated on columns of these dtypes, as `in_schema` gives them, whichever clients come together.
+
+        It is decided once. Clients in memory (`from_dict`) are all looked at. Of others, the first client and more in the
+        order of sha256(client_id) are loaded, at most 4,000 clients or 1 GiB; one that is loaded later and does not fit
+        is named in an error.
+
+        Raises:
+          ValueError: clients differ in the names or the kinds of their columns, or in how many dimensions these have.
+
+        Example:
+          >>> clients = ClientData.from_dict({"ann": {"x": np.zeros([2, 3], np.float32)}, "bob": {"x": np.zeros([1, 4])}})
+          >>> clients.schema["x"]
+          Column(dtype=dtype('float64'), shape=(None,))
+        """
+        if self._schema is None:
+            self._schema = schema_lib.decide((client_id, self._store.form(client_id)) for client_id in self._sample())
+        return self._schema
+
+    def in_schema(self, client_id: str) -> dict[str, np.ndarray]:
+        """Returns one client's columns as models see them: with the dtypes that `schema` has for all clients.
+
+        Raises:
+          KeyError: the client is not here.
+          ValueError: as `schema`; or the client, which `schema` has not looked at, does not fit.
+
+        Example:
+          >>> clients = ClientData.from_dict({"ann": {"y": np.array([1], np.int8)}, "bob": {"y": np.array([300], np.int16)}})
+          >>> clients["ann"]["y"].dtype.name, clients.in_schema("ann")["y"].dtype.name
+          ('int8', 'int16')
+        """
+        return schema_lib.cast(self.schema, self._store.read(self._checked(client_id)), client_id, self._client_ids[0])
+
+    def example(self) -> dict[str, np.ndarray]:
+        """Returns the columns, as `in_schema` gives them, of the first client that has examples, or of the first client."""
+        with_examples = (client_id for client_id in self._sample() if self.num_examples(client_id))
+        return self.in_schema(next(with_examples, self._client_ids[0]))
+
     def map(self, fn: Callable[[dict[str, np.ndarray]], Columns]) -> "ClientData":
         """Returns the same clients with `fn` applied to each one's columns on first use.
 
@@ -252,11 +298,11 @@ class ClientData:
           client_ids: the clients, in the order wanted; by default all.
 
         Returns:
-          name -> array [sum of n, ...].
+          name -> array [sum of n, ...], of the dtypes that `schema` has.
 
         Raises:
           KeyError: a client that is not here.
-          ValueError: no client, or two whose columns differ in names, dtype or shape of a row.
+          ValueError: no client, two whose rows differ in shape, or what `schema` raises.
 
         Example:
           >>> ClientData.from_dict({"ann": {"x": [1]}, "bob": {"x": [2, 3]}}).to_arrays()
@@ -265,15 +311,17 @@ class ClientData:
         chosen = self._client_ids if client_ids is None else tuple(client_ids)
         if not chosen:
             raise ValueError("received no client ids to concatenate; give at least one, or None for all clients.")
-        parts = [self[client_id] for client_id in chosen]
-        expected = _row_types(parts[0])
-        for client_id, part in zip(chosen, parts, strict=True):
-            if _row_types(part) != expected:
+        parts = [(client_id, self.in_schema(client_id)) for client_id in chosen]
+        # A client without examples has rows of no length where others differ.
+        first, expected = next((pair for pair in parts if columns_lib.num_rows(pair[1])), parts[0])
+        parts = [pair for pair in parts if columns_lib.num_rows(pair[1])] or parts[:1]
+        for client_id, part in parts:
+            if _shapes(part) != _shapes(expected):
                 raise ValueError(
-                    f"client {client_id!r} has rows {_describe(part)}, but client {chosen[0]!r} has "
-                    f"{_describe(parts[0])}; bring all clients to one form with map() first."
+                    f"client {client_id!r} has rows {_describe(part)}, but client {first!r} has {_describe(expected)}; "
+                    "rows of different shapes cannot be concatenated: pad them with map() first."
                 )
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {name: np.concatenate([part[name] for _, part in parts]) for name in self.schema}
 
     def to_dataset(self, batch_size: int | None = None, client_ids: Iterable[str] | None = None, drop_remainder: bool = False) -> Any:
         """Returns all examples, client after client, as a `tf.data.Dataset` for Keras.
@@ -395,8 +443,8 @@ def _checked_ids(client_ids: Iterable[str]) -> tuple[str, ...]:
     return ids
 
 
-def _row_types(columns: Mapping[str, np.ndarray]) -> dict[str, tuple]:
-    return {name: (array.dtype, array.shape[1:]) for name, array in columns.items()}
+def _shapes(columns: Mapping[str, np.ndarray]) -> dict[str, tuple]:
+    return {name: array.shape[1:] for name, array in columns.items()}
 
 
 def _describe(columns: Mapping[str, np.ndarray]) -> str:

@@ -118,20 +118,27 @@ def _tff_class() -> type:
             return list(self._client_data.client_ids)
 
         def create_tf_dataset_for_client(self, client_id: str) -> tf.data.Dataset:
-            return tf.data.Dataset.from_tensor_slices(OrderedDict(self._client_data[client_id]))
+            return tf.data.Dataset.from_tensor_slices(OrderedDict(self._client_data.in_schema(client_id)))
 
         @property
         def element_type_structure(self) -> Any:
-            return self.create_tf_dataset_for_client(self._client_data.client_ids[0]).element_spec
+            schema = self._client_data.schema.items()
+            return OrderedDict((name, tf.TensorSpec(column.shape, _tf_dtype(column.dtype))) for name, column in schema)
 
         @functools.cached_property
         def serializable_dataset_fn(self) -> Callable[[Any], tf.data.Dataset]:
             # A graph that TFF's worker process can run has no way back to Python: all the data go into it.
-            columns = {client_id: OrderedDict(self._client_data[client_id]) for client_id in self._client_data}
+            columns = {client_id: OrderedDict(self._client_data.in_schema(client_id)) for client_id in self._client_data}
             self._in_graph = tff.simulation.datasets.TestClientData(columns)  # its method does not keep it alive
             return self._in_graph.serializable_dataset_fn
 
     return ColumnsClientData
+
+
+def _tf_dtype(dtype: np.dtype) -> Any:
+    import tensorflow as tf
+
+    return tf.string if dtype.kind == "O" else tf.as_dtype(dtype)
 
 
 def _named(structure: Any, owner: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class TffProcess:
 
     def __init__(self, setting):
         self.setting = setting
-        first = setting.clients[setting.clients.client_ids[0]]
+        first = setting.clients.example()
         batches.check(setting.model, setting.batching, first)
         self._spec = _batch_spec(setting, _class_weighted(setting, first))
         self._blueprint = _tff_model.Blueprint(setting.model, self._spec)
@@ -201,12 +201,12 @@ def _class_weighted(setting, columns):
 
 
 def _batch_spec(setting, columns):
-    """Column name -> tf.TensorSpec of a batch, with a free dimension wherever the model's input has one."""
+    """Column name -> tf.TensorSpec of a batch, with a free dimension wherever the model's input has one or clients' rows differ."""
     fixed_size = batches.fixed_batch_size(setting.model)
     free = [i for tensor in setting.model.inputs or () for i, size in enumerate(tensor.shape) if i and size is None]
     spec = OrderedDict()
     for name, column in columns.items():
-        row = [None if i in free else size for i, size in enumerate(column.shape)][1:]
+        row = [None if i in free else size for i, size in enumerate(setting.clients.schema[name].shape, 1)]
         spec[name] = tf.TensorSpec([fixed_size, *row], tf.convert_to_tensor(column[:1]).dtype, name=name)
     if fixed_size and not setting.batching.drop_remainder and "sample_weight" not in spec:
         spec["sample_weight"] = tf.TensorSpec([fixed_size], tf.float32, name="sample_weight")  # of rows that fill up a batch

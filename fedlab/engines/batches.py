@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -10,55 +10,66 @@ import tensorflow as tf
 from fedlab.data import seeding
 from fedlab.data.batching import Batching, batch_rows
 from fedlab.data.columns import num_rows, targets
-from fedlab.engines import class_weights, inputs
+from fedlab.engines import blocks, class_weights, inputs
+
+
+class Fill(NamedTuple):
+    """How short batches are filled up for a model that is built for a fixed batch size: with rows that count for nothing.
+
+    Attributes:
+      batch_size: int.
+      ignore_label: the label of such rows, which the loss ignores, or None for any. Their sample weight is 0 in any case.
+    """
+
+    batch_size: int
+    ignore_label: Any
 
 
 class Batches(NamedTuple):
-    """A client's examples in batches. The examples are not copied until `columns` or `joined` lays them out.
+    """A client's examples and which of them each batch holds. The examples are not copied.
+
+    Memory: 4 bytes for each example of each epoch, beside the examples themselves.
 
     Attributes:
       source: name -> [n, ...], the client's examples.
-      rows: int64 [steps, batch_size]: which of them each batch holds.
-      own: name -> [steps, batch_size, ...], columns that take the place of the source's, or are not in it.
-      sizes: int32 [steps]: the model is given the first `sizes[i]` rows of batch i.
-      examples: float32 [steps]: how many of these rows are not padding.
-      tokens: float32 [steps]: how many of these rows' positions have a sample weight above zero.
+      rows: int32 [steps, at most batch_size]: which of them each batch holds.
+      real: int32 [steps]: how many of these are examples of the client's; the rest of a short batch.
+      examples: float32 [steps]: how many of these have a sample weight above zero.
+      tokens: float32 [steps]: how many of these examples' positions have a sample weight above zero.
+      fill: a `Fill`, or None where the model is given short batches as they are.
     """
 
     source: dict
     rows: np.ndarray
-    own: dict
-    sizes: np.ndarray
+    real: np.ndarray
     examples: np.ndarray
     tokens: np.ndarray
+    fill: Fill | None
+
+    @property
+    def sizes(self):
+        """int32 [steps]: how many rows of each batch the model is given."""
+        return np.full_like(self.real, self.fill.batch_size) if self.fill else self.real
 
     @property
     def columns(self):
-        """name -> [steps, batch_size, ...]."""
-        return joined([self])
+        """The batches laid out, with all their epochs: name -> [steps, batch_size, ...]. For engines that cannot look rows up."""
+        rows = self.rows
+        if self.fill:
+            rows = np.pad(rows, [[0, 0], [0, self.fill.batch_size - rows.shape[1]]])
+        columns = {name: column[rows] for name, column in self.source.items()} if len(rows) else self._no_columns(rows.shape)
+        if not self.fill:
+            return columns
+        is_real = np.arange(rows.shape[1]) < self.real[:, None]  # [steps, batch_size]
+        weights = columns.get("sample_weight", np.ones(rows.shape, np.float32))
+        columns["sample_weight"] = np.where(_like(is_real, weights), weights, np.zeros([], weights.dtype))
+        if self.fill.ignore_label is not None and "y" in columns:
+            labels = columns["y"]
+            columns["y"] = np.where(_like(is_real, labels), labels, self.fill.ignore_label).astype(labels.dtype)
+        return columns
 
-    def _example(self, name):
-        """Shape and dtype of an example in a column."""
-        column = self.own.get(name, self.source.get(name))
-        return column.shape[2 if name in self.own else 1 :], column.dtype
-
-    def _read(self, name, out):
-        if name in self.own:
-            out[...] = self.own[name]
-        else:
-            np.take(self.source[name], self.rows, axis=0, out=out, mode="clip")  # "clip" writes straight into out
-
-
-def joined(parts):
-    """The columns of several clients' batches, one client after the other: name -> [steps, batch_size, ...], each value copied once."""
-    steps = np.cumsum([0, *(len(part.sizes) for part in parts)])
-    columns = {}
-    for name in {**parts[0].source, **parts[0].own}:
-        shape, dtype = parts[0]._example(name)
-        columns[name] = np.empty([steps[-1], parts[0].rows.shape[1], *shape], dtype)
-        for part, start, end in zip(parts, steps, steps[1:]):
-            part._read(name, columns[name][start:end])
-    return columns
+    def _no_columns(self, shape):
+        return {name: np.zeros([*shape, *column.shape[1:]], column.dtype) for name, column in self.source.items()}
 
 
 def fixed_batch_size(model):
@@ -108,14 +119,6 @@ def check_labels(model, columns, owner="the data"):
         raise ValueError(f"{owner} has the label {wrong[0]}; allowed: {known}{'' if ignored is None else f', and {ignored} for padding'}.")
 
 
-def _check_alike(columns, first, owner):
-    """Raises ValueError where a client has other columns than the first one, which the graph is made for."""
-    forms = [{name: (column.ndim, column.dtype.kind) for name, column in each.items()} for each in (columns, first)]
-    if forms[0] != forms[1]:
-        said = [", ".join(f"{name!r}: {c.dtype} {list(c.shape[1:])}" for name, c in each.items()) for each in (columns, first)]
-        raise ValueError(f"{owner} has the columns {said[0]}; the first client has {said[1]}: bring all to one form with ClientData.map.")
-
-
 _checked = weakref.WeakKeyDictionary()  # model -> clients -> ids of those that are good: data are the same in every round
 
 
@@ -126,7 +129,6 @@ def _check_client(setting, client_id, columns):
         return
     owner = f"client {client_id!r}"
     inputs.check(setting.model, columns, owner)
-    _check_alike(columns, setting.clients[setting.clients.client_ids[0]], owner)
     check_labels(setting.model, columns, owner)
     good.add(client_id)
 
@@ -139,73 +141,82 @@ def no_batch(batching, round_num):
     )
 
 
-def make_batches(columns, batching, rng, *, fixed_size=None, ignore_label=None):
-    """Arranges a client's columns as batches.
+def fill_for(model, batching):
+    """The `Fill` of short batches for a model, or None where it takes short batches or there are none."""
+    size = fixed_batch_size(model)
+    return Fill(size, ignored_label(model)) if size and not batching.drop_remainder else None
 
-    Where the model is built for a fixed batch size, a short batch is filled up with rows that count for nothing: sample weight 0, and
-    the ignored label where the loss has one; clients without a short batch then have sample weights too, all of the same columns.
-    Otherwise the model sees a short batch as it is.
+
+def make_batches(columns, batching, rng, fill=None):
+    """Arranges a client's columns as `Batches`.
+
+    Args:
+      columns: name -> [n, ...].
+      batching: a `Batching`.
+      rng: a NumPy generator for the order.
+      fill: how short batches are filled up, or None where the model sees them as they are. With it, clients without a short batch have
+        sample weights too: all clients have the same columns.
     """
-    rows, sizes = batch_rows(num_rows(columns), batching, rng)
-    real = np.arange(batching.batch_size) < sizes[:, None]  # [steps, batch_size]
-    own = {"sample_weight": columns["sample_weight"][rows]} if "sample_weight" in columns else {}
-    if fixed_size and not batching.drop_remainder:
-        weights = own.get("sample_weight")
-        own["sample_weight"] = real.astype(np.float32) if weights is None else weights * _like(real, weights)
-        if ignore_label is not None and "y" in columns:
-            labels = columns["y"][rows]
-            own["y"] = np.where(_like(real, labels), labels, ignore_label).astype(labels.dtype)
-        sizes = np.full_like(sizes, fixed_size)
-    return Batches(columns, rows, own, sizes, *_counts(own.get("sample_weight"), real))
+    rows, real = batch_rows(num_rows(columns), batching, rng)
+    return Batches(columns, rows, real, *_counts(columns.get("sample_weight"), rows, real), fill)
 
 
 def _like(mask, array):
     return mask.reshape(mask.shape + (1,) * (array.ndim - mask.ndim))
 
 
-def _counts(weights, real):
+def _counts(weights, rows, real):
+    """How many examples and tokens with a sample weight above zero each batch has."""
     if weights is None:
-        examples = real.sum(axis=1)
-        return examples.astype(np.float32), examples.astype(np.float32)
-    counted = (weights > 0) & _like(real, weights)
-    tokens = counted.reshape(*real.shape, int(np.prod(counted.shape[2:]))).sum(axis=2)  # [steps, batch_size]
-    return (tokens > 0).sum(axis=1).astype(np.float32), tokens.sum(axis=1).astype(np.float32)
+        return real.astype(np.float32), real.astype(np.float32)
+    tokens = np.count_nonzero(weights.reshape(len(weights), -1) > 0, axis=1) if len(weights) else np.zeros(1, np.int64)
+    in_batch = np.where(np.arange(rows.shape[1]) < real[:, None], tokens[rows], 0)  # [steps, batch_size]
+    return np.count_nonzero(in_batch, axis=1).astype(np.float32), in_batch.sum(axis=1).astype(np.float32)
 
 
 def client_batches(setting, round_num, client_id):
     """The batches of one client in one round, a pure function of (seed, round, client): see `make_batches`."""
-    columns = setting.clients[client_id]
+    columns = setting.clients.in_schema(client_id)
     _check_client(setting, client_id, columns)
-    batches = make_batches(
-        columns,
-        setting.batching,
-        seeding.generator(setting.seed, "batches", round_num, client_id),
-        fixed_size=fixed_batch_size(setting.model),
-        ignore_label=ignored_label(setting.model),
-    )
+    rng = seeding.generator(setting.seed, "batches", round_num, client_id)
+    batches = make_batches(columns, setting.batching, rng, fill_for(setting.model, setting.batching))
     if setting.class_weight is not None:
         batches = _class_weighted(setting, batches, f"client {client_id!r}")
     if setting.conditions is None:
         return batches
     share = setting.conditions(client_id, round_num, setting.seed).share
-    return first_batches(batches, math.ceil(share * len(batches.sizes)))
+    return first_batches(batches, math.ceil(share * len(batches.real)))
+
+
+def open_rows(setting):
+    """As `fedlab.engines.blocks.open_rows`, of the columns that `client_batches` gives."""
+    schema = setting.clients.schema
+    rows = blocks.open_rows(schema)
+    if setting.class_weight is not None and "y" in rows:
+        weights = _class_weights(setting, setting.clients.example()["y"], "the data")
+        shapes = [column.shape for name, column in schema.items() if name == "sample_weight"]
+        shape = max([schema["y"].shape[: weights.ndim - 1], *shapes], key=len)
+        rows |= {"sample_weight": shape} if None in shape else {}
+    return rows
+
+
+def _class_weights(setting, labels, owner):
+    return class_weights.of_examples(setting.class_weight, setting.model, labels, owner, ignored_label(setting.model))
 
 
 def _class_weighted(setting, batches, owner):
     """The batches with sample weights times the weights of their classes, which leave it as it is what counts as an example."""
-    labels, ignored = batches.source["y"], ignored_label(setting.model)
-    weights = class_weights.of_examples(setting.class_weight, setting.model, labels, owner, ignored)
-    sample_weight = class_weights.multiplied(batches.own.get("sample_weight"), weights[batches.rows])
-    return batches._replace(own={**batches.own, "sample_weight": sample_weight})
+    weights = _class_weights(setting, batches.source["y"], owner)
+    sample_weight = class_weights.multiplied(batches.source.get("sample_weight"), weights)
+    return batches._replace(source={**batches.source, "sample_weight": sample_weight})
 
 
 def first_batches(batches, num_steps):
     """The first `num_steps` batches."""
-    own = {name: column[:num_steps] for name, column in batches.own.items()}
-    return Batches(batches.source, batches.rows[:num_steps], own, *(values[:num_steps] for values in batches[3:]))
+    names = ("rows", "real", "examples", "tokens")
+    return batches._replace(**{name: getattr(batches, name)[:num_steps] for name in names})
 
 
-def in_order(columns, batch_size, *, fixed_size=None, ignore_label=None):
+def in_order(columns, batch_size, fill=None):
     """All examples once, in order, for evaluation."""
-    batching = Batching(batch_size=batch_size, shuffle=False)
-    return make_batches(columns, batching, None, fixed_size=fixed_size, ignore_label=ignore_label)
+    return make_batches(columns, Batching(batch_size=batch_size, shuffle=False), None, fill)

@@ -17,6 +17,7 @@ from fedlab.aggregators import privacy
 from fedlab.algorithms import Counts, Pass, Task, Update, optimizers, prepare
 from fedlab.data import seeding
 from fedlab.engines import batches as batching
+from fedlab.engines import blocks as blocks_lib
 from fedlab.engines import client_states, structure
 from fedlab.engines.engine import RoundResult, averaged_weights
 from fedlab.engines.replica import assign
@@ -76,7 +77,7 @@ class LocalProcess:
         self.setting = setting = setting._replace(algorithm=algorithm)
         self._averaged = averaged_weights(setting)
         privacy.check(setting.aggregator.privacy, setting.algorithm, [*self._averaged.values()])
-        first = setting.clients[setting.clients.client_ids[0]]
+        first = setting.clients.example()
         batching.check(setting.model, setting.batching, first)
         optimizers.check_model(setting.model, setting.client_learning_rate)
         build = in_precision(setting.build, setting.precision)
@@ -199,9 +200,7 @@ class LocalProcess:
         parts = [batching.client_batches(setting, round_num, client_id) for client_id in block]
         counts = Counts(*(np.array(values, np.float32) for values in zip(*map(_counts, parts))))
         data = (
-            {name: tf.convert_to_tensor(column) for name, column in batching.joined(parts).items()},
-            tf.constant(np.concatenate([part.sizes for part in parts])),
-            tf.constant(np.concatenate([part.examples for part in parts])),
+            blocks_lib.make_block(parts, batching.open_rows(setting)),
             Counts(*map(tf.constant, counts)),
             Client(*(tf.constant(np.stack(values)) for values in zip(*clients_of(setting.seed, round_num, block)))),
         )
@@ -270,7 +269,7 @@ def _changed(before, change):
 
 
 def _counts(part):
-    return part.examples.sum(), part.tokens.sum(), len(part.sizes)
+    return part.examples.sum(), part.tokens.sum(), len(part.real)
 
 
 def _add(total, values):
@@ -302,20 +301,23 @@ def _check_client_weights(algorithm, clients):
         )
 
 
-def client_function(replica, work, optimizer, names):
+def client_function(replica, setting, work, names):
     """A function for graphs that runs one client: a `Pass` over the client's batches, with `replica`'s variables.
 
     Args:
       replica: a `Replica`.
+      setting: the run's.
       work: the `Pass`.
-      optimizer: the clients'.
       names: what the pass's `init` and `step` are called in errors.
 
-    The function takes the weights, the non-trainable weights and `Shared`; the batches of a whole block of clients; the client's counts,
+    The function takes the weights, the non-trainable weights and `Shared`; a `Block` and the client's number in it; the client's counts,
     `Client`, kept state, and first step in the block. It returns the pass's result and the next client's first step.
     """
+    fill = batching.fill_for(replica.model, setting.batching)
+    open_rows = batching.open_rows(setting)
+    optimizer = optimizers.of_model(replica.model, setting.client_learning_rate)
 
-    def run(weights, non_trainable, shared, columns, sizes, examples, counts, client, kept, first_step):
+    def run(weights, non_trainable, shared, block, k, counts, client, kept, first_step):
         assign(non_trainable_weights(replica.model), non_trainable)
         replica.reset_recurrent_states()
         replica.reset_metrics()
@@ -323,11 +325,11 @@ def client_function(replica, work, optimizer, names):
         own_optimizer = optimizers.in_round(optimizer, shared.round_num)
         task = Task(replica.gradients, own_optimizer, counts, client=client, kept=kept, **shared._asdict())
 
+        examples = blocks_lib.examples_of(block, k, open_rows)
+
         def step(i, state):
-            batch = {name: column[i] for name, column in columns.items()}
-            if not replica.fixed_size:
-                batch = {name: column[: sizes[i]] for name, column in batch.items()}
-            after = work.step(task, weights, state, replica.batch(batch, examples[i]))
+            batch = blocks_lib.batch_columns(block, examples, i, replica.fixed_size, fill)
+            after = work.step(task, weights, state, replica.batch(batch, block.num_examples[i]))
             remedy = f"A step keeps the nesting, dtypes and shapes of what {names[0]} returns."
             return i + 1, structure.check_alike(after, state, f"the state that {names[1]} returns", remedy)
 
@@ -350,7 +352,7 @@ def _train_function(replica, setting):
     algorithm, aggregator = setting.algorithm, setting.aggregator
     work = Pass(algorithm.client_init, algorithm.client_step, algorithm.client_final)
     names = [f"{function} of {algorithm.name!r}" for function in ("client_init", "client_step")]
-    train = client_function(replica, work, optimizers.of_model(replica.model, setting.client_learning_rate), names)
+    train = client_function(replica, setting, work, names)
     averaged = list(averaged_weights(setting))
     non_trainable_variables = non_trainable_weights(replica.model)
 
@@ -371,7 +373,7 @@ def _train_function(replica, setting):
         return tf.cond(finite, added, lambda: sums), tf.where(finite, result.weight, 0.0), finite
 
     @tf.function
-    def train_block(weights, non_trainable, shared, aggregator_state, columns, sizes, examples, counts, clients, kept):
+    def train_block(weights, non_trainable, shared, aggregator_state, block, counts, clients, kept):
         num_clients = tf.shape(clients.id)[0]
         out = {
             "weight": tf.TensorArray(tf.float32, num_clients),
@@ -383,7 +385,7 @@ def _train_function(replica, setting):
 
         def one(k, first_step, sums, out):
             own_counts, client, own_kept = tf.nest.map_structure(lambda values: values[k], (counts, clients, kept))
-            result, next_step = train(weights, non_trainable, shared, columns, sizes, examples, own_counts, client, own_kept, first_step)
+            result, next_step = train(weights, non_trainable, shared, block, k, own_counts, client, own_kept, first_step)
             result = structure.check_result(result, weights, sums[1], own_kept, algorithm.name)
             sums, weight, finite = fold(sums, non_trainable, aggregator_state, result, client.aggregator)
             out = {
@@ -414,15 +416,15 @@ def _survey_function(replica, setting):
     """The graph that sums the algorithm's survey over a block of clients."""
     algorithm, survey = setting.algorithm, setting.algorithm.survey
     names = [f"survey.{function} of {algorithm.name!r}" for function in ("init", "step")]
-    run = client_function(replica, survey, optimizers.of_model(replica.model, setting.client_learning_rate), names)
+    run = client_function(replica, setting, survey, names)
 
     @tf.function
-    def survey_block(weights, non_trainable, shared, columns, sizes, examples, counts, clients):
+    def survey_block(weights, non_trainable, shared, block, counts, clients):
         num_clients = tf.shape(clients.id)[0]
 
         def one(k, first_step, total):
             own_counts, client = tf.nest.map_structure(lambda values: values[k], (counts, clients))
-            result, next_step = run(weights, non_trainable, shared, columns, sizes, examples, own_counts, client, (), first_step)
+            result, next_step = run(weights, non_trainable, shared, block, k, own_counts, client, (), first_step)
             result = structure.check_alike(result, total, f"what survey.final of {algorithm.name!r} returns", "survey.zero gives its form.")
             total = tf.cond(_is_finite(result), lambda: tf.nest.map_structure(tf.add, total, result), lambda: total)
             return k + 1, next_step, total

@@ -143,7 +143,10 @@ class Replica:
             loss = self._forward(batch, training=True, measure=measure)
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         assign(kept, before)
-        return [tf.convert_to_tensor(g) for g in gradients]
+        gradients = [tf.convert_to_tensor(g) for g in gradients]
+        for gradient, variable in zip(gradients, variables):
+            gradient.set_shape(variable.shape)  # TensorFlow does not know it where rows of any length come in
+        return gradients
 
     def test(self, batch):
         """Updates the metrics without training."""

@@ -10,7 +10,7 @@ from fedlab.data import ClientData
 from fedlab.data.batching import MOST_ROWS
 from fedlab.data.columns import check_columns, num_rows
 from fedlab.engines import batches as batching
-from fedlab.engines import inputs
+from fedlab.engines import blocks, inputs
 from fedlab.engines.local import finalize
 from fedlab.engines.replica import assign
 from fedlab.engines.workers import Workers
@@ -24,6 +24,7 @@ def evaluate(model, data, batch_size=64, num_workers=None):
 
     The examples are read in the clients' order, in batches that may span clients, and loss and metrics are those of
     `model.evaluate(data.to_dataset(batch_size))` in plain Keras: a batch's loss leaves its padding out, and batches count by their rows.
+    Where clients have rows of different shapes, such as sequences of other lengths, a batch holds rows of one shape.
 
     Args:
       model: a compiled Keras model; it is not changed.
@@ -36,24 +37,40 @@ def evaluate(model, data, batch_size=64, num_workers=None):
     """
     check_compiled(model)
     check_batch_size("batch_size", batch_size)
-    columns = columns_of(data)
-    inputs.check(model, columns)
-    workers = Workers(lambda: clone(model), columns, num_workers)
+    groups = columns_of(data)
+    for columns in groups:
+        inputs.check(model, columns)
+    workers = Workers(lambda: clone(model), groups[0], num_workers)
     try:
         arrays = [[w.numpy() for w in weights] for weights in (model.trainable_weights, non_trainable_weights(model))]
-        return evaluate_weights(workers, *arrays, columns, batch_size)
+        return evaluate_weights(workers, *arrays, groups, batch_size)
     finally:
         workers.close()
 
 
 def columns_of(data):
-    """All examples of a `ClientData`, or the columns themselves, checked. Raises ValueError where there is no example."""
+    """All examples of a `ClientData`, or the columns themselves, checked: a list of columns, one for each shape of rows.
+
+    Raises:
+      ValueError: there is no example.
+    """
     if not isinstance(data, (ClientData, collections.abc.Mapping)):
         raise TypeError(f"the data is a {type(data).__name__}; allowed: a fedlab.data.ClientData, or columns name -> array [n, ...].")
-    columns = data.to_arrays() if isinstance(data, ClientData) else check_columns(data)
-    if not num_rows(columns):
+    groups = _of_one_shape(data) if isinstance(data, ClientData) else [check_columns(data)]
+    if not any(map(num_rows, groups)):
         raise ValueError("there is no example to evaluate on: every client is empty; give others.")
-    return columns
+    return groups
+
+
+def _of_one_shape(clients):
+    """The columns of all clients, concatenated where their rows have the same shape."""
+    if not blocks.open_rows(clients.schema):
+        return [clients.to_arrays()]
+    alike = {}
+    for client_id in filter(clients.num_examples, clients):
+        shapes = tuple(column.shape[1:] for column in clients.in_schema(client_id).values())
+        alike.setdefault(shapes, []).append(client_id)
+    return [clients.to_arrays(client_ids) for client_ids in alike.values()]
 
 
 def check_batch_size(name, batch_size):
@@ -62,24 +79,39 @@ def check_batch_size(name, batch_size):
         raise ValueError(f"{name} is {batch_size!r}; allowed: an int of 1 to {MOST_ROWS}, such as 64.")
 
 
-def evaluate_weights(workers, trainable, non_trainable, columns, batch_size):
-    """As `evaluate`, for weights (lists of arrays) put into the replicas of `workers`."""
+def evaluate_weights(workers, trainable, non_trainable, groups, batch_size):
+    """As `evaluate`, for weights (lists of arrays) put into the replicas of `workers`, and the columns that `columns_of` gives."""
     replica = workers.any_replica()
-    size = replica.fixed_size or min(batch_size, num_rows(columns))
-    batching.check(replica.model, batching.Batching(batch_size=size), columns)
-    batches = batching.in_order(columns, size, fixed_size=replica.fixed_size, ignore_label=batching.ignored_label(replica.model))
-    steps = len(batches.sizes)
-    # A recurrent state that goes on from batch to batch needs them one after the other.
-    at_once = steps if replica.has_recurrent_states else _STEPS_PER_BLOCK
     weights = [tf.convert_to_tensor(w) for w in trainable], [tf.convert_to_tensor(w) for w in non_trainable]
+    size = replica.fixed_size or batch_size
+    pieces = []
+    for columns in groups:
+        batching.check(replica.model, batching.Batching(batch_size=size), columns)
+        # A recurrent state that goes on from batch to batch needs them one after the other.
+        at_once = num_rows(columns) if replica.has_recurrent_states else _STEPS_PER_BLOCK * size
+        pieces += [(columns, slice(first, first + at_once)) for first in range(0, num_rows(columns), at_once)]
+    fill = batching.fill_for(replica.model, batching.Batching(size))
+    open_rows = _differing(groups)
 
-    def work(replica, first):
-        return test_sums(replica, weights, batches, slice(first, first + at_once))
+    def work(replica, piece):
+        columns, rows = piece
+        part = batching.in_order({name: column[rows] for name, column in columns.items()}, size, fill)
+        return test_sums(replica, weights, part, open_rows)
 
     total = None
-    for values in workers.map(work, range(0, steps, at_once)):
+    for values in workers.map(work, pieces):
         total = values if total is None else [t + v for t, v in zip(total, values)]
     return finalize(workers.any_replica(), total)
+
+
+def _differing(groups):
+    """name -> shape of a row with None where groups of columns differ, of those that do."""
+    shapes = {name: {columns[name].shape[1:] for columns in groups} for name in groups[0]}
+    return {
+        name: tuple(size if all(shape[i] == size for shape in each) else None for i, size in enumerate(next(iter(each))))
+        for name, each in shapes.items()
+        if len(each) > 1
+    }
 
 
 def evaluate_function(function, name, model, round_num):
@@ -101,33 +133,39 @@ def evaluate_function(function, name, model, round_num):
     return numbers
 
 
-def test_sums(replica, weights, batches, block=slice(None)):
-    """The sums of the metrics over a block of batches, as `finalize` takes them, for weights (trainable, non_trainable) as tensors."""
-    columns = {name: tf.convert_to_tensor(column[block]) for name, column in batches.columns.items()}
-    data = (columns, tf.constant(batches.sizes[block]), tf.constant(batches.examples[block]))
-    function = replica.function("test", _test_function, weights, data)
+def test_sums(replica, weights, batches, open_rows):
+    """The sums of the metrics over a client's `Batches`, as `finalize` takes them.
+
+    Args:
+      replica: a `Replica`.
+      weights: (trainable, non_trainable) as tensors.
+      batches: the `Batches`.
+      open_rows: see `fedlab.engines.blocks.open_rows`.
+    """
+    data = (blocks.make_block([batches], open_rows),)
+    function = replica.function(("test", str(open_rows)), lambda replica: _test_function(replica, open_rows), weights, data)
     return [np.asarray(values) for values in function(*weights, *data)]
 
 
-def _test_function(replica):
+def _test_function(replica, open_rows):
     """The graph that sums a block of batches' metrics with `replica`'s variables."""
 
     @tf.function
-    def test_block(trainable, non_trainable, columns, sizes, examples):
+    def test_block(trainable, non_trainable, block):
         assign(replica.model.trainable_variables, trainable)
         assign(non_trainable_weights(replica.model), non_trainable)
-        return test_batches(replica, columns, sizes, examples)
+        return test_batches(replica, block, open_rows)
 
     return test_block
 
 
-def test_batches(replica, columns, sizes, examples):
-    """In a graph: the metrics' sums over some batches, at the weights that `replica`'s variables have."""
+def test_batches(replica, block, open_rows):
+    """In a graph: the metrics' sums over the batches of the one client of a block, at the weights that `replica`'s variables have."""
     replica.reset_recurrent_states()
     replica.reset_metrics()
-    for i in tf.range(tf.shape(sizes)[0]):
-        batch = {name: column[i] for name, column in columns.items()}
-        if not replica.fixed_size:
-            batch = {name: column[: sizes[i]] for name, column in batch.items()}
-        replica.test(replica.batch(batch, examples[i]))
+    fill = batching.fill_for(replica.model, batching.Batching())
+    examples = blocks.examples_of(block, 0, open_rows)
+    for i in tf.range(tf.shape(block.batches)[0]):
+        batch = blocks.batch_columns(block, examples, i, replica.fixed_size, fill)
+        replica.test(replica.batch(batch, block.num_examples[i]))
     return [variable.read_value() for variable in replica.metric_variables]

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from fedlab.data import Batching, ClientData
 from fedlab.engines import batches as batching
+from fedlab.engines import blocks
 from fedlab.engines.local import finalize
 from fedlab.models.cloning import check_compiled
 from fedlab.simulation.evaluation import check_batch_size, test_sums
@@ -142,14 +143,15 @@ def evaluate_per_client(setting, workers, trainable, non_trainable, data, round_
     present = data.test.select(client_id for client_id in data.test if data.test.num_examples(client_id))
     replica = workers.any_replica()
     size = replica.fixed_size or batch_size
-    options = dict(fixed_size=replica.fixed_size, ignore_label=batching.ignored_label(replica.model))
+    fill = batching.fill_for(replica.model, Batching(size))
+    open_rows = blocks.open_rows(data.test.schema)
     weights = [tf.convert_to_tensor(w) for w in trainable], [tf.convert_to_tensor(w) for w in non_trainable]
 
     def work(replica, client_id):
-        columns = present[client_id]
+        columns = data.test.in_schema(client_id)
         batching.check(replica.model, Batching(batch_size=size), columns)
-        batches = batching.in_order(columns, size, **options)
-        return float(batches.examples.sum()), test_sums(replica, weights, batches)
+        batches = batching.in_order(columns, size, fill)
+        return float(batches.examples.sum()), test_sums(replica, weights, batches, open_rows)
 
     # All of them before the first is finalized: that needs a replica while none is at work.
     tested = [*workers.map(work, present.client_ids)]

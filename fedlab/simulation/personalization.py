@@ -6,9 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from fedlab import aggregators
-from fedlab.algorithms import Counts, fine_tuning, optimizers, prepare
+from fedlab.algorithms import Counts, fine_tuning, prepare
 from fedlab.data import Batching, ClientData, seeding
 from fedlab.engines import batches as batching
+from fedlab.engines import blocks
 from fedlab.engines.engine import Setting
 from fedlab.engines.local import Shared, client_function, clients_of, finalize
 from fedlab.engines.replica import assign
@@ -70,8 +71,8 @@ def client_setting(model, clients, algorithm, reading, seed):
 @contextlib.contextmanager
 def replicas(setting, num_workers):
     """(`Workers` of the setting's model, its [trainable, non-trainable] weights as lists of arrays); closed at the end."""
-    clients, model = setting.clients, setting.model
-    workers = Workers(setting.build, clients[clients.client_ids[0]], num_workers)
+    model = setting.model
+    workers = Workers(setting.build, setting.clients.example(), num_workers)
     try:
         yield workers, [[w.numpy() for w in weights] for weights in (model.trainable_weights, non_trainable_weights(model))]
     finally:
@@ -101,40 +102,37 @@ def each_client(setting, workers, trainable, non_trainable, own, test, round_num
     """The sums of the metrics of each client of `test`, as `finalize` takes them; the arguments are those of `evaluate_clients`."""
     setting = setting._replace(clients=own, conditions=None)
     replica = workers.any_replica()
-    options = dict(fixed_size=replica.fixed_size, ignore_label=batching.ignored_label(replica.model))
+    size = replica.fixed_size or batch_size
+    fill = batching.fill_for(replica.model, Batching(size))
+    open_own, open_test = blocks.open_rows(own.schema), blocks.open_rows(test.schema)
     shared = Shared(tf.constant(round_num, tf.int64), (), ())
     weights = [tf.convert_to_tensor(w) for w in trainable], [tf.convert_to_tensor(w) for w in non_trainable], shared
 
     def work(replica, client_id):
         part = batching.client_batches(setting, 0, client_id)  # rounds count from 1: the same batches in every evaluation
-        counts = Counts(part.examples.sum(), part.tokens.sum(), np.float32(len(part.sizes)))
-        tested = batching.in_order(test[client_id], replica.fixed_size or batch_size, **options)
-        data = _tensors(part), _tensors(tested)
+        counts = Counts(part.examples.sum(), part.tokens.sum(), np.float32(len(part.real)))
+        tested = batching.in_order(test.in_schema(client_id), size, fill)
+        data = blocks.make_block([part], open_own), blocks.make_block([tested], open_test)
         (client,) = clients_of(setting.seed, 0, [client_id])
         fixed = *weights, tf.nest.map_structure(tf.constant, (counts, client))
-        function = replica.function(setting.algorithm.personalize, lambda replica: _personal_function(replica, setting), fixed, data)
+        key = setting.algorithm.personalize, str(open_own), str(open_test)
+        function = replica.function(key, lambda replica: _personal_function(replica, setting, open_test), fixed, data)
         return [np.asarray(values) for values in function(*fixed, *data)]
 
     return workers.map(work, test.client_ids)
 
 
-def _tensors(part):
-    columns = {name: tf.convert_to_tensor(column) for name, column in part.columns.items()}
-    return columns, tf.constant(part.sizes), tf.constant(part.examples)
-
-
-def _personal_function(replica, setting):
+def _personal_function(replica, setting, open_test):
     """The graph in which a client makes the model its own with `replica`'s variables, and tests it."""
-    optimizer = optimizers.of_model(replica.model, setting.client_learning_rate)
     algorithm = setting.algorithm
     names = [f"personalize.{function} of {algorithm.name!r}" for function in ("init", "step")]
-    run = client_function(replica, algorithm.personalize, optimizer, names)
+    run = client_function(replica, setting, algorithm.personalize, names)
 
     @tf.function
     def test_client(weights, non_trainable, shared, who, own, test):
-        personal, _ = run(weights, non_trainable, shared, *own, *who, (), tf.constant(0))
+        personal, _ = run(weights, non_trainable, shared, own, tf.constant(0), *who, (), tf.constant(0))
         personal = check_weights(personal, weights, f"what personalize.final of {algorithm.name!r} returns")
         assign(replica.model.trainable_variables, personal)
-        return test_batches(replica, *test)
+        return test_batches(replica, test, open_test)
 
     return test_client

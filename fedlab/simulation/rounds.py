@@ -12,6 +12,7 @@ from fedlab import _modules, aggregators, algorithms
 from fedlab.aggregators import privacy
 from fedlab.callbacks import Round
 from fedlab.data import Batching, ClientData, sampling, seeding
+from fedlab.data.columns import num_rows
 from fedlab.data.conditions import check as check_condition
 from fedlab.data.conditions import fare, together
 from fedlab.engines import class_weights
@@ -211,8 +212,8 @@ def simulate(
     def build():
         return clone(model, model_fn)
 
-    class_weight = class_weights.check(class_weight, model, clients[clients.client_ids[0]], ignored_label(model))
-    workers = Workers(build, clients[clients.client_ids[0]], num_workers)
+    class_weight = class_weights.check(class_weight, model, clients.example(), ignored_label(model))
+    workers = Workers(build, clients.example(), num_workers)
     setting = Setting(
         model=model,
         build=build,
@@ -343,7 +344,7 @@ def _num_evaluated(data):
         return f"{getattr(data, '__qualname__', type(data).__qualname__)}()"  # not its address: that differs in every process
     if isinstance(data, tuple):
         return {part: sum(map(clients.num_examples, clients)) for part, clients in zip(("own", "test"), data)}
-    return len(next(iter(data.values())))
+    return sum(map(num_rows, data))
 
 
 def _evaluated_data(data):

@@ -5,7 +5,7 @@ import pytest
 
 from fedlab.data import Batching, fixed, seeding, uniform
 from fedlab.data.batching import batch_rows
-from fedlab.engines.batches import make_batches
+from fedlab.engines.batches import Fill, make_batches
 
 rng = lambda: np.random.default_rng(0)  # noqa: E731
 
@@ -35,11 +35,16 @@ def test_batches_are_capped(cap, expected):
 
 def test_a_fixed_batch_size_is_filled_up_with_rows_that_count_for_nothing():
     columns = {"x": np.arange(3)[:, None], "y": np.array([[4, 5], [6, 7], [8, -1]]), "sample_weight": np.array([[1, 1], [1, 1], [1, 0.0]])}
-    batches = make_batches(columns, Batching(batch_size=2, shuffle=False), None, fixed_size=2, ignore_label=-1)
+    batches = make_batches(columns, Batching(batch_size=2, shuffle=False), None, Fill(2, -1))
     assert batches.sizes.tolist() == [2, 2]
     assert batches.columns["y"].tolist() == [[[4, 5], [6, 7]], [[8, -1], [-1, -1]]]
     assert batches.columns["sample_weight"].tolist() == [[[1, 1], [1, 1]], [[1, 0], [0, 0]]]
     assert batches.examples.tolist() == [2, 1] and batches.tokens.tolist() == [4, 1]
+
+
+def test_a_batch_size_for_all_examples_takes_no_more_memory_than_they_do():
+    rows, sizes = batch_rows(5, Batching(batch_size=2**31 - 1, epochs=2), rng())
+    assert rows.shape == (2, 5) and rows.dtype == np.int32 and sizes.tolist() == [5, 5]
 
 
 @pytest.mark.parametrize("setting", [{"batch_size": 0}, {"batch_size": 2.5}, {"epochs": -1}, {"max_batches": 0}, {"batch_size": True}])

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from fedlab.data import Batching
 from fedlab.data.batching import batch_rows
-from fedlab.engines.batches import first_batches, in_order, joined, make_batches
+from fedlab.engines import blocks
+from fedlab.engines.batches import Fill, first_batches, in_order, make_batches
 
 checked = functools.partial(hypothesis.settings, derandomize=True, deadline=None, database=None)
 
@@ -78,7 +79,7 @@ def test_batches_hold_the_rows_that_they_say_and_count_them(found, batching, see
 @checked(max_examples=100)
 @hypothesis.given(columns(), st.integers(1, 9), st.sampled_from([None, -1]))
 def test_a_fixed_batch_size_adds_rows_that_count_for_nothing(found, size, ignore_label):
-    batches = in_order(found, size, fixed_size=size, ignore_label=ignore_label)
+    batches = in_order(found, size, Fill(size, ignore_label))
     num_examples, steps = len(found["y"]), len(batches.sizes)
     assert batches.sizes.tolist() == [size] * steps and (steps - 1) * size < num_examples <= steps * size
     laid_out = {name: column.reshape(steps * size, *column.shape[2:]) for name, column in batches.columns.items()}
@@ -90,11 +91,26 @@ def test_a_fixed_batch_size_adds_rows_that_count_for_nothing(found, size, ignore
     assert batches.examples.sum() == np.count_nonzero(weights)
 
 
-@checked(max_examples=60)
-@hypothesis.given(st.lists(columns(), min_size=1, max_size=4), st.integers(1, 5), st.integers(0, 6))
-def test_clients_are_laid_out_one_after_the_other(clients, size, steps):
+@checked(max_examples=30)
+@hypothesis.given(st.lists(columns(), min_size=1, max_size=4), batchings, seeds, st.sampled_from([None, -1]), st.booleans())
+def test_a_block_gives_each_client_its_batches(clients, batching, seed, ignore_label, fixed):
+    """Also where clients have rows of different lengths: those of client k get k more values."""
     clients = [{name: client[name] for name in ("x", "y")} for client in clients]
-    parts = [first_batches(in_order(client, size), steps) for client in clients]
-    together = joined(parts)
-    for name in ("x", "y"):
-        assert together[name].tolist() == [row for part in parts for row in part.columns[name].tolist()]
+    for k, client in enumerate(clients):
+        client["x"] = np.pad(client["x"], [[0, 0], [0, k]])
+    fill = Fill(batching.batch_size, ignore_label) if fixed and not batching.drop_remainder else None
+    parts = [make_batches(client, batching, np.random.default_rng(seed), fill) for client in clients]
+    parts = [first_batches(part, 1 + k) for k, part in enumerate(parts)]
+    open_rows = {"x": (None,)} if len(clients) > 1 else {}
+    block = blocks.make_block(parts, open_rows)
+    step = 0
+    for k, part in enumerate(parts):
+        examples = blocks.examples_of(block, k, open_rows)
+        for i, size in enumerate(part.sizes):
+            found = blocks.batch_columns(block, examples, step, batching.batch_size if fixed else None, fill)
+            assert {name: column.numpy().tolist() for name, column in found.items()} == {
+                name: column[i, :size].tolist() for name, column in part.columns.items()
+            }
+            assert block.num_examples[step] == part.examples[i]
+            step += 1
+    assert step == len(block.batches)
