@@ -142,3 +142,18 @@ def test_what_tff_would_count_otherwise_is_refused():
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
             trained(model(SPARSE), {"x": X, "y": CLASSES}, weights, engine="tff", algorithm=algorithm)
+
+
+def test_sequences_of_different_lengths():
+    def of_length(length, seed):
+        rng = np.random.default_rng(seed)
+        return {"x": rng.normal(size=[4, length, 3]).astype(np.float32), "y": rng.integers(0, 3, [4, length])}
+
+    def made():
+        return model(SPARSE, (None, 3))
+
+    clients = fl.ClientData.from_dict({"a": of_length(2, 0), "b": of_length(5, 1)})
+    found = [trained(made(), None, WEIGHTS, clients.select([client_id])).model for client_id in clients]
+    both = trained(made(), None, WEIGHTS, clients).model
+    for average, one, other in zip(both.get_weights(), *(each.get_weights() for each in found)):
+        np.testing.assert_allclose(average, (one + other) / 2, rtol=1e-6, atol=1e-6)
