@@ -156,6 +156,11 @@ def check_cohorts(privacy, sampler, num_clients):
     """
     if not privacy:
         return
+    if hasattr(sampler, "sample"):
+        raise ValueError(
+            f"the cohort is drawn by {sampler.name}, which uses what clients have reported; allowed with a private aggregator: "
+            f"cohort=fedlab.data.{privacy.sampling}({privacy.clients_per_round:g}), which does not depend on their data."
+        )
     if privacy.num_clients != num_clients:
         raise ValueError(f"the aggregator's guarantee is for num_clients={privacy.num_clients}; the run has {num_clients} clients.")
     name = getattr(getattr(sampler, "func", None), "__name__", "of another kind").lstrip("_")

@@ -3,7 +3,22 @@
 from fedlab.data import partitions
 from fedlab.data.batching import Batching
 from fedlab.data.client_data import ClientData
+from fedlab.data.client_stats import ClientStats
 from fedlab.data.conditions import Work, dropouts, stragglers
-from fedlab.data.sampling import fixed, poisson, uniform, weighted
+from fedlab.data.sampling import adaptive, fixed, highest_loss, poisson, uniform, weighted
 
-__all__ = ["Batching", "ClientData", "Work", "dropouts", "fixed", "partitions", "poisson", "stragglers", "uniform", "weighted"]
+__all__ = [
+    "Batching",
+    "ClientData",
+    "ClientStats",
+    "Work",
+    "adaptive",
+    "dropouts",
+    "fixed",
+    "highest_loss",
+    "partitions",
+    "poisson",
+    "stragglers",
+    "uniform",
+    "weighted",
+]

@@ -1,11 +1,17 @@
 """Cohort samplers: which clients take part in a round.
 
 A sampler is a function `(client_ids, round_num, seed) -> cohort` without a state: a list of distinct client ids, the same whenever it is
-asked. The samplers here are `functools.partial` objects, so that their settings can be read and recorded.
+asked. Most samplers here are `functools.partial` objects, so that their settings can be read and recorded.
+
+An `Adaptive` sampler also uses what the run knows of the clients, such as their last losses: `(clients, round_num, seed) -> cohort`, where
+`clients` is a mapping client id -> `ClientStats`. That is a function of the rounds before, so that resumed runs draw the same cohorts.
 """
 
 import collections.abc
 import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -94,6 +100,92 @@ def _fixed(client_ids, round_num, seed, *, cohort):
     if unknown:
         raise ValueError(f"unknown clients {unknown[:3]} in the fixed cohort; allowed: those that `client_ids` of the data lists.")
     return list(cohort)
+
+
+class Adaptive(NamedTuple):
+    """A sampler that uses what a run knows of the clients: see `adaptive`.
+
+    Attributes:
+      name: str.
+      settings: name -> value, for the run's identity.
+      sample: `(clients, round_num, seed) -> cohort`, with `clients` a mapping client id -> `ClientStats`.
+    """
+
+    name: str
+    settings: dict
+    sample: Callable
+
+
+def adaptive(sample):
+    """A sampler of your own that can use each client's size, last loss and how often it has been in a cohort.
+
+    Args:
+      sample: a pure function `(clients, round_num, seed) -> list of client ids`. `clients` is a mapping, client id -> `ClientStats`, of all
+        clients. In the first round they have no loss.
+
+    Returns:
+      An `Adaptive`, for `cohort` of `fedlab.simulate`.
+
+    Example: the two clients that have been in the fewest cohorts.
+      >>> rarest = adaptive(lambda clients, round_num, seed: sorted(clients, key=lambda c: clients[c].times_sampled)[:2])
+      >>> rarest.name
+      'adaptive'
+    """
+    if not callable(sample):
+        raise TypeError(f"sample is {_checks.kind(sample)}; allowed: a function (clients, round_num, seed) -> list of client ids.")
+    return Adaptive("adaptive", {"sample": sample}, sample)
+
+
+def highest_loss(clients_per_round, candidates):
+    """Every round takes the clients with the highest loss among some candidates that are drawn by size.
+
+    Client Selection in Federated Learning: Convergence Analysis and Power-of-Choice Selection Strategies
+    Yae Jee Cho, Jianyu Wang, Gauri Joshi. 2020. https://arxiv.org/abs/2010.01243
+
+        A = `candidates` distinct clients, one after the other, each as likely as its number of examples among those left
+        cohort = the `clients_per_round` clients of A with the highest loss
+
+    The loss is the mean of the client's last training, as in the paper's variant pi_rpow-d, which costs no evaluation. Clients without a
+    known loss come first. Departure: clients whose last update was not finite, or who had nothing to train on, come last. Otherwise a
+    client with NaN in its data would be chosen whenever it is a candidate.
+
+    Args:
+      clients_per_round: 1 or more.
+      candidates: d in the paper: from `clients_per_round`, which is sampling by size, to the number of clients with examples.
+
+    Returns:
+      An `Adaptive`, for `cohort` of `fedlab.simulate`.
+
+    Raises:
+      ValueError: a number is out of range.
+
+    Example: all clients are candidates.
+      >>> from fedlab.data import ClientStats
+      >>> known = {"a": ClientStats("a", 5, last_loss=0.1), "b": ClientStats("b", 5, last_loss=2.0), "c": ClientStats("c", 5)}
+      >>> highest_loss(2, candidates=3).sample(known, round_num=4, seed=0)
+      ['c', 'b']
+    """
+    _checks.check_int("clients_per_round", clients_per_round)
+    _checks.check_int("candidates", candidates, least=clients_per_round)
+    settings = {"clients_per_round": clients_per_round, "candidates": candidates}
+    return Adaptive("highest_loss", settings, functools.partial(_highest_loss, **settings))
+
+
+def _highest_loss(clients, round_num, seed, *, clients_per_round, candidates):
+    known = list(clients.values())
+    sizes = np.array([client.num_examples for client in known], np.float64)
+    most = int((sizes > 0).sum())
+    if candidates > most:
+        raise ValueError(f"candidates is {candidates}; allowed: {clients_per_round} to {most}, the number of clients with examples.")
+    drawn = _draw(known, round_num, seed, candidates, p=sizes / sizes.sum())
+    return [client.client_id for client in sorted(drawn, key=_last_loss, reverse=True)[:clients_per_round]]
+
+
+def _last_loss(client):
+    without_result = client.last_reason == "" and client.last_loss is None
+    if client.last_reason == "not finite" or without_result:
+        return -math.inf
+    return math.inf if client.last_loss is None else client.last_loss
 
 
 def _check_number(clients_per_round, most, what="clients"):

@@ -11,10 +11,10 @@ import tensorflow as tf
 from fedlab import _modules, aggregators, algorithms
 from fedlab.aggregators import privacy
 from fedlab.callbacks import Round
-from fedlab.data import Batching, ClientData, sampling, seeding
+from fedlab.data import Batching, ClientData, seeding
 from fedlab.data.columns import num_rows
 from fedlab.data.conditions import check as check_condition
-from fedlab.data.conditions import fare, together
+from fedlab.data.conditions import together
 from fedlab.engines import class_weights
 from fedlab.engines.batches import ignored_label
 from fedlab.engines.engine import Setting
@@ -24,6 +24,7 @@ from fedlab.models.cloning import check_compiled, check_finite, clone, non_train
 from fedlab.models.freezing import statistics
 from fedlab.simulation import hooks as hooks_lib
 from fedlab.simulation import progress as progress_lib
+from fedlab.simulation.cohorts import Cohorts, rows_of
 from fedlab.simulation.dropped import DroppedClients
 from fedlab.simulation.evaluation import columns_of, evaluate_function, evaluate_weights
 from fedlab.simulation.federated_evaluation import PerClient, check_per_client, evaluate_per_client, evaluation_rows
@@ -97,7 +98,9 @@ def simulate(
       algorithm: for example `fedlab.algorithms.fed_avg()`, the default.
       rounds: how many, 1 or more.
       clients_per_round: so many clients are drawn at random for each round. Give this or `cohort`.
-      cohort: a list of client ids that train in every round, or a sampler `(client_ids, round_num, seed) -> client ids`.
+      cohort: a list of client ids that train in every round, or a sampler: a function
+        `(client_ids, round_num, seed) -> client ids`, or one that also uses the clients' sizes and last losses, such as
+        `fedlab.data.highest_loss(...)` or `fedlab.data.adaptive(...)`.
       seed: everything random derives from it: the same seed gives the same bits.
       engine: "local" (TensorFlow in this process) or "tff" (the TensorFlow Federated runtime).
       aggregator: for example `fedlab.aggregators.mean()`, the default.
@@ -188,9 +191,8 @@ def simulate(
     if not isinstance(aggregator, aggregators.Aggregator):
         given = getattr(aggregator, "__name__", type(aggregator).__name__)
         raise TypeError(f"aggregator is {given}; allowed: an Aggregator, as a call such as fedlab.aggregators.mean() gives it.")
-    sample = _sampler(clients_per_round, cohort)
-    _draw(sample, clients, 1, seed)  # raises now where the cohort is impossible
-    privacy.check_cohorts(aggregator.privacy, sample, len(clients))
+    cohorts = Cohorts(clients, clients_per_round, cohort, seed, engine)
+    privacy.check_cohorts(aggregator.privacy, cohorts.sampler, len(clients))
     if isinstance(conditions, (list, tuple)):
         conditions = together(conditions)
     elif conditions is not None:
@@ -232,7 +234,7 @@ def simulate(
     hooks = hooks_lib.Hooks(hooks_lib.check(callbacks))
     more = {
         "engine": engine,
-        "cohort": sample,
+        "cohort": cohorts.sampler,
         "callbacks": hooks.settings() or None,
         "class_weight": class_weight,
         "evaluation_examples": {name: _num_evaluated(data) for name, data in evaluation_sets.items()},
@@ -289,16 +291,17 @@ def simulate(
         if not history:
             conclude(state, {"round": 0})
         dropped.resume(history)
+        cohorts.resume(folder.clients)
         for round_num in range(history[-1]["round"] + 1, rounds + 1):
             if hooks.stopped is not None:
                 break
             started = time.perf_counter()
-            asked = _draw(sample, clients, round_num, seed)
-            lost = _lost(conditions, asked, round_num, seed)
+            asked, lost = cohorts.draw(round_num, conditions)
             state, result = process.run_round(state, round_num, [client_id for client_id in asked if client_id not in lost])
-            result = result._replace(clients=_rows(asked, lost, result.clients))
+            result = result._replace(clients=rows_of(asked, lost, result.clients))
             row = {"round": round_num, **_summary(result, model, non_trainable), "seconds": time.perf_counter() - started}
             conclude(state, row, result.clients)
+            cohorts.add(round_num, result.clients)
             dropped.add(row, result.clients)
 
         final = _with_weights(build(), *process.weights(state))
@@ -358,24 +361,6 @@ def _evaluated_data(data):
     return data.fingerprint() if isinstance(data, ClientData) else data
 
 
-def _sampler(clients_per_round, cohort):
-    if (clients_per_round is None) == (cohort is None):
-        raise ValueError("give either clients_per_round (a number of random clients) or cohort (client ids, or a sampler).")
-    if clients_per_round is not None:
-        return sampling.uniform(clients_per_round)
-    return cohort if callable(cohort) else sampling.fixed(cohort)
-
-
-def _draw(sample, clients, round_num, seed):
-    """The cohort of a round, checked: the sampler may be a caller's own."""
-    cohort = sample(clients.client_ids, round_num, seed)
-    if not isinstance(cohort, (list, tuple)):
-        raise TypeError(f"the sampler gave {cohort!r:.60} for round {round_num}; allowed: a list of client ids.")
-    if unknown := [client_id for client_id in cohort if client_id not in clients]:
-        raise ValueError(f"the sampler gave the unknown clients {unknown[:3]} for round {round_num}; allowed: some of those it is given.")
-    return cohort
-
-
 def _check_sets(evaluate_on):
     """Raises TypeError or ValueError where `evaluate_on` is no dict of what can be evaluated."""
     if not isinstance(evaluate_on, collections.abc.Mapping):
@@ -391,27 +376,6 @@ def _check_sets(evaluate_on):
         if pair and not (len(data) == 2 and all(isinstance(part, ClientData) for part in data)):
             parts = ", ".join(type(part).__name__ for part in data)
             raise TypeError(f"evaluate_on[{name!r}] is a tuple of {parts or 'nothing'}; allowed: a pair (own, test) of ClientData.")
-
-
-def _lost(conditions, cohort, round_num, seed):
-    """Client id -> reason, of the clients that nothing arrives of."""
-    if not cohort:
-        raise ValueError(f"the cohort of round {round_num} is empty: no client was drawn. Raise clients_per_round.")
-    if len(set(cohort)) < len(cohort):
-        raise ValueError(f"the cohort of round {round_num} names a client twice; allowed: a list of distinct client ids.")
-    lost = {client_id: fare(conditions, client_id, round_num, seed).lost for client_id in cohort} if conditions else {}
-    lost = {client_id: reason for client_id, reason in lost.items() if reason}
-    return lost
-
-
-_NOTHING = {"num_examples": 0, "num_tokens": 0, "num_steps": 0, "weight": 0.0, "loss": None, "dropped": True}
-
-
-def _rows(cohort, lost, finished):
-    """The rows of all clients that were asked, in cohort order, with the reason why one is dropped."""
-    rows = {row["client_id"]: {**row, "reason": "not finite" if row["dropped"] else ""} for row in finished}
-    rows |= {client_id: {"client_id": client_id, **_NOTHING, "reason": reason} for client_id, reason in lost.items()}
-    return [rows[client_id] for client_id in cohort]
 
 
 def _summary(result, model, non_trainable):
