@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import numbers
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -232,6 +232,41 @@ class ClientData:
             raise TypeError(f"received {_checks.kind(fn)}; allowed: a function columns -> columns.")
         return ClientData(self._client_ids, lambda client_id: fn(self[client_id]), cache_bytes=self._store.cache_bytes)
 
+    def with_targets(self, targets: str | Mapping[str, str]) -> "ClientData":
+        """Returns the same clients whose inputs are also their targets, for autoencoders. The arrays are not copied.
+
+        Args:
+          targets: the name of the column that becomes `y`, such as "x"; or, for a model with several outputs, output name ->
+            name of a column.
+
+        Returns:
+          A ClientData with the same client ids, and the columns `y`, or `y/NAME` for each output NAME, in place of those that
+          there were.
+
+        Raises:
+          TypeError: `targets` is neither a text nor a mapping of texts.
+          ValueError: (on reading) a client has no such column.
+
+        Example:
+          >>> ClientData.from_dict({"ann": {"x": [1.0, 2.0]}}).with_targets("x")["ann"]["y"]
+          array([1., 2.])
+        """
+        sources = {"y": targets} if isinstance(targets, str) else targets
+        if not isinstance(sources, Mapping) or not sources or not all(isinstance(t, str) for pair in sources.items() for t in pair):
+            raise TypeError(f"targets={targets!r:.60}: expected the name of a column, or a dict, output name -> name of a column.")
+        if sources is targets:
+            sources = {columns_lib.TARGET_OF + output: name for output, name in targets.items()}
+
+        def replaced(columns):
+            if missing := [name for name in sources.values() if name not in columns]:
+                raise ValueError(
+                    f"targets={targets!r:.60}: expected columns of the clients, which have {list(columns)}; {missing[0]!r} is none."
+                )
+            inputs = {name: column for name, column in columns.items() if name not in columns_lib.targets(columns)}
+            return inputs | {target: columns[name] for target, name in sources.items()}
+
+        return self.map(replaced)
+
     def select(self, client_ids: Iterable[str]) -> "ClientData":
         """Returns only these clients, in this order.
 
@@ -323,13 +358,20 @@ class ClientData:
                 )
         return {name: np.concatenate([part[name] for _, part in parts]) for name in self.schema}
 
-    def to_dataset(self, batch_size: int | None = None, client_ids: Iterable[str] | None = None, drop_remainder: bool = False) -> Any:
+    def to_dataset(
+        self,
+        batch_size: int | None = None,
+        client_ids: Iterable[str] | None = None,
+        drop_remainder: bool = False,
+        input_names: Sequence[str] = (),
+    ) -> Any:
         """Returns all examples, client after client, as a `tf.data.Dataset` for Keras.
 
         Args:
           batch_size: examples a batch; None gives single examples.
           client_ids: the clients, in the order wanted; by default all.
           drop_remainder: whether to leave out a last batch that is not full.
+          input_names: the model's `input_names`. Only needed if it has several inputs and one of them is called "x".
 
         Returns:
           A tf.data.Dataset of (x,), (x, y) or (x, y, sample_weight): see `fedlab.data.columns.keras_batch`.
@@ -344,7 +386,7 @@ class ClientData:
         """
         from fedlab.data import convert
 
-        return convert.to_dataset(self, batch_size, client_ids, drop_remainder)
+        return convert.to_dataset(self, batch_size, client_ids, drop_remainder, input_names)
 
     def to_tff(self) -> Any:
         """Returns the clients as a `tff.simulation.datasets.ClientData` whose elements are dicts of columns.

@@ -1,6 +1,6 @@
 """Columns: how the examples of one client lie in memory, and how Keras wants them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,11 +61,12 @@ def targets(columns: Mapping[str, Any]) -> dict[str, Any]:
     return {name: column for name, column in columns.items() if name == "y" or name.startswith(TARGET_OF)}
 
 
-def keras_batch(columns: Mapping[str, Any]) -> tuple:
+def keras_batch(columns: Mapping[str, Any], input_names: Sequence[str] = ()) -> tuple:
     """Arranges columns as the tuple that Keras' `fit`, `evaluate` and `train_on_batch` take.
 
     ```
-    x             = columns["x"] if there is one, else a dict of all columns that are not reserved
+    x             = columns["x"] if there is one, else a dict of all columns that are not reserved;
+                    a dict of the columns `input_names` if these are several and one of them is "x"
     y             = columns["y"], or a dict of the columns "y/NAME" by NAME, for a model with several outputs
     element       = (x,) or (x, y) or (x, y, sample_weight)
     ```
@@ -75,6 +76,7 @@ def keras_batch(columns: Mapping[str, Any]) -> tuple:
 
     Args:
       columns: name -> array or tensor, any shape.
+      input_names: the names of the model's inputs, where they are known.
 
     Returns:
       A tuple of one, two or three parts.
@@ -95,7 +97,10 @@ def keras_batch(columns: Mapping[str, Any]) -> tuple:
         raise ValueError(f"received the columns {names}: 'sample_weight' needs targets; add a column 'y'.")
     if "y" in named and len(named) > 1:
         raise ValueError(f"received the columns {names}: give either 'y' or one 'y/NAME' for each output NAME.")
-    x = inputs["x"] if "x" in inputs else inputs
+    if "x" in input_names and len(input_names) > 1:
+        x = {name: column for name, column in inputs.items() if name in input_names}
+    else:
+        x = inputs["x"] if "x" in inputs else inputs
     y = columns["y"] if "y" in named else {name.removeprefix(TARGET_OF): column for name, column in named.items()}
     return (x, *([y] if named else []), *([columns["sample_weight"]] if "sample_weight" in columns else []))
 

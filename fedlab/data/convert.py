@@ -2,7 +2,7 @@
 
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,19 @@ from fedlab.data.client_data import ClientData
 _WHOLE_DATASET = 2**62  # batch() with more than any dataset holds: the columns come in one read
 
 
-def to_dataset(client_data: ClientData, batch_size: int | None, client_ids: Iterable[str] | None, drop_remainder: bool) -> Any:
+def to_dataset(
+    client_data: ClientData,
+    batch_size: int | None,
+    client_ids: Iterable[str] | None,
+    drop_remainder: bool,
+    input_names: Sequence[str],
+) -> Any:
     """Returns the clients' examples as one `tf.data.Dataset`; see `ClientData.to_dataset`."""
     import tensorflow as tf
 
     if batch_size is not None and not _checks.is_int(batch_size, 1):
         raise ValueError(f"received batch_size={batch_size!r}; allowed is 1 or more, or None for single examples.")
-    dataset = tf.data.Dataset.from_tensor_slices(columns_lib.keras_batch(client_data.to_arrays(client_ids)))
+    dataset = tf.data.Dataset.from_tensor_slices(columns_lib.keras_batch(client_data.to_arrays(client_ids), input_names))
     return dataset if batch_size is None else dataset.batch(batch_size, drop_remainder=drop_remainder)
 
 

@@ -135,5 +135,5 @@ def _check_names(schema, names, client_id, first):
 
 
 def _said(dtype, shape):
-    what = "texts" if dtype.kind == "O" else str(dtype)
+    what = "texts or other objects" if dtype.kind == "O" else str(dtype)
     return f"{what} with rows of shape {[size if size is not None else '*' for size in shape]}".replace("'", "")

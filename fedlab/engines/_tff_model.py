@@ -18,6 +18,7 @@ from keras.src.engine import compile_utils
 from keras.src.engine.base_preprocessing_layer import PreprocessingLayer
 
 from fedlab.data.columns import keras_batch
+from fedlab.engines.inputs import input_names
 from fedlab.models.cloning import non_trainable_weights
 from fedlab.models.copying import copy_metric
 
@@ -163,7 +164,7 @@ class KerasVariableModel(tff.learning.models.VariableModel):
         return self._model(batch_input, training=training)
 
     def forward_pass(self, batch_input, training=True):
-        x, y, sample_weight = (*keras_batch(batch_input), None)[:3]
+        x, y, sample_weight = (*keras_batch(batch_input, input_names(self._model)), None)[:3]
         for layer in self._model._flatten_layers():
             del layer._losses[:]  # those of an earlier call, in another graph
         predictions = self._model(x, training=training)

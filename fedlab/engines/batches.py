@@ -90,12 +90,16 @@ def check(model, batching, columns):
     if size is not None and size != batching.batch_size:
         raise ValueError(f"the model is built for batches of {size}, batch_size is {batching.batch_size}: pass batch_size={size}.")
     if not targets(columns):
-        raise ValueError(f"the clients' columns are {list(columns)}; training needs a column 'y' with the targets.")
+        raise ValueError(
+            f"the clients' columns are {list(columns)}; training needs a column 'y' with the targets; "
+            "if the inputs are the targets, as in an autoencoder, pass clients.with_targets('x')."
+        )
     for name in ("train_step", "test_step"):
         if getattr(type(model), name) is not getattr(tf.keras.Model, name):
             raise ValueError(f"{type(model).__name__} has a {name} of its own, which no engine runs; allowed: an own compute_loss.")
     labels = columns.get("y", np.zeros(0))
-    if np.issubdtype(labels.dtype, np.signedinteger) and labels.size and labels.min() < 0 and ignored_label(model) != labels.min():
+    is_negative = np.issubdtype(labels.dtype, np.signedinteger) and labels.size and labels.min() < 0
+    if is_negative and _is_sparse(model) and ignored_label(model) != labels.min():
         raise ValueError(
             f"the data masks padding with label {labels.min()}, but the model's loss does not: compile it with "
             f"SparseCategoricalCrossentropy(ignore_class={labels.min()}, ...), see fedlab.models.compile_char_rnn; or drop_remainder=True."
@@ -104,12 +108,16 @@ def check(model, batching, columns):
     check_labels(model, columns)
 
 
+def _is_sparse(model):
+    """Whether the model's loss is a sparse cross-entropy, whose labels are classes."""
+    loss, function = model.loss, tf.keras.losses.sparse_categorical_crossentropy
+    return isinstance(loss, tf.keras.losses.SparseCategoricalCrossentropy) or loss in (function, function.__name__)
+
+
 def check_labels(model, columns, owner="the data"):
     """Raises ValueError where a label is none of the classes of a model with a sparse cross-entropy and one output."""
-    sparse = tf.keras.losses.SparseCategoricalCrossentropy, tf.keras.losses.sparse_categorical_crossentropy
     labels, outputs = np.asarray(columns.get("y", ())), getattr(model, "outputs", None) or ()
-    is_sparse = isinstance(model.loss, sparse[0]) or model.loss in (sparse[1], sparse[1].__name__)
-    if not is_sparse or len(outputs) != 1 or labels.dtype.kind not in "iuf" or not labels.size:
+    if not _is_sparse(model) or len(outputs) != 1 or labels.dtype.kind not in "iuf" or not labels.size:
         return
     classes, ignored = outputs[0].shape[-1], ignored_label(model)
     labels = labels if ignored is None else labels[labels != ignored]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fedlab.data.columns import keras_batch
+from fedlab.data.columns import keras_batch, targets
 
 _known = weakref.WeakKeyDictionary()
 
@@ -33,7 +33,8 @@ def check(model, columns, owner="the data"):
     limits = _known[model]
     for name, column in columns.items():
         _check_kind(f"{owner} has column {name!r}", np.asarray(column))
-    given = keras_batch(columns)[0]
+    _check_targets(columns, owner)
+    given = keras_batch(columns, input_names(model))[0]
     if not isinstance(given, dict):
         limits, given = {"x": next(iter(limits.values()))} if len(limits) == 1 else limits, {"x": given}
     if missing := [name for name in limits if name not in given]:
@@ -41,6 +42,22 @@ def check(model, columns, owner="the data"):
         raise ValueError(f"{owner} has the inputs {has}; the model wants {wants}: {missing[0]!r} is missing; map the clients' data first.")
     for name, wanted in limits.items():
         _check_column(f"{owner} has column {name!r}", np.asarray(given[name]), wanted)
+
+
+def input_names(model):
+    """The names of a Functional model's inputs, for `keras_batch`; those of another model are not known."""
+    return model.input_names if getattr(model, "_is_graph_network", False) else ()
+
+
+def _check_targets(columns, owner):
+    """Raises ValueError where a target or a sample weight is a text."""
+    for name in [*targets(columns), "sample_weight"]:
+        column = np.asarray(columns.get(name, ()))
+        if column.dtype.kind in "OSU" and column.size:
+            raise ValueError(
+                f"{owner} has column {name!r} with the text {column.flat[0]!r:.40}; expected numbers: "
+                "map labels to 0, 1, 2, ... with ClientData.map."
+            )
 
 
 def _check_kind(where, column):

@@ -12,6 +12,7 @@ import tensorflow as tf
 from fedlab.data.columns import keras_batch
 from fedlab.engines import recurrent
 from fedlab.engines.batches import fixed_batch_size
+from fedlab.engines.inputs import input_names
 from fedlab.models.cloning import CopyError, ancestors
 from fedlab.models.freezing import statistics
 
@@ -114,7 +115,7 @@ class Replica:
 
     def batch(self, columns, num_examples):
         """Columns of one batch, [rows, ...], as a `Batch`."""
-        x, y, sample_weight = (*keras_batch(columns), None, None)[:3]
+        x, y, sample_weight = (*keras_batch(columns, input_names(self.model)), None, None)[:3]
         return Batch(x, y, sample_weight, num_examples)
 
     def _forward(self, batch, training, measure=True):
