@@ -129,15 +129,17 @@ class KerasVariableModel(tff.learning.models.VariableModel):
     Args:
       blueprint: a `Blueprint`.
       count_tokens: whether a batch counts by its tokens, positions with a sample weight above zero, rather than by its examples.
+      summed: name -> initial state of the metrics that are reported.
     """
 
-    def __init__(self, blueprint, count_tokens):
+    def __init__(self, blueprint, count_tokens, summed):
         self._model = blueprint.build()
         check_reads(self._model)
         if _shapes(self._model) != blueprint.weight_shapes:
             raise RuntimeError(f"TFF's copy has weights of shapes {_shapes(self._model)}, the model {blueprint.weight_shapes}.")
         self._spec = blueprint.spec
         self._count_tokens = count_tokens
+        self._summed = summed
         self._losses = blueprint.losses(self._model)
         self._loss_metric = tf.keras.metrics.Mean(name="loss")
         self._compiled_metrics = blueprint.metrics(self._model)
@@ -175,7 +177,12 @@ class KerasVariableModel(tff.learning.models.VariableModel):
         return tff.learning.models.BatchOutput(loss, predictions, num_tokens if self._count_tokens else num_examples)
 
     def report_local_unfinalized_metrics(self):
-        values = OrderedDict((f"metric_{i}", [v.read_value() for v in metric.variables]) for i, metric in enumerate(self._metrics))
+        # What they add to the initial state, which TFF would add up once for each client.
+        values = OrderedDict(
+            (metric.name, [v.read_value() - before for v, before in zip(metric.variables, self._summed[metric.name])])
+            for metric in self._metrics
+            if metric.name in self._summed
+        )
         values["finished"] = [self._finished.read_value()]
         return values
 
@@ -187,7 +194,8 @@ class KerasVariableModel(tff.learning.models.VariableModel):
         # TFF calls this for a client whose update is not finite, and then only.
         self._finished.assign(0.0)
         for metric in self._metrics:
-            metric.reset_state()
+            for variable, before in zip(metric.variables, self._summed.get(metric.name, ())):
+                variable.assign(before)
 
 
 def _counts(y, sample_weight):

@@ -12,9 +12,9 @@ import tensorflow_federated as tff
 
 from fedlab import aggregators
 from fedlab.algorithms import fed_avg
-from fedlab.engines import _tff_aggregators, _tff_algorithms, _tff_model, _tff_worker, batches, class_weights
+from fedlab.engines import _tff_aggregators, _tff_algorithms, _tff_model, _tff_worker, batches, class_weights, metric_state
 from fedlab.engines.engine import RoundResult
-from fedlab.engines.local import training_metrics
+from fedlab.engines.workers import Workers
 
 logger = logging.getLogger("fedlab")
 
@@ -30,7 +30,7 @@ class TffProcess:
         batches.check(setting.model, setting.batching, first)
         self._spec = _batch_spec(setting, _class_weighted(setting, first))
         self._blueprint = _tff_model.Blueprint(setting.model, self._spec)
-        self._metrics = self._eager_metrics()
+        self._metrics, self._summed = self._eager_metrics()
         self._first_size = None
 
         self._process = self._build(setting)
@@ -46,7 +46,7 @@ class TffProcess:
 
     def _build(self, setting):
         def model_fn(count_tokens):
-            return lambda: _tff_model.KerasVariableModel(self._blueprint, count_tokens)
+            return lambda: _tff_model.KerasVariableModel(self._blueprint, count_tokens, self._summed)
 
         with _tff_model.keeping_eager_classes():
             return _tff_algorithms.build(setting, model_fn)
@@ -112,13 +112,22 @@ class TffProcess:
         output = self._call(process.next, state, datasets)
         sums = dict(output.metrics["client_work"]["train"])
         num_finished = int(sums.pop("finished")[0])
-        metrics = training_metrics(self._metrics, [value for values in sums.values() for value in values])
+        state = [before + more for name, values in sums.items() for before, more in zip(self._summed[name], values)]
+        metrics = metric_state.training_metrics(self._metrics, state)
         return output.state, metrics, num_finished, output.metrics["aggregator"]
 
     def _eager_metrics(self):
-        metrics = [tf.keras.metrics.Mean(name="loss"), *self._blueprint.metrics(self.setting.model).metrics]
-        variables = [v for metric in metrics for v in metric.variables]
-        return SimpleNamespace(loss=metrics[0], metrics=metrics, metric_variables=variables)
+        """Metrics whose clients' states TFF may add up, and name -> their initial state."""
+        setting = self.setting
+        metrics = [tf.keras.metrics.Mean(name="loss"), *self._blueprint.metrics(setting.model).metrics]
+        added = metrics
+        if not all(map(metric_state.is_added, metrics)):
+            names = (setting.workers or Workers(setting.build, setting.clients, 1)).merger.added
+            added = [metric for metric in metrics if metric.name in names]
+            metric_state.warn_of_left_out([metric.name for metric in metrics if metric.name not in names], in_tff=True)
+        variables = [v for metric in added for v in metric.variables]
+        summed = {metric.name: metric_state.initial_state(metric) for metric in added}
+        return SimpleNamespace(loss=metrics[0], metrics=added, metric_variables=variables), summed
 
     def _check_weights_kept(self, averaging):
         """One batch of one client at learning rate 0 must give back the very weights; see `_tff_model` for why it might not.

@@ -18,7 +18,7 @@ from fedlab.algorithms import Counts, Pass, Task, Update, optimizers, prepare
 from fedlab.data import seeding
 from fedlab.engines import batches as batching
 from fedlab.engines import blocks as blocks_lib
-from fedlab.engines import client_states, structure
+from fedlab.engines import client_states, metric_state, structure
 from fedlab.engines.engine import RoundResult, averaged_weights
 from fedlab.engines.replica import assign
 from fedlab.engines.workers import Workers
@@ -84,7 +84,8 @@ class LocalProcess:
         # Workers that are shared evaluate, which stays float32.
         self._owns_workers = setting.workers is None or setting.precision != "float32"
         num_workers = setting.workers and setting.workers.num_workers
-        self.workers = Workers(build, first, num_workers) if self._owns_workers else setting.workers
+        self.workers = Workers(build, setting.clients, num_workers) if self._owns_workers else setting.workers
+        metric_state.warn_of_left_out(self.workers.merger.unmergeable)
         self._client_states = setting.client_states or client_states.ClientStates()
         self._room = None, []  # what `_kept` fills for each block, in the one thread that prepares them
 
@@ -103,6 +104,7 @@ class LocalProcess:
     def run_round(self, state, round_num, cohort):
         blocks = self._blocks(cohort)
         aggregator, algorithm = self.setting.aggregator, self.setting.algorithm
+        merger = self.workers.merger
         sent = structure.tensors(algorithm.broadcast(state.server), f"what broadcast of {algorithm.name!r} returns")
         shared = Shared(tf.constant(round_num, tf.int64), sent, ())
         if algorithm.survey:
@@ -120,7 +122,7 @@ class LocalProcess:
             function = replica.function(self, lambda replica: _train_function(replica, self.setting), weights, data)
             return *function(*weights, *data), counts
 
-        total, extras, non_trainable, clients, metric_values = None, None, None, [], None
+        total, extras, non_trainable, clients, metric_values = None, None, None, [], merger.initial
         for block, result in zip(blocks, self.workers.map(work, blocks, prepare)):
             accumulator, extras_sum, non_trainable_sum, outputs, counts = result
             total = accumulator if total is None else aggregator.merge(total, accumulator)
@@ -130,7 +132,8 @@ class LocalProcess:
                 non_trainable = non_trainable_sum if non_trainable is None else _average.merge(non_trainable, non_trainable_sum)
             clients += _client_rows(block, counts, outputs)
             _check_client_weights(algorithm, clients[-len(block) :])
-            metric_values = _add(metric_values, [np.asarray(values).sum(axis=0) for values in outputs["metrics"]])
+            finite = np.asarray(outputs["finite"])
+            metric_values = merger.merge(metric_values, [np.asarray(values)[finite] for values in outputs["metrics"]])
         if not blocks:
             total, extras, non_trainable = self._sums_of_nobody(state)
         if self.setting.client_states is None:
@@ -153,7 +156,7 @@ class LocalProcess:
         if self._averaged:
             for i, change in zip(self._averaged, _average.report((), non_trainable, None)[0]):
                 kept[i] = _changed(kept[i], change)
-        metrics = training_metrics(self.workers.any_replica(), metric_values)
+        metrics = metric_state.training_metrics(self.workers.any_replica(), metric_values, merger.unmergeable)
         aggregated = {name: float(value) for name, value in aggregator_metrics.items()}
         more_bytes = _num_bytes((sent, shared.surveyed)), _num_bytes((extras, shared.surveyed))
         return State(trainable, kept, server, aggregator_state), RoundResult(metrics, clients, num_finished, aggregated, *more_bytes)
@@ -272,10 +275,6 @@ def _counts(part):
     return part.examples.sum(), part.tokens.sum(), len(part.real)
 
 
-def _add(total, values):
-    return [t + v for t, v in zip(total, values)] if total else values
-
-
 def _client_rows(block, counts, outputs):
     weight, finite, loss = (np.asarray(outputs[name]) for name in ("weight", "finite", "loss"))
     return [
@@ -392,7 +391,7 @@ def _train_function(replica, setting):
                 "weight": out["weight"].write(k, weight),
                 "finite": out["finite"].write(k, finite),
                 "loss": out["loss"].write(k, tf.cast(replica.loss.result(), tf.float32)),
-                "metrics": [a.write(k, tf.where(finite, v, tf.zeros_like(v))) for a, v in zip(out["metrics"], replica.metric_variables)],
+                "metrics": [a.write(k, v.read_value()) for a, v in zip(out["metrics"], replica.metric_variables)],
                 "state": [a.write(k, value) for a, value in zip(out["state"], tf.nest.flatten(result.state))],
             }
             return k + 1, next_step, sums, out
@@ -433,28 +432,3 @@ def _survey_function(replica, setting):
         return tf.while_loop(lambda k, *_: _goes_on(replica, k < num_clients), one, loop, parallel_iterations=1)[2]
 
     return survey_block
-
-
-def training_metrics(replica, values):
-    """As `finalize`; None for all metrics where no client trained on an example.
-
-    Without an example a mean is 0 to Keras, which would be the best possible loss.
-
-    Args:
-      replica: a `Replica`.
-      values: the metrics' sums over the clients whose updates are finite, or None without such clients.
-    """
-    if values is None:
-        values = replica.metric_zeros
-    metrics = finalize(replica, values)
-    return metrics if replica.loss.count.numpy() else dict.fromkeys(metrics)
-
-
-def finalize(replica, values):
-    """Metric sums, one array per variable of `replica.metrics`, as name -> float, or name_i where a metric has several values."""
-    assign(replica.metric_variables, values)
-    results = {}
-    for metric in replica.metrics:
-        result = np.asarray(metric.result())
-        results.update({metric.name: float(result)} if result.ndim == 0 else {f"{metric.name}_{i}": float(r) for i, r in enumerate(result)})
-    return results

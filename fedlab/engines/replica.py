@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedlab.data.columns import keras_batch
-from fedlab.engines import recurrent
+from fedlab.engines import metric_state, recurrent
 from fedlab.engines.batches import fixed_batch_size
 from fedlab.engines.inputs import input_names
 from fedlab.models.cloning import CopyError, ancestors
@@ -63,11 +63,10 @@ class Replica:
         keras_loss = model.compiled_loss.metrics[:1]
         self.metrics = [self.loss, *(m for m in model.metrics if not any(m is loss for loss in keras_loss))]
         self.metric_variables = [variable for metric in self.metrics for variable in metric.variables]
-        for metric in self.metrics:
-            metric.reset_state()
+        metric_state.columns_of(self.metrics)  # raises now what every round would
+        self.initial_metrics = [values for metric in self.metrics for values in metric_state.initial_state(metric)]
         with tf.device("CPU:0"):
             self.stopping = tf.Variable(False, trainable=False)  # graphs that train several clients end after the one at work
-        self.metric_zeros = [variable.numpy() for variable in self.metric_variables]
         self._functions = {}
         self._tracing_thread, self._interrupting = None, threading.Lock()
 
@@ -159,7 +158,7 @@ class Replica:
         return bool(self._recurrent_states)
 
     def reset_metrics(self):
-        assign(self.metric_variables, self.metric_zeros)
+        assign(self.metric_variables, self.initial_metrics)
 
     def reset_recurrent_states(self):
         for state in self._recurrent_states:

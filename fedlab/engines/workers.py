@@ -9,6 +9,8 @@ import queue
 import tensorflow as tf
 
 from fedlab import _checks
+from fedlab.data import ClientData
+from fedlab.engines.metric_state import Merger
 from fedlab.engines.replica import Replica
 
 logger = logging.getLogger("fedlab")
@@ -46,12 +48,12 @@ class Workers:
 
     Args:
       build: makes a compiled model with variables of its own.
-      columns: a few rows of data, name -> [n, ...].
+      data: a `ClientData`, or a few rows of data, name -> [n, ...].
       num_workers: threads; by default one a device, or where there is none, the cores that this process may use.
       devices: names of devices that replicas are put on in turn; by default the GPUs.
     """
 
-    def __init__(self, build, columns, num_workers=None, devices=None):
+    def __init__(self, build, data, num_workers=None, devices=None):
         if num_workers is not None and not _checks.is_int(num_workers, 1):
             raise ValueError(f"num_workers is {num_workers!r}; allowed: an int of 1 or more, or None for as many as there are cores.")
         devices = gpus() if devices is None else devices
@@ -60,6 +62,8 @@ class Workers:
         self._loader = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="fedlab-loader")
         self._idle = queue.LifoQueue()
         self._replicas = []
+        self._data = data
+        columns = data.example() if isinstance(data, ClientData) else data
 
         def make():
             device = devices[len(self._replicas) % len(devices)] if devices else None
@@ -122,6 +126,15 @@ class Workers:
         finally:
             for replica in self._replicas:
                 replica.stopping.assign(False)
+
+    @functools.cached_property
+    def merger(self):
+        """The `Merger` of the replicas' metrics. First to be read between calls of `map`.
+
+        Raises:
+          ValueError: as `Merger`.
+        """
+        return Merger(self.any_replica(), self._data)
 
     def any_replica(self):
         """A replica, for its metrics' names and formulas. Only between calls of `map`."""

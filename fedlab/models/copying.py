@@ -50,7 +50,8 @@ def _copy(thing, config, what):
     try:
         copy = type(thing).from_config(config)
     except Exception as error:  # whatever the code of a stranger's class raises
-        raise ValueError(f"{name} cannot be made from its get_config ({error}): define get_config.") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{name} cannot be made from its get_config ({reason}): define get_config.") from error
     if differing := differing_argument(copy, thing):
         raise ValueError(f"{name} has another {differing!r} in a copy: define get_config with it.")
     return copy
@@ -76,7 +77,7 @@ def _differing(copy, original, seen):
         return
     seen.add(id(original))
     values, values_before = vars(copy), vars(original)
-    if not _is_keras(type(original)):
+    if not is_keras(type(original)):
         given, given_before = (getattr(getattr(thing, "_auto_config", None), "config", {}) for thing in (copy, original))
         for name, default in _parameters(type(original)).items():
             if name in given_before and name not in given and not _is_same(default, given_before[name]):
@@ -84,9 +85,20 @@ def _differing(copy, original, seen):
             for attribute in (name, f"_{name}"):
                 if attribute in values and attribute in values_before and not _is_same(values[attribute], values_before[attribute]):
                     yield name
+                elif _is_lost_constant(name, values.get(attribute), values_before.get(attribute), original):
+                    yield name
     for attribute, value in parts(original).items():
         if attribute in values:
             yield from _differing(values[attribute], value, seen)
+
+
+def _is_lost_constant(name, value, value_before, original):
+    """Whether a metric's copy has another value in a variable that the argument `name` sets, as it does without get_config."""
+    if not isinstance(original, tf.keras.metrics.Metric) or name in original.get_config() or not tf.executing_eagerly():
+        return False
+    if not isinstance(value, tf.Variable) or not isinstance(value_before, tf.Variable):
+        return False
+    return not np.array_equal(value.numpy(), value_before.numpy())
 
 
 def parts(thing):
@@ -99,7 +111,7 @@ def parts(thing):
     return {name: value for name, value in items.items() if hasattr(value, "get_config") and not isinstance(value, not_parts)}
 
 
-def _is_keras(cls):
+def is_keras(cls):
     """Whether a class comes with Keras."""
     return cls.__module__.split(".")[0] == "keras"
 
@@ -108,7 +120,7 @@ def _parameters(cls):
     """name -> default value of the constructor's named arguments, of all classes that are not Keras's."""
     found = {}
     for base in cls.__mro__:
-        if _is_keras(base) or base is object:
+        if is_keras(base) or base is object:
             break
         if "__init__" in vars(base):
             parameters = list(inspect.signature(base.__init__).parameters.values())[1:]

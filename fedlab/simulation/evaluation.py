@@ -1,6 +1,7 @@
 """Central evaluation: what `model.evaluate` of Keras gives, computed on all cores."""
 
 import collections.abc
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +12,7 @@ from fedlab.data.batching import MOST_ROWS
 from fedlab.data.columns import check_columns, num_rows
 from fedlab.engines import batches as batching
 from fedlab.engines import blocks, inputs
-from fedlab.engines.local import finalize
+from fedlab.engines.metric_state import finalize
 from fedlab.engines.replica import assign
 from fedlab.engines.workers import Workers
 from fedlab.models.cloning import check_compiled, clone, non_trainable_weights
@@ -93,15 +94,36 @@ def evaluate_weights(workers, trainable, non_trainable, groups, batch_size):
     fill = batching.fill_for(replica.model, batching.Batching(size))
     open_rows = _differing(groups)
 
-    def work(replica, piece):
+    def work(replica, piece, state):
         columns, rows = piece
         part = batching.in_order({name: column[rows] for name, column in columns.items()}, size, fill)
-        return test_sums(replica, weights, part, open_rows)
+        return test_state(replica, weights, part, open_rows, state)
 
-    total = None
-    for values in workers.map(work, pieces):
-        total = values if total is None else [t + v for t, v in zip(total, values)]
+    return merged(workers, work, pieces)
+
+
+def merged(workers, work, items):
+    """What metrics give for several parts together, name -> float.
+
+    Args:
+      workers: `Workers`.
+      work: replica, item, metric state -> the metric state after the item's batches.
+      items: the parts. Those with a metric that needs all batches in one stream are worked on one
+        after the other, the others at the same time.
+    """
+    merger = workers.merger
+    total = merger.initial
+    if merger.unmergeable:
+        for item in items:
+            (total,) = workers.map(functools.partial(_from_state, work, total), [item])
+    else:
+        for state in workers.map(functools.partial(_from_state, work, merger.initial), items):
+            total = merger.merge(total, [values[None] for values in state])
     return finalize(workers.any_replica(), total)
+
+
+def _from_state(work, state, replica, item):
+    return work(replica, item, state)
 
 
 def _differing(groups):
@@ -133,36 +155,41 @@ def evaluate_function(function, name, model, round_num):
     return numbers
 
 
-def test_sums(replica, weights, batches, open_rows):
-    """The sums of the metrics over a client's `Batches`, as `finalize` takes them.
+def test_state(replica, weights, batches, open_rows, state):
+    """The metrics' state after a client's `Batches`.
 
     Args:
       replica: a `Replica`.
       weights: (trainable, non_trainable) as tensors.
       batches: the `Batches`.
       open_rows: see `fedlab.engines.blocks.open_rows`.
+      state: the metrics' state before them.
     """
+    weights = *weights, [tf.constant(values) for values in state]
     data = (blocks.make_block([batches], open_rows),)
     function = replica.function(("test", str(open_rows)), lambda replica: _test_function(replica, open_rows), weights, data)
     return [np.asarray(values) for values in function(*weights, *data)]
 
 
 def _test_function(replica, open_rows):
-    """The graph that sums a block of batches' metrics with `replica`'s variables."""
+    """The graph that measures a block of batches with `replica`'s variables."""
 
     @tf.function
-    def test_block(trainable, non_trainable, block):
+    def test_block(trainable, non_trainable, state, block):
         assign(replica.model.trainable_variables, trainable)
         assign(non_trainable_weights(replica.model), non_trainable)
-        return test_batches(replica, block, open_rows)
+        return test_batches(replica, block, open_rows, state)
 
     return test_block
 
 
-def test_batches(replica, block, open_rows):
-    """In a graph: the metrics' sums over the batches of the one client of a block, at the weights that `replica`'s variables have."""
+def test_batches(replica, block, open_rows, state):
+    """In a graph: the metrics' state after the batches of the one client of a block, at the weights that `replica`'s variables have.
+
+    `state` is that before them.
+    """
     replica.reset_recurrent_states()
-    replica.reset_metrics()
+    assign(replica.metric_variables, state)
     fill = batching.fill_for(replica.model, batching.Batching())
     examples = blocks.examples_of(block, 0, open_rows)
     for i in tf.range(tf.shape(block.batches)[0]):

@@ -14,11 +14,11 @@ import tensorflow as tf
 from fedlab.data import Batching, ClientData
 from fedlab.engines import batches as batching
 from fedlab.engines import blocks
-from fedlab.engines.local import finalize
+from fedlab.engines.metric_state import finalize
 from fedlab.models.cloning import check_compiled
-from fedlab.simulation.evaluation import check_batch_size, test_sums
+from fedlab.simulation.evaluation import check_batch_size, test_state
 from fedlab.simulation.metric_names import lower_is_better
-from fedlab.simulation.personalization import check_personalization, client_setting, each_client, replicas
+from fedlab.simulation.personalization import check_personalization, client_setting, client_work, replicas
 
 
 class PerClient(NamedTuple):
@@ -141,7 +141,7 @@ def check_per_client(algorithm, data):
 def evaluate_per_client(setting, workers, trainable, non_trainable, data, round_num, batch_size):
     """As `evaluate_federated`, for weights (lists of arrays) put into the replicas of `workers`, and the batches of `setting`."""
     present = data.test.select(client_id for client_id in data.test if data.test.num_examples(client_id))
-    replica = workers.any_replica()
+    replica, initial = workers.any_replica(), workers.merger.initial
     size = replica.fixed_size or batch_size
     fill = batching.fill_for(replica.model, Batching(size))
     open_rows = blocks.open_rows(data.test.schema)
@@ -151,18 +151,18 @@ def evaluate_per_client(setting, workers, trainable, non_trainable, data, round_
         columns = data.test.in_schema(client_id)
         batching.check(replica.model, Batching(batch_size=size), columns)
         batches = batching.in_order(columns, size, fill)
-        return float(batches.examples.sum()), test_sums(replica, weights, batches, open_rows)
+        return float(batches.examples.sum()), test_state(replica, weights, batches, open_rows, initial)
 
     # All of them before the first is finalized: that needs a replica while none is at work.
     tested = [*workers.map(work, present.client_ids)]
-    found = {client_id: (count, finalize(replica, sums)) for client_id, (count, sums) in zip(present, tested) if count}
+    found = {client_id: (count, finalize(replica, state)) for client_id, (count, state) in zip(present, tested) if count}
     if not found:
         raise ValueError("there is no example to evaluate on: every client's are padding; give others.")
     if data.own is not None:
-        test = present.select(found)
-        personal = [*each_client(setting, workers, trainable, non_trainable, data.own, test, round_num, batch_size)]
-        for (_, metrics), sums in zip(found.values(), personal):
-            metrics |= {f"personal_{name}": value for name, value in finalize(replica, sums).items()}
+        tune = client_work(setting, replica, trainable, non_trainable, data.own, data.test, round_num, batch_size)
+        personal = [*workers.map(lambda replica, client_id: tune(replica, client_id, initial), found)]
+        for (_, metrics), state in zip(found.values(), personal):
+            metrics |= {f"personal_{name}": value for name, value in finalize(replica, state).items()}
     counts, metrics = zip(*found.values())
     nothing = 0.0, dict.fromkeys(metrics[0], math.nan)
     rows = {client_id: found.get(client_id, nothing) for client_id in data.test}

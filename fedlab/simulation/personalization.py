@@ -11,12 +11,12 @@ from fedlab.data import Batching, ClientData, seeding
 from fedlab.engines import batches as batching
 from fedlab.engines import blocks
 from fedlab.engines.engine import Setting
-from fedlab.engines.local import Shared, client_function, clients_of, finalize
+from fedlab.engines.local import Shared, client_function, clients_of
 from fedlab.engines.replica import assign
 from fedlab.engines.structure import check_weights
 from fedlab.engines.workers import Workers
 from fedlab.models.cloning import check_compiled, clone, non_trainable_weights
-from fedlab.simulation.evaluation import check_batch_size, test_batches
+from fedlab.simulation.evaluation import check_batch_size, merged, test_batches
 
 
 def evaluate_personalized(
@@ -72,7 +72,7 @@ def client_setting(model, clients, algorithm, reading, seed):
 def replicas(setting, num_workers):
     """(`Workers` of the setting's model, its [trainable, non-trainable] weights as lists of arrays); closed at the end."""
     model = setting.model
-    workers = Workers(setting.build, setting.clients.example(), num_workers)
+    workers = Workers(setting.build, setting.clients, num_workers)
     try:
         yield workers, [[w.numpy() for w in weights] for weights in (model.trainable_weights, non_trainable_weights(model))]
     finally:
@@ -92,34 +92,32 @@ def check_personalization(algorithm, own, test):
 
 def evaluate_clients(setting, workers, trainable, non_trainable, own, test, round_num, batch_size):
     """As `evaluate_personalized`, for weights (lists of arrays) put into the replicas of `workers`, and the batches of `setting`."""
-    total = None
-    for values in each_client(setting, workers, trainable, non_trainable, own, test, round_num, batch_size):
-        total = values if total is None else [t + v for t, v in zip(total, values)]
-    return finalize(workers.any_replica(), total)
-
-
-def each_client(setting, workers, trainable, non_trainable, own, test, round_num, batch_size):
-    """The sums of the metrics of each client of `test`, as `finalize` takes them; the arguments are those of `evaluate_clients`."""
-    setting = setting._replace(clients=own, conditions=None)
     replica = workers.any_replica()
+    work = client_work(setting, replica, trainable, non_trainable, own, test, round_num, batch_size)
+    return merged(workers, work, test.client_ids)
+
+
+def client_work(setting, replica, trainable, non_trainable, own, test, round_num, batch_size):
+    """What `merged` does for a client of `test`; the arguments are those of `evaluate_clients`, and any replica."""
+    setting = setting._replace(clients=own, conditions=None)
     size = replica.fixed_size or batch_size
     fill = batching.fill_for(replica.model, Batching(size))
     open_own, open_test = blocks.open_rows(own.schema), blocks.open_rows(test.schema)
     shared = Shared(tf.constant(round_num, tf.int64), (), ())
     weights = [tf.convert_to_tensor(w) for w in trainable], [tf.convert_to_tensor(w) for w in non_trainable], shared
 
-    def work(replica, client_id):
+    def work(replica, client_id, state):
         part = batching.client_batches(setting, 0, client_id)  # rounds count from 1: the same batches in every evaluation
         counts = Counts(part.examples.sum(), part.tokens.sum(), np.float32(len(part.real)))
         tested = batching.in_order(test.in_schema(client_id), size, fill)
         data = blocks.make_block([part], open_own), blocks.make_block([tested], open_test)
         (client,) = clients_of(setting.seed, 0, [client_id])
-        fixed = *weights, tf.nest.map_structure(tf.constant, (counts, client))
+        fixed = *weights, tf.nest.map_structure(tf.constant, (counts, client)), [tf.constant(values) for values in state]
         key = setting.algorithm.personalize, str(open_own), str(open_test)
         function = replica.function(key, lambda replica: _personal_function(replica, setting, open_test), fixed, data)
         return [np.asarray(values) for values in function(*fixed, *data)]
 
-    return workers.map(work, test.client_ids)
+    return work
 
 
 def _personal_function(replica, setting, open_test):
@@ -129,10 +127,10 @@ def _personal_function(replica, setting, open_test):
     run = client_function(replica, setting, algorithm.personalize, names)
 
     @tf.function
-    def test_client(weights, non_trainable, shared, who, own, test):
+    def test_client(weights, non_trainable, shared, who, state, own, test):
         personal, _ = run(weights, non_trainable, shared, own, tf.constant(0), *who, (), tf.constant(0))
         personal = check_weights(personal, weights, f"what personalize.final of {algorithm.name!r} returns")
         assign(replica.model.trainable_variables, personal)
-        return test_batches(replica, test, open_test)
+        return test_batches(replica, test, open_test, state)
 
     return test_client

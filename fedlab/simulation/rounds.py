@@ -18,7 +18,7 @@ from fedlab.data.conditions import together
 from fedlab.engines import class_weights
 from fedlab.engines.batches import ignored_label
 from fedlab.engines.engine import Setting
-from fedlab.engines.local import finalize
+from fedlab.engines.metric_state import finalize
 from fedlab.engines.workers import Workers
 from fedlab.models.cloning import check_compiled, check_finite, clone, non_trainable_weights
 from fedlab.models.freezing import statistics
@@ -215,7 +215,7 @@ def simulate(
         return clone(model, model_fn)
 
     class_weight = class_weights.check(class_weight, model, clients.example(), ignored_label(model))
-    workers = Workers(build, clients.example(), num_workers)
+    workers = Workers(build, clients, num_workers)
     setting = Setting(
         model=model,
         build=build,
@@ -317,8 +317,7 @@ def _seen(process, state, row, clients, evaluations, workers, shown):
 
     def metric_names():
         replica = workers.any_replica()
-        replica.reset_metrics()
-        trained = finalize(replica, [variable.numpy() for variable in replica.metric_variables])
+        trained = finalize(replica, workers.merger.initial, workers.merger.unmergeable)
         return [*dict.fromkeys([*(name for name in row if name != "round"), *(f"train_{name}" for name in trained)])]
 
     def known(rows):

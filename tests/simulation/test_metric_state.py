@@ -1,0 +1,185 @@
+"""Metrics over several clients, or several parts of an evaluation set, against one stream in plain Keras."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import fedlab as fl
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=[66, 3]).astype(np.float32)
+Y = rng.normal(size=[66, 1]).astype(np.float32)
+CLIENTS = {f"c{i}": {"x": X[2 * i : 2 * i + 2], "y": Y[2 * i : 2 * i + 2]} for i in range(33)}
+
+
+class Largest(tf.keras.metrics.Metric):
+    def __init__(self, name="largest", **options):
+        super().__init__(name=name, **options)
+        self.value = self.add_weight(name="value", initializer="zeros")
+
+    def update_state(self, y, predicted, sample_weight=None):
+        self.value.assign(tf.maximum(self.value, tf.reduce_max(predicted)))
+
+    def result(self):
+        return self.value
+
+
+class MergedLargest(Largest):
+    def merge_state(self, metrics):
+        for metric in metrics:
+            self.value.assign(tf.maximum(self.value, metric.value))
+
+
+class FBeta(tf.keras.metrics.Metric):
+    """F-beta of the signs, with beta in a variable."""
+
+    def __init__(self, beta, name="f_beta", **options):
+        super().__init__(name=name, **options)
+        self.beta = self.add_weight(name="beta", initializer=tf.keras.initializers.Constant(beta))
+        self.counts = self.add_weight(name="counts", shape=[3], initializer="zeros")
+
+    def update_state(self, y, predicted, sample_weight=None):
+        real, found = tf.cast(y > 0, tf.float32), tf.cast(predicted > 0, tf.float32)
+        self.counts.assign_add([tf.reduce_sum(values) for values in (real * found, real, found)])
+
+    def result(self):
+        hits, real, found = tf.unstack(self.counts)
+        return (1 + self.beta**2) * hits / (self.beta**2 * real + found)
+
+    def get_config(self):
+        return {**super().get_config(), "beta": 3.0}
+
+
+class Table(tf.keras.metrics.Metric):
+    """How often each pair of signs occurs, and, as a dict, how often each sign of y does."""
+
+    def __init__(self, as_dict=False, name="table", **options):
+        super().__init__(name=name, **options)
+        self.as_dict = as_dict
+        self.table = self.add_weight(name="counts", shape=[2, 2], initializer="zeros")
+
+    def update_state(self, y, predicted, sample_weight=None):
+        signs = [tf.reshape(tf.cast(values > 0, tf.int32), [-1]) for values in (y, predicted)]
+        self.table.assign_add(tf.math.confusion_matrix(*signs, num_classes=2, dtype=tf.float32))
+
+    def result(self):
+        rows = tf.reduce_sum(self.table, axis=1)
+        return {"negative": rows[0], "share": rows / tf.reduce_sum(rows)} if self.as_dict else self.table
+
+    def get_config(self):
+        return {**super().get_config(), "as_dict": self.as_dict}
+
+
+def metrics():
+    return ["mae", Largest(), MergedLargest(name="merged"), FBeta(3.0), Table(), Table(True, name="parts")]
+
+
+def linear(given=None):
+    """A model that training leaves as it is, with updates that are NaN where the data are."""
+    tf.keras.utils.set_random_seed(1)
+    model = tf.keras.Sequential([tf.keras.Input([3]), tf.keras.layers.Dense(1)])
+    model.compile(tf.keras.optimizers.SGD(1e-30), "mse", metrics=metrics() if given is None else given)
+    return model
+
+
+def in_keras(x, y):
+    """What `evaluate` of a fresh model gives in one stream, arrays taken apart by hand."""
+    logs = linear().evaluate(x, y, batch_size=2, verbose=0, return_dict=True)
+    table, share = logs.pop("table"), logs.pop("share")
+    logs |= {f"table_{i}_{j}": table[i, j] for i in range(2) for j in range(2)}
+    return logs | {f"share_{i}": share[i] for i in range(2)}
+
+
+def run(clients, **options):
+    options = {"rounds": 1, "cohort": list(clients), "batch_size": 2, "evaluation_batch_size": 2, "progress": False, **options}
+    return fl.simulate(linear(options.pop("given", None)), clients, **options)
+
+
+def of_part(row, part):
+    return {name.removeprefix(f"{part}_"): value for name, value in row.items() if name.startswith(f"{part}_")}
+
+
+def test_metrics_are_those_of_one_stream(caplog):
+    nan = {"x": np.full([2, 3], np.nan, np.float32), "y": np.ones([2, 1], np.float32)}
+    clients = fl.ClientData.from_dict({"bad": nan, **CLIENTS})
+    test = fl.ClientData.from_dict(CLIENTS)
+    runs = [run(clients, evaluate_on=test, num_workers=num_workers) for num_workers in (1, 3)]
+    rows = [{**result.history[-1], "seconds": 0} for result in runs]
+    assert rows[0] == rows[1] and rows[0]["clients_dropped"] == 1
+    expected = in_keras(X, Y)
+    assert of_part(rows[0], "test") == pytest.approx(expected, rel=1e-5)
+    assert expected["largest"] == pytest.approx(linear().predict(X, verbose=0).max())
+    trained = of_part(rows[0], "train")
+    del expected["largest"]
+    assert trained == pytest.approx(expected, rel=1e-5)
+    left_out = [record.getMessage() for record in caplog.records if "without the training metric" in record.getMessage()]
+    assert len(left_out) == 2 and all("'largest'" in message for message in left_out)  # one for each run
+
+
+def test_clients_one_by_one_and_with_their_own_models():
+    clients = fl.ClientData.from_dict(CLIENTS)
+    found = fl.evaluate_federated(linear(), clients, own=clients, evaluation_batch_size=1)
+    for i in (0, 32):
+        expected = in_keras(X[2 * i : 2 * i + 2], Y[2 * i : 2 * i + 2])
+        for prefix in ("", "personal_"):
+            given = {name: found.clients[i][prefix + name] for name in expected}
+            assert given == pytest.approx(expected, rel=1e-5, nan_ok=True)  # f_beta of no sign
+    together = fl.evaluate_personalized(linear(), clients, clients, evaluation_batch_size=2)
+    assert together == pytest.approx(in_keras(X, Y), rel=1e-5)
+
+
+def test_tff_adds_only_what_adds_up(caplog):
+    pytest.importorskip("tensorflow_federated")
+    nan = {"x": np.full([2, 3], np.nan, np.float32), "y": np.ones([2, 1], np.float32)}
+    clients = fl.ClientData.from_dict({"bad": nan, **dict([*CLIENTS.items()][:3])})
+    row = run(clients, engine="tff").history[-1]
+    expected = in_keras(X[:6], Y[:6])
+    del expected["largest"], expected["merged"]
+    assert of_part(row, "train") == pytest.approx(expected, rel=1e-5)
+    assert "'largest', 'merged'" in caplog.text
+
+
+class InPython(tf.keras.metrics.Metric):
+    def update_state(self, y, predicted, sample_weight=None):
+        self.count = 1
+
+    def result(self):
+        return 1.0
+
+
+class Text(Largest):
+    def result(self):
+        return {"best": "text"}
+
+
+class Loss(Largest):
+    def result(self):
+        return {"loss": self.value}
+
+
+class Unmerged(Largest):
+    def merge_state(self, metrics):
+        raise NotImplementedError("later")
+
+
+class Lost(FBeta):
+    def __init__(self, beta=2.0, name="lost", **options):
+        super().__init__(beta, name=name, **options)
+
+    get_config = tf.keras.metrics.Metric.get_config
+
+
+@pytest.mark.parametrize(
+    "metric, message",
+    [
+        (lambda: InPython(name="python"), "metric 'python' of class InPython has no variables; allowed"),
+        (lambda: Text(name="text"), "metric 'text' gives b'text' as 'best'; allowed: a number"),
+        (lambda: Loss(name="other"), "two metrics of the model have values called 'loss'; allowed"),
+        (lambda: Unmerged(name="own"), "metric 'own' of class Unmerged cannot be merged by its merge_state: later"),
+        (lambda: Lost(3.0), "metric 'lost' of class Lost has another 'beta' in a copy: define get_config with it"),
+    ],
+)
+def test_what_cannot_be_reported_is_refused_before_the_first_round(metric, message):
+    with pytest.raises(ValueError) as error:
+        run(fl.ClientData.from_dict(CLIENTS), given=[metric()], evaluate_on={"fail": lambda model, round_num: 1 / 0})
+    assert message in str(error.value) and "\n" not in str(error.value)
