@@ -128,7 +128,7 @@ def check(privacy, algorithm, averaged):
     if not privacy:
         return
     weighting = algorithm.settings.get("client_weighting", "uniform")
-    if weighting != "uniform":
+    if weighting != "uniform" or algorithm.weigh is not None:
         raise ValueError(
             f"client_weighting is {weighting!r}; allowed with a private aggregator: 'uniform', which each client has a bounded share in."
         )

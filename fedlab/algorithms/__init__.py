@@ -18,6 +18,7 @@ from fedlab.algorithms.local_adam import local_adam
 from fedlab.algorithms.mime import mime
 from fedlab.algorithms.mime_lite import mime_lite
 from fedlab.algorithms.scaffold import scaffold
+from fedlab.algorithms.weighting import by_client
 
 __all__ = [
     "Algorithm",
@@ -27,6 +28,7 @@ __all__ = [
     "Task",
     "Update",
     "attacks",
+    "by_client",
     "fed_adagrad",
     "fed_adam",
     "fed_avg",

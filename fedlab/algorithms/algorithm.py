@@ -18,6 +18,8 @@ functions are pure. These are enough for most methods. Some need more, and have 
   returns the next one in its result.
 - `extras(weights)`: zeros like the extras of a result, for a method whose clients send more than a delta.
 - `survey`: a pass over the same clients and batches before the round, whose sum all clients know, such as Mime's mean gradient.
+- `weigh(client)`: a number for each client, which Python computes before the round from its `fedlab.data.ClientStats`, such as a weight
+  that depends on its last loss. Clients see it as `counts.client_weight`.
 - `personalize`: a pass that makes a client's own weights at evaluation.
 - `prepare(model, schedule)`: the algorithm for one compiled model, for a method that needs to know its optimizer or its layers' names;
   `schedule` is that of the clients' learning rate over rounds, or None.
@@ -37,11 +39,13 @@ class Counts(NamedTuple):
       num_examples: examples with at least one position that is not padding.
       num_tokens: positions with a sample weight above zero; equal to `num_examples` where there are no sample weights.
       num_steps: batches.
+      client_weight: what `Algorithm.weigh` gives the client, 1 without it.
     """
 
     num_examples: Any
     num_tokens: Any
     num_steps: Any
+    client_weight: Any = 1.0
 
 
 class Task(NamedTuple):
@@ -158,6 +162,7 @@ class Algorithm(NamedTuple):
     survey: Pass | None = None
     personalize: Pass | None = None
     prepare: Callable | None = None
+    weigh: Callable | None = None
 
 
 def prepare(algorithm, model, schedule=None):

@@ -23,7 +23,8 @@ def fed_avg(*, client_weighting="num_examples", server_learning_rate=1.0, server
     """Federated averaging (McMahan et al. 2017, Algorithm 1).
 
     Args:
-      client_weighting: p_k: "num_examples" (default), "num_tokens", "uniform", or a function of `Counts` that gives a scalar of 0 or more.
+      client_weighting: p_k: "num_examples" (default), "num_tokens", "uniform", a function of `Counts` that gives a scalar of 0 or more, in
+        TensorFlow, or `fedlab.algorithms.by_client(...)`, which can use the client's id and last loss.
       server_learning_rate: 0 or more, or a schedule over rounds; 1.0 is plain averaging.
       server_momentum: 0 or more, below 1: m = server_momentum * m + delta takes the place of delta, as in `fed_avgm`.
 
@@ -60,4 +61,5 @@ def fed_avg(*, client_weighting="num_examples", server_learning_rate=1.0, server
         client_step=client_step,
         client_final=client_final,
         server_update=server_update,
+        weigh=weighting.weigh_of(client_weighting),
     )

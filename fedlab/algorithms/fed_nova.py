@@ -45,7 +45,7 @@ def fed_nova(*, client_weighting="num_examples", server_learning_rate=1.0):
     settings = dict(locals())
     weight_of = weighting.get(client_weighting)
     server_optimizer = optimizers.sgd(server_learning_rate)
-    base = fed_avg()
+    base = fed_avg(client_weighting=client_weighting)
 
     def with_momentum(rho):
         def client_final(task, weights, state, counts):

@@ -55,7 +55,9 @@ def fed_sgd(server_optimizer=None, *, client_weighting="num_examples"):
 
         return {"server_init": optimizer.init, "server_update": server_update}
 
-    clients = Algorithm("fed_sgd", settings, None, client_init, client_step, client_final, None)
+    clients = Algorithm("fed_sgd", settings, None, client_init, client_step, client_final, None)._replace(
+        weigh=weighting.weigh_of(client_weighting)
+    )
     if server_optimizer is not None:
         return clients._replace(**with_server(optimizers.check(server_optimizer)))
     return completed(clients, with_server)

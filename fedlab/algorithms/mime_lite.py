@@ -73,6 +73,7 @@ def mime_lite(*, client_weighting="num_examples", server_learning_rate=1.0):
         server_update=None,
         broadcast=lambda statistics: statistics,
         survey=gradient_survey(weight_of),
+        weigh=weighting.weigh_of(client_weighting),
     )
     return completed(clients, with_statistics)
 

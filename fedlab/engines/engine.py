@@ -42,6 +42,7 @@ class Setting(NamedTuple):
       client_learning_rate: a `fedlab.algorithms.schedules.Schedule` over rounds in place of the optimizer's own learning rate, or None.
       client_states: the `ClientStates` that keeps what clients keep from round to round, or None for a temporary one.
       workers: replicas of the model that the run has for evaluation and that an engine in this process may share, or None.
+      client_history: the `ClientHistory` of the rounds so far, or None for a run at its start.
       class_weight: class -> weight of its examples in the training loss; see `fedlab.engines.class_weights.check`; or None.
     """
 
@@ -59,6 +60,7 @@ class Setting(NamedTuple):
     client_states: Any = None
     workers: Any = None
     class_weight: dict | None = None
+    client_history: Any = None
 
 
 def averaged_weights(setting):

@@ -15,7 +15,9 @@ import tensorflow as tf
 from fedlab import aggregators
 from fedlab.aggregators import privacy
 from fedlab.algorithms import Counts, Pass, Task, Update, optimizers, prepare
+from fedlab.algorithms.weighting import client_weight
 from fedlab.data import seeding
+from fedlab.data.client_stats import ClientHistory
 from fedlab.engines import batches as batching
 from fedlab.engines import blocks as blocks_lib
 from fedlab.engines import client_states, metric_state, structure
@@ -102,19 +104,19 @@ class LocalProcess:
         return [np.asarray(w) for w in state.trainable], [np.asarray(w) for w in state.non_trainable]
 
     def run_round(self, state, round_num, cohort):
-        blocks = self._blocks(cohort)
+        blocks, client_weights = self._blocks(cohort), self._client_weights(cohort)
         aggregator, algorithm = self.setting.aggregator, self.setting.algorithm
         merger = self.workers.merger
         sent = structure.tensors(algorithm.broadcast(state.server), f"what broadcast of {algorithm.name!r} returns")
         shared = Shared(tf.constant(round_num, tf.int64), sent, ())
         if algorithm.survey:
-            shared = shared._replace(surveyed=self._survey(state, shared, round_num, blocks))
+            shared = shared._replace(surveyed=self._survey(state, shared, round_num, blocks, client_weights))
         first_state = structure.tensors(algorithm.client_state(state.trainable), f"what client_state of {algorithm.name!r} returns")
 
         weights = list(state.trainable), list(state.non_trainable), shared, state.aggregator
 
         def prepare(block):
-            data, counts = self._block_data(round_num, block)
+            data, counts = self._block_data(round_num, block, client_weights)
             return (*data, self._kept(first_state, round_num, block)), counts
 
         def work(replica, prepared):
@@ -185,7 +187,15 @@ class LocalProcess:
         size = block_size(len(cohort))
         return [by_size[i : i + size] for i in range(0, len(cohort), size)]
 
-    def _survey(self, state, shared, round_num, blocks):
+    def _client_weights(self, cohort):
+        """Client id -> what the algorithm's `weigh` gives it, or nothing."""
+        weigh = self.setting.algorithm.weigh
+        if weigh is None:
+            return {}
+        history = self.setting.client_history or ClientHistory(self.setting.clients)
+        return {client_id: client_weight(weigh, history[client_id]) for client_id in cohort}
+
+    def _survey(self, state, shared, round_num, blocks, client_weights):
         """The sum of the algorithm's survey over the cohort."""
         weights = list(state.trainable), list(state.non_trainable), shared
 
@@ -193,15 +203,16 @@ class LocalProcess:
             function = replica.function((self, "survey"), lambda replica: _survey_function(replica, self.setting), weights, data)
             return function(*weights, *data)
 
-        sums = self.workers.map(work, blocks, lambda block: self._block_data(round_num, block)[0])
+        sums = self.workers.map(work, blocks, lambda block: self._block_data(round_num, block, client_weights)[0])
         nobody = self.setting.algorithm.survey.zero(list(state.trainable)) if not blocks else next(sums)
         return functools.reduce(lambda total, more: tf.nest.map_structure(tf.add, total, more), sums, nobody)
 
-    def _block_data(self, round_num, block):
+    def _block_data(self, round_num, block, client_weights):
         """The batches of a block's clients as tensors, and the clients' counts."""
         setting = self.setting
         parts = [batching.client_batches(setting, round_num, client_id) for client_id in block]
         counts = Counts(*(np.array(values, np.float32) for values in zip(*map(_counts, parts))))
+        counts = counts._replace(client_weight=np.array([client_weights.get(client_id, 1.0) for client_id in block], np.float32))
         data = (
             blocks_lib.make_block(parts, batching.open_rows(setting)),
             Counts(*map(tf.constant, counts)),

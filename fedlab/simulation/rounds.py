@@ -191,7 +191,7 @@ def simulate(
     if not isinstance(aggregator, aggregators.Aggregator):
         given = getattr(aggregator, "__name__", type(aggregator).__name__)
         raise TypeError(f"aggregator is {given}; allowed: an Aggregator, as a call such as fedlab.aggregators.mean() gives it.")
-    cohorts = Cohorts(clients, clients_per_round, cohort, seed, engine)
+    cohorts = Cohorts(clients, clients_per_round, cohort, seed, engine, watched=algorithm.weigh is not None)
     privacy.check_cohorts(aggregator.privacy, cohorts.sampler, len(clients))
     if isinstance(conditions, (list, tuple)):
         conditions = together(conditions)
@@ -230,6 +230,7 @@ def simulate(
         conditions=conditions,
         workers=workers,
         class_weight=class_weight,
+        client_history=cohorts.history,
     )
     hooks = hooks_lib.Hooks(hooks_lib.check(callbacks))
     more = {

@@ -1,5 +1,7 @@
 """Cohorts and client weights that depend on what a run knows of its clients."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -98,3 +100,61 @@ def test_mistakes_with_adaptive_samplers_get_a_line():
         assert "\n" not in str(caught.value)
     with pytest.raises(TypeError, match="sample is int"):
         adaptive(3)
+
+
+# Client weights.
+
+
+def by_loss(client):
+    return (1.0 if client.last_loss is None else client.last_loss) * (2 if client.client_id == "c0" else 1)
+
+
+def test_clients_weighted_by_their_last_loss_equal_the_formula_and_resume_to_the_same_bits(tmp_path):
+    options = {"algorithm": fl.algorithms.fed_avg(client_weighting=fl.algorithms.by_client(by_loss)), "cohort": [*CLIENTS]}
+    goals, w, weights = np.arange(1.0, 6), 0.0, np.array([2.0, 1, 1, 1, 1])
+    whole = run(5, num_workers=1, **options)
+    for round_num in range(1, 6):
+        rows = [row for row in whole.clients if row["round"] == round_num]
+        np.testing.assert_allclose([row["weight"] for row in rows], weights, rtol=1e-6, atol=1e-6)
+        losses = (w - goals) ** 2
+        w -= np.average(0.05 * 2 * (w - goals), weights=weights)
+        weights = losses * [2, 1, 1, 1, 1]
+    np.testing.assert_allclose(whole.model.get_weights()[0], [[w]], rtol=1e-6)
+
+    run(2, run_dir=tmp_path, num_workers=2, **options)
+    resumed = run(5, run_dir=tmp_path, num_workers=2, **options)
+    assert list(resumed.clients) == whole.clients
+    np.testing.assert_array_equal(resumed.model.get_weights(), whole.model.get_weights())
+    other = fl.algorithms.fed_avg(client_weighting=fl.algorithms.by_client(lambda client: 2.0))
+    with pytest.raises(ValueError, match="algorithm_settings.client_weighting.function"):
+        run(5, run_dir=tmp_path, **{**options, "algorithm": other})
+
+
+@pytest.mark.parametrize("name", ["fed_nova", "fed_sgd", "mime"])
+def test_weights_by_number_of_examples_are_those_of_that_name(name):
+    clients = points([1, 2, 3], [1, 2, 3])
+    make = getattr(fl.algorithms, name)
+    by_size = make(client_weighting=fl.algorithms.by_client(lambda client: client.num_examples))
+    results = [run(2, clients=clients, algorithm=algorithm, cohort=[*clients]) for algorithm in (by_size, make())]
+    np.testing.assert_array_equal(*(result.model.get_weights() for result in results))
+    assert results[0].clients == results[1].clients
+
+
+def test_mistakes_with_client_weights_get_a_line():
+    def weighted_by(weight, **options):
+        algorithm = fl.algorithms.fed_avg(client_weighting=fl.algorithms.by_client(lambda client: weight))
+        return run(1, **{"algorithm": algorithm, "cohort": ["c1"], **options})
+
+    for weight in (-1, np.nan, 1e300, None, "2", True):
+        message = re.escape(f"gives client 'c1' the weight {weight!r}; allowed: a finite number of 0 or more")
+        with pytest.raises(ValueError, match=message):
+            weighted_by(weight)
+    private = fl.aggregators.differentially_private(1.0, 2, 5, norm=1.0, sampling="uniform")
+    for options, message in (
+        ({"aggregator": private, "cohort": fl.data.uniform(2)}, "client_weighting is by_client.*; allowed with a private aggregator"),
+        ({"engine": "tff"}, "client_weighting is by_client.*; allowed with engine 'tff'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            weighted_by(1.0, **options)
+    with pytest.raises(TypeError, match="function is str, 'loss'"):
+        fl.algorithms.by_client("loss")
