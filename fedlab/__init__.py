@@ -9,6 +9,8 @@ _NAMES = {
     "ClientData": "fedlab.data",
     "one_core_per_client": "fedlab.engines.workers",
     "simulate": "fedlab.simulation",
+    "client_update": "fedlab.simulation",
+    "personalize": "fedlab.simulation",
     "evaluate": "fedlab.simulation",
     "evaluate_federated": "fedlab.simulation",
     "evaluate_personalized": "fedlab.simulation",

@@ -107,12 +107,7 @@ class LocalProcess:
         blocks, client_weights = self._blocks(cohort), self._client_weights(cohort)
         aggregator, algorithm = self.setting.aggregator, self.setting.algorithm
         merger = self.workers.merger
-        sent = structure.tensors(algorithm.broadcast(state.server), f"what broadcast of {algorithm.name!r} returns")
-        shared = Shared(tf.constant(round_num, tf.int64), sent, ())
-        if algorithm.survey:
-            shared = shared._replace(surveyed=self._survey(state, shared, round_num, blocks, client_weights))
-        first_state = structure.tensors(algorithm.client_state(state.trainable), f"what client_state of {algorithm.name!r} returns")
-
+        shared, first_state = self._before_clients(state, round_num, blocks, client_weights)
         weights = list(state.trainable), list(state.non_trainable), shared, state.aggregator
 
         def prepare(block):
@@ -160,8 +155,41 @@ class LocalProcess:
                 kept[i] = _changed(kept[i], change)
         metrics = metric_state.training_metrics(self.workers.any_replica(), metric_values, merger.unmergeable)
         aggregated = {name: float(value) for name, value in aggregator_metrics.items()}
-        more_bytes = _num_bytes((sent, shared.surveyed)), _num_bytes((extras, shared.surveyed))
+        more_bytes = _num_bytes((shared.sent, shared.surveyed)), _num_bytes((extras, shared.surveyed))
         return State(trainable, kept, server, aggregator_state), RoundResult(metrics, clients, num_finished, aggregated, *more_bytes)
+
+    def run_client(self, state, round_num, client_id, cohort):
+        """Trains one client in the first round of a run, or in a later one of an algorithm that keeps nothing between rounds.
+
+        Args:
+          state: of the process.
+          round_num: int.
+          client_id: the client.
+          cohort: the round's client ids, which the algorithm's survey is of.
+
+        Returns:
+          (its `ClientResult` with arrays, the changes of the non-trainable weights that are averaged, whether all of that is finite, the
+          metrics of its training, its `Counts`, arrays [1]).
+        """
+        algorithm, client_weights = self.setting.algorithm, self._client_weights(cohort)
+        shared, first_state = self._before_clients(state, round_num, self._blocks(cohort), client_weights)
+        if round_num > 1 and (algorithm.weigh or tf.nest.flatten((shared.sent, first_state))):
+            raise ValueError(f"round_num is {round_num}; allowed with {algorithm.name!r}, which depends on the rounds before: 1.")
+        weights = list(state.trainable), list(state.non_trainable), shared
+
+        def prepare(block):
+            data, counts = self._block_data(round_num, block, client_weights)
+            return (*data, self._kept(first_state, round_num, block)), counts
+
+        def work(replica, prepared):
+            data, counts = prepared
+            function = replica.function((self, "client"), lambda replica: _one_client_function(replica, self.setting), weights, data)
+            return *function(*weights, *data), counts
+
+        ((result, changes, finite, metric_values, counts),) = self.workers.map(work, [[client_id]], prepare)
+        result, changes, metric_values = tf.nest.map_structure(np.asarray, (result, changes, metric_values))
+        metrics = metric_state.training_metrics(self.workers.any_replica(), metric_values)
+        return result, changes, bool(finite), metrics, counts
 
     def save(self, state):
         return [np.asarray(array) for array in tf.nest.flatten(state)]
@@ -174,6 +202,15 @@ class LocalProcess:
             self.workers.close()
         if self.setting.client_states is None:
             self._client_states.close()
+
+    def _before_clients(self, state, round_num, blocks, client_weights):
+        """What clients are told beside the weights, and the state of those that have not kept one."""
+        algorithm = self.setting.algorithm
+        sent = structure.tensors(algorithm.broadcast(state.server), f"what broadcast of {algorithm.name!r} returns")
+        shared = Shared(tf.constant(round_num, tf.int64), sent, ())
+        if algorithm.survey:
+            shared = shared._replace(surveyed=self._survey(state, shared, round_num, blocks, client_weights))
+        return shared, structure.tensors(algorithm.client_state(state.trainable), f"what client_state of {algorithm.name!r} returns")
 
     def _sums_of_nobody(self, state):
         """What accumulator, extras and changes of the non-trainable weights sum to without a client."""
@@ -357,12 +394,34 @@ def _is_finite(nest):
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in numbers if x.dtype.is_floating])
 
 
+def _training(replica, setting):
+    """As `client_function`, of the algorithm's training."""
+    algorithm = setting.algorithm
+    work = Pass(algorithm.client_init, algorithm.client_step, algorithm.client_final)
+    return client_function(replica, setting, work, [f"{function} of {algorithm.name!r}" for function in ("client_init", "client_step")])
+
+
+def _one_client_function(replica, setting):
+    """The graph that trains the one client of a block with `replica`'s variables."""
+    algorithm, train = setting.algorithm, _training(replica, setting)
+    averaged, non_trainable_variables = list(averaged_weights(setting)), non_trainable_weights(replica.model)
+
+    @tf.function
+    def train_one(weights, non_trainable, shared, block, counts, clients, kept):
+        own_counts, client, own_kept = tf.nest.map_structure(lambda values: values[0], (counts, clients, kept))
+        result, _ = train(weights, non_trainable, shared, block, tf.constant(0), own_counts, client, own_kept, tf.constant(0))
+        extras = structure.tensors(algorithm.extras(weights), f"what extras of {algorithm.name!r} returns")
+        result = structure.check_result(result, weights, extras, own_kept, algorithm.name)
+        changes = [_change(non_trainable[i], non_trainable_variables[i]) for i in averaged]
+        return result, changes, _is_finite((result, changes)), [variable.read_value() for variable in replica.metric_variables]
+
+    return train_one
+
+
 def _train_function(replica, setting):
     """The graph that trains a block of clients with `replica`'s variables."""
     algorithm, aggregator = setting.algorithm, setting.aggregator
-    work = Pass(algorithm.client_init, algorithm.client_step, algorithm.client_final)
-    names = [f"{function} of {algorithm.name!r}" for function in ("client_init", "client_step")]
-    train = client_function(replica, setting, work, names)
+    train = _training(replica, setting)
     averaged = list(averaged_weights(setting))
     non_trainable_variables = non_trainable_weights(replica.model)
 

@@ -215,3 +215,11 @@ def recompile(copy, model):
 def _exclude_from_weight_decay(copy, excluded):
     # By position: the names of a copy's variables may differ.
     exclude_from_weight_decay(copy.optimizer, [w for w, out in zip(copy.weights, excluded) if out])
+
+
+def with_weights(model, trainable, non_trainable):
+    """The model, after its weights have been set to lists of arrays in the order of `trainable_weights` and `non_trainable_weights`."""
+    for variables, values in ((model.trainable_weights, trainable), (non_trainable_weights(model), non_trainable)):
+        for variable, value in zip(variables, values):
+            variable.assign(value)
+    return model

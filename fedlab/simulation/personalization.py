@@ -15,7 +15,7 @@ from fedlab.engines.local import Shared, client_function, clients_of
 from fedlab.engines.replica import assign
 from fedlab.engines.structure import check_weights
 from fedlab.engines.workers import Workers
-from fedlab.models.cloning import check_compiled, clone, non_trainable_weights
+from fedlab.models.cloning import check_compiled, clone, non_trainable_weights, with_weights
 from fedlab.simulation.evaluation import check_batch_size, merged, test_batches
 
 
@@ -52,6 +52,42 @@ def evaluate_personalized(
     check_personalization(setting.algorithm, own, test)
     with replicas(setting, num_workers) as (workers, arrays):
         return evaluate_clients(setting, workers, *arrays, own, test, 1, evaluation_batch_size)
+
+
+def personalize(model, own, client_id, algorithm=None, *, batch_size=8, local_epochs=1, max_batches=None, seed=0):
+    """Makes a model one client's own, as `evaluate_personalized` does before it evaluates that client.
+
+    Args:
+      model: a compiled Keras model; it is not changed.
+      own: a `ClientData`.
+      client_id: the client, one of `own`.
+      algorithm, batch_size, local_epochs, max_batches, seed: as in `evaluate_personalized`.
+
+    Returns:
+      A compiled Keras model of the same architecture with the client's weights.
+
+    Raises:
+      TypeError, ValueError: as `evaluate_personalized`; also for an unknown client.
+
+    Example:
+      >>> import fedlab as fl
+      >>> train, test = fl.datasets.shakespeare.synthetic(num_clients=3)
+      >>> model = fl.models.char_rnn(units=8, embedding_dim=4)
+      >>> own = fl.personalize(model, train, "ROLE_1")
+      >>> alone = test.select(["ROLE_1"])
+      >>> fl.evaluate(own, alone)["loss"] < fl.evaluate(model, alone)["loss"]
+      True
+    """
+    check_compiled(model)
+    if not isinstance(own, ClientData):
+        raise TypeError(f"own is a {type(own).__name__}; allowed: a fedlab.data.ClientData, see ClientData.from_dict.")
+    if client_id not in own:
+        raise ValueError(f"client_id is {client_id!r:.60}; allowed: one of `client_ids` of `own`.")
+    setting = client_setting(model, own, algorithm, Batching(batch_size, local_epochs, max_batches=max_batches), seed)
+    check_personalization(setting.algorithm, own, [client_id])
+    with replicas(setting, 1) as (workers, arrays):
+        (weights,) = personal_weights(setting, workers, *arrays, 1, [client_id])
+    return with_weights(clone(model), *weights)
 
 
 def client_setting(model, clients, algorithm, reading, seed):
@@ -99,38 +135,73 @@ def evaluate_clients(setting, workers, trainable, non_trainable, own, test, roun
 
 def client_work(setting, replica, trainable, non_trainable, own, test, round_num, batch_size):
     """What `merged` does for a client of `test`; the arguments are those of `evaluate_clients`, and any replica."""
-    setting = setting._replace(clients=own, conditions=None)
     size = replica.fixed_size or batch_size
     fill = batching.fill_for(replica.model, Batching(size))
-    open_own, open_test = blocks.open_rows(own.schema), blocks.open_rows(test.schema)
-    shared = Shared(tf.constant(round_num, tf.int64), (), ())
-    weights = [tf.convert_to_tensor(w) for w in trainable], [tf.convert_to_tensor(w) for w in non_trainable], shared
+    open_test = blocks.open_rows(test.schema)
+
+    def test_client(replica, state, test):
+        return test_batches(replica, test, open_test, state)
+
+    personal = _personal_work(setting._replace(clients=own), trainable, non_trainable, round_num, test_client, ("test", str(open_test)))
 
     def work(replica, client_id, state):
-        part = batching.client_batches(setting, 0, client_id)  # rounds count from 1: the same batches in every evaluation
-        counts = Counts(part.examples.sum(), part.tokens.sum(), np.float32(len(part.real)))
         tested = batching.in_order(test.in_schema(client_id), size, fill)
-        data = blocks.make_block([part], open_own), blocks.make_block([tested], open_test)
-        (client,) = clients_of(setting.seed, 0, [client_id])
-        fixed = *weights, tf.nest.map_structure(tf.constant, (counts, client)), [tf.constant(values) for values in state]
-        key = setting.algorithm.personalize, str(open_own), str(open_test)
-        function = replica.function(key, lambda replica: _personal_function(replica, setting, open_test), fixed, data)
-        return [np.asarray(values) for values in function(*fixed, *data)]
+        return personal(replica, client_id, [tf.constant(values) for values in state], blocks.make_block([tested], open_test))
 
     return work
 
 
-def _personal_function(replica, setting, open_test):
-    """The graph in which a client makes the model its own with `replica`'s variables, and tests it."""
+def personal_weights(setting, workers, trainable, non_trainable, round_num, client_ids):
+    """The (trainable, non-trainable) weights of each client, lists of arrays, after it has made the model its own."""
+
+    def read(replica, _):
+        parts = replica.model.trainable_variables, non_trainable_weights(replica.model)
+        return [[variable.read_value() for variable in variables] for variables in parts]
+
+    personal = _personal_work(setting, trainable, non_trainable, round_num, read, "weights")
+    return workers.map(lambda replica, client_id: personal(replica, client_id, ()), client_ids)
+
+
+def _personal_work(setting, trainable, non_trainable, round_num, use, key):
+    """A function that makes the model a client's own and gives what `use` does.
+
+    Args:
+      setting: its clients have the examples that the model is made their own on.
+      trainable, non_trainable, round_num: as in `evaluate_clients`.
+      use: in a graph that finds the client's weights in `replica`'s variables: (replica, state, *data) -> a nest of tensors.
+      key: what tells this `use` from others, hashable.
+
+    The function takes a replica, the client's id, a state of fixed shapes, and more data. It returns a nest of arrays.
+    """
+    setting = setting._replace(conditions=None)
+    open_own = blocks.open_rows(setting.clients.schema)
+    shared = Shared(tf.constant(round_num, tf.int64), (), ())
+    weights = [tf.convert_to_tensor(w) for w in trainable], [tf.convert_to_tensor(w) for w in non_trainable], shared
+
+    def work(replica, client_id, state, *more):
+        part = batching.client_batches(setting, 0, client_id)  # rounds count from 1: the same batches in every evaluation
+        counts = Counts(part.examples.sum(), part.tokens.sum(), np.float32(len(part.real)))
+        data = blocks.make_block([part], open_own), *more
+        (client,) = clients_of(setting.seed, 0, [client_id])
+        fixed = *weights, tf.nest.map_structure(tf.constant, (counts, client)), state
+        of_this = setting.algorithm.personalize, str(open_own), key
+        function = replica.function(of_this, lambda replica: _personal_function(replica, setting, use), fixed, data)
+        return tf.nest.map_structure(np.asarray, function(*fixed, *data))
+
+    return work
+
+
+def _personal_function(replica, setting, use):
+    """The graph in which a client makes the model its own with `replica`'s variables, which `use` then finds."""
     algorithm = setting.algorithm
     names = [f"personalize.{function} of {algorithm.name!r}" for function in ("init", "step")]
     run = client_function(replica, setting, algorithm.personalize, names)
 
     @tf.function
-    def test_client(weights, non_trainable, shared, who, state, own, test):
+    def use_own(weights, non_trainable, shared, who, state, own, *more):
         personal, _ = run(weights, non_trainable, shared, own, tf.constant(0), *who, (), tf.constant(0))
         personal = check_weights(personal, weights, f"what personalize.final of {algorithm.name!r} returns")
         assign(replica.model.trainable_variables, personal)
-        return test_batches(replica, test, open_test, state)
+        return use(replica, state, *more)
 
-    return test_client
+    return use_own

@@ -6,24 +6,18 @@ import functools
 import time
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-
-from fedlab import _modules, aggregators, algorithms
+from fedlab import _modules, algorithms
 from fedlab.aggregators import privacy
 from fedlab.callbacks import Round
-from fedlab.data import Batching, ClientData, seeding
+from fedlab.data import Batching, ClientData
 from fedlab.data.columns import num_rows
-from fedlab.data.conditions import check as check_condition
-from fedlab.data.conditions import together
-from fedlab.engines import class_weights
-from fedlab.engines.batches import ignored_label
-from fedlab.engines.engine import Setting
 from fedlab.engines.metric_state import finalize
 from fedlab.engines.workers import Workers
-from fedlab.models.cloning import check_compiled, check_finite, clone, non_trainable_weights
+from fedlab.models.cloning import non_trainable_weights, with_weights
 from fedlab.models.freezing import statistics
 from fedlab.simulation import hooks as hooks_lib
 from fedlab.simulation import progress as progress_lib
+from fedlab.simulation.client_work import make_setting
 from fedlab.simulation.cohorts import Cohorts, rows_of
 from fedlab.simulation.dropped import DroppedClients
 from fedlab.simulation.evaluation import columns_of, evaluate_function, evaluate_weights
@@ -167,36 +161,26 @@ def simulate(
       >>> [row["round"] for row in run.history]
       [0, 1, 2]
     """
-    model_fn = None
-    if callable(model) and not isinstance(model, tf.keras.Model):
-        model_fn, model = model, model()
-    check_compiled(model)
-    if not model.trainable_weights:
-        raise ValueError(f"model {model.name!r} has no weight to train: all its layers are frozen, see fedlab.models.freeze.")
-    check_finite(model)
-    if not isinstance(clients, ClientData):
-        raise TypeError(f"clients is a {type(clients).__name__}; allowed: a fedlab.data.ClientData, see ClientData.from_dict.")
     for name, value in (("rounds", rounds), ("evaluate_every", evaluate_every), ("evaluation_batch_size", evaluation_batch_size)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} is {value!r}; allowed: an int of 1 or more.")
-    seeding.check_seed(seed)
     dropped = DroppedClients(max_dropped_rounds)
-    if client_learning_rate is not None and not isinstance(client_learning_rate, algorithms.schedules.Schedule):
-        raise ValueError(
-            f"client_learning_rate is {client_learning_rate!r}; allowed: a schedule such as algorithms.schedules.cosine(0.1, rounds=100), "
-            "or None for the rate that the model was compiled with."
-        )
-    algorithm = algorithms.prepare(algorithms.fed_avg() if algorithm is None else algorithm, model, client_learning_rate)
-    aggregator = aggregators.mean() if aggregator is None else aggregator
-    if not isinstance(aggregator, aggregators.Aggregator):
-        given = getattr(aggregator, "__name__", type(aggregator).__name__)
-        raise TypeError(f"aggregator is {given}; allowed: an Aggregator, as a call such as fedlab.aggregators.mean() gives it.")
+    setting = make_setting(
+        model,
+        clients,
+        algorithm,
+        aggregator=aggregator,
+        seed=seed,
+        batching=Batching(batch_size, local_epochs, shuffle, max_batches, drop_remainder),
+        client_learning_rate=client_learning_rate,
+        class_weight=class_weight,
+        conditions=conditions,
+        non_trainable=non_trainable,
+        precision=precision,
+    )
+    model, build, algorithm, conditions = setting.model, setting.build, setting.algorithm, setting.conditions
     cohorts = Cohorts(clients, clients_per_round, cohort, seed, engine, watched=algorithm.weigh is not None)
-    privacy.check_cohorts(aggregator.privacy, cohorts.sampler, len(clients))
-    if isinstance(conditions, (list, tuple)):
-        conditions = together(conditions)
-    elif conditions is not None:
-        check_condition(conditions)
+    privacy.check_cohorts(setting.aggregator.privacy, cohorts.sampler, len(clients))
     start_engine = _modules.find("fedlab.engines", engine, "start")
     if evaluate_on is None:
         evaluate_on = {}
@@ -211,33 +195,14 @@ def simulate(
         elif isinstance(data, tuple):
             check_personalization(algorithm, *data)
 
-    def build():
-        return clone(model, model_fn)
-
-    class_weight = class_weights.check(class_weight, model, clients.example(), ignored_label(model))
     workers = Workers(build, clients, num_workers)
-    setting = Setting(
-        model=model,
-        build=build,
-        clients=clients,
-        algorithm=algorithm,
-        aggregator=aggregator,
-        batching=Batching(batch_size, local_epochs, shuffle, max_batches, drop_remainder).check(),
-        seed=seed,
-        non_trainable=non_trainable,
-        precision=precision,
-        client_learning_rate=client_learning_rate,
-        conditions=conditions,
-        workers=workers,
-        class_weight=class_weight,
-        client_history=cohorts.history,
-    )
+    setting = setting._replace(workers=workers, client_history=cohorts.history)
     hooks = hooks_lib.Hooks(hooks_lib.check(callbacks))
     more = {
         "engine": engine,
         "cohort": cohorts.sampler,
         "callbacks": hooks.settings() or None,
-        "class_weight": class_weight,
+        "class_weight": setting.class_weight,
         "evaluation_examples": {name: _num_evaluated(data) for name, data in evaluation_sets.items()},
     }
     if run_dir is not None and evaluate_on:
@@ -260,7 +225,7 @@ def simulate(
             weights, row, rows = process.weights(state) if sets else (), {}, []
             for name, data in sets.items():
                 if callable(data):
-                    metrics = evaluate_function(data, name, _with_weights(shown(), *weights), round_num)
+                    metrics = evaluate_function(data, name, with_weights(shown(), *weights), round_num)
                 elif isinstance(data, PerClient):
                     options = max(round_num, 1), evaluation_batch_size
                     metrics, each = evaluate_per_client(setting._replace(algorithm=tuned), workers, *weights, data, *options)
@@ -305,8 +270,8 @@ def simulate(
             cohorts.add(round_num, result.clients)
             dropped.add(row, result.clients)
 
-        final = _with_weights(build(), *process.weights(state))
-        best = None if (weights := hooks.best_weights()) is None else _with_weights(build(), *weights)
+        final = with_weights(build(), *process.weights(state))
+        best = None if (weights := hooks.best_weights()) is None else with_weights(build(), *weights)
         folder.finish(final, best, hooks.stopped)
     run = Run(final, history, folder.clients, folder.path, folder.evaluations, best, hooks.stopped)
     hooks.end(run)
@@ -327,14 +292,7 @@ def _seen(process, state, row, clients, evaluations, workers, shown):
     def weights():
         return process.weights(state)
 
-    return Round(row["round"], row, metric_names, known(clients), known(evaluations), weights, lambda: _with_weights(shown(), *weights()))
-
-
-def _with_weights(model, trainable, non_trainable):
-    for variables, values in ((model.trainable_weights, trainable), (non_trainable_weights(model), non_trainable)):
-        for variable, value in zip(variables, values):
-            variable.assign(value)
-    return model
+    return Round(row["round"], row, metric_names, known(clients), known(evaluations), weights, lambda: with_weights(shown(), *weights()))
 
 
 def _num_evaluated(data):
