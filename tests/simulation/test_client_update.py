@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
+from fedlab.simulation import ClientUpdate
 
 keras = tf.keras
 
@@ -30,6 +31,7 @@ READING = dict(batch_size=2, local_epochs=2, seed=4)
 def test_the_update_is_what_keras_trains_and_what_simulate_applies():
     initial, data = model(), clients()
     update = fl.client_update(initial, data, "c1", shuffle=False, **READING)
+    assert isinstance(update, ClientUpdate)
     alone = model()
     for start in (0, 2, 4, 6) * 2:
         alone.train_on_batch(*(data["c1"][name][start : start + 2] for name in ("x", "y")))
