@@ -184,6 +184,7 @@ class TffProcess:
             "weight": {True: 0.0, False: float(weight)}.get(dropped),
             "loss": None,
             "dropped": dropped,
+            "metrics": {},
         }
 
 

@@ -86,7 +86,8 @@ class RoundResult(NamedTuple):
       metrics: name -> float over the training of the clients whose updates are finite, "loss" first,
         in Keras's names. None where no such client had an example.
       clients: one dict a client, in cohort order: client_id, num_examples, num_tokens, num_steps, weight, loss, dropped (bool: its
-        update was not finite). None where the engine does not know, and as the loss of a client without examples.
+        update was not finite), and metrics, a dict of its other training metrics, name -> float. None where the engine does not know, and
+        as the loss of a client without examples; no metrics then.
       num_finished: how many clients' updates were finite.
       aggregator: name -> float, what the aggregator adds.
       more_bytes_down, more_bytes_up: what the algorithm sends to and from each client beside the weights and their delta.

@@ -127,7 +127,7 @@ class LocalProcess:
             self._keep(round_num, block, outputs)
             if self._averaged:
                 non_trainable = non_trainable_sum if non_trainable is None else _average.merge(non_trainable, non_trainable_sum)
-            clients += _client_rows(block, counts, outputs)
+            clients += _client_rows(block, counts, outputs, self.workers.any_replica().metric_names)
             _check_client_weights(algorithm, clients[-len(block) :])
             finite = np.asarray(outputs["finite"])
             metric_values = merger.merge(metric_values, [np.asarray(values)[finite] for values in outputs["metrics"]])
@@ -323,8 +323,9 @@ def _counts(part):
     return part.examples.sum(), part.tokens.sum(), len(part.real)
 
 
-def _client_rows(block, counts, outputs):
-    weight, finite, loss = (np.asarray(outputs[name]) for name in ("weight", "finite", "loss"))
+def _client_rows(block, counts, outputs, metric_names):
+    weight, finite, results = (np.asarray(outputs[name]) for name in ("weight", "finite", "results"))
+    metrics = [dict(zip(metric_names, map(float, values))) for values in results]
     return [
         {
             "client_id": client_id,
@@ -332,8 +333,9 @@ def _client_rows(block, counts, outputs):
             "num_tokens": int(counts.num_tokens[i]),
             "num_steps": int(counts.num_steps[i]),
             "weight": float(weight[i]),
-            "loss": float(loss[i]) if counts.num_examples[i] else None,
+            "loss": metrics[i].pop("loss") if counts.num_examples[i] else None,
             "dropped": not finite[i],
+            "metrics": metrics[i] if counts.num_examples[i] else {},
         }
         for i, client_id in enumerate(block)
     ]
@@ -447,7 +449,7 @@ def _train_function(replica, setting):
         out = {
             "weight": tf.TensorArray(tf.float32, num_clients),
             "finite": tf.TensorArray(tf.bool, num_clients),
-            "loss": tf.TensorArray(tf.float32, num_clients),
+            "results": tf.TensorArray(tf.float32, num_clients, element_shape=[len(replica.metric_names)]),
             "metrics": [tf.TensorArray(v.dtype, num_clients, element_shape=v.shape) for v in replica.metric_variables],
             "state": [tf.TensorArray(a.dtype, num_clients, element_shape=a.shape[1:]) for a in tf.nest.flatten(kept)],
         }
@@ -460,7 +462,7 @@ def _train_function(replica, setting):
             out = {
                 "weight": out["weight"].write(k, weight),
                 "finite": out["finite"].write(k, finite),
-                "loss": out["loss"].write(k, tf.cast(replica.loss.result(), tf.float32)),
+                "results": out["results"].write(k, replica.metric_results()),
                 "metrics": [a.write(k, v.read_value()) for a, v in zip(out["metrics"], replica.metric_variables)],
                 "state": [a.write(k, value) for a, value in zip(out["state"], tf.nest.flatten(result.state))],
             }

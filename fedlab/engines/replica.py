@@ -63,7 +63,7 @@ class Replica:
         keras_loss = model.compiled_loss.metrics[:1]
         self.metrics = [self.loss, *(m for m in model.metrics if not any(m is loss for loss in keras_loss))]
         self.metric_variables = [variable for metric in self.metrics for variable in metric.variables]
-        metric_state.columns_of(self.metrics)  # raises now what every round would
+        self.metric_names = [*metric_state.columns_of(self.metrics)]  # raises now what every round would
         self.initial_metrics = [values for metric in self.metrics for values in metric_state.initial_state(metric)]
         with tf.device("CPU:0"):
             self.stopping = tf.Variable(False, trainable=False)  # graphs that train several clients end after the one at work
@@ -156,6 +156,12 @@ class Replica:
     def has_recurrent_states(self):
         """Whether a layer's state goes on from batch to batch."""
         return bool(self._recurrent_states)
+
+    def metric_results(self):
+        """In a graph: what the metrics give now, float32 [values], in the order of `metric_names`."""
+        results = tf.nest.flatten([[*r.values()] if isinstance(r, dict) else r for r in (m.result() for m in self.metrics)])
+        values = tf.concat([tf.reshape(tf.cast(result, tf.float32), [-1]) for result in results], axis=0)
+        return tf.ensure_shape(values, [len(self.metric_names)])
 
     def reset_metrics(self):
         assign(self.metric_variables, self.initial_metrics)

@@ -77,7 +77,7 @@ def _sampler(clients_per_round, cohort):
     return cohort if callable(cohort) or isinstance(cohort, sampling.Adaptive) else sampling.fixed(cohort)
 
 
-_NOTHING = {"num_examples": 0, "num_tokens": 0, "num_steps": 0, "weight": 0.0, "loss": None, "dropped": True}
+_NOTHING = {"num_examples": 0, "num_tokens": 0, "num_steps": 0, "weight": 0.0, "loss": None, "dropped": True, "metrics": {}}
 
 
 def rows_of(cohort, lost, finished):

@@ -106,7 +106,8 @@ class RecordedRun(NamedTuple):
 
     def rows(self, table):
         """Rows of the table "clients" or "evaluations" as dicts, in the order they were written."""
-        return [dict(zip(TABLES[table], row)) for row in self.query(f"SELECT {', '.join(TABLES[table])} FROM {table} ORDER BY rowid")]
+        rows = [dict(zip(TABLES[table], row)) for row in self.query(f"SELECT {', '.join(TABLES[table])} FROM {table} ORDER BY rowid")]
+        return [{**row, "metrics": _json.loads(row["metrics"])} for row in rows] if table == "clients" else rows
 
     def query(self, query, *values):
         """Rows of a query over the tables of clients.sqlite."""

@@ -1,7 +1,7 @@
 """What a run writes down of its rounds, in one SQLite file: a row a round, a row a client and round, a row a client's metric.
 
     rounds(round, time, row, checksum)    row: JSON, the columns of metrics.csv; time: when the round ended, in seconds since 1970
-    clients(round, client_id, num_examples, num_tokens, num_steps, weight, loss, dropped, reason)
+    clients(round, client_id, num_examples, num_tokens, num_steps, weight, loss, dropped, reason, metrics)    metrics: JSON
     evaluations(round, part, client_id, num_examples, metric, value)
 
 A number that is not known, or not a number, is NULL. A round's checksum is the SHA-256 of the checksum before it and of the round's rows in
@@ -16,13 +16,13 @@ import sqlite3
 
 from fedlab import _json
 
-CLIENT_COLUMNS = ("round", "client_id", "num_examples", "num_tokens", "num_steps", "weight", "loss", "dropped", "reason")
+CLIENT_COLUMNS = ("round", "client_id", "num_examples", "num_tokens", "num_steps", "weight", "loss", "dropped", "reason", "metrics")
 EVALUATION_COLUMNS = ("round", "part", "client_id", "num_examples", "metric", "value")
 
 _SCHEMA = {
     "rounds": "CREATE TABLE rounds (round INTEGER PRIMARY KEY, time REAL, row TEXT, checksum TEXT)",
     "clients": "CREATE TABLE clients (round INTEGER, client_id TEXT, num_examples INTEGER, num_tokens INTEGER, num_steps INTEGER, "
-    "weight REAL, loss REAL NULL, dropped INTEGER, reason TEXT, PRIMARY KEY (round, client_id))",
+    "weight REAL, loss REAL NULL, dropped INTEGER, reason TEXT, metrics TEXT, PRIMARY KEY (round, client_id))",
     "evaluations": "CREATE TABLE evaluations (round INTEGER, part TEXT, client_id TEXT, num_examples REAL, metric TEXT, value REAL, "
     "PRIMARY KEY (round, part, client_id, metric))",
 }
@@ -36,7 +36,7 @@ _OF_THE_DISK = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_NOMEM,
 }
-_TEXTS = ("client_id", "part", "metric", "reason")
+_TEXTS = ("client_id", "part", "metric", "reason", "metrics")
 
 
 def checksum(connection, round_num, before):
@@ -125,7 +125,8 @@ class Records:
         round_num = row["round"]
         try:
             self._connection.execute("INSERT INTO rounds VALUES (?, ?, ?, NULL)", (round_num, time, json.dumps(row)))
-            self._insert("clients", CLIENT_COLUMNS, round_num, clients)
+            packed = ({**client, "metrics": json.dumps(client["metrics"])} for client in clients)
+            self._insert("clients", CLIENT_COLUMNS, round_num, packed)
             self._insert("evaluations", EVALUATION_COLUMNS, round_num, evaluations)
             found = checksum(self._connection, round_num, self._checksum)
             self._connection.execute("UPDATE rounds SET checksum = ? WHERE round = ?", (found, round_num))
@@ -226,7 +227,8 @@ class ClientRows(_Rows):
 
     def _row(self, values):
         row = dict(zip(CLIENT_COLUMNS, values))
-        return {**row, "dropped": None if row["dropped"] is None else bool(row["dropped"])}
+        dropped = None if row["dropped"] is None else bool(row["dropped"])
+        return {**row, "dropped": dropped, "metrics": _json.loads(row["metrics"])}
 
 
 class EvaluationRows(_Rows):

@@ -34,8 +34,9 @@ class Run(NamedTuple):
       history: one dict a round, name -> number, the columns of metrics.csv. Round 0 is the evaluation before training.
         The training metrics of a round without a usable update are None.
       clients: one dict a client and round: round, client_id, num_examples, num_tokens, num_steps, weight, loss, dropped, and why: reason,
-        which is "not finite", what its condition says ("dropout", "deadline"), or empty. A loss that is not a number is None, as
-        is that of a client without examples. With a run folder, a sequence that reads them from it when asked for.
+        which is "not finite", what its condition says ("dropout", "deadline"), or empty. `metrics` is a dict of the client's other
+        training metrics, name -> float. A loss or metric that is not a number is None, as is the loss of a client without examples.
+        Engine "tff" knows no client's loss and metrics. With a run folder, a sequence that reads them from it when asked for.
       path: the run folder, or None.
       evaluations: one dict a client, round and metric, of the sets whose clients are evaluated one by one (`fedlab.per_client`): round,
         part, which is the set's name, client_id, num_examples, metric, value. Kept as `clients` is.

@@ -212,7 +212,10 @@ class RunFolder:
         Raises:
           OSError: the disk is full, or fails otherwise; the last checkpoint stays good.
         """
-        clients = [{**client, "loss": _known(client["loss"])} for client in clients]
+        clients = [
+            {**client, "loss": _known(client["loss"]), "metrics": {name: _known(value) for name, value in client["metrics"].items()}}
+            for client in clients
+        ]
         evaluations = [{**evaluation, "value": _known(evaluation["value"])} for evaluation in evaluations]
         self.history.append(row)
         if self.path is None:

@@ -37,7 +37,8 @@ def write_run(folder, client_ids=("ann", "bob", "é😀"), metrics=(0.5, 0.25, 0
             trained = {"seconds": 1.5, "bytes_down": 8, "bytes_up": 8, "clients_asked": 3, "clients_finished": 2, "clients_dropped": 1}
             counts = {"num_examples": 2, "num_tokens": 2, "num_steps": 1, "weight": 2.0}
             clients = [
-                {"client_id": client_id, **counts, "loss": loss, "dropped": client_id == "bob", "reason": ""} for client_id in client_ids
+                {"client_id": client_id, **counts, "loss": loss, "dropped": client_id == "bob", "reason": "", "metrics": {"accuracy": loss}}
+                for client_id in client_ids
             ]
             each = [
                 {"part": "each", "client_id": client_id, "num_examples": 2.0, "metric": "loss", "value": loss} for client_id in client_ids

@@ -135,7 +135,7 @@ def client_row(client_id, **changes):
     return {
         "client_id": client_id,
         **dict.fromkeys(["num_examples", "num_tokens", "num_steps"], 1),
-        **{"weight": 1.0, "loss": 0.5, "dropped": False, "reason": ""},
+        **{"weight": 1.0, "loss": 0.5, "dropped": False, "reason": "", "metrics": {"accuracy": 0.25}},
         **changes,
     }
 

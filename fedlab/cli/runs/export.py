@@ -27,7 +27,7 @@ def run(args):
         raise FileNotFoundError(f"--output={args.output} would be in a folder that does not exist: make it, or give another file.")
     found = [recorded.read_run(path) for path in args.run_dirs]
     rows = [
-        {"run": label, **row}
+        {"run": label, **_flat(row)}
         for each, label in zip(found, _runs.names(args.run_dirs))
         for row in (each.history if args.table == "rounds" else each.rows(args.table))
     ]
@@ -40,6 +40,12 @@ def run(args):
         print("\n".join(map(visible, text.splitlines())))
     else:
         sys.stdout.write(text)
+
+
+def _flat(row):
+    """A row whose client's training metrics are columns, called as in the table of rounds."""
+    metrics = row.get("metrics", {})
+    return {name: value for name, value in row.items() if name != "metrics"} | {f"train_{name}": metrics[name] for name in metrics}
 
 
 def _csv(columns, rows):
