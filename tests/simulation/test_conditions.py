@@ -45,7 +45,16 @@ def test_lost_clients_do_not_count_by_hand(tmp_path):
     assert [client["reason"] for client in run.clients] == ["", "deadline", "", "", "dropout"]
     assert [client["dropped"] for client in run.clients] == [False, True, False, False, True]
     assert run.clients[4] == dict(
-        round=1, client_id="c4", num_examples=0, num_tokens=0, num_steps=0, weight=0.0, loss=None, dropped=True, reason="dropout"
+        round=1,
+        client_id="c4",
+        num_examples=0,
+        num_tokens=0,
+        num_steps=0,
+        weight=0.0,
+        loss=None,
+        dropped=True,
+        reason="dropout",
+        metrics={},
     )
 
 
