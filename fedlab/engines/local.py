@@ -106,7 +106,7 @@ class LocalProcess:
     def run_round(self, state, round_num, cohort):
         blocks, client_weights = self._blocks(cohort), self._client_weights(cohort)
         aggregator, algorithm = self.setting.aggregator, self.setting.algorithm
-        merger = self.workers.merger
+        merger, metric_names = self.workers.merger, self.workers.any_replica().metric_names
         shared, first_state = self._before_clients(state, round_num, blocks, client_weights)
         weights = list(state.trainable), list(state.non_trainable), shared, state.aggregator
 
@@ -127,7 +127,7 @@ class LocalProcess:
             self._keep(round_num, block, outputs)
             if self._averaged:
                 non_trainable = non_trainable_sum if non_trainable is None else _average.merge(non_trainable, non_trainable_sum)
-            clients += _client_rows(block, counts, outputs, self.workers.any_replica().metric_names)
+            clients += _client_rows(block, counts, outputs, metric_names)
             _check_client_weights(algorithm, clients[-len(block) :])
             finite = np.asarray(outputs["finite"])
             metric_values = merger.merge(metric_values, [np.asarray(values)[finite] for values in outputs["metrics"]])

@@ -264,7 +264,9 @@ def test_two_clients_by_hand(line_process):
     assert weight == pytest.approx((0.8 + 2 * 1.4) / 3)
     assert result.metrics == pytest.approx({"loss": (1 + 2 * 4) / 3, "mae": (1 + 2 * 2) / 3})
     assert list(result.metrics) == ["loss", "mae"]
-    assert result.clients[1] == dict(client_id="bob", num_examples=2, num_tokens=2, num_steps=1, weight=2.0, loss=None, dropped=False)
+    assert result.clients[1] == dict(
+        client_id="bob", num_examples=2, num_tokens=2, num_steps=1, weight=2.0, loss=None, dropped=False, metrics={}
+    )
 
 
 def test_client_without_examples_counts_nothing(line_process):
