@@ -201,6 +201,7 @@ def _server_optimizer(optimizer, model):
     build_fn, unlike = _SERVER_OPTIMIZERS.get(optimizer.name, (None, {}))
     if build_fn is None:
         raise ValueError(f"engine 'tff' has no server optimizer {optimizer.name!r}; allowed: {', '.join(_SERVER_OPTIMIZERS)}.")
+    _check_yogi(optimizer.name == "yogi", model)
     for name, has in unlike.items():
         if (value := settings.pop(name)) != has:
             raise ValueError(f"{name} is {value!r} for {optimizer.name!r}; allowed with engine 'tff': {has}, as TFF has it.")
@@ -224,6 +225,12 @@ _SERVER_OPTIMIZERS = {
 }
 
 
+def _check_yogi(is_yogi, model):
+    """Raises ValueError where TFF's Yogi, which counts its steps in float32, would meet weights of float64."""
+    if is_yogi and (wrong := [v.name for v in model.trainable_variables if v.dtype != tf.float32]):
+        raise ValueError(f"weight {wrong[0]!r} is not of float32; allowed with engine 'tff' and Yogi: float32, or use engine 'local'.")
+
+
 def client_optimizer(model):
     """TFF's optimizer with the same formula as a model's. Raises ValueError where TFF has none."""
     build_fn = client_optimizer_fn(model)
@@ -245,6 +252,7 @@ def client_optimizer_fn(model, scheduled=False):
             f"the model's optimizer is {type(optimizer).__name__}; allowed with engine 'tff': {allowed} of tf.keras.optimizers and "
             "fedlab.models."
         )
+    _check_yogi(type(optimizer) is Yogi, model)
     config = optimizer.get_config()
     unsupported = {name: config[name] for name in _OPTIONS if config.get(name)}
     if type(optimizer) is not tf.keras.optimizers.AdamW and config.get("weight_decay"):

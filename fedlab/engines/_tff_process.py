@@ -214,9 +214,9 @@ def _batch_spec(setting, columns):
     """Column name -> tf.TensorSpec of a batch, with a free dimension wherever the model's input has one or clients' rows differ."""
     fixed_size = batches.fixed_batch_size(setting.model)
     free = [i for tensor in setting.model.inputs or () for i, size in enumerate(tensor.shape) if i and size is None]
-    spec = OrderedDict()
+    spec, open_rows = OrderedDict(), batches.open_rows(setting)
     for name, column in columns.items():
-        row = [None if i in free else size for i, size in enumerate(setting.clients.schema[name].shape, 1)]
+        row = [None if i in free else size for i, size in enumerate(open_rows.get(name, column.shape[1:]), 1)]
         spec[name] = tf.TensorSpec([fixed_size, *row], tf.convert_to_tensor(column[:1]).dtype, name=name)
     if fixed_size and not setting.batching.drop_remainder and "sample_weight" not in spec:
         spec["sample_weight"] = tf.TensorSpec([fixed_size], tf.float32, name="sample_weight")  # of rows that fill up a batch

@@ -257,13 +257,19 @@ def test_a_schedule_is_float64_with_every_optimizer():
     np.testing.assert_allclose(np.abs(end - START), 0.1, rtol=1e-14)
 
 
+@pytest.mark.parametrize("algorithm, optimizer", [(algorithms.fed_yogi(0.1), "sgd"), (algorithms.fed_avg(), Yogi(0.1))])
+def test_tff_has_no_yogi_in_float64(algorithm, optimizer):
+    pytest.importorskip("tensorflow_federated")
+    with pytest.raises(ValueError, match="is not of float32; allowed with engine 'tff' and Yogi: float32"):
+        simulate(algorithm, optimizer, engine="tff")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "algorithm, optimizer, options",
     [
         (algorithms.fed_avgm(0.7), lambda: tf.keras.optimizers.SGD(0.1, momentum=0.9), {}),
         (algorithms.fed_adam(0.1), lambda: tf.keras.optimizers.Adam(0.1), {}),
-        (algorithms.fed_yogi(0.1), lambda: Yogi(0.1), {}),
         (
             algorithms.fed_avg(server_learning_rate=0.7),
             lambda: tf.keras.optimizers.SGD(0.1),

@@ -98,9 +98,9 @@ def end_at(moment, log):
     from fedlab import _files
     from fedlab.simulation import evaluation, rounds
 
-    evaluate, sums = rounds.evaluate_weights, evaluation.test_sums
+    evaluate, state = rounds.evaluate_weights, evaluation.test_state
     rounds.evaluate_weights = lambda *arguments: called("evaluate", evaluate, *arguments)
-    evaluation.test_sums = lambda *arguments: called("inside evaluate", sums, *arguments)
+    evaluation.test_state = lambda *arguments: called("inside evaluate", state, *arguments)
     fsync, replace, connect, opened = os.fsync, os.replace, sqlite3.connect, open
     os.fsync = lambda file: called(f"fsync {kind(os.readlink(f'/proc/self/fd/{file}'))}", fsync, file)
     os.replace = lambda source, target: called(f"replace {kind(target)}", replace, source, target)
