@@ -174,6 +174,7 @@ class KerasVariableModel(tff.learning.models.VariableModel):
         self._compiled_metrics.update_state(y, predictions, sample_weight)
         num_examples, num_tokens = _counts(y, sample_weight)
         self._loss_metric.update_state(loss, sample_weight=num_examples)
+        self._finished.assign(tf.cast(tf.math.is_finite(loss), tf.float32))
         return tff.learning.models.BatchOutput(loss, predictions, num_tokens if self._count_tokens else num_examples)
 
     def report_local_unfinalized_metrics(self):
@@ -191,7 +192,8 @@ class KerasVariableModel(tff.learning.models.VariableModel):
         return OrderedDict((name, tf.function(lambda values: values)) for name in self.report_local_unfinalized_metrics())
 
     def reset_metrics(self):
-        # TFF calls this for a client whose update is not finite, and then only.
+        # TFF calls this at the end of a client whose update is not finite. TFF's Mime calls it for
+        # every client, but before its training, whose batches count the client again.
         self._finished.assign(0.0)
         for metric in self._metrics:
             for variable, before in zip(metric.variables, self._summed.get(metric.name, ())):
