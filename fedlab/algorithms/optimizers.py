@@ -383,6 +383,9 @@ def from_keras(optimizer, schedule=None, variables=None):
     `schedules.constant(0.1)`, for a rate in float64. Keras also rounds momentum and betas to float32
     in some places, which costs Adam's first steps 1e-5; here they are float64 everywhere.
 
+    Nadam follows Keras run eagerly. In a compiled `fit`, Keras 2.14 counts the updates of Nadam's
+    momentum product while it traces the graph, and so updates it a wrong number of times.
+
     Args:
       optimizer: a Keras optimizer, or what `tf.keras.optimizers.get` takes.
       schedule: a `Schedule` over rounds in place of the optimizer's own learning rate.
