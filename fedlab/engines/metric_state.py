@@ -5,7 +5,8 @@ streams of batches may be merged
 
 - by its own `merge_state`, where its class defines one;
 - by adding up what each stream has added to the initial state, where that is what one stream would
-  give. Keras's own `update_state` methods add; whether another does is found out on examples;
+  give. Keras's own `update_state` methods add; whether another does is read off its graph and tried on
+  examples;
 - not at all otherwise: such a metric needs all batches in one stream.
 """
 
@@ -16,6 +17,7 @@ import tensorflow as tf
 
 from fedlab.data import ClientData
 from fedlab.data.columns import num_rows
+from fedlab.engines import additive
 from fedlab.models.copying import copy_metric, is_keras
 
 logger = logging.getLogger("fedlab")
@@ -227,9 +229,11 @@ def _some_rows(data):
 def _adding(replica, names, parts, rows):
     """Which of some metrics add what they count to their variables, by trials at several weights.
 
-    In each trial, two batches in one stream must add what the two add on their own.
+    In each trial, two batches in one stream must add what the two add on their own. Trials cannot see what
+    happens after more batches, such as a count that stops at a limit: the graph must not do anything but add.
     """
-    if not num_rows(rows):
+    names = [name for name in names if name in _only_added(replica, parts, rows)] if num_rows(rows) else []
+    if not names:
         return set()
     refuted, confirmed = set(), set()
     with tf.device(replica.device):
@@ -248,6 +252,19 @@ def _adding(replica, names, parts, rows):
         for weight, value in zip(weights, before):
             weight.assign(value)
     return confirmed - refuted
+
+
+def _only_added(replica, parts, rows):
+    """Names of the metrics to whose variables the graph of a batch only adds."""
+    dtypes = {name: tf.convert_to_tensor(column[:0]).dtype for name, column in rows.items()}
+    specs = {name: tf.TensorSpec([replica.fixed_size, *rows[name].shape[1:]], dtype) for name, dtype in dtypes.items()}
+
+    @tf.function
+    def update(columns):
+        replica.test(replica.batch(columns, 1.0))
+
+    changed, added = additive.written(update.get_concrete_function(specs), replica.metric_variables)
+    return {name for name, part in parts.items() if changed & {*range(part.start, part.stop)} <= added}
 
 
 def _set_noise(weights, before, rng):

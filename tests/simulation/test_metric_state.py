@@ -169,6 +169,62 @@ class Lost(FBeta):
     get_config = tf.keras.metrics.Metric.get_config
 
 
+class Written(tf.keras.metrics.Metric):
+    """A number that `write(variable, rows, error)` updates."""
+
+    def __init__(self, write, name="written", **options):
+        super().__init__(name=name, **options)
+        self.write = write
+        self.value = self.add_weight(name="value", initializer="zeros")
+
+    def update_state(self, y, predicted, sample_weight=None):
+        self.write(self.value, tf.cast(tf.shape(y)[0], tf.float32), tf.reduce_sum(tf.abs(y - predicted)))
+
+    def result(self):
+        return self.value + 0.0
+
+    def get_config(self):
+        return {**super().get_config(), "write": self.write}
+
+
+def add_for_each_row(value, rows, error):
+    def body(i):
+        value.assign_add(error)
+        return [i + 1]
+
+    tf.while_loop(lambda i: i < rows, body, [0.0])
+
+
+ADDING = {
+    "assign_add": lambda value, rows, error: value.assign_add(error),
+    "assign of a sum": lambda value, rows, error: value.assign(error + value),
+    "assign of a difference": lambda value, rows, error: value.assign(tf.identity(value) - error),
+    "where the batch is bad": lambda value, rows, error: tf.cond(error > 1, lambda: value.assign_add(1.0), lambda: value.assign_add(0.0)),
+    "in a loop": add_for_each_row,
+}
+NOT_ADDING = {
+    "a count that stops": lambda value, rows, error: value.assign(tf.minimum(value + rows, 60.0)),
+    "adding until it is enough": lambda value, rows, error: value.assign_add(tf.where(value < 60.0, rows, 0.0)),
+    "a branch on the state": lambda value, rows, error: tf.cond(
+        value < 60.0, lambda: value.assign_add(rows), lambda: value.assign_add(0.0)
+    ),
+    "the last batch": lambda value, rows, error: value.assign(error),
+}
+
+
+@pytest.mark.parametrize("kind", [*ADDING, *NOT_ADDING])
+def test_what_looks_like_a_sum_on_little_data_is_not_taken_for_one(kind):
+    """Batches of the trials have 27 rows; the set has 66."""
+    tf.keras.utils.set_random_seed(1)
+    model = tf.keras.Sequential([tf.keras.layers.Input([3]), tf.keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=[Written((ADDING | NOT_ADDING)[kind])])
+    data = fl.ClientData.from_dict({"all": {"x": X, "y": Y}})
+    plain = model.evaluate(X, Y, batch_size=1, verbose=0, return_dict=True)["written"]
+    assert fl.evaluate(model, data, batch_size=1)["written"] == pytest.approx(plain, rel=1e-5)
+    row = fl.simulate(model, fl.ClientData.from_dict(CLIENTS), rounds=1, clients_per_round=33, batch_size=2, progress=False).history[-1]
+    assert ("train_written" in row) == (kind in ADDING)
+
+
 @pytest.mark.parametrize(
     "metric, message",
     [
