@@ -221,6 +221,8 @@ def simulate(
 
         shown = functools.cache(build)  # one model for the caller's own functions and callbacks, made when it is needed
 
+        trained = {f"train_{name}" for name in workers.any_replica().metric_names}
+
         def evaluate(state, round_num, due):
             sets = {name: data for name, data in evaluation_sets.items() if due or getattr(data, "every_round", False)}
             weights, row, rows = process.weights(state) if sets else (), {}, []
@@ -235,7 +237,10 @@ def simulate(
                     metrics = evaluate_clients(setting, workers, *weights, *data, max(round_num, 1), evaluation_batch_size)
                 else:
                     metrics = evaluate_weights(workers, *weights, data, evaluation_batch_size)
-                row.update({f"{name}_{metric}": value for metric, value in metrics.items()})
+                columns = {f"{name}_{metric}": value for metric, value in metrics.items()}
+                if taken := columns.keys() & (trained | row.keys()):
+                    raise ValueError(f"evaluate_on[{name!r}] gives a value called {min(taken)!r}, as another column is: rename the set.")
+                row.update(columns)
             return row, rows
 
         def conclude(state, row, clients=()):

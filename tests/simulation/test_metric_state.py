@@ -139,6 +139,15 @@ def test_tff_adds_only_what_adds_up(caplog):
     assert "'largest', 'merged'" in caplog.text
 
 
+@pytest.mark.parametrize("names", [["t", "t_a"], ["train_a"]])
+def test_sets_whose_columns_have_the_same_name_are_refused(names):
+    model = tf.keras.Sequential([tf.keras.layers.Input([3]), tf.keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=[tf.keras.metrics.MeanAbsoluteError(name="a_loss")])
+    data = fl.ClientData.from_dict(CLIENTS)
+    with pytest.raises(ValueError, match=rf"^evaluate_on\['{names[-1]}'\] gives a value called '{names[-1]}_loss'[^\n]*: rename the set.$"):
+        fl.simulate(model, data, rounds=1, clients_per_round=2, evaluate_on=dict.fromkeys(names, data), progress=False)
+
+
 class InPython(tf.keras.metrics.Metric):
     def update_state(self, y, predicted, sample_weight=None):
         self.count = 1
