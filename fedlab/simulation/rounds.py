@@ -221,7 +221,7 @@ def simulate(
 
         shown = functools.cache(build)  # one model for the caller's own functions and callbacks, made when it is needed
 
-        trained = {f"train_{name}" for name in workers.any_replica().metric_names}
+        trained = {f"train_{name}" for name in workers.any_replica().metric_names} if evaluation_sets else set()
 
         def evaluate(state, round_num, due):
             sets = {name: data for name, data in evaluation_sets.items() if due or getattr(data, "every_round", False)}
