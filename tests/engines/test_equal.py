@@ -34,4 +34,5 @@ def test_local_equals_tff(make):
         assert list(result.metrics) == list(other.metrics)
         assert result.metrics == pytest.approx(other.metrics, rel=1e-5)
         for row, other_row in zip(result.clients, other.clients):
-            assert {**row, "loss": None} == other_row  # TFF does not tell a client's loss
+            assert list(row["metrics"]) == [name for name in result.metrics if name != "loss"]
+            assert {**row, "loss": None, "metrics": {}} == other_row  # TFF reports neither per client

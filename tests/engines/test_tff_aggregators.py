@@ -72,9 +72,11 @@ CASES = [
 @pytest.mark.parametrize("make", CASES)
 def test_equals_tff_without_noise(make):
     setting = make()
+    # TFF corrects Adam's bias in float32, where sqrt(1 - 0.999) is off by 6e-6; the local engine in float64.
+    tolerance = 1e-5 if setting.algorithm.name == "fed_adam" else 1e-6
     for (ours, metrics), (theirs, tff_metrics) in zip(rounds(local, setting), rounds(tff_engine, setting)):
         for value, other in zip(ours, theirs):
-            np.testing.assert_allclose(value, other, rtol=0, atol=1e-6 * np.abs(other).max())
+            np.testing.assert_allclose(value, other, rtol=0, atol=tolerance * np.abs(other).max())
         assert {"clip_norm", "zero_norm", "epsilon"} & set(tff_metrics)
         assert {name: metrics[name] for name in tff_metrics} == pytest.approx(tff_metrics, rel=1e-6)
 
