@@ -11,7 +11,7 @@ import tensorflow as tf
 from fedlab import _checks
 from fedlab._adam import adam_factor
 from fedlab.algorithms.schedules import Schedule
-from fedlab.models.copying import exclude_from_weight_decay, optimizer_config, weight_decay_exclusions
+from fedlab.models.copying import exclude_from_weight_decay, is_keras, optimizer_config, weight_decay_exclusions
 
 
 class Optimizer(NamedTuple):
@@ -477,7 +477,7 @@ def _check_keras(optimizer):
 
 def _is_known(cls):
     """Whether an optimizer's code is Keras's or ours: its state then starts from constants."""
-    return cls.__module__.split(".")[0] in ("keras", "fedlab")
+    return is_keras(cls) or cls.__module__.split(".")[0] == "fedlab"
 
 
 def _start(cls, config, variables, state):

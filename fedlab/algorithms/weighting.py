@@ -85,7 +85,7 @@ def client_weight(weigh, client):
       client: the client's `ClientStats`.
 
     Raises:
-      ValueError: it is no finite number of 0 or more.
+      ValueError: the weight is not a finite number of 0 or more.
     """
     weight = weigh(client)
     with np.errstate(over="ignore"):

@@ -3,6 +3,7 @@
 import math
 
 from fedlab import _checks
+from fedlab.callbacks.callback import Callback
 from fedlab.simulation.metric_names import lower_is_better
 
 MODES = ("auto", "min", "max")
@@ -61,3 +62,17 @@ class Monitor:
 
     def restore(self, state):
         self.best, self.best_round = state.get("best"), state.get("best_round")
+
+
+class MonitoringCallback(Callback):
+    """A callback that watches a metric with the `Monitor` in its attribute `_monitor`."""
+
+    @property
+    def best(self):
+        """The best value so far, or None."""
+        return self._monitor.best
+
+    @property
+    def best_round(self):
+        """The round of the best value, or None."""
+        return self._monitor.best_round

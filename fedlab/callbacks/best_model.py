@@ -1,10 +1,9 @@
 """Keeps the weights of the best round."""
 
-from fedlab.callbacks._monitor import Monitor
-from fedlab.callbacks.callback import Callback
+from fedlab.callbacks._monitor import Monitor, MonitoringCallback
 
 
-class BestModel(Callback):
+class BestModel(MonitoringCallback):
     """Keeps the global model of the round in which a metric was best: `Run.best`, and best.keras in the run folder.
 
     Round 0, the evaluation before training, counts. Of equal values the first is kept. The weights are part of every checkpoint, which
@@ -34,14 +33,6 @@ class BestModel(Callback):
         self._monitor = Monitor(monitor, mode, 0.0)
         self.settings = {"monitor": monitor, "mode": mode}
         self.weights = None
-
-    @property
-    def best(self):
-        return self._monitor.best
-
-    @property
-    def best_round(self):
-        return self._monitor.best_round
 
     def on_run_begin(self, history):
         self.weights = None

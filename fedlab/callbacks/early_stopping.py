@@ -3,11 +3,10 @@
 import math
 
 from fedlab import _checks
-from fedlab.callbacks._monitor import Monitor
-from fedlab.callbacks.callback import Callback
+from fedlab.callbacks._monitor import Monitor, MonitoringCallback
 
 
-class EarlyStopping(Callback):
+class EarlyStopping(MonitoringCallback):
     """Stops the run when a metric has not improved for some time, as `tf.keras.callbacks.EarlyStopping` does.
 
         wait = 0 if the metric is better than its best by more than min_delta (and than the baseline), else wait + 1
@@ -54,16 +53,6 @@ class EarlyStopping(Callback):
             "start_from_round": int(start_from_round),
         }
         self.wait = 0
-
-    @property
-    def best(self):
-        """The best value so far, or None."""
-        return self._monitor.best
-
-    @property
-    def best_round(self):
-        """The round of the best value, or None."""
-        return self._monitor.best_round
 
     def on_run_begin(self, history):
         self.wait = 0

@@ -12,7 +12,7 @@ import tensorflow_federated as tff
 
 from fedlab import aggregators
 from fedlab.algorithms import fed_avg
-from fedlab.engines import _tff_aggregators, _tff_algorithms, _tff_model, _tff_worker, batches, class_weights, metric_state
+from fedlab.engines import _tff_aggregators, _tff_algorithms, _tff_model, _tff_worker, batches, metric_state
 from fedlab.engines.engine import RoundResult
 from fedlab.engines.workers import Workers
 
@@ -204,10 +204,7 @@ def _class_weighted(setting, columns):
             "class_weight is given with client_weighting='num_tokens' and no column 'sample_weight'; allowed with engine 'tff': "
             "'num_examples', 'uniform', or use engine 'local'."
         )
-    weights = class_weights.of_examples(
-        setting.class_weight, setting.model, columns["y"], "the first client", batches.ignored_label(setting.model)
-    )
-    return {**columns, "sample_weight": class_weights.multiplied(columns.get("sample_weight"), weights)}
+    return batches.class_weighted(setting, columns, "the first client")
 
 
 def _batch_spec(setting, columns):

@@ -188,8 +188,8 @@ def client_batches(setting, round_num, client_id):
     _check_client(setting, client_id, columns)
     rng = seeding.generator(setting.seed, "batches", round_num, client_id)
     batches = make_batches(columns, setting.batching, rng, fill_for(setting.model, setting.batching))
-    if setting.class_weight is not None:
-        batches = _class_weighted(setting, batches, f"client {client_id!r}")
+    if setting.class_weight is not None:  # only now: class weights do not change what counts as an example
+        batches = batches._replace(source=class_weighted(setting, columns, f"client {client_id!r}"))
     if setting.conditions is None:
         return batches
     share = setting.conditions(client_id, round_num, setting.seed).share
@@ -212,11 +212,10 @@ def _class_weights(setting, labels, owner):
     return class_weights.of_examples(setting.class_weight, setting.model, labels, owner, ignored_label(setting.model))
 
 
-def _class_weighted(setting, batches, owner):
-    """The batches with sample weights times the weights of their classes, which leave it as it is what counts as an example."""
-    weights = _class_weights(setting, batches.source["y"], owner)
-    sample_weight = class_weights.multiplied(batches.source.get("sample_weight"), weights)
-    return batches._replace(source={**batches.source, "sample_weight": sample_weight})
+def class_weighted(setting, columns, owner):
+    """Columns whose sample weights are multiplied by the weights of the examples' classes."""
+    weights = _class_weights(setting, columns["y"], owner)
+    return {**columns, "sample_weight": class_weights.multiplied(columns.get("sample_weight"), weights)}
 
 
 def first_batches(batches, num_steps):

@@ -78,6 +78,7 @@ class LocalProcess:
         algorithm = prepare(setting.algorithm, setting.model, setting.client_learning_rate)
         self.setting = setting = setting._replace(algorithm=algorithm)
         self._averaged = averaged_weights(setting)
+        self._open_rows = batching.open_rows(setting)
         privacy.check(setting.aggregator.privacy, setting.algorithm, [*self._averaged.values()])
         first = setting.clients.example()
         batching.check(setting.model, setting.batching, first)
@@ -109,18 +110,9 @@ class LocalProcess:
         merger, metric_names = self.workers.merger, self.workers.any_replica().metric_names
         shared, first_state = self._before_clients(state, round_num, blocks, client_weights)
         weights = list(state.trainable), list(state.non_trainable), shared, state.aggregator
-
-        def prepare(block):
-            data, counts = self._block_data(round_num, block, client_weights)
-            return (*data, self._kept(first_state, round_num, block)), counts
-
-        def work(replica, prepared):
-            data, counts = prepared
-            function = replica.function(self, lambda replica: _train_function(replica, self.setting), weights, data)
-            return *function(*weights, *data), counts
-
+        trained = self._train(_train_function, weights, blocks, round_num, first_state, client_weights)
         total, extras, non_trainable, clients, metric_values = None, None, None, [], merger.initial
-        for block, result in zip(blocks, self.workers.map(work, blocks, prepare)):
+        for block, result in zip(blocks, trained):
             accumulator, extras_sum, non_trainable_sum, outputs, counts = result
             total = accumulator if total is None else aggregator.merge(total, accumulator)
             extras = extras_sum if extras is None else tf.nest.map_structure(tf.add, extras, extras_sum)
@@ -176,17 +168,8 @@ class LocalProcess:
         if round_num > 1 and (algorithm.weigh or tf.nest.flatten((shared.sent, first_state))):
             raise ValueError(f"round_num is {round_num}; allowed with {algorithm.name!r}, which depends on the rounds before: 1.")
         weights = list(state.trainable), list(state.non_trainable), shared
-
-        def prepare(block):
-            data, counts = self._block_data(round_num, block, client_weights)
-            return (*data, self._kept(first_state, round_num, block)), counts
-
-        def work(replica, prepared):
-            data, counts = prepared
-            function = replica.function((self, "client"), lambda replica: _one_client_function(replica, self.setting), weights, data)
-            return *function(*weights, *data), counts
-
-        ((result, changes, finite, metric_values, counts),) = self.workers.map(work, [[client_id]], prepare)
+        trained = self._train(_one_client_function, weights, [[client_id]], round_num, first_state, client_weights)
+        ((result, changes, finite, metric_values, counts),) = trained
         result, changes, metric_values = tf.nest.map_structure(np.asarray, (result, changes, metric_values))
         metrics = metric_state.training_metrics(self.workers.any_replica(), metric_values)
         return result, changes, bool(finite), metrics, counts
@@ -211,6 +194,26 @@ class LocalProcess:
         if algorithm.survey:
             shared = shared._replace(surveyed=self._survey(state, shared, round_num, blocks, client_weights))
         return shared, structure.tensors(algorithm.client_state(state.trainable), f"what client_state of {algorithm.name!r} returns")
+
+    def _train(self, make, weights, blocks, round_num, first_state, client_weights):
+        """Yields what a graph gives for each block of clients, and their counts.
+
+        Args:
+          make: (replica, setting) -> the graph, a function of (*weights, *data).
+          weights, blocks, round_num: the graph's first arguments, the clients, and the round.
+          first_state, client_weights: what `_before_clients` and `_client_weights` returned.
+        """
+
+        def prepare(block):
+            data, counts = self._block_data(round_num, block, client_weights)
+            return (*data, self._kept(first_state, round_num, block)), counts
+
+        def work(replica, prepared):
+            data, counts = prepared
+            function = replica.function((self, make), lambda replica: make(replica, self.setting), weights, data)
+            return *function(*weights, *data), counts
+
+        return self.workers.map(work, blocks, prepare)
 
     def _sums_of_nobody(self, state):
         """What accumulator, extras and changes of the non-trainable weights sum to without a client."""
@@ -251,7 +254,7 @@ class LocalProcess:
         counts = Counts(*(np.array(values, np.float32) for values in zip(*map(_counts, parts))))
         counts = counts._replace(client_weight=np.array([client_weights.get(client_id, 1.0) for client_id in block], np.float32))
         data = (
-            blocks_lib.make_block(parts, batching.open_rows(setting)),
+            blocks_lib.make_block(parts, self._open_rows),
             Counts(*map(tf.constant, counts)),
             Client(*(tf.constant(np.stack(values)) for values in zip(*clients_of(setting.seed, round_num, block)))),
         )

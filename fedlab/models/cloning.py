@@ -217,6 +217,11 @@ def _exclude_from_weight_decay(copy, excluded):
     exclude_from_weight_decay(copy.optimizer, [w for w, out in zip(copy.weights, excluded) if out])
 
 
+def weight_arrays(model):
+    """The model's weights as two lists of arrays, (trainable, non-trainable), as `with_weights` takes them."""
+    return tuple([weight.numpy() for weight in weights] for weights in (model.trainable_weights, non_trainable_weights(model)))
+
+
 def with_weights(model, trainable, non_trainable):
     """The model, after its weights have been set to lists of arrays in the order of `trainable_weights` and `non_trainable_weights`."""
     for variables, values in ((model.trainable_weights, trainable), (non_trainable_weights(model), non_trainable)):

@@ -15,7 +15,7 @@ from fedlab.engines import blocks, inputs
 from fedlab.engines.metric_state import finalize
 from fedlab.engines.replica import assign
 from fedlab.engines.workers import Workers
-from fedlab.models.cloning import check_compiled, clone, non_trainable_weights
+from fedlab.models.cloning import check_compiled, clone, non_trainable_weights, weight_arrays
 
 _STEPS_PER_BLOCK = 8
 
@@ -43,8 +43,7 @@ def evaluate(model, data, batch_size=64, num_workers=None):
         inputs.check(model, columns)
     workers = Workers(lambda: clone(model), groups[0], num_workers)
     try:
-        arrays = [[w.numpy() for w in weights] for weights in (model.trainable_weights, non_trainable_weights(model))]
-        return evaluate_weights(workers, *arrays, groups, batch_size)
+        return evaluate_weights(workers, *weight_arrays(model), groups, batch_size)
     finally:
         workers.close()
 

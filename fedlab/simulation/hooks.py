@@ -21,7 +21,7 @@ def check(callbacks):
     """Returns the callbacks as a tuple.
 
     Raises:
-      TypeError, ValueError: `callbacks` is no list of callbacks.
+      TypeError, ValueError: `callbacks` is not a list of callbacks.
     """
     if callbacks is None:
         return ()

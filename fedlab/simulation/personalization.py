@@ -15,7 +15,7 @@ from fedlab.engines.local import Shared, client_function, clients_of
 from fedlab.engines.replica import assign
 from fedlab.engines.structure import check_weights
 from fedlab.engines.workers import Workers
-from fedlab.models.cloning import check_compiled, clone, non_trainable_weights, with_weights
+from fedlab.models.cloning import check_compiled, clone, non_trainable_weights, weight_arrays, with_weights
 from fedlab.simulation.evaluation import check_batch_size, merged, test_batches
 
 
@@ -106,11 +106,10 @@ def client_setting(model, clients, algorithm, reading, seed):
 
 @contextlib.contextmanager
 def replicas(setting, num_workers):
-    """(`Workers` of the setting's model, its [trainable, non-trainable] weights as lists of arrays); closed at the end."""
-    model = setting.model
+    """(`Workers` of the setting's model, its weights as `weight_arrays` gives them); closed at the end."""
     workers = Workers(setting.build, setting.clients, num_workers)
     try:
-        yield workers, [[w.numpy() for w in weights] for weights in (model.trainable_weights, non_trainable_weights(model))]
+        yield workers, weight_arrays(setting.model)
     finally:
         workers.close()
 

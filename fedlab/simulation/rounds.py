@@ -13,7 +13,7 @@ from fedlab.data import Batching, ClientData
 from fedlab.data.columns import num_rows
 from fedlab.engines.metric_state import finalize
 from fedlab.engines.workers import Workers
-from fedlab.models.cloning import non_trainable_weights, with_weights
+from fedlab.models.cloning import weight_arrays, with_weights
 from fedlab.models.freezing import statistics
 from fedlab.simulation import hooks as hooks_lib
 from fedlab.simulation import progress as progress_lib
@@ -23,7 +23,7 @@ from fedlab.simulation.dropped import DroppedClients
 from fedlab.simulation.evaluation import columns_of, evaluate_function, evaluate_weights
 from fedlab.simulation.federated_evaluation import PerClient, check_per_client, evaluate_per_client, evaluation_rows
 from fedlab.simulation.personalization import check_personalization, evaluate_clients
-from fedlab.simulation.run_folder import RunFolder
+from fedlab.simulation.run_folder import RunFolder, known
 
 
 class Run(NamedTuple):
@@ -256,7 +256,7 @@ def simulate(
             folder.save(process.save(state), row, clients, evaluations, hooks.save())
             report(row)
 
-        state = process.init([w.numpy() for w in model.trainable_weights], [w.numpy() for w in non_trainable_weights(model)])
+        state = process.init(*weight_arrays(model))
         if (arrays := folder.resume(process.save(state))) is not None:
             state = process.restore(state, arrays)
         hooks.begin(history, *folder.callbacks)
@@ -292,13 +292,15 @@ def _seen(process, state, row, clients, evaluations, workers, shown):
         trained = finalize(replica, workers.merger.initial, workers.merger.unmergeable)
         return [*dict.fromkeys([*(name for name in row if name != "round"), *(f"train_{name}" for name in trained)])]
 
-    def known(rows):
-        return [{"round": row["round"], **{name: None if value != value else value for name, value in each.items()}} for each in rows]
+    def of_round(rows):
+        return [{"round": row["round"], **each} for each in known(rows)]
 
     def weights():
         return process.weights(state)
 
-    return Round(row["round"], row, metric_names, known(clients), known(evaluations), weights, lambda: with_weights(shown(), *weights()))
+    return Round(
+        row["round"], row, metric_names, of_round(clients), of_round(evaluations), weights, lambda: with_weights(shown(), *weights())
+    )
 
 
 def _num_evaluated(data):

@@ -212,11 +212,7 @@ class RunFolder:
         Raises:
           OSError: the disk is full, or fails otherwise; the last checkpoint stays good.
         """
-        clients = [
-            {**client, "loss": _known(client["loss"]), "metrics": {name: _known(value) for name, value in client["metrics"].items()}}
-            for client in clients
-        ]
-        evaluations = [{**evaluation, "value": _known(evaluation["value"])} for evaluation in evaluations]
+        clients, evaluations = known(clients), known(evaluations)
         self.history.append(row)
         if self.path is None:
             self.client_states.commit()
@@ -294,8 +290,14 @@ def _failures_named(path):
         raise ValueError(f"a table in {path} is damaged ({error}): put a good copy back, or start a new run folder.") from error
 
 
+def known(rows):
+    """Rows with None for what is not a number, as SQLite has it."""
+    return [_known(row) for row in rows]
+
+
 def _known(value):
-    """A number, or None for one that is not a number, as SQLite has it."""
+    if isinstance(value, dict):
+        return {name: _known(each) for name, each in value.items()}
     return None if value != value else value
 
 

@@ -7,7 +7,7 @@ from fedlab import _checks
 from fedlab.data import Batching
 from fedlab.data.conditions import fare
 from fedlab.engines import local
-from fedlab.models.cloning import non_trainable_weights
+from fedlab.models.cloning import weight_arrays
 from fedlab.simulation.client_work import make_setting
 
 
@@ -100,9 +100,8 @@ def client_update(
     cohort = _cohort(setting, client_id, cohort)
     if setting.conditions and (reason := fare(setting.conditions, client_id, round_num, seed).lost):
         raise ValueError(f"client {client_id!r} sends nothing in round {round_num} ({reason}); choose another client or round.")
-    model = setting.model
     with contextlib.closing(local.start(setting)) as process:
-        state = process.init([w.numpy() for w in model.trainable_weights], [w.numpy() for w in non_trainable_weights(model)])
+        state = process.init(*weight_arrays(setting.model))
         result, changes, finite, metrics, counts = process.run_client(state, round_num, client_id, cohort)
     counts = [int(count[0]) for count in (counts.num_examples, counts.num_tokens, counts.num_steps)]
     return ClientUpdate(result.delta, float(result.weight), metrics, *counts, finite, changes, result.extras, result.state)

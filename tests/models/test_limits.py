@@ -144,7 +144,7 @@ ATTACKS = {
     "compressed.h5": (lambda files, to: h5(files, to, compress), "compressed weight"),
     "texts.h5": (lambda files, to: h5(files, to, texts), "not made of numbers"),
     "often.h5": (lambda files, to: h5(files, to, name_often), "1,6.. MB of weights in a file"),
-    "names.h5": (lambda files, to: h5(files, to, long_names), "list of [23],... MB of names"),
+    "names.h5": (lambda files, to: h5(files, to, long_names), "list of 2,999 MB of names"),
     "units.h5": (lambda files, to: h5(files, to, configured(units(10**9))), "model whose weights take more than 64 MB"),
     "objects.h5": (lambda files, to: h5(files, to, configured(many_objects)), "configuration of more than 500,000 lists"),
     "saved_model": (huge_saved_model, "model whose weights take more than 64 MB"),
