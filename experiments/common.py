@@ -10,7 +10,7 @@ def client_optimizer(name, learning_rate, clip_norm=None):
 
 def client_schedule(name, learning_rate, rounds):
     """The schedule of the clients' rate over the rounds: None for "constant", else "cosine", which falls to a twentieth."""
-    from fedlab.algorithms import schedules
+    from fedlab.optimizers import schedules
 
     return None if name == "constant" else schedules.cosine(learning_rate, rounds=rounds, final=0.05 * learning_rate)
 

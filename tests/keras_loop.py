@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from fedlab.data.columns import keras_batch
+from fedlab.clients.columns import keras_batch
 from fedlab.engines.batches import client_batches
 
 

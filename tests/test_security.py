@@ -18,9 +18,9 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab import _cache
-from fedlab.metrics import efficacy_database
 from fedlab.models import trust
-from fedlab.simulation import checkpoints
+from fedlab.runs.write import checkpoints
+from fedlab.tasks.question_answering import efficacy_database
 from tests.quadratics import linear_model, points
 
 PACKAGE = pathlib.Path(fl.__file__).parent
@@ -80,7 +80,7 @@ def run_dir(tmp_path_factory):
 
 def go_on(folder):
     clients = points([2, 4], [3, 1])
-    probe = fl.metrics.Probe(clients.to_arrays(["c0"]), folder / "probe.npz")
+    probe = fl.question_answering.Probe(clients.to_arrays(["c0"]), folder / "probe.npz")
     return fl.simulate(
         linear_model(1, tf.keras.optimizers.SGD(0.125), 1.0),
         clients,
@@ -119,7 +119,7 @@ def test_a_run_folder(run_dir, tmp_path, ran, name, form):
         file = sorted((folder / "checkpoints").iterdir())[-1]
         data += hashlib.sha256(data).digest()
     file.write_bytes(data)
-    for read in (fl.simulation.read_run, fl.write_report, fl.metrics.probe.read, go_on, fl.models.load):
+    for read in (fl.simulation.read_run, fl.write_report, fl.question_answering.probe.read, go_on, fl.models.load):
         try:
             read(folder / "model.keras" if read is fl.models.load else folder)
         except ValueError as error:

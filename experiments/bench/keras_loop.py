@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedlab.data.columns import keras_batch
+from fedlab.clients.columns import keras_batch
 from fedlab.engines.batches import client_batches
 
 

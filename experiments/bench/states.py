@@ -39,11 +39,11 @@ def _rounds(connection, num_clients, clients_per_round, passes, seed):
     import tensorflow as tf
 
     from fedlab import aggregators, algorithms
-    from fedlab.data import Batching, ClientData
+    from fedlab.clients import Batching, ClientData
     from fedlab.engines import local
-    from fedlab.engines.client_states import ClientStates
     from fedlab.engines.engine import Setting
-    from fedlab.models.cloning import clone
+    from fedlab.learner.keras2.cloning import clone
+    from fedlab.runs.write.client_states import ClientStates
 
     tf.keras.utils.set_random_seed(seed)
     model = tf.keras.Sequential([tf.keras.Input([DIM]), tf.keras.layers.Dense(NUM_CLASSES)])

@@ -91,9 +91,9 @@ class Workload(NamedTuple):
         import tensorflow as tf
 
         from fedlab import aggregators, algorithms
-        from fedlab.data import Batching, ClientData
+        from fedlab.clients import Batching, ClientData
         from fedlab.engines.engine import Setting
-        from fedlab.models.cloning import clone
+        from fedlab.learner.keras2.cloning import clone
 
         tf.keras.utils.set_random_seed(seed)
         model = self.compiled_model()

@@ -31,7 +31,7 @@ SHAKESPEARE_SEQUENCES = 1000
 
 def read_books(folder):
     """Returns (training parts, held-out parts), each a list of int32 [characters], one per book."""
-    from fedlab.data import text
+    from fedlab.tasks.generation import text
 
     train, held_out = [], []
     for name in ("a_tale_of_two_cities", "a_christmas_carol"):
@@ -50,7 +50,7 @@ def epoch_sequences(books, rng):
     """One pass over the books from a random offset, shuffled: x and y, int32 [n, SEQUENCE_LENGTH]."""
     import numpy as np
 
-    from fedlab.data import text
+    from fedlab.tasks.generation import text
 
     parts = [text.sequences(book[rng.integers(SEQUENCE_LENGTH) :], SEQUENCE_LENGTH, drop_remainder=True) for book in books]
     x, y = (np.concatenate([part[name] for part in parts]) for name in ("x", "y"))
@@ -75,7 +75,7 @@ def main():
     import tensorflow as tf
 
     import fedlab as fl
-    from fedlab.engines import recurrent
+    from fedlab.learner.keras2 import recurrent
     from fedlab.models import shipped
 
     train, held_out = read_books(_BOOKS.value)

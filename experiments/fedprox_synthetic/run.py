@@ -32,7 +32,7 @@ COLORS = {"FedAvg": "#2a78d6", "FedProx, mu=0": "#eda100", "FedProx, mu>0": "#1b
 
 def slow_epochs(client_id, round_num, *, client_ids, share, clients_per_round, local_epochs, seed):
     """The epochs that a client does by the deadline, or None where it is in time: of each cohort the same number is slow."""
-    from fedlab.data import sampling, seeding
+    from fedlab.clients import sampling, seeding
 
     cohort = sampling.uniform(clients_per_round)(client_ids, round_num, seed)
     num_slow = clients_per_round - round(clients_per_round * (1 - share))
@@ -43,7 +43,7 @@ def slow_epochs(client_id, round_num, *, client_ids, share, clients_per_round, l
 
 def condition(drop, **options):
     """How clients fare, for `fedlab.simulate(conditions=...)`."""
-    from fedlab.data import Work
+    from fedlab.clients import Work
 
     def fare(client_id, round_num, seed):
         epochs = slow_epochs(client_id, round_num, seed=seed, **options)

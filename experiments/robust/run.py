@@ -41,7 +41,7 @@ def make_clients(skew):
     import numpy as np
 
     import fedlab as fl
-    from fedlab.data import seeding
+    from fedlab.clients import seeding
 
     rng = seeding.generator(_SEED.value, "clouds", skew)
     centres = seeding.generator(_SEED.value, "centres").normal(size=[_NUM_CLASSES, _NUM_FEATURES])
@@ -71,7 +71,7 @@ def make_model():
 def accuracies(name, clients, test):
     """The test accuracies of a run, from round 0 on."""
     import fedlab as fl
-    from fedlab.data import seeding
+    from fedlab.clients import seeding
 
     algorithm = fl.algorithms.fed_avg(client_weighting="uniform")
     if name != "no attack":

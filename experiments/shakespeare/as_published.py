@@ -73,7 +73,7 @@ def train(model, datasets, evaluate):
     """Trains round by round and returns the curve: round 0 is the model before training."""
     import tensorflow_federated as tff
 
-    from fedlab.engines import _tff_worker
+    from fedlab.engines.tff import worker as _tff_worker
 
     history = [{"round": 0, **evaluate(tff.learning.models.ModelWeights.from_model(model))}]
     process = learning_process(model, datasets(1)[0].element_spec, _CLIENT_LEARNING_RATE.value, _REPAIRED.value)

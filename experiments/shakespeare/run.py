@@ -97,7 +97,7 @@ def load_clients():
 
 def draw(sets, size):
     """`size` examples of each set, all where there are fewer: a seeded draw, of which a smaller one is a part."""
-    from fedlab.data import seeding
+    from fedlab.clients import seeding
 
     drawn = {}
     for name, columns in sets.items():
@@ -123,7 +123,7 @@ def main():
         fl.one_core_per_client()
     model = load_model()
     if _NUM_CHARS.value:
-        fl.models.generate(model, _PROMPT.value, num_chars=0)  # what is wrong with the prompt is said before the rounds
+        fl.generate(model, _PROMPT.value, num_chars=0)  # what is wrong with the prompt is said before the rounds
     train, held_out = load_clients()
     evaluation_sets = draw(held_out, _EVALUATION_EXAMPLES.value)
     logging.info("%d clients may train; evaluation sets: %s", len(train), {k: len(v["x"]) for k, v in evaluation_sets.items()})
@@ -159,7 +159,7 @@ def main():
     if _NUM_CHARS.value:
         samples = []
         for title, text_model in (("Before", model), ("After", run.model)):
-            text = fl.models.generate(text_model, _PROMPT.value, num_chars=_NUM_CHARS.value, temperature=0.7, seed=_SEED.value)
+            text = fl.generate(text_model, _PROMPT.value, num_chars=_NUM_CHARS.value, temperature=0.7, seed=_SEED.value)
             samples.append({"title": title, "text": text})
             print(f"\n--- {title} ---\n{text}")
         if run.path:

@@ -79,7 +79,7 @@ def load_model(windows):
         sizes |= dict(vocab_size=len(windows.vocabulary), max_positions=max(512, _MAX_LENGTH.value), hidden_size=_HIDDEN_SIZE.value)
         sizes |= dict(num_heads=_NUM_HEADS.value, intermediate_size=_INTERMEDIATE_SIZE.value)
     model = fl.models.bert.question_answering(_PRETRAINED.value, **sizes)
-    fl.metrics.spans.check_model(model, windows)
+    fl.question_answering.spans.check_model(model, windows)
     if _FREEZE.value or _KEEP.value:
         fl.models.freeze(model, *(_FREEZE.value or ()), keep=_KEEP.value or ())
     model.optimizer = common.client_optimizer(_CLIENT_OPTIMIZER.value, _CLIENT_LEARNING_RATE.value, _CLIENT_CLIP_NORM.value)
@@ -108,7 +108,7 @@ def make_clients(windows):
 
 def draw(windows, size):
     """`size` questions, all where there are fewer: a seeded draw, of which a smaller one is a part."""
-    from fedlab.data import seeding
+    from fedlab.clients import seeding
 
     order = seeding.generator(_SEED.value, "evaluation").permutation(len(windows.questions))
     return windows.select(sorted(order[:size]))
@@ -131,7 +131,8 @@ def keep_models(folder):
 
 def scores_by_article(model, windows):
     """(summary of all, a row an article) of a model's answers."""
-    from fedlab.metrics import spans, squad
+    from fedlab.tasks.question_answering import scores as squad
+    from fedlab.tasks.question_answering import spans
 
     found = spans.answers(windows, spans.logits(model, windows))
     scores = squad.scores(windows.questions, spans.predictions(windows, found))
@@ -177,9 +178,9 @@ def main():
     logging.info(
         "%d clients may train; %d of %d held-out questions make the curve", len(clients), len(curve.questions), len(test.questions)
     )
-    evaluate_on = {"held_out": fl.metrics.Evaluator(curve)}
+    evaluate_on = {"held_out": fl.question_answering.Evaluator(curve)}
     if _RUN_DIR.value:
-        evaluate_on["probe"] = fl.metrics.probe.of_windows(curve, os.path.join(_RUN_DIR.value, fl.metrics.probe.FILE))
+        evaluate_on["probe"] = fl.question_answering.probe.of_windows(curve, os.path.join(_RUN_DIR.value, fl.question_answering.probe.FILE))
     if _KEEP_MODELS.value:
         evaluate_on["models"] = keep_models(_RUN_DIR.value)
     run = fl.simulate(

@@ -57,7 +57,7 @@ def differentially_private(
       num_clients: how many clients the run draws from.
       norm: the clipping norm: a number above 0, or `adaptive(...)`; by default it follows the median from 0.1, as TFF's does.
       delta: for which epsilon is reported; well below 1 / num_clients.
-      sampling: how cohorts are drawn: "poisson", as `fedlab.data.poisson(clients_per_round)`, or "uniform", as `fedlab.data.uniform`;
+      sampling: how cohorts are drawn: "poisson", as `fedlab.clients.poisson(clients_per_round)`, or "uniform", as `fedlab.clients.uniform`;
         see `fedlab.aggregators.privacy.Privacy`. Prefer "poisson": "uniform" has to hide one client
         in another's place, which costs several times as much (14.09 instead of 1.71 in the example of
         `privacy.epsilon`).

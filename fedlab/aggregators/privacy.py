@@ -151,7 +151,7 @@ def check_cohorts(privacy, sampler, num_clients):
 
     Args:
       privacy: a `Privacy`, or None.
-      sampler: of `fedlab.data.sampling`.
+      sampler: of `fedlab.clients.sampling`.
       num_clients: how many clients the run has.
     """
     if not privacy:
@@ -159,7 +159,7 @@ def check_cohorts(privacy, sampler, num_clients):
     if hasattr(sampler, "sample"):
         raise ValueError(
             f"the cohort is drawn by {sampler.name}, which uses what clients have reported; allowed with a private aggregator: "
-            f"cohort=fedlab.data.{privacy.sampling}({privacy.clients_per_round:g}), which does not depend on their data."
+            f"cohort=fedlab.clients.{privacy.sampling}({privacy.clients_per_round:g}), which does not depend on their data."
         )
     if privacy.num_clients != num_clients:
         raise ValueError(f"the aggregator's guarantee is for num_clients={privacy.num_clients}; the run has {num_clients} clients.")
@@ -168,5 +168,5 @@ def check_cohorts(privacy, sampler, num_clients):
     if drawn != (privacy.sampling, privacy.clients_per_round):
         raise ValueError(
             f"the aggregator's guarantee is for {privacy.clients_per_round:g} clients a round by {privacy.sampling} sampling, cohorts are "
-            f"{drawn[0]}, of {drawn[1]} clients: pass cohort=fedlab.data.{privacy.sampling}({privacy.clients_per_round:g})."
+            f"{drawn[0]}, of {drawn[1]} clients: pass cohort=fedlab.clients.{privacy.sampling}({privacy.clients_per_round:g})."
         )

@@ -1,6 +1,6 @@
 """Federated algorithms, one file each, named as its paper."""
 
-from fedlab.algorithms import attacks, optimizers, schedules
+from fedlab.algorithms import attacks
 from fedlab.algorithms.algorithm import Algorithm, ClientResult, Counts, Pass, Task, Update, prepare
 from fedlab.algorithms.fed_adagrad import fed_adagrad
 from fedlab.algorithms.fed_adam import fed_adam
@@ -44,8 +44,6 @@ __all__ = [
     "local_adam",
     "mime",
     "mime_lite",
-    "optimizers",
     "prepare",
     "scaffold",
-    "schedules",
 ]

@@ -18,7 +18,7 @@ functions are pure. These are enough for most methods. Some need more, and have 
   returns the next one in its result.
 - `extras(weights)`: zeros like the extras of a result, for a method whose clients send more than a delta.
 - `survey`: a pass over the same clients and batches before the round, whose sum all clients know, such as Mime's mean gradient.
-- `weigh(client)`: a number for each client, which Python computes before the round from its `fedlab.data.ClientStats`, such as a weight
+- `weigh(client)`: a number for each client, which Python computes before the round from its `fedlab.clients.ClientStats`, such as a weight
   that depends on its last loss. Clients see it as `counts.client_weight`.
 - `personalize`: a pass that makes a client's own weights at evaluation.
 - `prepare(model, schedule)`: the algorithm for one compiled model, for a method that needs to know its optimizer or its layers' names;
@@ -29,7 +29,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fedlab import _checks
-from fedlab.algorithms import optimizers
+from fedlab.optimizers import optimizers
 
 
 class Counts(NamedTuple):
@@ -56,7 +56,7 @@ class Task(NamedTuple):
         `gradients(weights, batch, measure=False)` leaves the batch out of the training metrics, and
         `update_statistics=False` out of statistics such as BatchNormalization's: for a second pass
         over a batch.
-      optimizer: the optimizer that the model was compiled with, as `fedlab.algorithms.optimizers.Optimizer`.
+      optimizer: the optimizer that the model was compiled with, as `fedlab.optimizers.optimizers.Optimizer`.
       counts: the client's `Counts`.
       round_num: int64 scalar, from 1.
       client: its `id`, a string scalar, and seeds for `tf.random.stateless_*`, int64 [2]: `seed`, a function of (seed, round, client), and

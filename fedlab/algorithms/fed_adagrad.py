@@ -7,8 +7,8 @@ Sashank Reddi et al. ICLR 2021. https://arxiv.org/abs/2003.00295
     w = w - server_learning_rate * delta / (sqrt(v) + epsilon)
 """
 
-from fedlab.algorithms import optimizers
 from fedlab.algorithms.fed_opt import fed_opt
+from fedlab.optimizers import optimizers
 
 
 def fed_adagrad(

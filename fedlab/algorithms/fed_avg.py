@@ -10,8 +10,9 @@ Brendan McMahan, Eider Moore, Daniel Ramage, Seth Hampson, Blaise Aguera y Arcas
 
 from typing import Any, NamedTuple
 
-from fedlab.algorithms import optimizers, weighting
+from fedlab.algorithms import weighting
 from fedlab.algorithms.algorithm import Algorithm, ClientResult
+from fedlab.optimizers import optimizers
 
 
 class ClientState(NamedTuple):

@@ -7,8 +7,8 @@ Tzu-Ming Harry Hsu, Hang Qi, Matthew Brown. 2019. https://arxiv.org/abs/1909.063
     w = w - server_learning_rate * m        (nesterov:  w - server_learning_rate * (delta + momentum * m))
 """
 
-from fedlab.algorithms import optimizers
 from fedlab.algorithms.fed_opt import fed_opt
+from fedlab.optimizers import optimizers
 
 
 def fed_avgm(server_learning_rate=1.0, *, momentum=0.9, nesterov=False, client_weighting="num_examples"):

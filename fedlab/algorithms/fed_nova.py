@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from fedlab.algorithms import optimizers, weighting
+from fedlab.algorithms import weighting
 from fedlab.algorithms.algorithm import ClientResult
 from fedlab.algorithms.fed_avg import fed_avg
+from fedlab.optimizers import optimizers
 
 
 class Steps(NamedTuple):

@@ -7,15 +7,15 @@ Sashank Reddi et al. ICLR 2021. https://arxiv.org/abs/2003.00295
     w, state = server_optimizer(w, state, delta)
 """
 
-from fedlab.algorithms import optimizers
 from fedlab.algorithms.fed_avg import fed_avg
+from fedlab.optimizers import optimizers
 
 
 def fed_opt(server_optimizer, *, client_weighting="num_examples"):
     """FedOpt (Reddi et al. 2021, Algorithm 1). `fed_avgm`, `fed_adagrad`, `fed_adam` and `fed_yogi` are this with the paper's optimizers.
 
     Args:
-      server_optimizer: one of `fedlab.algorithms.optimizers`; SGD with rate 1 is FedAvg, bit for bit.
+      server_optimizer: one of `fedlab.optimizers.optimizers`; SGD with rate 1 is FedAvg, bit for bit.
       client_weighting: as in `fed_avg`.
 
     Returns:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from fedlab import _checks
-from fedlab.algorithms import optimizers
 from fedlab.algorithms.algorithm import Algorithm, ClientResult, Pass
+from fedlab.optimizers import optimizers
 
 
 class ClientState(NamedTuple):
@@ -45,7 +45,7 @@ def fed_recon(
       local_layers: names of the layers whose weights are local.
       reconstruction_share: the first such share of a client's batches, rounded up, rebuilds the local weights; the rest trains the others.
         With one local epoch the two parts are disjoint, as in the paper; with two epochs and .5 both are all of the data.
-      reconstruction_optimizer: one of `fedlab.algorithms.optimizers`; SGD with rate .1 by default.
+      reconstruction_optimizer: one of `fedlab.optimizers.optimizers`; SGD with rate .1 by default.
       client_weighting: p_k: "num_examples", those of the second part, or "uniform".
       server_learning_rate: 0 or more, or a schedule over rounds.
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from fedlab.algorithms import optimizers, weighting
+from fedlab.algorithms import weighting
 from fedlab.algorithms.algorithm import Algorithm, ClientResult, completed
+from fedlab.optimizers import optimizers
 
 
 class GradientSum(NamedTuple):
@@ -24,7 +25,7 @@ def fed_sgd(server_optimizer=None, *, client_weighting="num_examples"):
     """Federated SGD (McMahan et al. 2017, Section 2). With all clients in every round it is centralized gradient descent.
 
     Args:
-      server_optimizer: one of `fedlab.algorithms.optimizers`; by default the optimizer that the model was compiled with.
+      server_optimizer: one of `fedlab.optimizers.optimizers`; by default the optimizer that the model was compiled with.
       client_weighting: n_k, as in `fed_avg`.
 
     Returns:

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from fedlab.algorithms import optimizers, weighting
+from fedlab.algorithms import weighting
 from fedlab.algorithms.algorithm import Algorithm, ClientResult, Pass, completed
+from fedlab.optimizers import optimizers
 
 
 class GradientSum(NamedTuple):

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from fedlab.algorithms import optimizers
 from fedlab.algorithms.algorithm import Algorithm, ClientResult
+from fedlab.optimizers import optimizers
 
 
 class ClientState(NamedTuple):

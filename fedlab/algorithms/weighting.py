@@ -27,7 +27,7 @@ class ByClient:
 
     def __init__(self, function):
         if not callable(function):
-            raise TypeError(f"function is {_checks.kind(function)}; allowed: a function of fedlab.data.ClientStats that gives a number.")
+            raise TypeError(f"function is {_checks.kind(function)}; allowed: a function of fedlab.clients.ClientStats that gives a number.")
         self.function = function
         self.settings = {"function": function}
 
@@ -39,7 +39,7 @@ def by_client(function):
     """A `client_weighting` that can use a client's id, its size, its last loss and how often it has been in a cohort.
 
     Args:
-      function: a pure function of a `fedlab.data.ClientStats` that gives a finite number of 0 or more. It is called once for each client
+      function: a pure function of a `fedlab.clients.ClientStats` that gives a finite number of 0 or more. It is called once for each client
         of a cohort, before the round. In its first round a client has no loss.
 
     Returns:

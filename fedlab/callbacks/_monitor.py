@@ -4,7 +4,7 @@ import math
 
 from fedlab import _checks
 from fedlab.callbacks.callback import Callback
-from fedlab.simulation.metric_names import lower_is_better
+from fedlab.evaluation.metric_names import lower_is_better
 
 MODES = ("auto", "min", "max")
 

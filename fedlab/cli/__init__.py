@@ -1,4 +1,7 @@
-"""The `fedlab` command. A subcommand is a module of this package with `add_arguments(parser)` and `run(args)`, or a package of such ones.
+"""The `fedlab` command.
+
+A subcommand is a module with `add_arguments(parser)` and `run(args)`, or a package of such modules. It is found by its name in this package
+or in the `cli` package of a task, such as `fedlab.tasks.generation.cli`.
 
 Exit codes: 0; 2 for a mistake in what was asked for; 1 where the work failed; 130 for Ctrl-C; 143 for SIGTERM; 141 where the reader of the
 output left.
@@ -11,7 +14,7 @@ import pkgutil
 import signal
 import sys
 
-from fedlab import __version__
+from fedlab import __version__, tasks
 from fedlab._text import visible
 from fedlab.cli._ending import debugging, ending_on_sigterm, fail
 
@@ -55,7 +58,7 @@ class _Parser(argparse.ArgumentParser):
 def _run(argv):
     parser = _Parser(prog="fedlab", description="Federated learning for Keras models.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"fedlab {__version__}")
-    add_commands(parser, __name__, command_names())
+    add_commands(parser, _commands())
     args = parser.parse_args(argv)
     if not hasattr(args, "run"):
         parser.print_help(sys.stderr)
@@ -70,11 +73,11 @@ def _run(argv):
         return fail(error)
 
 
-def add_commands(parser, package, names):
-    """Adds the modules of a package as subcommands."""
+def add_commands(parser, modules):
+    """Adds subcommands; `modules`: name -> the module's full name."""
     commands = parser.add_subparsers(metavar="COMMAND")
-    for name in names:
-        module = importlib.import_module(f"{package}.{name}")
+    for name, module_name in modules.items():
+        module = importlib.import_module(module_name)
         summary = module.__doc__.splitlines()[0]
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         command.set_defaults(run=getattr(module, "run", None))  # that of a group says which commands it has
@@ -84,7 +87,7 @@ def add_commands(parser, package, names):
 def add_group(parser, package, path):
     """Makes a subcommand of the modules of `package`, whose `__path__` is `path`: a command with subcommands of its own."""
     names = _modules(path)
-    add_commands(parser, package, names)
+    add_commands(parser, {name: f"{package}.{name}" for name in names})
     parser.set_defaults(run=lambda args: parser.error(f"give one of the commands {', '.join(names)}"))
 
 
@@ -95,7 +98,13 @@ def command_names():
       >>> command_names()
       ['aggregators', 'algorithms', 'answer', 'datasets', 'evaluate', 'explain', 'generate', 'report', 'runs', 'squad']
     """
-    return [name for name in _modules(__path__) if name not in _NOT_COMMANDS]
+    return [*_commands()]
+
+
+def _commands():
+    packages = [__name__, *(f"{tasks.__name__}.{task}.cli" for task in _modules(tasks.__path__))]
+    found = {name: f"{package}.{name}" for package in packages for name in _modules(importlib.import_module(package).__path__)}
+    return {name: found[name] for name in sorted(found) if name not in _NOT_COMMANDS}
 
 
 def _modules(path):

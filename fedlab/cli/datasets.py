@@ -47,7 +47,7 @@ def summary(name, data, args):
     lines += ["", f"sample: the first example of {visible(client_id)}"]
     lines += [f"  {column}: {list(values.shape)} {values.dtype}" for column, values in columns.items()]
     if "characters" in sizes:
-        from fedlab.data import text
+        from fedlab.tasks.generation import text
 
         lines.append(f"  {text.decode(columns['x'][0][:1])}{text.decode(columns['y'][0])!r}"[:2000])
     return "\n".join(lines)
@@ -57,11 +57,11 @@ def num_characters(columns):
     """How many characters stand in rows of next-character examples: the targets, and the first of each row. None for other data.
 
     Example:
-      >>> from fedlab.data.text import encode, sequences
+      >>> from fedlab.tasks.generation.text import encode, sequences
       >>> num_characters(sequences(encode("to be, or not"), length=6))
       13
     """
-    from fedlab.data.text import CHAR_VOCABULARY, PADDING_Y
+    from fedlab.tasks.generation.text import CHAR_VOCABULARY, PADDING_Y
 
     x, y = columns.get("x"), columns.get("y")
     if x is None or y is None or x.ndim != 2 or x.shape != y.shape or x.dtype.kind != "i" or y.dtype.kind != "i":

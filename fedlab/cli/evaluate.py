@@ -60,6 +60,6 @@ def table(result):
 
 
 def _num_characters():
-    from fedlab.data.text import CHAR_VOCABULARY
+    from fedlab.tasks.generation.text import CHAR_VOCABULARY
 
     return len(CHAR_VOCABULARY)

@@ -8,6 +8,6 @@ def add_arguments(parser):
 
 def run(args):
     from fedlab._text import visible
-    from fedlab.simulation import write_report
+    from fedlab.runs.read.report import write_report
 
     print(visible(str(write_report(args.run_dir, args.output))))

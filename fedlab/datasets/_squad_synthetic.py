@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from fedlab.data import seeding
-from fedlab.data.windows import Answer, Question
-from fedlab.data.wordpiece import SPECIAL
+from fedlab.clients import seeding
+from fedlab.tasks.question_answering.windows import Answer, Question
+from fedlab.tasks.question_answering.wordpiece import SPECIAL
 
 _NAMES = ("Anna", "Boris", "Clara", "David", "Elena", "Felix", "Greta", "Hugo", "Ines", "Jonas")
 _VERBS = ("built", "found", "painted", "sold", "stole", "wrote")

@@ -38,9 +38,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from fedlab import _cache, _checks
-from fedlab.data import seeding
-from fedlab.data import text as text_lib
-from fedlab.data.client_data import ClientData
+from fedlab.clients import seeding
+from fedlab.clients.client_data import ClientData
+from fedlab.tasks.generation import text as text_lib
 
 logger = logging.getLogger(__name__)
 
@@ -118,8 +118,8 @@ def load_text(
 def preprocess(client_data: ClientData, sequence_length: int = 100, drop_remainder: bool = False) -> ClientData:
     """Turns each client's snippets into sequences of character ids.
 
-    All snippets of a client are put together, encoded (`fedlab.data.text.encode`) and cut
-    (`fedlab.data.text.sequences`). With drop_remainder=True the rows are those of TFF's tutorial.
+    All snippets of a client are put together, encoded (`fedlab.tasks.generation.text.encode`) and cut
+    (`fedlab.tasks.generation.text.sequences`). With drop_remainder=True the rows are those of TFF's tutorial.
 
     Args:
       client_data: with a column snippets: [n] of str or bytes.
@@ -446,7 +446,7 @@ def parse_play(play: str, markdown: str) -> list[_Speech]:
 
     A speech goes from one speaker's name to the next; a stage direction within it is left out and does not end it.
     Headings, titles of songs and stage directions are not spoken. The text is rewritten in the vocabulary
-    (`fedlab.data.text.normalize`).
+    (`fedlab.tasks.generation.text.normalize`).
 
     Args:
       play: the file's name without .md, such as "henry-iv-part-1".

@@ -1,6 +1,6 @@
 """SQuAD: questions about articles of Wikipedia, each answered by a span of a paragraph; every article is a client.
 
-Features after `load` (a row is one window of a question and its paragraph, see `fedlab.data.windows`):
+Features after `load` (a row is one window of a question and its paragraph, see `fedlab.tasks.question_answering.windows`):
 
   input_ids: [N, 384] int32, word pieces of BERT's uncased vocabulary; padding 0
   token_type_ids: [N, 384] int32, 1 for the paragraph, 0 for the question
@@ -28,9 +28,10 @@ import pathlib
 import numpy as np
 
 from fedlab import _cache, _checks
-from fedlab.data import partitions, topics, windows
-from fedlab.data.wordpiece import Tokens, WordPiece
+from fedlab.clients import partitioners as partitions
 from fedlab.datasets import _squad_json, _squad_synthetic, _squad_tfds
+from fedlab.tasks.question_answering import topics, windows
+from fedlab.tasks.question_answering.wordpiece import Tokens, WordPiece
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def load(source="json", *, path=None, version="1.1", cache_dir=None, partition="
 
 
 def load_windows(source="json", *, path=None, version="1.1", cache_dir=None, **options):
-    """(train, test) as `fedlab.data.windows.Windows`. Args and Raises as in `load`."""
+    """(train, test) as `fedlab.tasks.question_answering.windows.Windows`. Args and Raises as in `load`."""
     if source == "synthetic":
         _synthetic_reads_nothing(path)
         return synthetic_windows(**options)
@@ -77,7 +78,7 @@ def load_windows(source="json", *, path=None, version="1.1", cache_dir=None, **o
 
 
 def load_questions(source="json", *, path=None, version="1.1", cache_dir=None):
-    """(train, test) as lists of `fedlab.data.windows.Question`, in the files' order. Args and Raises as in `load`."""
+    """(train, test) as lists of `fedlab.tasks.question_answering.windows.Question`, in the files' order. Args and Raises as in `load`."""
     if version not in VERSIONS:
         raise ValueError(f"received version={version!r}; allowed: {', '.join(VERSIONS)}.")
     if source == "synthetic":
@@ -97,7 +98,7 @@ def read(file):
     """The questions in one file of SQuAD's form, .json or .json.gz; what is left out is counted and logged.
 
     Returns:
-      A list of `fedlab.data.windows.Question`.
+      A list of `fedlab.tasks.question_answering.windows.Question`.
 
     Raises:
       FileNotFoundError: there is none.
@@ -110,14 +111,14 @@ def make_windows(questions, vocabulary=None, *, cache=True, cache_dir=None, **le
     """Tokenizes questions, or takes their tokens from the cache, and cuts them in windows.
 
     Args:
-      questions: `fedlab.data.windows.Question`s, from `read` or of your own.
+      questions: `fedlab.tasks.question_answering.windows.Question`s, from `read` or of your own.
       vocabulary: a `WordPiece`, or what makes one: a path of a vocab.txt, or None for BERT's uncased vocabulary.
       cache: whether to keep the tokens.
       cache_dir: where, as in `load`.
-      **lengths: max_length (384), stride (128), max_question_length (64); see `fedlab.data.windows.make`.
+      **lengths: max_length (384), stride (128), max_question_length (64); see `fedlab.tasks.question_answering.windows.make`.
 
     Returns:
-      `fedlab.data.windows.Windows`.
+      `fedlab.tasks.question_answering.windows.Windows`.
     """
     word_piece = vocabulary if isinstance(vocabulary, WordPiece) else WordPiece(vocabulary)
     contexts = list(dict.fromkeys(question.context for question in questions))
@@ -144,9 +145,9 @@ def clients(windows, partition="article", **options):
         "article": one client an article;
         "uniform": num_clients (100), seed (0);
         "dirichlet": num_clients (100), alpha (1.0), num_topics (30), seed (0), min_examples (1): paragraphs are grouped in topics
-          (`fedlab.data.topics`), and each topic's questions are shared out;
+          (`fedlab.tasks.question_answering.topics`), and each topic's questions are shared out;
         "quantity": num_clients (100), alpha (1.0), seed (0), min_examples (1).
-      **options: the settings named above; see `fedlab.data.partitions` for their ranges.
+      **options: the settings named above; see `fedlab.clients.partitioners` for their ranges.
 
     Returns:
       A `ClientData`, by article with the titles as client ids, else "client_<i>". A client's windows are made when it is first read.
@@ -168,7 +169,7 @@ def client_questions(questions, partition="article", *, cache_dir=None, **option
 
 
 def question_topics(questions, num_topics=30, seed=0, cache_dir=None):
-    """int64 [n], the topic of each question's paragraph (`fedlab.data.topics`); kept in the cache."""
+    """int64 [n], the topic of each question's paragraph (`fedlab.tasks.question_answering.topics`); kept in the cache."""
     contexts = list(dict.fromkeys(question.context for question in questions))
     key = [str(num_topics), str(seed), *contexts]
     arrays = _cache.arrays("squad_topics", key, lambda: {"topics": topics.topics(contexts, num_topics, seed)}, cache_dir=cache_dir)

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fedlab.data import seeding
-from fedlab.data.batching import Batching, batch_rows
-from fedlab.data.columns import num_rows, targets
-from fedlab.engines import blocks, class_weights, inputs
+from fedlab.clients import seeding
+from fedlab.clients.batching import Batching, batch_rows
+from fedlab.clients.columns import num_rows, targets
+from fedlab.engines import blocks
+from fedlab.learner import class_weights
+from fedlab.learner.keras2 import inputs
 
 
 class Fill(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fedlab.data.columns import num_rows
+from fedlab.clients.columns import num_rows
 
 
 class Block(NamedTuple):

@@ -9,7 +9,7 @@
     process.close()                                              # also on errors and signals: `with contextlib.closing(process)`
 
 Weights are lists of NumPy arrays in the order of the Keras model's `trainable_weights` and of
-`fedlab.models.cloning.non_trainable_weights(model)`; `state` is a nest of arrays that belongs to the engine.
+`fedlab.learner.keras2.cloning.non_trainable_weights(model)`; `state` is a nest of arrays that belongs to the engine.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 from fedlab.aggregators import Aggregator
 from fedlab.algorithms import Algorithm
-from fedlab.data import Batching, ClientData
-from fedlab.models.cloning import non_trainable_weights
-from fedlab.models.freezing import statistics
+from fedlab.clients import Batching, ClientData
+from fedlab.learner.keras2.cloning import non_trainable_weights
+from fedlab.learner.keras2.freezing import statistics
 
 
 class Setting(NamedTuple):
@@ -36,14 +36,14 @@ class Setting(NamedTuple):
       non_trainable: what happens to non-trainable weights that training changes, such as
         BatchNormalization's statistics: "average", or "broadcast" (clients start from the server's
         and theirs are dropped, as in TFF). See `averaged_weights`.
-      precision: "float32", or "bfloat16": clients' layers compute in it while weights stay float32; see `fedlab.models.precision`.
-      conditions: how clients fare, `(client_id, round_num, seed) -> fedlab.data.Work`, or None. Engines give a client its share of the
+      precision: "float32", or "bfloat16": clients' layers compute in it while weights stay float32; see `fedlab.learner.keras2.precision`.
+      conditions: how clients fare, `(client_id, round_num, seed) -> fedlab.clients.Work`, or None. Engines give a client its share of the
         steps; cohorts hold only clients whose updates arrive.
-      client_learning_rate: a `fedlab.algorithms.schedules.Schedule` over rounds in place of the optimizer's own learning rate, or None.
+      client_learning_rate: a `fedlab.optimizers.schedules.Schedule` over rounds in place of the optimizer's own learning rate, or None.
       client_states: the `ClientStates` that keeps what clients keep from round to round, or None for a temporary one.
       workers: replicas of the model that the run has for evaluation and that an engine in this process may share, or None.
       client_history: the `ClientHistory` of the rounds so far, or None for a run at its start.
-      class_weight: class -> weight of its examples in the training loss; see `fedlab.engines.class_weights.check`; or None.
+      class_weight: class -> weight of its examples in the training loss; see `fedlab.learner.class_weights.check`; or None.
     """
 
     model: Any
@@ -67,7 +67,7 @@ def averaged_weights(setting):
     """Which non-trainable weights are averaged over the clients.
 
     Returns:
-      Index in the model's `non_trainable_weights` (`fedlab.models.cloning`) -> name.
+      Index in the model's `non_trainable_weights` (`fedlab.learner.keras2.cloning`) -> name.
 
     Raises:
       ValueError: `setting.non_trainable` is neither "average" nor "broadcast".

@@ -14,18 +14,21 @@ import tensorflow as tf
 
 from fedlab import aggregators
 from fedlab.aggregators import privacy
-from fedlab.algorithms import Counts, Pass, Task, Update, optimizers, prepare
+from fedlab.algorithms import Counts, Pass, Task, Update, prepare
 from fedlab.algorithms.weighting import client_weight
-from fedlab.data import seeding
-from fedlab.data.client_stats import ClientHistory
+from fedlab.clients import seeding
+from fedlab.clients.client_stats import ClientHistory
 from fedlab.engines import batches as batching
 from fedlab.engines import blocks as blocks_lib
-from fedlab.engines import client_states, metric_state, structure
+from fedlab.engines import structure
 from fedlab.engines.engine import RoundResult, averaged_weights
-from fedlab.engines.replica import assign
 from fedlab.engines.workers import Workers
-from fedlab.models.cloning import non_trainable_weights
-from fedlab.models.precision import in_precision
+from fedlab.learner.keras2 import metric_state
+from fedlab.learner.keras2.cloning import non_trainable_weights
+from fedlab.learner.keras2.precision import in_precision
+from fedlab.learner.keras2.replica import assign
+from fedlab.optimizers import optimizers
+from fedlab.runs.write import client_states
 
 
 class State(NamedTuple):

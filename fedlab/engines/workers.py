@@ -9,9 +9,9 @@ import queue
 import tensorflow as tf
 
 from fedlab import _checks
-from fedlab.data import ClientData
-from fedlab.engines.metric_state import Merger
-from fedlab.engines.replica import Replica
+from fedlab.clients import ClientData
+from fedlab.learner.keras2.metric_state import Merger
+from fedlab.learner.keras2.replica import Replica
 
 logger = logging.getLogger("fedlab")
 

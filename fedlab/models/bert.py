@@ -17,8 +17,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from fedlab import _checks
-from fedlab.algorithms import optimizers
 from fedlab.models import bert_weights
+from fedlab.optimizers import optimizers
 
 layers = tf.keras.layers
 

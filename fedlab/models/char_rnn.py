@@ -3,8 +3,8 @@
 import tensorflow as tf
 
 from fedlab import _checks
-from fedlab.algorithms import optimizers
-from fedlab.data.text import CHAR_VOCABULARY
+from fedlab.optimizers import optimizers
+from fedlab.tasks.generation.text import CHAR_VOCABULARY
 
 
 def char_rnn(

@@ -7,11 +7,11 @@ import tensorflow as tf
 
 from fedlab.aggregators.aggregator import check
 from fedlab.algorithms import fed_avg
-from fedlab.data import Batching, ClientData, seeding
+from fedlab.clients import Batching, ClientData, seeding
 from fedlab.engines import local
 from fedlab.engines.engine import Setting
 from fedlab.engines.workers import Workers
-from fedlab.models.cloning import clone
+from fedlab.learner.keras2.cloning import clone
 
 NUM_CLIENTS = 8
 _SHAPES = ([3, 2], [4], [])

@@ -7,7 +7,7 @@ import numpy as np
 
 from fedlab.aggregators import differentially_private
 from fedlab.algorithms.algorithm import prepare, wrap
-from fedlab.data import ClientData
+from fedlab.clients import ClientData
 
 _COHORTS = [["c0", "c1", "c2"], ["c2", "c4"], ["c1", "c0", "c5", "c3"]]
 

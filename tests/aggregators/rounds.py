@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from fedlab.data import seeding
+from fedlab.clients import seeding
 
 
 def run_round(aggregator, updates, weights=None, state=None, round_num=1, dtype=np.float32):

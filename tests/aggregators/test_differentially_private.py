@@ -126,7 +126,7 @@ def test_epsilon_without_sampling_in_closed_form():
 
 def test_epsilon_so_far_in_every_round(tmp_path):
     aggregator = differentially_private(1.0, 3, 6, norm=0.5)
-    options = {"cohort": fl.data.poisson(3), "algorithm": UNIFORM, "seed": 4}
+    options = {"cohort": fl.clients.poisson(3), "algorithm": UNIFORM, "seed": 4}
     run = small_run(aggregator, rounds=3, **options)
     expected = [epsilon(aggregator.privacy, rounds) for rounds in (1, 2, 3)]
     assert [row["epsilon"] for row in run.history[1:]] == expected and expected[0] < expected[1] < expected[2]
@@ -157,17 +157,17 @@ def _with_extras(*arguments):
             "extra_sender has clients send more than an update .extras., which a private aggregator cannot noise",
         ),
         (
-            {"cohort": fl.data.uniform(3)},
-            r"3 clients a round by poisson sampling, cohorts are uniform, .*: pass cohort=fedlab.data.poisson\(3\)",
+            {"cohort": fl.clients.uniform(3)},
+            r"3 clients a round by poisson sampling, cohorts are uniform, .*: pass cohort=fedlab.clients.poisson\(3\)",
         ),
-        ({"cohort": fl.data.poisson(2)}, "cohorts are poisson, of 2 clients"),
+        ({"cohort": fl.clients.poisson(2)}, "cohorts are poisson, of 2 clients"),
         ({"cohort": ["c0", "c1", "c2"]}, "cohorts are fixed"),
         ({"cohort": lambda client_ids, round_num, seed: client_ids[:3]}, "cohorts are of another kind"),
         ({"aggregator": differentially_private(1.0, 3, 7, norm=1.0)}, "guarantee is for num_clients=7; the run has 6 clients"),
     ],
 )
 def test_what_would_break_the_guarantee_is_refused(options, message):
-    options = {"algorithm": UNIFORM, "cohort": fl.data.poisson(3), **options}
+    options = {"algorithm": UNIFORM, "cohort": fl.clients.poisson(3), **options}
     aggregator = options.pop("aggregator", quantized(differentially_private(1.0, 3, 6, norm=1.0)))
     with pytest.raises(ValueError, match=message):
         small_run(aggregator, rounds=1, **options)

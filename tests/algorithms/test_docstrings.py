@@ -9,7 +9,13 @@ import pytest
 
 ROOMS = ("fedlab.algorithms", "fedlab.aggregators")
 MODULES = [f"{room}.{module.name}" for room in ROOMS for module in pkgutil.iter_modules(importlib.import_module(room).__path__)]
-MODULES += ["fedlab.data.conditions", "fedlab.data.sampling", "fedlab.models.yogi", "fedlab.testing.aggregator", "fedlab.testing.algorithm"]
+MODULES += [
+    "fedlab.clients.availability",
+    "fedlab.clients.sampling",
+    "fedlab.optimizers.yogi",
+    "fedlab.testing.aggregator",
+    "fedlab.testing.algorithm",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

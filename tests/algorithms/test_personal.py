@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab import algorithms
-from fedlab.models.cloning import clone
+from fedlab.learner.keras2.cloning import clone
 from tests.quadratics import linear_model, regressions
 
 keras = tf.keras

@@ -113,7 +113,7 @@ def _write_runs(fl, folder):
     import tensorflow as tf
 
     from tests.quadratics import linear_model, points
-    from tests.simulation.tables import sign
+    from tests.runs.tables import sign
 
     clients = points([2, 4], [3, 1])
     runs = folder / "runs"

@@ -96,7 +96,7 @@ def _run(module, arguments, work):
 def processes():
     """Processes that begin with TensorFlow imported: importing it takes longer than all that a bad input lets happen."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tensorflow", "fedlab.models", "fedlab.simulation.run_folder"])
+    context.set_forkserver_preload(["tensorflow", "fedlab.models", "fedlab.runs.write.run_folder"])
     return context
 
 

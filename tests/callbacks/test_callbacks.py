@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab.callbacks import BestModel, Callback, EarlyStopping, Round
-from fedlab.simulation import recorded
+from fedlab.runs.read import recorded
 from tests.quadratics import linear_model, regressions
 
 CLIENTS, _, _ = regressions()

@@ -285,4 +285,4 @@ def test_evaluate_an_uncompiled_model(tmp_path, capsys):
 
 def test_generate(model, capsys):
     assert cli.main(["generate", f"--model={model}", "--prompt=To be", "--num_chars=20", "--seed=3", "--temperature=0.5"]) == 0
-    assert capsys.readouterr().out == fl.models.generate(fl.models.load(model), "To be", 20, temperature=0.5, seed=3) + "\n"
+    assert capsys.readouterr().out == fl.generate(fl.models.load(model), "To be", 20, temperature=0.5, seed=3) + "\n"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import fedlab.datasets
-from fedlab.data import text as text_lib
-from fedlab.data.client_data import ClientData
+from fedlab.clients.client_data import ClientData
 from fedlab.datasets import shakespeare
+from fedlab.tasks.generation import text as text_lib
 
 SHARED = pathlib.Path(os.environ.get("FEDLAB_SHARED") or pathlib.Path(__file__).parents[2].parent / "shared")
 

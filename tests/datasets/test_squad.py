@@ -9,9 +9,9 @@ import time
 import numpy as np
 import pytest
 
-from fedlab.data.windows import Answer
-from fedlab.data.wordpiece import WordPiece
 from fedlab.datasets import _squad_json, squad
+from fedlab.tasks.question_answering.windows import Answer
+from fedlab.tasks.question_answering.wordpiece import WordPiece
 
 CONTEXT = "Ann sang in Oslo.\r\nBj\u00f6rn, \U0001f600 said: \u201cyes\u201d."
 

@@ -102,7 +102,7 @@ def central_step(model, columns):
 @pytest.mark.parametrize("sizes", [pytest.param((6,), marks=pytest.mark.slow), (6, 4, 2)], ids=["one article", "all articles"])
 def test_one_full_batch_step_is_central_sgd(squad_checkpoint, sizes):
     model = questions(squad_checkpoint, num_layers=1)
-    clients = fl.data.ClientData.from_dict(article_clients(sizes))
+    clients = fl.clients.ClientData.from_dict(article_clients(sizes))
     run = fl.simulate(model, clients, rounds=1, cohort=list(clients.client_ids), batch_size=max(sizes), progress=False)
     expected = central_step(model, clients.to_arrays())
     assert largest_difference(model.get_weights(), expected) > 0.01
@@ -111,7 +111,7 @@ def test_one_full_batch_step_is_central_sgd(squad_checkpoint, sizes):
 
 def test_one_client_is_central_training(squad_checkpoint):
     model = questions(squad_checkpoint, num_layers=1)
-    clients = fl.data.ClientData.from_dict(article_clients((6,)))
+    clients = fl.clients.ClientData.from_dict(article_clients((6,)))
     run = fl.simulate(model, clients, rounds=2, cohort=["c0"], batch_size=4, shuffle=False, progress=False)
     central = fl.models.clone(model)
     central.fit(clients.to_dataset(batch_size=4), epochs=2, verbose=0)
@@ -122,7 +122,7 @@ def test_one_client_is_central_training(squad_checkpoint):
 def test_head_only_sends_the_head_and_leaves_the_encoder_alone(checkpoint, tmp_path, dropout):
     model = freeze(bert.question_answering(checkpoint, num_layers=1, dropout=dropout, learning_rate=0.1), keep="head")
     before = {w.name: w.numpy() for w in model.weights}
-    clients = fl.data.ClientData.from_dict(question_clients())
+    clients = fl.clients.ClientData.from_dict(question_clients())
     run = fl.simulate(model, clients, rounds=2, clients_per_round=2, seed=3, evaluate_on=clients, run_dir=tmp_path, progress=False)
     changed = [w.name for w in run.model.weights if not np.array_equal(w, before[w.name])]
     assert "head/kernel:0" in changed and set(changed) <= {"head/kernel:0", "head/bias:0"}
@@ -137,7 +137,7 @@ def test_head_only_sends_the_head_and_leaves_the_encoder_alone(checkpoint, tmp_p
 @pytest.mark.slow
 def test_bits_do_not_depend_on_workers(checkpoint):
     model = bert.question_answering(checkpoint, num_layers=1, dropout=0.2, learning_rate=0.01)
-    clients = fl.data.ClientData.from_dict(question_clients())
+    clients = fl.clients.ClientData.from_dict(question_clients())
     first, second = (
         fl.simulate(model, clients, rounds=2, clients_per_round=3, num_workers=n, progress=False).model.get_weights() for n in (1, 2)
     )

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from fedlab import algorithms
-from fedlab.algorithms import optimizers, schedules
-from fedlab.engines import _tff_algorithms, local
+from fedlab.engines import local
 from fedlab.engines import tff as tff_engine
+from fedlab.engines.tff import algorithms as _tff_algorithms
+from fedlab.optimizers import optimizers, schedules
 from tests.engines.test_tff import classes, features, make_setting, mlp, row_clients, weights_of
 
 pytest.importorskip("tensorflow_federated")

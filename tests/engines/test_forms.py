@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
-from fedlab.data import Batching, ClientData
+from fedlab.clients import Batching, ClientData
 
 layers = tf.keras.layers
 SMALL, LARGE = [10, 20, 30], [200, 250, 300]
@@ -114,7 +114,7 @@ def test_a_column_that_some_clients_lack():
 
 
 def test_a_client_that_is_loaded_later_and_does_not_fit_is_named(monkeypatch):
-    monkeypatch.setattr("fedlab.data.client_data.SAMPLED_CLIENTS", 1)
+    monkeypatch.setattr("fedlab.clients.client_data.SAMPLED_CLIENTS", 1)
     data = {"a": np.int8([1]), "later": np.int16([300]), "fits": np.uint8([1]), "smaller": np.int8([2])}
     clients = ClientData(data, lambda client_id: {"x": data[client_id]})
     assert clients.in_schema("smaller")["x"].dtype == np.int8

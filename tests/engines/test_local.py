@@ -7,12 +7,12 @@ import pytest
 import tensorflow as tf
 
 from fedlab import aggregators, algorithms
-from fedlab.data import Batching, ClientData
+from fedlab.clients import Batching, ClientData
 from fedlab.engines import local
 from fedlab.engines.engine import Setting
 from fedlab.engines.workers import Workers
+from fedlab.learner.keras2.cloning import clone
 from fedlab.models import char_rnn
-from fedlab.models.cloning import clone
 from tests.keras_loop import largest_difference, one_round
 
 keras = tf.keras

@@ -14,13 +14,13 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
-from fedlab.data import text
-from fedlab.data.columns import keras_batch
+from fedlab.clients.columns import keras_batch
 from fedlab.engines import engine
 from fedlab.engines import tff as tff_engine
 from fedlab.engines.batches import client_batches
+from fedlab.learner.keras2.cloning import clone
 from fedlab.models.char_rnn import char_rnn
-from fedlab.models.cloning import clone
+from fedlab.tasks.generation import text
 
 pytest.importorskip("tensorflow_federated")
 
@@ -32,10 +32,10 @@ def make_setting(model, clients, *, batch_size=4, epochs=1, **algorithm):
     return engine.Setting(
         model=model,
         build=lambda: clone(model),
-        clients=fl.data.ClientData.from_dict(clients),
+        clients=fl.clients.ClientData.from_dict(clients),
         algorithm=fl.algorithms.fed_avg(**algorithm),
         aggregator=fl.aggregators.mean(),
-        batching=fl.data.Batching(batch_size=batch_size, epochs=epochs),
+        batching=fl.clients.Batching(batch_size=batch_size, epochs=epochs),
         seed=0,
     )
 
@@ -171,7 +171,7 @@ CASES = [
             ("adam", (), lambda: tf.keras.optimizers.Adam(0.05, epsilon=0.01)),
             ("adamw", slow, lambda: tf.keras.optimizers.AdamW(0.05, weight_decay=0.1, epsilon=0.01)),
             ("adagrad", slow, lambda: tf.keras.optimizers.Adagrad(0.3)),
-            ("yogi", slow, lambda: fl.models.Yogi(0.05, epsilon=0.01)),
+            ("yogi", slow, lambda: fl.optimizers.Yogi(0.05, epsilon=0.01)),
         ]
     ],
 ]
@@ -304,7 +304,7 @@ def test_a_worker_that_has_grown_is_restarted(line_process, monkeypatch, caplog)
     state = line_process.init([np.ones([1, 1], np.float32)], [])
     line_process.restart_worker()
     sizes = iter([100, 150, 201, 90, 180])  # MB, of two workers
-    monkeypatch.setattr("fedlab.engines._tff_process._GROWTH_BYTES", 0)
+    monkeypatch.setattr("fedlab.engines.tff.process._GROWTH_BYTES", 0)
     monkeypatch.setattr(type(line_process._worker), "resident_bytes", lambda worker: next(sizes) * 10**6)
     pids, values = [], []
     with caplog.at_level("INFO", "fedlab"):
@@ -379,7 +379,7 @@ def test_batch_normalization_is_broadcast_and_eager_models_still_work(tmp_path):
 
 def build_as_in_a_tff_tutorial(monkeypatch):
     """Reads the recurrent layer's configuration inside TFF's graph, which makes it lose its weights."""
-    from fedlab.engines import _tff_model
+    from fedlab.engines.tff import model as _tff_model
 
     model = char_rnn(11, 4, 5)
     monkeypatch.setattr(_tff_model.Blueprint, "build", lambda self: type(model).from_config(model.get_config()))
@@ -491,15 +491,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # as on a terminal: a 
 import numpy as np, tensorflow as tf
 import fedlab as fl
 from fedlab.engines import engine, tff as tff_engine
-from fedlab.models.cloning import clone
+from fedlab.learner.keras2.cloning import clone
 
 path, end = sys.argv[1:]
 model = tf.keras.Sequential([tf.keras.layers.Input([1]), tf.keras.layers.Dense(1)])
 model.compile("sgd", "mse")
 endless = {"x": np.ones([1000, 1], np.float32), "y": np.ones([1000, 1], np.float32)}
 setting = engine.Setting(
-    model, lambda: clone(model), fl.data.ClientData.from_dict({"a": endless}), fl.algorithms.fed_avg(), fl.aggregators.mean(),
-    fl.data.Batching(batch_size=1, epochs=5000 if end == "long" else 1), 0)
+    model, lambda: clone(model), fl.clients.ClientData.from_dict({"a": endless}), fl.algorithms.fed_avg(), fl.aggregators.mean(),
+    fl.clients.Batching(batch_size=1, epochs=5000 if end == "long" else 1), 0)
 setting.model.optimizer = tf.keras.optimizers.SGD(1e-6)
 process = tff_engine.start(setting)
 state = process.init(*[[v.numpy() for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)])

@@ -12,7 +12,7 @@ from fedlab.aggregators import adaptive, clipped, differentially_private, krum, 
 from fedlab.engines import local
 from fedlab.engines import tff as tff_engine
 from fedlab.engines.engine import Setting
-from fedlab.models.cloning import clone
+from fedlab.learner.keras2.cloning import clone
 
 pytest.importorskip("tensorflow_federated")
 
@@ -26,7 +26,9 @@ def make_setting(aggregator, weighting="uniform", width=3):
     model = tf.keras.Sequential([tf.keras.Input([4]), tf.keras.layers.Dense(width)])
     model.compile(tf.keras.optimizers.SGD(0.1), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     algorithm = fl.algorithms.fed_avg(client_weighting=weighting)
-    return Setting(model, lambda: clone(model), fl.ClientData.from_dict(clients), algorithm, aggregator, fl.data.Batching(batch_size=4), 0)
+    return Setting(
+        model, lambda: clone(model), fl.ClientData.from_dict(clients), algorithm, aggregator, fl.clients.Batching(batch_size=4), 0
+    )
 
 
 def rounds(engine, setting, num_rounds=3, restored=False):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.fedprox_synthetic import data, run
-from fedlab.data import sampling
+from fedlab.clients import sampling
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

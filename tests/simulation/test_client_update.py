@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
-from fedlab.simulation import ClientUpdate
+from fedlab.inspection import ClientUpdate
 
 keras = tf.keras
 
@@ -65,7 +65,7 @@ def test_the_update_has_the_bits_of_the_round(name):
     initial, data, cohort = model(*layers, optimizer=keras.optimizers.SGD(0.1)), clients(), ["c2", "c0", "c1"]
     algorithm = getattr(fl.algorithms, name)()
     sent = []
-    options = dict(conditions=fl.data.stragglers(0.5), **READING)
+    options = dict(conditions=fl.clients.stragglers(0.5), **READING)
     run = fl.simulate(initial, data, algorithm, rounds=1, cohort=cohort, aggregator=kept(sent), num_workers=1, progress=False, **options)
     updates = {each: fl.client_update(initial, data, each, algorithm, cohort=cohort, **options) for each in cohort}
     by_size = sorted(cohort, key=data.num_examples, reverse=True)
@@ -98,7 +98,7 @@ def test_mistakes_get_a_line():
         ({"cohort": ["c1", "x"]}, r"unknown clients \['x'\]"),
         ({"algorithm": fl.algorithms.mime()}, "algorithm 'mime' .* pass cohort="),
         ({"algorithm": fl.algorithms.scaffold(), "round_num": 2}, "round_num is 2; allowed with 'scaffold', .*: 1"),
-        ({"conditions": fl.data.dropouts(1)}, r"client 'c1' sends nothing in round 1 \(dropout\)"),
+        ({"conditions": fl.clients.dropouts(1)}, r"client 'c1' sends nothing in round 1 \(dropout\)"),
         ({"batch_size": 0}, "batch_size is 0"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -10,9 +10,9 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab import algorithms
-from fedlab.data import Work
-from fedlab.simulation.recorded import read_run
-from fedlab.simulation.report import write_report
+from fedlab.clients import Work
+from fedlab.runs.read.recorded import read_run
+from fedlab.runs.read.report import write_report
 
 NAN = float("nan")
 
@@ -115,7 +115,7 @@ AGGREGATORS = {
 }
 
 
-NOT_FINITE, DROPOUT = None, fl.data.dropouts(1.0)
+NOT_FINITE, DROPOUT = None, fl.clients.dropouts(1.0)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def rounds(run):
 
 def result(found):
     """A metric's last value, and its best, with its round, where that is another."""
-    from fedlab.simulation.wording import number
+    from fedlab._wording import number
 
     if found is None:
         return ""
@@ -30,13 +30,13 @@ def result(found):
 
 def by_interest(names):
     """Metrics in the order in which a reader wants them: scores of evaluations, their losses, and those of training."""
-    from fedlab.simulation.metric_names import lower_is_better
+    from fedlab.evaluation.metric_names import lower_is_better
 
     return sorted(names, key=lambda name: (name.startswith("train_"), lower_is_better(name)))
 
 
 def _first_results(found):
-    from fedlab.simulation.wording import spoken
+    from fedlab._wording import spoken
 
     return ", ".join(f"{spoken(name)} {result(found[name])}" for name in by_interest(found)[:2])
 
@@ -60,7 +60,7 @@ def comparison(runs, labels, others=(), most_metrics=math.inf):
 
     Every metric has a column; where these would be more than `most_metrics`, as of runs with little in common, each run says its first two.
     """
-    from fedlab.simulation.wording import duration, spoken
+    from fedlab._wording import duration, spoken
 
     results = [run.results() for run in runs]
     metrics = dict.fromkeys(name for found in results for name in found)

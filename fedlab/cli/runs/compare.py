@@ -16,7 +16,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from fedlab.simulation import recorded
+    from fedlab.runs.read import recorded
 
     if len(args.run_dirs) < 2:
         raise ValueError(f"received one run, {args.run_dirs[0]}; allowed: two or more, or `fedlab runs show`.")
@@ -67,8 +67,8 @@ def draw(found, labels, metric, x, file):
     if not file.parent.is_dir():
         raise FileNotFoundError(f"--plot={file} would be in a folder that does not exist: make it, or give another file.")
 
-    from fedlab.plots import runs
-    from fedlab.simulation.wording import spoken
+    from fedlab._wording import spoken
+    from fedlab.runs.read import plots as runs
 
     series = []
     for each, label in zip(found, labels):

@@ -20,7 +20,7 @@ def add_arguments(parser):
 
 def run(args):
     from fedlab._files import write
-    from fedlab.simulation import recorded
+    from fedlab.runs.read import recorded
 
     form = args.format or ("json" if args.output and args.output.lower().endswith(".json") else "csv")
     if args.output and not pathlib.Path(args.output).absolute().parent.is_dir():

@@ -12,7 +12,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from fedlab.simulation import recorded
+    from fedlab.runs.read import recorded
 
     paths = recorded.find_runs(args.folder)
     if not paths:
@@ -43,7 +43,7 @@ def run(args):
 
 def _readable(path):
     """The run in a folder, of which everything can be said that the list says of it."""
-    from fedlab.simulation import recorded
+    from fedlab.runs.read import recorded
 
     run = recorded.read_run(path)
     _table.dumps(_runs.summary(run))
@@ -53,7 +53,7 @@ def _readable(path):
 
 
 def _settings(values):
-    from fedlab.simulation import recorded
+    from fedlab.runs.read import recorded
 
     texts = [f"{name}={_table.one_line(recorded.shown(name, value))}" for name, value in values.items() if value is not None]
     more = f" and {len(texts) - _MOST_SETTINGS} more" if len(texts) > _MOST_SETTINGS else ""

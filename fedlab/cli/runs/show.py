@@ -12,7 +12,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from fedlab.simulation import recorded
+    from fedlab.runs.read import recorded
 
     found = recorded.read_run(args.run_dir)
     print(_table.dumps({**_runs.summary(found), "config": found.config}) if args.json else text(found))
@@ -20,8 +20,8 @@ def run(args):
 
 def text(found):
     """The run as lines."""
-    from fedlab.simulation import recorded
-    from fedlab.simulation.wording import duration, number, size, spoken
+    from fedlab._wording import duration, number, size, spoken
+    from fedlab.runs.read import recorded
 
     state = "finished" if found.finished else "not finished"
     if found.stopped is not None:

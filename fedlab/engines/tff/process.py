@@ -1,0 +1,225 @@
+"""Rounds of TFF's learning processes."""
+
+import itertools
+import logging
+import os
+from collections import OrderedDict
+from types import SimpleNamespace
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedlab import aggregators
+from fedlab.algorithms import fed_avg
+from fedlab.engines import batches
+from fedlab.engines.engine import RoundResult
+from fedlab.engines.tff import aggregators as _tff_aggregators
+from fedlab.engines.tff import algorithms as _tff_algorithms
+from fedlab.engines.tff import model as _tff_model
+from fedlab.engines.tff import worker as _tff_worker
+from fedlab.engines.workers import Workers
+from fedlab.learner.keras2 import metric_state
+
+logger = logging.getLogger("fedlab")
+
+_GROWTH_BYTES = 256 * 2**20
+
+
+class TffProcess:
+    """See `fedlab.engines.tff`. `restart_worker` may be called between rounds: the state lies in Python."""
+
+    def __init__(self, setting):
+        self.setting = setting
+        first = setting.clients.example()
+        batches.check(setting.model, setting.batching, first)
+        self._spec = _batch_spec(setting, _class_weighted(setting, first))
+        self._blueprint = _tff_model.Blueprint(setting.model, self._spec)
+        self._metrics, self._summed = self._eager_metrics()
+        self._first_size = None
+
+        self._process = self._build(setting)
+        self._worker = _tff_worker.Worker(len(os.sched_getaffinity(0)))
+        self._context = _tff_worker.context(self._worker)
+        try:
+            plain = setting.algorithm.name == "fed_avg" and setting.client_learning_rate is None and not setting.aggregator.privacy
+            averaging = setting._replace(algorithm=fed_avg(), client_learning_rate=None, aggregator=aggregators.mean())
+            self._check_weights_kept(self._process if plain else self._build(averaging))
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self, setting):
+        def model_fn(count_tokens):
+            return lambda: _tff_model.KerasVariableModel(self._blueprint, count_tokens, self._summed)
+
+        with _tff_model.keeping_eager_classes():
+            return _tff_algorithms.build(setting, model_fn)
+
+    @property
+    def worker_pid(self):
+        """The process id of TFF's worker, or None where none runs."""
+        return self._worker.pid
+
+    def init(self, trainable, non_trainable):
+        return self._init(self._process, trainable, non_trainable)
+
+    def weights(self, state):
+        weights = state.global_model_weights
+        return [np.asarray(w) for w in weights.trainable], [np.asarray(w) for w in weights.non_trainable]
+
+    def run_round(self, state, round_num, cohort):
+        parts = [batches.client_batches(self.setting, round_num, client_id) for client_id in cohort]
+        if parts and not any(len(part.sizes) for part in parts):
+            raise batches.no_batch(self.setting.batching, round_num)
+        state, metrics, num_finished, measured = self._next(self._process, state, [self._dataset(*pair) for pair in zip(cohort, parts)])
+        rows = [self._client_row(client_id, part, num_finished, len(cohort)) for client_id, part in zip(cohort, parts)]
+        aggregated = _tff_aggregators.metrics(self.setting.aggregator, measured, len(cohort), round_num)
+        self._restart_if_grown()
+        return state, RoundResult(metrics, rows, num_finished, aggregated)
+
+    def save(self, state):
+        return [np.asarray(array) for array in tf.nest.flatten(state)]
+
+    def restore(self, state, arrays):
+        return tf.nest.pack_sequence_as(state, list(arrays))
+
+    def restart_worker(self):
+        """Ends TFF's worker, and with it what memory it holds; the next call starts another."""
+        self._worker.stop()
+
+    def close(self):
+        self._worker.stop()
+
+    def _restart_if_grown(self):
+        """Restarts a worker that is twice the size that it was after its first round, and so much larger: memory stays bounded."""
+        size = self._worker.resident_bytes()
+        if self._first_size is None or self._first_size[0] != self.worker_pid:
+            self._first_size = self.worker_pid, size
+        elif size > self._first_size[1] + max(_GROWTH_BYTES, self._first_size[1]):
+            logger.info("TFF's worker has grown from %.0f to %.0f MB: it is restarted.", self._first_size[1] / 1e6, size / 1e6)
+            self.restart_worker()
+
+    def _call(self, computation, *arguments):
+        try:
+            self._worker.ensure()
+            with tff.framework.get_context_stack().install(self._context):
+                return computation(*arguments)
+        except BaseException:  # Ctrl-C too
+            self._worker.stop()
+            raise
+
+    def _init(self, process, trainable, non_trainable):
+        weights = tff.learning.models.ModelWeights([np.asarray(w) for w in trainable], [np.asarray(w) for w in non_trainable])
+        return self._call(process.set_model_weights, self._call(process.initialize), weights)
+
+    def _next(self, process, state, datasets):
+        output = self._call(process.next, state, datasets)
+        sums = dict(output.metrics["client_work"]["train"])
+        num_finished = int(sums.pop("finished")[0])
+        state = [before + more for name, values in sums.items() for before, more in zip(self._summed[name], values)]
+        metrics = metric_state.training_metrics(self._metrics, state)
+        return output.state, metrics, num_finished, output.metrics["aggregator"]
+
+    def _eager_metrics(self):
+        """Metrics whose clients' states TFF may add up, and name -> their initial state."""
+        setting = self.setting
+        metrics = [tf.keras.metrics.Mean(name="loss"), *self._blueprint.metrics(setting.model).metrics]
+        added = metrics
+        if not all(map(metric_state.is_added, metrics)):
+            names = (setting.workers or Workers(setting.build, setting.clients, 1)).merger.added
+            added = [metric for metric in metrics if metric.name in names]
+            metric_state.warn_of_left_out([metric.name for metric in metrics if metric.name not in names], in_tff=True)
+        variables = [v for metric in added for v in metric.variables]
+        summed = {metric.name: metric_state.initial_state(metric) for metric in added}
+        return SimpleNamespace(loss=metrics[0], metrics=added, metric_variables=variables), summed
+
+    def _check_weights_kept(self, averaging):
+        """One batch of one client at learning rate 0 must give back the very weights; see `_tff_model` for why it might not.
+
+        Args:
+          averaging: federated averaging of the model, whatever the run's own algorithm is.
+        """
+        part, client_id = self._first_batch()
+        rng = np.random.default_rng(0)
+        given = [rng.uniform(0.01, 0.05, v.shape).astype(v.dtype.as_numpy_dtype) for v in self.setting.model.trainable_variables]
+        state = self._init(averaging, given, [v.numpy() for v in self.setting.model.non_trainable_variables])
+        # The state of TFF's client work is its optimizer's settings: the same computation runs as in every other round.
+        state.client_work["learning_rate"] = np.zeros_like(state.client_work["learning_rate"])
+        state, *_ = self._next(averaging, state, [self._dataset(client_id, part)])
+        names = zip(self._blueprint.weight_names[0], given, self.weights(state)[0])
+        lost = [name for name, before, after in names if not np.array_equal(before, after)]
+        if lost:
+            raise RuntimeError(f"TFF loses the weights {', '.join(lost)}: a round at client learning rate 0 changed them.")
+
+    def _first_batch(self):
+        for client_id in self.setting.clients.client_ids:
+            part = batches.client_batches(self.setting, 0, client_id)
+            if len(part.sizes):
+                return batches.first_batches(part, 1), client_id
+        raise ValueError(
+            f"no client has a batch of {self.setting.batching.batch_size} examples: use a smaller batch_size, or drop_remainder=False."
+        )
+
+    def _dataset(self, client_id, part):
+        """A client's batches as a `tf.data.Dataset`. Short batches are parts of their own: no function to trace."""
+        columns = dict(part.columns)
+        for name, spec in self._spec.items():
+            shape = columns[name].shape[2:]
+            if not spec.shape[1:].is_compatible_with(shape):
+                raise ValueError(
+                    f"client {client_id!r}: column {name!r} has rows of shape {list(shape)}; the first client's have {spec.shape[1:]}."
+                )
+        columns = OrderedDict((name, columns[name]) for name in self._spec)
+        dataset, start = None, 0
+        for size, run in itertools.groupby(part.sizes):
+            stop = start + len(list(run))
+            piece = tf.data.Dataset.from_tensor_slices(OrderedDict((name, c[start:stop, :size]) for name, c in columns.items()))
+            dataset, start = piece if dataset is None else dataset.concatenate(piece), stop
+        return tf.data.Dataset.from_tensor_slices(columns) if dataset is None else dataset
+
+    def _client_row(self, client_id, part, num_finished, num_clients):
+        counts = {"num_examples": int(part.examples.sum()), "num_tokens": int(part.tokens.sum())}
+        dropped = {0: True, num_clients: False}.get(num_finished)
+        weight = counts.get(self.setting.algorithm.settings["client_weighting"], 1)
+        return {
+            "client_id": client_id,
+            **counts,
+            "num_steps": len(part.sizes),
+            "weight": {True: 0.0, False: float(weight)}.get(dropped),
+            "loss": None,
+            "dropped": dropped,
+            "metrics": {},
+        }
+
+
+def _class_weighted(setting, columns):
+    """A client's columns with the sample weights that its batches have.
+
+    Raises:
+      ValueError: for class weights with which TFF, which sees sample weights only, would count other examples or tokens than there are.
+    """
+    if setting.class_weight is None:
+        return columns
+    zero = [label for label, weight in setting.class_weight.items() if not weight]
+    if zero:
+        raise ValueError(f"class_weight[{zero[0]}] is 0; allowed with engine 'tff': weights above 0, or use engine 'local'.")
+    if "sample_weight" not in columns and setting.algorithm.settings.get("client_weighting") == "num_tokens":
+        raise ValueError(
+            "class_weight is given with client_weighting='num_tokens' and no column 'sample_weight'; allowed with engine 'tff': "
+            "'num_examples', 'uniform', or use engine 'local'."
+        )
+    return batches.class_weighted(setting, columns, "the first client")
+
+
+def _batch_spec(setting, columns):
+    """Column name -> tf.TensorSpec of a batch, with a free dimension wherever the model's input has one or clients' rows differ."""
+    fixed_size = batches.fixed_batch_size(setting.model)
+    free = [i for tensor in setting.model.inputs or () for i, size in enumerate(tensor.shape) if i and size is None]
+    spec, open_rows = OrderedDict(), batches.open_rows(setting)
+    for name, column in columns.items():
+        row = [None if i in free else size for i, size in enumerate(open_rows.get(name, column.shape[1:]), 1)]
+        spec[name] = tf.TensorSpec([fixed_size, *row], tf.convert_to_tensor(column[:1]).dtype, name=name)
+    if fixed_size and not setting.batching.drop_remainder and "sample_weight" not in spec:
+        spec["sample_weight"] = tf.TensorSpec([fixed_size], tf.float32, name="sample_weight")  # of rows that fill up a batch
+    return spec

@@ -1,0 +1,106 @@
+"""Weights of classes in the training loss, as `class_weight` of Keras's `fit`."""
+
+import collections.abc
+import math
+
+import numpy as np
+
+from fedlab import _checks
+from fedlab.clients.columns import targets
+
+
+def check(class_weight, model, columns, ignored=None):
+    """Returns a `class_weight` as a dict of int -> float, or None for None.
+
+    Args:
+      class_weight: class -> weight of its examples, 0 or more.
+      model: a compiled Keras model.
+      columns: the first client's, name -> [n, ...].
+      ignored: the label that the loss ignores, or None.
+
+    Raises:
+      TypeError, ValueError: it is no such dict, or does not fit the model or the columns.
+    """
+    if class_weight is None:
+        return None
+    if not isinstance(class_weight, collections.abc.Mapping) or not class_weight:
+        raise TypeError(f"class_weight={class_weight!r:.60}: expected a dict, class -> weight, such as {{0: 1.0, 1: 5.0}}.")
+    for label, weight in class_weight.items():
+        if not _checks.is_int(label, 0):
+            raise ValueError(f"class_weight has the class {label!r:.40}: expected ints of 0 or more.")
+        if not _checks.is_number(weight) or not 0 <= weight < math.inf:
+            raise ValueError(f"class_weight[{label}]={weight!r:.40}: expected a number of 0 or more.")
+    if not any(class_weight.values()):
+        raise ValueError(f"class_weight={dict(class_weight)!r:.60}: expected a weight above 0 for at least one class.")
+    outputs = getattr(model, "outputs", None) or ()
+    if list(targets(columns)) != ["y"] or len(outputs) > 1:
+        raise ValueError(
+            f"class_weight is given, the model has {len(outputs) or 'unknown'} outputs and the clients the columns {list(columns)}: "
+            "expected one output and its labels in column 'y', as in Keras."
+        )
+    num_classes = (outputs[0].shape[-1] or 0) if outputs else 0
+    if num_classes > 1 and (missing := [label for label in range(num_classes) if label not in class_weight]):
+        raise ValueError(
+            f"class_weight lacks class {missing[0]}: expected a weight for each of the model's {num_classes} classes; for 1.0 where none "
+            f"is given, pass dict.fromkeys(range({num_classes}), 1.0) | class_weight."
+        )
+    class_weight = {int(label): float(weight) for label, weight in sorted(class_weight.items())}
+    of_examples(class_weight, model, columns["y"], "the first client", ignored)
+    return class_weight
+
+
+def of_examples(class_weight, model, labels, owner, ignored=None):
+    """The weight of each label: float32 [n], or [n, positions] for a class per position.
+
+    Keras takes the largest of each row as the class where `labels` has more than one column, one-hot or not. Here labels of sequences,
+    [n, positions] for an output of [n, positions, classes], are classes.
+
+    Args:
+      class_weight: what `check` returned.
+      model: a compiled Keras model.
+      labels: column "y", [n, ...].
+      owner: whose labels they are, for the messages.
+      ignored: the label that the loss ignores, whose weight is 1, or None.
+
+    Raises:
+      ValueError: a label is no class, or has no weight.
+    """
+    classes = _classes(model, np.asarray(labels), owner)
+    known, weights = np.array([*class_weight], np.int64), np.array([*class_weight.values()], np.float32)
+    places = np.searchsorted(known, classes).clip(max=len(known) - 1)
+    is_ignored = np.zeros(classes.shape, bool) if ignored is None else classes == ignored
+    if (unknown := classes[(known[places] != classes) & ~is_ignored]).size:
+        raise ValueError(f"{owner} has the label {unknown[0]}, class_weight has no weight for it: expected one for each class.")
+    return np.where(is_ignored, np.float32(1), weights[places])
+
+
+def multiplied(sample_weight, weights):
+    """Sample weights times weights of examples: both [n, ...], one of them may lack the later axes. `sample_weight` may be None."""
+    if sample_weight is None:
+        return weights
+    ndim = max(sample_weight.ndim, weights.ndim)
+    first, second = (array.reshape(array.shape + (1,) * (ndim - array.ndim)) for array in (sample_weight, weights))
+    return first * second.astype(sample_weight.dtype)
+
+
+def _classes(model, labels, owner):
+    """int64 [n] or [n, positions]: the class of each example or position."""
+    outputs = getattr(model, "outputs", None) or ()
+    is_sequence = bool(outputs) and labels.ndim > 1 and labels.ndim == len(outputs[0].shape) - 1
+    if labels.dtype.kind not in "biuf":
+        raise ValueError(f"{owner} has labels of {labels.dtype}: expected numbers of classes with class_weight.")
+    if labels.ndim > 1 and not is_sequence:
+        if labels.shape[-1] > 1:
+            return _from_one_hot(labels, owner)
+        labels = labels[..., 0]
+    if (fractions := labels[labels % 1 != 0]).size:
+        raise ValueError(f"{owner} has the label {fractions[0]}: expected whole numbers, the classes of class_weight.")
+    return labels.astype(np.int64)
+
+
+def _from_one_hot(labels, owner):
+    sums = labels.sum(axis=-1, dtype=np.float64)
+    if (wrong := sums[(np.abs(sums - 1) > 1e-3) & (sums != 0)]).size or (labels < 0).any():
+        shown = f"labels whose rows add up to {wrong[0]:g}" if wrong.size else "negative numbers in one-hot labels"
+        raise ValueError(f"{owner} has {shown}: expected one class per example with class_weight, one-hot or a number.")
+    return labels.argmax(axis=-1)

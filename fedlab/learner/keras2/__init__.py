@@ -1,0 +1,1 @@
+"""The learner for Keras 2."""

@@ -1,0 +1,12 @@
+"""Run folders: `write` makes them, `read` looks at them."""
+
+from fedlab._modules import lazily
+
+__getattr__, __dir__, __all__ = lazily(
+    __name__,
+    {
+        "read_run": "fedlab.runs.read.recorded",
+        "write_report": "fedlab.runs.read.report",
+        "write_samples": "fedlab.runs.read.report",
+    },
+)

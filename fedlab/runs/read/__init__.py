@@ -1,0 +1,1 @@
+"""Reads run folders: tables, comparisons, reports and plots."""

@@ -1,0 +1,1 @@
+"""Writes a run folder while a simulation runs, and resumes from it."""

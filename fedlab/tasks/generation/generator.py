@@ -1,0 +1,131 @@
+"""Text from a next-character model."""
+
+import numbers
+
+import numpy as np
+import tensorflow as tf
+
+from fedlab.tasks.generation import text as text_lib
+
+
+def generate(model, prompt, num_chars=300, temperature=1.0, seed=0):
+    """Continues a text, one character after the other.
+
+    ```
+    logits = model(prompt)[-1]
+    repeat num_chars times:
+      character ~ softmax(logits / temperature)     # temperature 0: the most likely one
+      logits = model(character)                     # the recurrent state goes on
+    ```
+
+    A pure function of its arguments: a copy of the model reads the text, so that the model, its recurrent state included, stays as it is.
+
+    Args:
+      model: a Sequential or Functional model with GRU, LSTM or other recurrent layers, stateful or not, of any fixed batch size or none:
+        character ids, [batch, time] or [batch, time, 1], -> logits or probabilities, [batch, time, 86] or [batch, 86]. Compiled or not.
+      prompt: at least one character, all of the vocabulary `fedlab.tasks.generation.text.CHAR_VOCABULARY`.
+      num_chars: how many characters to add, 0 or more.
+      temperature: 0 or more; below 1 the likely characters get likelier, above 1 they get more alike.
+      seed: of the draws, 0 or more.
+
+    Returns:
+      The prompt and what follows it.
+
+    Raises:
+      ValueError: an argument out of its range, or a model of another form.
+
+    Example:
+      >>> from fedlab.models import char_rnn
+      >>> len(generate(char_rnn(units=8, embedding_dim=4), "To be", num_chars=10))
+      15
+    """
+    _check(prompt, num_chars, temperature, seed)
+    copy = _single_stateful_copy(model)
+    to_logits = tf.math.log if _gives_probabilities(copy) else tf.identity
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None], copy.inputs[0].dtype)])
+    def read(ids):
+        outputs = copy(ids[..., None] if len(copy.inputs[0].shape) == 3 else ids, training=False)
+        return to_logits(outputs[0, -1] if len(outputs.shape) == 3 else outputs[0])
+
+    rng = np.random.default_rng(seed)
+    ids = list(text_lib.encode(prompt))
+    unread = ids
+    for _ in range(num_chars):
+        logits = read(np.asarray([unread], copy.inputs[0].dtype.as_numpy_dtype)).numpy().astype(np.float64)
+        if np.isnan(logits).any():
+            raise ValueError(f"model {model.name!r} gives outputs that are no numbers (nan): its training diverged; load another.")
+        unread = [_draw(logits, temperature, rng)]
+        ids += unread
+    return text_lib.decode(np.asarray(ids))
+
+
+def _draw(logits, temperature, rng):
+    """A character id ~ softmax(logits / temperature); one number of `rng` each."""
+    if temperature == 0:
+        return int(np.argmax(logits))
+    with np.errstate(over="ignore"):  # a tiny temperature: -inf, probability 0
+        weights = np.exp((logits - logits.max()) / temperature)
+    total = np.cumsum(weights)
+    return int(np.searchsorted(total, rng.random() * total[-1], side="right").clip(max=len(logits) - 1))
+
+
+def _check(prompt, num_chars, temperature, seed):
+    if not isinstance(prompt, str) or not prompt:
+        raise ValueError(f"received prompt={prompt!r}; allowed: a text of at least one character.")
+    if outside := sorted(set(prompt) - set(text_lib.CHAR_VOCABULARY)):
+        raise ValueError(
+            f"the prompt has characters out of the vocabulary: {', '.join(map(repr, outside[:10]))}; "
+            "rewrite it, or pass fedlab.tasks.generation.text.normalize(prompt)."
+        )
+    for name, value in (("num_chars", num_chars), ("seed", seed)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+            raise ValueError(f"received {name}={value!r}; allowed: an int of 0 or more.")
+    if isinstance(temperature, bool) or not isinstance(temperature, numbers.Real) or not 0 <= temperature < float("inf"):
+        raise ValueError(f"received temperature={temperature!r}; allowed: a number of 0 or more.")
+
+
+def _single_stateful_copy(model):
+    """A copy that reads one text of any length, keeps its recurrent state from call to call, and starts at state zero."""
+    if not isinstance(model, tf.keras.Model):
+        raise ValueError(f"received {type(model).__name__}; allowed: a tf.keras model, or what fedlab.models.load makes of a name or path.")
+    if not getattr(model, "_is_graph_network", False):
+        raise ValueError(f"model {model.name!r} is subclassed or not built: only a built Sequential or Functional model can be copied.")
+    shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
+    characters = len(text_lib.CHAR_VOCABULARY)
+    if len(shapes) != 2 or len(shapes[0]) not in (2, 3) or shapes[0][2:] not in ((), (1,)):
+        raise ValueError(f"model {model.name!r} has the shapes {shapes}; allowed: one input [batch, time] of character ids, one output.")
+    if len(shapes[1]) not in (2, 3) or shapes[1][-1] != characters:
+        raise ValueError(f"model {model.name!r} gives outputs {list(shapes[1])}; allowed: [batch, time, {characters}], one logit each.")
+    if not any(isinstance(layer, tf.keras.layers.RNN) for layer in model._flatten_layers(include_self=False)):
+        raise ValueError(f"model {model.name!r} has no recurrent layer, so that it cannot go on from one character to the next.")
+    if any(isinstance(layer, tf.keras.layers.Bidirectional) for layer in model._flatten_layers(include_self=False)):
+        raise ValueError(f"model {model.name!r} is bidirectional: it reads characters that are not written yet.")
+    try:
+        copy = _copy(model)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"model {model.name!r} cannot be copied for one text of any length: {str(error).splitlines()[0]}") from None
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _copy(model):
+    inputs = [tf.keras.Input(batch_shape=(1, None, *tensor.shape[2:]), dtype=tensor.dtype) for tensor in model.inputs]
+    return tf.keras.models.clone_model(model, input_tensors=inputs, clone_function=_copy_layer)
+
+
+def _copy_layer(layer):
+    if getattr(layer, "_is_graph_network", False):
+        return _copy(layer)
+    config = layer.get_config()
+    if isinstance(layer, tf.keras.layers.RNN):
+        config["stateful"] = True
+    config.pop("batch_input_shape", None)  # the fixed batch size and length of a Sequential model's first layer
+    return type(layer).from_config(config)
+
+
+def _gives_probabilities(model):
+    layer = model.outputs[0]._keras_history.layer
+    while getattr(layer, "_is_graph_network", False):
+        layer = layer.outputs[0]._keras_history.layer
+    return isinstance(layer, tf.keras.layers.Softmax) or getattr(layer, "activation", None) is tf.keras.activations.softmax

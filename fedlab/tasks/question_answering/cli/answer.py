@@ -1,0 +1,52 @@
+"""Answers a question about a text with a model that marks answers in it; prints JSON."""
+
+import json
+
+from fedlab.cli import _arguments
+
+
+def add_arguments(parser):
+    _arguments.add_model(parser)
+    parser.add_argument("--question", required=True, help="the question")
+    text = parser.add_mutually_exclusive_group(required=True)
+    text.add_argument("--context", metavar="TEXT", help="the text with the answer, or @FILE to read it from a file")
+    text.add_argument("--context_file", metavar="FILE", help="a UTF-8 file with the text")
+    parser.add_argument("--vocabulary", metavar="PATH", help="the vocab.txt that the model was trained with (default: BERT's uncased one)")
+    parser.add_argument("--max_length", type=_arguments.positive_int, metavar="N", help="tokens a window (default: the model's, or 384)")
+    parser.add_argument(
+        "--stride", type=_arguments.non_negative_int, metavar="N", help="tokens that two windows share (default: a third of max_length)"
+    )
+    parser.add_argument(
+        "--max_answer_length", type=_arguments.positive_int, default=30, metavar="N", help="tokens of an answer at most (default: 30)"
+    )
+
+
+def run(args):
+    context = args.context
+    if context is None or context.startswith("@"):
+        context = read(args.context_file if context is None else context[1:])
+    import fedlab as fl
+
+    model = fl.models.load(args.model, trust_model=args.trust_model)
+    found = fl.answer(
+        model,
+        args.question,
+        context,
+        args.vocabulary,
+        max_length=args.max_length,
+        stride=args.stride,
+        max_answer_length=args.max_answer_length,
+    )
+    # Characters [start, end) of the context.
+    print(json.dumps({"answer": found.text, "start": found.start, "end": found.end, "score": found.score}, ensure_ascii=False))
+
+
+def read(file):
+    """The text of a file, every character as it is there, so that offsets are those of the file."""
+    try:
+        with open(file, encoding="utf-8", newline="") as source:
+            return source.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {file!r:.200} to read the context from: check the path.") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file!r} is no UTF-8 text (at byte {error.start}): convert it, such as with iconv.") from None

@@ -1,0 +1,23 @@
+"""Draws what a run's probe has kept: losses, logits over token positions, and the head's weights, by round."""
+
+import pathlib
+
+
+def add_arguments(parser):
+    parser.add_argument("--run_dir", required=True, metavar="FOLDER", help="the run's folder, with its probe.npz")
+    parser.add_argument("--output", metavar="FOLDER", help="where the PNG files go (default: the run's folder)")
+
+
+def run(args):
+    if not pathlib.Path(args.run_dir).is_dir():
+        raise FileNotFoundError(f"there is no run folder {args.run_dir!r}: check the path.")
+    output = pathlib.Path(args.output or args.run_dir)
+    if output.exists() and not output.is_dir():
+        raise NotADirectoryError(f"received --output={args.output}, which is a file; allowed: a folder.")
+
+    from fedlab.tasks.question_answering import probe
+    from fedlab.tasks.question_answering import probe_plot as plots
+
+    record = probe.read(args.run_dir)
+    for path in plots.draw(record, output):
+        print(path)

@@ -1,0 +1,197 @@
+"""Efficacy: how many questions a model has to be asked until it has answered so many right.
+
+```
+i_0, i_1, ... = uniform draws from the questions, with replacement, a pure function of the seed
+correct(i)    = the best legal span of question i matches a gold answer exactly (`fedlab.tasks.question_answering.scores`)
+num_draws     = the first D with correct(i_0) + ... + correct(i_{D-1}) = num_correct; max_draws where there is none
+accuracy      = (num_correct - 1) / (D - 1), without bias where the draws stop at the last success; else the share that is correct
+```
+
+The estimate is that of Haldane 1945, "On a method of estimating frequencies", Biometrika 33(3). Another model that is asked the same draws
+(`replay`) differs from the first only by what it answers. `fedlab.tasks.question_answering.efficacy_database` keeps the draws.
+"""
+
+import collections
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from fedlab import _checks
+from fedlab.clients import seeding
+from fedlab.tasks.question_answering import scores as squad
+from fedlab.tasks.question_answering import spans
+
+MOST_DRAWS = 10**8  # whose numbers are held in memory
+_DRAWS_AT_ONCE = 128  # of these, at most so many are answered in vain
+
+
+class Draw(NamedTuple):
+    """A question as it was drawn and answered.
+
+    Attributes:
+      question: its number.
+      question_id: its id.
+      answer: the model's; "" for no answer.
+      exact_match: whether that is right.
+      f1: 0 to 1.
+    """
+
+    question: int
+    question_id: str
+    answer: str
+    exact_match: bool
+    f1: float
+
+
+class Efficacy(NamedTuple):
+    """What came of the draws.
+
+    Attributes:
+      draws: list of `Draw`, in their order.
+      num_correct: the number of correct answers that was to be reached; None in a replay, whose draws are given.
+    """
+
+    draws: list
+    num_correct: int | None
+
+    @property
+    def reached(self):
+        """How many answers are correct."""
+        return sum(draw.exact_match for draw in self.draws)
+
+    @property
+    def accuracy(self):
+        """The estimated share of questions that the model answers exactly; see the module."""
+        if self.num_correct is not None and self.reached == self.num_correct > 1:
+            return (self.num_correct - 1) / (len(self.draws) - 1)
+        return self.reached / len(self.draws)
+
+    @property
+    def repeated(self):
+        """The number of a question -> how often it was drawn, for those drawn more than once, the most frequent first."""
+        counts = collections.Counter(draw.question for draw in self.draws)
+        return {question: times for question, times in counts.most_common() if times > 1}
+
+
+def draw(num_questions, max_draws, seed=0):
+    """The numbers of the questions in the order in which they are asked, int64 [max_draws]; a shorter draw begins a longer one.
+
+    Args:
+      num_questions: how many there are to draw from, 1 or more.
+      max_draws: how many to draw, 1 or more.
+      seed: an int of 0 or more.
+
+    Example:
+      >>> draw(1000, 4, seed=7).tolist() == draw(1000, 6, seed=7)[:4].tolist()
+      True
+    """
+    _checks.check_int("num_questions", num_questions)
+    _checks.check_int("max_draws", max_draws, most=MOST_DRAWS)
+    return seeding.generator(seed, "efficacy").integers(num_questions, size=max_draws)
+
+
+def measure(model, windows, *, num_correct, max_draws=None, seed=0, batch_size=32, max_answer_length=30):
+    """Draws questions until a model has answered `num_correct` of them right.
+
+    A question that comes again is answered once. Where some questions have no answer, as in SQuAD 2.0, the model may say so.
+
+    Args:
+      model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows` and one output [n, 2, length].
+      windows: `Windows` of the questions to draw from.
+      num_correct: 1 or more.
+      max_draws: where to give up; by default 10 * num_correct.
+      seed: of the draws.
+      batch_size: windows a step.
+      max_answer_length: tokens, 1 or more.
+
+    Returns:
+      An `Efficacy`; the numbers are those of `windows.questions`.
+
+    Raises:
+      ValueError: a setting out of range, or a model of another form or for another vocabulary.
+
+    Example:
+      >>> import fedlab as fl
+      >>> train, test = fl.datasets.squad.synthetic_windows(num_clients=2)
+      >>> model = fl.models.bert.question_answering(vocab_size=58, hidden_size=8, intermediate_size=16, num_layers=1, length=48)
+      >>> found = measure(model, test, num_correct=100, max_draws=20)
+      >>> len(found.draws)
+      20
+    """
+    _checks.check_int("num_correct", num_correct)
+    numbers = draw(len(windows.questions), 10 * num_correct if max_draws is None else max_draws, seed)
+    answered = _Answers(model, windows, batch_size, max_answer_length)
+    draws, reached = [], 0
+    for first in range(0, len(numbers), _DRAWS_AT_ONCE):
+        for found in answered(numbers[first : first + _DRAWS_AT_ONCE]):
+            draws.append(found)
+            reached += found.exact_match
+            if reached == num_correct:
+                return Efficacy(draws, num_correct)
+    return Efficacy(draws, num_correct)
+
+
+def replay(model, windows, numbers, *, batch_size=32, max_answer_length=30):
+    """Asks a model the questions of these numbers, all of them and in this order.
+
+    Args:
+      model, windows, batch_size, max_answer_length: as in `measure`.
+      numbers: int [n], of `windows.questions`.
+
+    Returns:
+      An `Efficacy`.
+
+    Raises:
+      ValueError: as `measure`, or a number that does not exist.
+    """
+    numbers = np.asarray(numbers, np.int64)
+    if not numbers.size or not 0 <= numbers.min() <= numbers.max() < len(windows.questions):
+        raise ValueError(f"received the questions {numbers.tolist()!s:.60}; allowed: one or more of 0 to {len(windows.questions) - 1}.")
+    answered = _Answers(model, windows, batch_size, max_answer_length)
+    blocks = (answered(numbers[first : first + _DRAWS_AT_ONCE]) for first in range(0, len(numbers), _DRAWS_AT_ONCE))
+    return Efficacy([found for block in blocks for found in block], None)
+
+
+def weights_sha256(model):
+    """Names a model's state: the SHA-256 of all its weights, in Keras's order, with their shapes and dtypes."""
+    digest = hashlib.sha256()
+    for array in model.get_weights():
+        digest.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def questions_sha256(questions):
+    """Names a list of `Question`s: the SHA-256 of their ids, texts and answers."""
+    digest = hashlib.sha256()
+    for question in questions:
+        digest.update(repr(tuple(question)).encode())
+    return digest.hexdigest()
+
+
+class _Answers:
+    """A model's answers to questions as `Draw`s, each question answered once."""
+
+    def __init__(self, model, windows, batch_size, max_answer_length):
+        _checks.check_int("batch_size", batch_size)
+        self._model, self._windows = model, windows
+        self._batch_size, self._max_answer_length = batch_size, max_answer_length
+        all_answered = all(question.answers for question in windows.questions)
+        self._version, self._null_threshold = ("1.1", None) if all_answered else ("2.0", 0.0)
+        self._known = {}
+
+    def __call__(self, numbers):
+        new = [number for number in dict.fromkeys(numbers.tolist()) if number not in self._known]
+        if new:
+            part = self._windows.select(new)
+            found = spans.answers(
+                part,
+                spans.logits(self._model, part, self._batch_size),
+                max_answer_length=self._max_answer_length,
+                null_threshold=self._null_threshold,
+            )
+            texts = spans.predictions(part, found)
+            for number, score in zip(new, squad.scores(part.questions, texts, self._version)):
+                answer = texts[score.question_id]
+                self._known[number] = Draw(number, score.question_id, answer, score.exact_match == 1.0, score.f1)
+        return [self._known[number] for number in numbers.tolist()]

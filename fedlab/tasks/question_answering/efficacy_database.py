@@ -1,0 +1,222 @@
+"""A SQLite file of model states and of how they answered the draws of `fedlab.tasks.question_answering.efficacy`.
+
+Four tables, joined by foreign keys:
+
+```
+model_states    state_id, weights_sha256, name, path, recorded_at           weights, under a name
+question_sets   set_id, questions_sha256, source, version, split, num_questions
+runs            run_id, state_id, set_id, replay_of, seed, num_correct, max_draws, drawn, correct, distinct_questions, recorded_at
+draws           run_id, draw, question_index, question_id, answer, exact_match, f1      draw = 0, 1, ...
+```
+
+`num_correct` and `max_draws` are what was asked for, `drawn` and `correct` what came of it. A run with `replay_of` asked another run's
+draws again; both have the same question in the same draw. Two states of training compared, by run and replay:
+
+```sql
+SELECT old.name AS old, new.name AS new, COUNT(*) AS draws, SUM(a.exact_match) AS old_correct, SUM(b.exact_match) AS new_correct,
+       SUM(b.exact_match > a.exact_match) AS gained, SUM(b.exact_match < a.exact_match) AS lost
+FROM runs AS replay
+JOIN runs AS original ON original.run_id = replay.replay_of
+JOIN draws AS a ON a.run_id = original.run_id
+JOIN draws AS b ON b.run_id = replay.run_id AND b.draw = a.draw
+JOIN model_states AS old ON old.state_id = original.state_id
+JOIN model_states AS new ON new.state_id = replay.state_id
+GROUP BY replay.run_id;
+```
+"""
+
+import contextlib
+import datetime
+import pathlib
+import sqlite3
+from typing import NamedTuple
+
+APPLICATION_ID = 0x66656465  # by which SQLite's own header says whose file it is
+VERSION = 1
+_TIMEOUT_S = 30.0
+_PAGE_BYTES = 512  # the least that a SQLite file has
+
+_SCHEMA = (
+    """CREATE TABLE model_states (
+        state_id INTEGER PRIMARY KEY, weights_sha256 TEXT NOT NULL, name TEXT NOT NULL, path TEXT NOT NULL, recorded_at TEXT NOT NULL,
+        UNIQUE (weights_sha256, name)
+    )""",
+    """CREATE TABLE question_sets (
+        set_id INTEGER PRIMARY KEY, questions_sha256 TEXT NOT NULL UNIQUE, source TEXT NOT NULL, version TEXT NOT NULL,
+        split TEXT NOT NULL, num_questions INTEGER NOT NULL
+    )""",
+    """CREATE TABLE runs (
+        run_id INTEGER PRIMARY KEY, state_id INTEGER NOT NULL REFERENCES model_states, set_id INTEGER NOT NULL REFERENCES question_sets,
+        replay_of INTEGER REFERENCES runs, seed INTEGER NOT NULL, num_correct INTEGER NOT NULL, max_draws INTEGER NOT NULL,
+        drawn INTEGER NOT NULL, correct INTEGER NOT NULL, distinct_questions INTEGER NOT NULL, recorded_at TEXT NOT NULL
+    )""",
+    """CREATE TABLE draws (
+        run_id INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, draw INTEGER NOT NULL, question_index INTEGER NOT NULL,
+        question_id TEXT NOT NULL, answer TEXT NOT NULL, exact_match INTEGER NOT NULL CHECK (exact_match IN (0, 1)), f1 REAL NOT NULL,
+        PRIMARY KEY (run_id, draw)
+    ) WITHOUT ROWID""",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {VERSION}",
+)
+
+
+class ModelState(NamedTuple):
+    """Weights, by their hash (`efficacy.weights_sha256`), the name they go by, and the path they were read from."""
+
+    weights_sha256: str
+    name: str
+    path: str
+
+
+class QuestionSet(NamedTuple):
+    """Questions, by their hash (`efficacy.questions_sha256`), and where they are from."""
+
+    questions_sha256: str
+    source: str
+    version: str
+    split: str
+    num_questions: int
+
+
+class Settings(NamedTuple):
+    """What was asked for: the seed of the draws, the correct answers to reach, and where to give up."""
+
+    seed: int
+    num_correct: int
+    max_draws: int
+
+
+class Recorded(NamedTuple):
+    """A run in the file: its `Settings`, the hash of its `QuestionSet`, and the draws: (question_index, exact_match) each."""
+
+    settings: Settings
+    questions_sha256: str
+    draws: list
+
+
+def check(path):
+    """Whether the file can be recorded in, before work is done for it: it is this module's, or there is none yet.
+
+    Raises:
+      ValueError: another file, or one of another version.
+      FileNotFoundError: its folder does not exist.
+    """
+    path = pathlib.Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(path.parent)!r} for the database: make it, or give another path.")
+    if path.is_dir():
+        raise ValueError(f"{str(path)!r} is a folder; allowed: a SQLite file, or a path where there is none yet.")
+    if path.exists():
+        with _opened(path):
+            pass
+
+
+def read(path, run_id):
+    """A run of the file, to replay it.
+
+    Args:
+      path: the file.
+      run_id: the run's number.
+
+    Returns:
+      A `Recorded`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: there is no such run, or the file is not this module's.
+    """
+    if not 1 <= run_id < 2**63:
+        raise ValueError(f"received the run {run_id}; allowed: 1 to {2**63 - 1}, which SQLite can hold.")
+    if not pathlib.Path(path).is_file():
+        raise FileNotFoundError(f"there is no database {str(path)!r} with a run to replay: check the path.")
+    with _opened(path) as connection:
+        query = "SELECT seed, num_correct, max_draws, questions_sha256 FROM runs JOIN question_sets USING (set_id) WHERE run_id = ?"
+        row = connection.execute(query, (run_id,)).fetchone() if _is_made(connection) else None
+        if row is None:
+            known = [number for (number,) in connection.execute("SELECT run_id FROM runs ORDER BY 1")] if _is_made(connection) else []
+            allowed = ", ".join(map(str, known[:20])) + (", ..." if len(known) > 20 else "")
+            raise ValueError(f"{path} has no run {run_id}; allowed: {allowed or 'none, it has no run yet'}.")
+        draws = connection.execute("SELECT question_index, exact_match FROM draws WHERE run_id = ? ORDER BY draw", (run_id,)).fetchall()
+    return Recorded(Settings(*row[:3]), row[3], draws)
+
+
+def record(path, state, question_set, settings, draws, replay_of=None):
+    """Writes a run with all its draws, in one transaction; makes the file where there is none.
+
+    A state that is there already, the same weights under the same name, is not written again.
+
+    Args:
+      path: the file.
+      state: `ModelState`.
+      question_set: `QuestionSet`.
+      settings: `Settings`.
+      draws: `fedlab.tasks.question_answering.efficacy.Draw`s.
+      replay_of: the run whose draws were asked again.
+
+    Returns:
+      The run's number.
+
+    Raises:
+      ValueError: the file is not this module's, or cannot be written.
+    """
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    with _opened(path, create=True) as connection:
+        # What is not committed SQLite takes back itself, also after a kill.
+        connection.execute("BEGIN IMMEDIATE")
+        if not _is_made(connection):
+            for statement in _SCHEMA:
+                connection.execute(statement)
+        connection.execute(
+            "INSERT INTO model_states (weights_sha256, name, path, recorded_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", (*state, now)
+        )
+        query = "SELECT state_id FROM model_states WHERE weights_sha256 = ? AND name = ?"
+        (state_id,) = connection.execute(query, state[:2]).fetchone()
+        connection.execute(
+            "INSERT INTO question_sets (questions_sha256, source, version, split, num_questions) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            question_set,
+        )
+        query = "SELECT set_id FROM question_sets WHERE questions_sha256 = ?"
+        (set_id,) = connection.execute(query, question_set[:1]).fetchone()
+        correct, distinct = sum(draw.exact_match for draw in draws), len({draw.question for draw in draws})
+        run_id = connection.execute(
+            "INSERT INTO runs (state_id, set_id, replay_of, seed, num_correct, max_draws, drawn, correct, distinct_questions, recorded_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (state_id, set_id, replay_of, *settings, len(draws), correct, distinct, now),
+        ).lastrowid
+        rows = ((run_id, i, d.question, d.question_id, d.answer, int(d.exact_match), d.f1) for i, d in enumerate(draws))
+        connection.executemany("INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        connection.execute("COMMIT")
+    return run_id
+
+
+@contextlib.contextmanager
+def _opened(path, create=False):
+    """A connection to the file, which is found to be this module's or empty. SQLite's errors become ValueErrors of one line."""
+    if 0 < _size(path) < _PAGE_BYTES:  # which SQLite would take for an empty file
+        raise ValueError(f"{path} is no SQLite file, it is cut off: give another path, where there is no file yet.")
+    uri = f"{pathlib.Path(path).absolute().as_uri()}?mode={'rwc' if create else 'ro'}"
+    try:
+        # No transaction but those that are begun by name.
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_TIMEOUT_S, isolation_level=None)) as connection:
+            connection.execute("PRAGMA foreign_keys = ON")
+            (owner,) = connection.execute("PRAGMA application_id").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if owner != APPLICATION_ID and (owner or version or connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]):
+                raise ValueError(f"{path} is a database of something else: give another path, where there is no file yet.")
+            if owner == APPLICATION_ID and version != VERSION:
+                raise ValueError(f"{path} is of version {version}; allowed: {VERSION}, which this fedlab writes: give another path.")
+            yield connection
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"{path} cannot be used as the database ({error}): check the file, or give another path.") from None
+
+
+def _size(path):
+    try:
+        return pathlib.Path(path).stat().st_size
+    except OSError:
+        return 0
+
+
+def _is_made(connection):
+    return connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID

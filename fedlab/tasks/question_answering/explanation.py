@@ -1,0 +1,307 @@
+"""Which words made a model answer or classify so: LIME over the words of a text.
+
+    "Why Should I Trust You?": Explaining the Predictions of Any Classifier
+    Marco Tulio Ribeiro, Sameer Singh, Carlos Guestrin. KDD 2016. https://arxiv.org/abs/1602.04938
+
+```
+z_i  in {0, 1}^words, z_0 = 1          num_samples texts, in which the words with z = 0 are unknown ones ([UNK]); a place keeps its number
+p_i  = probability at text z_i         of the answer that the model gives to the whole text, or of its class
+pi_i = exp(-d(z_i, 1)^2 / 25^2)^(1/2)  d = 100 * cosine distance
+w    = argmin  sum_i pi_i (p_i - w'z_i - b)^2 + |w|^2     over the num_words words that weigh most (section 3.4)
+```
+
+By the library `lime` (`LimeTextExplainer`), whose defaults these are. A word's weight is what the probability loses without it, to first
+order; `fit`, the R^2 of that linear model, says how far to believe it. Every occurrence is a word of its own.
+
+A span's probability is exp(score) over the sum of it over all legal spans of the text (`fedlab.tasks.question_answering.spans`): the score alone is not
+comparable between texts, as adding a number to all logits changes nothing.
+"""
+
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fedlab import _checks
+from fedlab.clients import seeding
+from fedlab.tasks.question_answering import spans
+from fedlab.tasks.question_answering.answering import answer, window_length
+from fedlab.tasks.question_answering.outputs import outputs
+from fedlab.tasks.question_answering.windows import Question
+from fedlab.tasks.question_answering.wordpiece import WordPiece
+
+_WORDS = r"\W+"  # what is between words
+_TEXTS_AT_ONCE = 256
+_SPECIAL = 2  # [CLS] and [SEP] around a text
+
+
+class Word(NamedTuple):
+    """A word, and what it does to the probability.
+
+    Attributes:
+      text: the word.
+      part: where it stands: "question", "context" or "text".
+      start: its first character there.
+      weight: of the linear model.
+    """
+
+    text: str
+    part: str
+    start: int
+    weight: float
+
+
+class Explanation(NamedTuple):
+    """Why a model said what it said.
+
+    Attributes:
+      label: the answer, or the name of the class.
+      span: the answer's `fedlab.tasks.question_answering.spans.Span`; None for a class.
+      probability: of the label, 0 to 1, at the whole text.
+      words: list of `Word`, those that weigh most first.
+      fit: R^2 of the linear model on the perturbed texts, weighted as these are; 1 at most.
+      parts: name of a part -> its text, as the words' `start` counts.
+      lime: the `lime.explanation.Explanation`.
+    """
+
+    label: str
+    span: Any
+    probability: float
+    words: list
+    fit: float
+    parts: dict
+    lime: Any
+
+    def html(self):
+        """The explanation as a web page of lime's making, which needs no network. The same page every time."""
+        return self.lime.as_html(labels=[_LABEL])
+
+
+_LABEL = 1  # of the two classes that lime sees: anything else, and the label
+
+
+def explain_answer(
+    model,
+    question,
+    context,
+    vocabulary=None,
+    *,
+    num_samples=500,
+    num_words=12,
+    seed=0,
+    max_length=None,
+    max_answer_length=30,
+    batch_size=32,
+):
+    """Explains the answer that a model gives, by the words of the question and of the context.
+
+    Args:
+      model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows` and one output [n, 2, length].
+      question, context: str. Spaces and line breaks in the question become single spaces.
+      vocabulary: a `WordPiece`, or what makes one: the path of a vocab.txt, or None for BERT's uncased vocabulary.
+      num_samples: perturbed texts, 10 or more, the whole one among them. The more, the less the weights depend on the seed.
+      num_words: how many words to name, 1 or more.
+      seed: of the perturbations: the same seed gives the same explanation.
+      max_length, max_answer_length: as in `fedlab.answer`.
+      batch_size: windows a step.
+
+    Returns:
+      An `Explanation`.
+
+    Raises:
+      ValueError: a text without words, a setting out of range, or a model of another form or for another vocabulary.
+      ModuleNotFoundError: lime is not installed.
+
+    Example:
+      >>> from fedlab.datasets import squad
+      >>> from fedlab.models import bert
+      >>> words = squad.SYNTHETIC_VOCABULARY
+      >>> model = bert.question_answering(vocab_size=len(words), hidden_size=8, intermediate_size=16, num_layers=1, length=32)
+      >>> found = explain_answer(model, "Who sold the map?", "Anna sold the map in Oslo in 1801.", words, num_samples=20, num_words=3)
+      >>> len(found.words), found.label == found.span.text
+      (3, True)
+    """
+    from fedlab.datasets import squad
+
+    for name, value, least in (("num_samples", num_samples, 10), ("num_words", num_words, 1), ("batch_size", batch_size, 1)):
+        _checks.check_int(name, value, least)
+    parts = {"question": " ".join(question.split()) if isinstance(question, str) else question, "context": context}
+    word_piece = vocabulary if isinstance(vocabulary, WordPiece) else WordPiece(vocabulary)
+    length = window_length(model, max_length)
+    span = answer(model, *parts.values(), word_piece, max_length=length, max_answer_length=max_answer_length)
+    lime_text = _LimeText(parts)
+
+    def probabilities(texts):
+        """float64 [n]: of the span's place in each text."""
+        found = []
+        for first in range(0, len(texts), _TEXTS_AT_ONCE):
+            split = [text.split("\n", 1) for text in texts[first : first + _TEXTS_AT_ONCE]]
+            questions = [Question(str(i), "", context, question, ()) for i, (question, context) in enumerate(split)]
+            windows = squad.make_windows(questions, word_piece, cache=False, max_length=length)
+            logits = spans.logits(model, windows, batch_size)
+            best = spans.answers(windows, logits, max_answer_length=max_answer_length)
+            for i, (text, [top]) in enumerate(zip(texts[first : first + _TEXTS_AT_ONCE], best)):
+                offset = len(split[i][0]) + 1
+                start, end = (place - offset for place in lime_text.moved(text, "context", span.start, span.end))
+                score = _score(windows, logits, i, start, end)
+                found.append(np.exp(score - top.score) * top.probability)
+        return np.array(found)
+
+    explained = lime_text.explain(probabilities, span.text, num_samples, num_words, seed)
+    return explained._replace(span=span)
+
+
+def explain_class(model, text, vocabulary=None, *, class_names=None, num_samples=500, num_words=12, seed=0, max_length=None, batch_size=32):
+    """Explains the class that a model gives to a text, by the text's words.
+
+    Args:
+      model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows` and one output [n, classes]: logits, such as
+        `fedlab.models.bert.classification`, or probabilities, where its last layer is a softmax.
+      text: str.
+      vocabulary, num_samples, num_words, seed, batch_size: as in `explain_answer`.
+      class_names: list of str; by default "class 0", "class 1", ...
+      max_length: tokens of a text, [CLS] and [SEP] among them, the rest is cut off; by default as in `fedlab.answer`.
+
+    Returns:
+      An `Explanation`.
+
+    Raises:
+      As `explain_answer`; and ValueError where there are not so many class names as classes.
+
+    Example:
+      >>> from fedlab.datasets import squad
+      >>> from fedlab.models import bert
+      >>> words = squad.SYNTHETIC_VOCABULARY
+      >>> model = bert.classification(3, vocab_size=len(words), hidden_size=8, intermediate_size=16, num_layers=1)
+      >>> found = explain_class(model, "Anna sold the map.", words, class_names=["who", "where", "when"], num_samples=20)
+      >>> len(found.words), found.label in ("who", "where", "when")
+      (4, True)
+    """
+    for name, value, least in (("num_samples", num_samples, 10), ("num_words", num_words, 1), ("batch_size", batch_size, 1)):
+        _checks.check_int(name, value, least)
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"received text={text!r:.40}; allowed: a text that is not empty.")
+    word_piece = vocabulary if isinstance(vocabulary, WordPiece) else WordPiece(vocabulary)
+    length = window_length(model, max_length)
+    spans.check_model(model, _Texts(word_piece, length))
+    whole = _classes(model, word_piece, [text], length, batch_size)[0]
+    names = [f"class {i}" for i in range(len(whole))] if class_names is None else list(class_names)
+    if len(names) != len(whole):
+        raise ValueError(f"received {len(names)} class names; allowed: {len(whole)}, one for each class of model {model.name!r}.")
+    predicted = int(whole.argmax())
+
+    def probabilities(texts):
+        return _classes(model, word_piece, texts, length, batch_size)[:, predicted]
+
+    return _LimeText({"text": text}).explain(probabilities, names[predicted], num_samples, num_words, seed)
+
+
+class _Texts(NamedTuple):
+    """What `spans.check_model` asks of windows."""
+
+    vocabulary: WordPiece
+    max_length: int
+
+
+class _LimeText:
+    """Parts of a text as the one text that lime perturbs: a line each, the last part may have more."""
+
+    def __init__(self, parts):
+        try:
+            from lime.lime_text import IndexedString, LimeTextExplainer
+        except ModuleNotFoundError:
+            raise ModuleNotFoundError("explanations need the library lime, not installed here: pip install lime.") from None
+        self._parts = parts
+        self._text = "\n".join(parts.values())
+        self._offsets, offset = {}, 0
+        for name, text in parts.items():
+            self._offsets[name], offset = offset, offset + len(text) + 1
+        # One word piece at most for a word that is left out: longer words than 100 characters are [UNK], whatever the vocabulary.
+        self._mask = next(letter * 101 for letter in "xqjz" if letter * 101 not in self._text)
+        self._pieces = IndexedString(self._text, _WORDS, bow=False, mask_string=self._mask).as_list
+        self._explainer = LimeTextExplainer
+        self._num_words = sum(re.fullmatch(_WORDS, piece) is None for piece in self._pieces)
+        if not self._num_words:
+            raise ValueError(f"received {self._text!r:.40}, in which there is no word; allowed: letters or digits.")
+
+    def moved(self, text, part, start, end):
+        """Where the characters [start, end) of a part are in a perturbed text; of a word that is left out, all of its mask."""
+        start, end = start + self._offsets[part], end + self._offsets[part]
+        old = new = 0
+        for piece in self._pieces:
+            masked = text.startswith(self._mask, new)
+            length = len(self._mask) if masked else len(piece)
+            if old <= start < old + len(piece):
+                new_start = new if masked else new + start - old
+            if old < end <= old + len(piece):
+                return new_start, new + length if masked else new + end - old
+            old, new = old + len(piece), new + length
+        raise ValueError(f"received the characters {start} to {end}; allowed: 0 to {old}.")
+
+    def explain(self, probabilities, label, num_samples, num_words, seed):
+        """An `Explanation` by `probabilities(texts) -> float [n]`, of the label."""
+        state = int(seeding.generator(seed, "explanation").integers(2**32))  # lime's generators take no more
+        explainer = self._explainer(
+            # In the page the names stand in a script, where lime escapes the text but not them.
+            class_names=["other", re.sub("[<>&]", "|", label)],
+            feature_selection="highest_weights",
+            split_expression=_WORDS,
+            bow=False,
+            mask_string=self._mask,
+            random_state=state,
+        )
+
+        def both(texts):
+            chances = probabilities(texts)
+            return np.stack([1 - chances, chances], axis=1)
+
+        found = explainer.explain_instance(self._text, both, [_LABEL], num_features=num_words, num_samples=num_samples)
+        found.random_state = state  # else every page that it makes has other names for its elements
+        indexed = found.domain_mapper.indexed_string
+        words = [self._word(indexed.word(i), int(indexed.string_position(i)[0]), weight) for i, weight in found.as_map()[_LABEL]]
+        return Explanation(label, None, float(found.predict_proba[_LABEL]), words, float(found.score), self._parts, found)
+
+    def _word(self, word, place, weight):
+        part = max((name for name, offset in self._offsets.items() if offset <= place), key=self._offsets.get)
+        return Word(str(word), part, place - self._offsets[part], float(weight))
+
+
+def _score(windows, logits, question, start, end):
+    """The score of the characters [start, end) of a question's context: the highest in the windows that hold them; -inf in none."""
+    _, offsets = windows.context_tokens.of(windows.context_of[question])
+    first = np.searchsorted(offsets[:, 1], start, side="right")
+    last = np.searchsorted(offsets[:, 0], end, side="left") - 1
+    best = -np.inf
+    for window in windows.windows_of([question]):
+        here = np.array([first, last]) - windows.first[window]
+        if here[0] >= 0 and here[0] <= here[1] < windows.count[window]:
+            begin, finish = here + windows.at[window]
+            best = max(best, float(logits[window, 0, begin]) + float(logits[window, 1, finish]))
+    return best
+
+
+def _classes(model, word_piece, texts, length, batch_size):
+    """float64 [n, classes]: the probabilities of texts."""
+    tokens = word_piece.encode(texts)
+    lengths = np.minimum(tokens.lengths + _SPECIAL, length)
+    found = outputs(model, lambda rows, length: _columns(word_piece, tokens, rows, length), lengths, length, batch_size)
+    if found.ndim != 2 or found.shape[1] < 2:
+        raise ValueError(f"model {model.name!r} gives {list(found.shape)}; allowed: [texts, classes]. Is it one that answers questions?")
+    if not np.isfinite(found).all():
+        raise ValueError("received outputs that are not finite: the model's training diverged, or its weights are damaged; load another.")
+    found = found.astype(np.float64)
+    if getattr(getattr(model.layers[-1], "activation", None), "__name__", None) == "softmax":
+        return found
+    shifted = np.exp(found - found.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def _columns(word_piece, tokens, rows, length):
+    """`[CLS] text [SEP] [PAD] ...` as a model's inputs, int32 [k, length] each."""
+    ids = np.full([len(rows), length], word_piece.pad_id, np.int32)
+    used = np.zeros_like(ids)
+    for i, text in enumerate(rows):
+        own, _ = tokens.of(text)
+        row = [word_piece.cls_id, *own[: length - _SPECIAL], word_piece.sep_id]
+        ids[i, : len(row)], used[i, : len(row)] = row, 1
+    return {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "attention_mask": used}

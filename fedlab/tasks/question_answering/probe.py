@@ -1,0 +1,256 @@
+"""A probe: a handful of fixed examples that the global model is shown as training goes on.
+
+What is kept, in one file of numbers and texts (.npz, no pickle), written whole after every round:
+
+```
+rounds            int64   [r]              the rounds, from 0, the model before training
+outputs           float32 [r, n, ...]      the model's outputs for the n examples
+losses            float32 [r, n]           the compiled loss of each example alone, as `model.evaluate` gives it
+weights/<name>    float32 [r, ...]         the weights of the layers that are looked at
+columns/<name>            [n, ...]         the examples
+labels, titles    str     [n, ...], [n]    what the positions of an output are called, and the examples; empty where nothing was given
+```
+
+`fedlab.tasks.question_answering.probe_plot` draws it.
+"""
+
+import collections.abc
+import fnmatch
+import hashlib
+import io
+import logging
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fedlab import _checks, _files
+from fedlab.clients import seeding
+
+logger = logging.getLogger("fedlab")
+
+FILE = "probe.npz"  # its name in a run folder
+_FORMAT = "fedlab probe 1"
+
+
+class Record(NamedTuple):
+    """What a probe has kept; see the module."""
+
+    rounds: Any
+    outputs: Any
+    losses: Any
+    weights: dict
+    columns: dict
+    labels: Any
+    titles: Any
+
+
+class Probe:
+    """Shows the global model the same examples after every round: a function for `evaluate_on` of `fedlab.simulate`.
+
+    It gives the examples' mean loss, so that this joins the round's row, and keeps the rest in a file. Where a run goes on after an
+    interruption, rounds that the file has already are written again, so that it ends in the same bytes.
+
+    Args:
+      columns: the examples for Keras, name -> [n, ...]: `x`, or the inputs by name, `y`, and `sample_weight` where there is padding.
+      path: the file, such as "runs/first/probe.npz"; it is written before the first round and after each.
+      layers: names of layers whose weights are kept, or patterns as of file names, such as "layer_0_*"; by default the last layer that has
+        weights, the model's head.
+      labels: what the output's last axis stands for, by example: tokens, or classes; str, n lists of equal length.
+      titles: what the examples are called: n str.
+      every_round: False to look only after the rounds that `evaluate_every` names, for runs of thousands of rounds.
+
+    Attributes:
+      name, settings: what a run's config.json says of it.
+      every_round: as given.
+
+    Raises:
+      ValueError: columns without `y` or of differing lengths, labels or titles for another number of examples; when called, a model with
+        several outputs, layers that it does not have, or a file of other examples.
+
+    Example:
+      >>> import fedlab as fl
+      >>> train, test = fl.datasets.squad.synthetic_windows(num_clients=2)
+      >>> model = fl.models.bert.question_answering(vocab_size=58, hidden_size=8, intermediate_size=16, num_layers=1, length=48)
+      >>> probe = of_windows(test, "runs/first/probe.npz", num_examples=2)
+      >>> run = fl.simulate(model, fl.datasets.squad.clients(train), rounds=1, clients_per_round=1, evaluate_on={"probe": probe},
+      ...                   run_dir="runs/first", progress=False)  # doctest: +SKIP
+      >>> read("runs/first/probe.npz").outputs.shape  # doctest: +SKIP
+      (2, 2, 2, 48)
+    """
+
+    name = "probe"
+
+    def __init__(self, columns, path, *, layers=None, labels=None, titles=None, every_round=True):
+        self.path, self.every_round = pathlib.Path(path), bool(every_round)
+        if not isinstance(columns, collections.abc.Mapping):
+            raise TypeError(f"received columns that are {_checks.kind(columns)}; allowed: a dict, name -> array [n, ...].")
+        self._columns = {name: np.asarray(column) for name, column in columns.items()}
+        lengths = {name: len(column) if column.ndim else 0 for name, column in self._columns.items()}
+        if "y" not in lengths or len(lengths) < 2 or len(set(lengths.values())) > 1 or not lengths["y"]:
+            raise ValueError(
+                f"received columns with so many examples: {lengths}; allowed: y and the model's inputs, equally many, 1 or more."
+            )
+        self._layers = None if layers is None else [layers] if isinstance(layers, str) else list(layers)
+        self._labels, self._titles = (np.array([] if texts is None else texts, dtype=np.str_) for texts in (labels, titles))
+        for name, texts in (("labels", self._labels), ("titles", self._titles)):
+            if texts.size and len(texts) != lengths["y"]:
+                raise ValueError(f"received {name} of {len(texts)} examples; allowed: of {lengths['y']}, or none.")
+        digest = hashlib.sha256()
+        for name, column in self._columns.items():
+            digest.update(f"{name} {column.dtype.str} {column.shape}".encode() + np.ascontiguousarray(column).tobytes())
+        self.settings = {
+            "examples": lengths["y"],
+            "columns": digest.hexdigest(),
+            "layers": self._layers,
+            "every_round": self.every_round,
+        }
+
+    def __call__(self, model, round_num):
+        """Looks at the model and writes the file; gives {"loss": mean loss of the examples}."""
+        inputs = {name: column for name, column in self._columns.items() if name not in ("y", "sample_weight")}
+        outputs = model.predict_on_batch(inputs["x"] if list(inputs) == ["x"] else inputs)
+        if not isinstance(outputs, np.ndarray):
+            raise ValueError(f"model {model.name!r} has {len(outputs)} outputs; a probe looks at models of one.")
+        seen = {"outputs": outputs.astype(np.float32), "losses": self._losses(model, outputs)}
+        seen |= {f"weights/{name}": np.asarray(value) for name, value in _weights(model, self._layers).items()}
+        kept = self._before(round_num)
+        if kept and {name: array.shape[1:] for name, array in kept.items() if name != "rounds"} != {n: a.shape for n, a in seen.items()}:
+            raise ValueError(f"{self.path} is of another model or of other layers: give another path, or delete it.")
+        rounds = np.append(kept.get("rounds", np.zeros([0], np.int64)), np.int64(round_num))
+        arrays = {name: np.concatenate([kept[name], array[None]]) if kept else array[None] for name, array in seen.items()}
+        self._write({"rounds": rounds, **arrays})
+        return {"loss": float(seen["losses"].mean())}
+
+    def _losses(self, model, outputs):
+        """float32 [n]: each example's loss alone, at these outputs."""
+        import tensorflow as tf  # Keras's losses take no arrays
+
+        losses = []
+        for i in range(len(outputs)):
+            y, weight = (
+                tf.convert_to_tensor(self._columns[name][i : i + 1]) if name in self._columns else None for name in ("y", "sample_weight")
+            )
+            loss = model.compute_loss(y=y, y_pred=tf.convert_to_tensor(outputs[i : i + 1]), sample_weight=weight)
+            losses.append(np.float32(loss))
+        model.reset_metrics()
+        return np.stack(losses)
+
+    def _before(self, round_num):
+        """The arrays of the rounds before this one, [r, ...]; none before training or where there is no file."""
+        if round_num == 0:
+            return {}
+        if not self.path.exists():
+            logger.warning("%s does not exist, so that it begins with round %d", self.path, round_num)
+            return {}
+        arrays = _read(self.path)
+        for name, column in self._columns.items():
+            if not np.array_equal(arrays.get(f"columns/{name}"), column):
+                raise ValueError(f"{self.path} is of other examples: give the ones that the run began with, another path, or delete it.")
+        keep = arrays["rounds"] < round_num
+        kept = {
+            name: array[keep] for name, array in arrays.items() if name in ("rounds", "outputs", "losses") or name.startswith("weights/")
+        }
+        return kept if keep.any() else {}
+
+    def _write(self, arrays):
+        columns = {f"columns/{name}": column for name, column in self._columns.items()}
+        packed = io.BytesIO()
+        np.savez(packed, format=np.array(_FORMAT), **arrays, **columns, labels=self._labels, titles=self._titles)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _files.write(self.path, packed.getbuffer())
+
+
+def of_windows(windows, path, *, num_examples=4, seed=0, layers=None, every_round=True):
+    """A `Probe` of some questions' windows that hold their answer, drawn with a seed, one a question.
+
+    Args:
+      windows: `fedlab.tasks.question_answering.windows.Windows`.
+      path, layers, every_round: as in `Probe`.
+      num_examples: how many, 1 or more; fewer where there are not so many questions.
+      seed: of the draw.
+
+    Raises:
+      ValueError: no window holds its answer, or num_examples out of range.
+    """
+    _checks.check_int("num_examples", num_examples)
+    held = np.flatnonzero(windows.y.any(axis=1))
+    held = held[np.unique(windows.question[held], return_index=True)[1]]
+    if not len(held):
+        raise ValueError(f"none of the {windows.num_windows} windows holds its answer: choose other questions.")
+    chosen = seeding.generator(seed, "probe").permutation(held)[:num_examples]
+    columns = windows.columns(chosen)
+    tokens = windows.vocabulary.tokens
+    labels = [[tokens[token] for token in row] for row in columns["input_ids"]]
+    titles = [windows.questions[windows.question[window]].question for window in chosen]
+    return Probe(columns, path, layers=layers, labels=labels, titles=titles, every_round=every_round)
+
+
+def read(path):
+    """What a probe has kept, as a `Record`.
+
+    Args:
+      path: the file, or the run folder that it is in as probe.npz.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: it is damaged, or no probe's.
+    """
+    path = pathlib.Path(path)
+    arrays = _read(path / FILE if path.is_dir() else path)
+    weights, columns = (
+        {name.removeprefix(kind): array for name, array in arrays.items() if name.startswith(kind)} for kind in ("weights/", "columns/")
+    )
+    return Record(*(arrays[name] for name in ("rounds", "outputs", "losses")), weights, columns, arrays["labels"], arrays["titles"])
+
+
+def _read(file):
+    try:
+        # Of bytes: of a damaged file NumPy would leave the file open.
+        with np.load(io.BytesIO(pathlib.Path(file).read_bytes()), allow_pickle=False) as arrays:
+            found = dict(arrays)
+        if found["format"] != _FORMAT:
+            raise ValueError(f"it is of the form {str(found['format'])!r:.40}, not {_FORMAT!r}")
+        _check_forms(found)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no probe at {str(file)!r}: give a run folder whose run was simulated with one.") from None
+    except _files.DAMAGE as error:
+        raise ValueError(f"{file} is no probe's file or damaged ({error}): give another, or delete it.") from None
+    return found
+
+
+def _check_forms(arrays):
+    """Raises ValueError or KeyError where the arrays do not fit together as the module says."""
+    num_rounds, num_examples = len(arrays["rounds"]), len(arrays["columns/y"])
+    forms = {name: array.shape[:1] for name, array in arrays.items() if name.startswith("weights/")}
+    forms |= {name: arrays[name].shape[:2] for name in ("outputs", "losses")}
+    wanted = {name: (num_rounds, num_examples)[: len(form)] for name, form in forms.items()}
+    forms |= {name: array.shape[:1] for name, array in arrays.items() if name.startswith("columns/")}
+    wanted |= {name: (num_examples,) for name in arrays if name.startswith("columns/")}
+    if wrong := [name for name, form in forms.items() if form != wanted[name] or not (num_rounds and num_examples)]:
+        raise ValueError(f"{wrong[0]} is of {list(arrays[wrong[0]].shape)}, with {num_rounds} rounds and {num_examples} examples")
+    for name in ("labels", "titles"):
+        if arrays[name].size and len(arrays[name]) != num_examples:
+            raise ValueError(f"{name} are {len(arrays[name])}, with {num_examples} examples")
+
+
+def _weights(model, patterns):
+    """ "layer/weight" -> array, of the layers that the patterns name."""
+    layers = {layer.name: layer for layer in model.layers if layer.weights}
+    if patterns is None:
+        patterns = list(layers)[-1:]
+    for pattern in patterns:
+        if not fnmatch.filter(layers, pattern):
+            raise ValueError(f"no layer with weights is called {pattern!r}; allowed: {', '.join(layers)}, or patterns such as 'layer_0_*'.")
+    names = [name for name in layers if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+    found = {}
+    for name in names:
+        for weight in layers[name].weights:
+            # Of weights of one name in a layer of layers, the second and later ones are numbered.
+            plain = key = f"{name}/{weight.name.rpartition('/')[2].partition(':')[0]}"
+            number = 1
+            while key in found:
+                number += 1
+                key = f"{plain}_{number}"
+            found[key] = weight.numpy()
+    return found

@@ -1,0 +1,189 @@
+"""The best legal span: from a model's logits over windows to answers in the words of the context.
+
+```
+score of a span  =  start logit of its first token + end logit of its last token
+legal            =  both of the context, first <= last, at most max_answer_length tokens
+answer           =  the legal span with the highest score among all windows of the question
+probability      =  exp(score) / sum of exp(score) over all its legal spans (and "no answer", where it is allowed)
+```
+
+The answer's text is the context from the first token's first character to the last one's last. Devlin et al. 2019, section 4.2; their
+run_squad.py looks only at the 20 highest starts and ends of a window, this looks at all of them.
+
+No answer, section 4.3: its score is the sum of the logits at [CLS], the lowest among the windows; it is the answer where it exceeds the
+best span's score by more than `null_threshold`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fedlab import _checks
+from fedlab.tasks.question_answering.outputs import outputs
+
+_BLOCK = 64  # windows at once: about 6 MB of scores at 384 positions and answers of 30 tokens
+
+
+class Span(NamedTuple):
+    """An answer.
+
+    Attributes:
+      text: `context[start:end]`; "" for no answer.
+      start, end: characters [start, end) of the context; 0, 0 for no answer.
+      score: sum of its logits.
+      probability: among what the question could be answered.
+      window: number of the window that it was found in; -1 for no answer.
+    """
+
+    text: str
+    start: int
+    end: int
+    score: float
+    probability: float
+    window: int
+
+
+def logits(model, windows, batch_size=32):
+    """A model's logits for windows: float32 [n, 2, length]. Of padding they may be -1e9, see `fedlab.tasks.question_answering.outputs`.
+
+    Args:
+      model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows` and one output [n, 2, length].
+      windows: `Windows`.
+      batch_size: windows a step.
+
+    Raises:
+      ValueError: as `check_model`, or the model's output has another shape.
+    """
+    check_is_model(model)
+    check_model(model, windows)
+    _checks.check_int("batch_size", batch_size)
+
+    def columns(rows, length):
+        found = windows.columns(rows, length)
+        del found["y"]
+        return found
+
+    return _checked(outputs(model, columns, windows.lengths, windows.max_length, batch_size), windows)
+
+
+def check_is_model(model):
+    """Raises TypeError where `model` is nothing that predicts."""
+    if not hasattr(model, "predict_on_batch"):
+        raise TypeError(f"received {_checks.kind(model)}; allowed: a tf.keras model, such as fedlab.models.load gives.")
+
+
+def check_model(model, windows):
+    """Raises ValueError where a model cannot read these windows: it has other inputs, another length, or another vocabulary.
+
+    What can be known before it runs: of a subclassed model nothing can, and of one that looks tokens up by other means than Keras's
+    `Embedding` not the vocabulary.
+    """
+    inputs = {tensor._keras_history.layer.name: tensor for tensor in getattr(model, "inputs", None) or ()}
+    if not inputs:
+        return
+    known = ("input_ids", "token_type_ids", "attention_mask")
+    if "input_ids" not in inputs or set(inputs) - set(known):
+        raise ValueError(
+            f"model {model.name!r} has the inputs {', '.join(inputs)}; allowed: {', '.join(known)}, as fedlab.models.bert has."
+        )
+    length = inputs["input_ids"].shape[1]
+    if length not in (None, windows.max_length):
+        raise ValueError(f"received windows of {windows.max_length} tokens; allowed: {length}, for which model {model.name!r} is built.")
+    for layer in model._flatten_layers(include_self=False):
+        if hasattr(layer, "embeddings") and layer.inbound_nodes and _reads(layer, "input_ids"):
+            windows.vocabulary.check_fits(layer.input_dim)
+
+
+def _reads(layer, name):
+    """Whether the input of that name is what a layer of a Functional model reads."""
+    source = layer.get_input_at(0)
+    return getattr(source, "_keras_history", None) is not None and source._keras_history.layer.name == name
+
+
+def answers(windows, logits, *, num_best=1, max_answer_length=30, null_threshold=None):
+    """The best spans of every question.
+
+    Args:
+      windows: `Windows`.
+      logits: float [n, 2, length], of start and end, a row a window.
+      num_best: how many different spans a question at most, best first.
+      max_answer_length: tokens, 1 or more.
+      null_threshold: None: every question is answered, as in SQuAD 1.1. Else a number: "no answer" is one of the answers, first where its
+        score exceeds the best span's by more than this, and last otherwise.
+
+    Returns:
+      A list with a list of `Span` for each question.
+
+    Raises:
+      ValueError: logits of another shape or not finite, or a setting out of range.
+    """
+    logits = _checked(logits, windows)
+    _checks.check_int("num_best", num_best)
+    _checks.check_int("max_answer_length", max_answer_length)
+    length = min(max_answer_length, windows.max_length)
+    found, sums = [], []
+    for first in range(0, windows.num_windows, _BLOCK):
+        rows = np.arange(first, min(first + _BLOCK, windows.num_windows))
+        block = _scores(windows, rows, logits[rows].astype(np.float64), length)
+        flat = block.reshape(len(rows), -1)
+        top = flat.argmax(axis=1)[:, None] if num_best == 1 else np.argpartition(flat, -min(num_best, flat.shape[1]))[:, -num_best:]
+        found += [[(flat[i, j], *divmod(j, windows.max_length)) for j in top[i] if flat[i, j] > -np.inf] for i in range(len(rows))]
+        sums.append(_log_sum_exp(flat))
+    sums = np.concatenate(sums) if sums else np.zeros([0])
+    nulls = logits[:, :, 0].sum(axis=1, dtype=np.float64)
+    borders = np.searchsorted(windows.question, np.arange(len(windows.questions) + 1))
+    return [
+        _best(windows, number, range(low, high), found, sums[low:high], nulls[low:high], num_best, null_threshold)
+        for number, (low, high) in enumerate(zip(borders[:-1].tolist(), borders[1:].tolist()))
+    ]
+
+
+def predictions(windows, answers):
+    """question_id -> text of the best answer, as the official scripts take them (see `fedlab.tasks.question_answering.scores.scores`)."""
+    return {question.question_id: best[0].text for question, best in zip(windows.questions, answers)}
+
+
+def _scores(windows, rows, logits, length):
+    """float64 [rows, length, positions]: the score of the span that ends d tokens after it starts at p; -inf where it is not legal."""
+    position = np.arange(windows.max_length)
+    at, count = windows.at[rows, None], windows.count[rows, None]
+    legal = (position >= at) & (position < at + count)
+    start, end = (np.where(legal, logits[:, i], -np.inf) for i in (0, 1))
+    scores = np.full([len(rows), length, windows.max_length], -np.inf)
+    for d in range(length):
+        scores[:, d, : windows.max_length - d] = start[:, : windows.max_length - d] + end[:, d:]
+    return scores
+
+
+def _best(windows, number, rows, found, sums, nulls, num_best, null_threshold):
+    """The answers of one question."""
+    context = windows.questions[number].context
+    everything = sums if null_threshold is None else [*sums, nulls.min()]
+    total = _log_sum_exp(np.asarray(everything)[None])[0]
+    spans = {}
+    for window in rows:
+        for score, d, first in found[window]:
+            start, end = windows.characters(window, first, first + d)
+            span = Span(context[start:end], start, end, float(score), float(np.exp(score - total)), window)
+            if (start, end) not in spans or spans[start, end].score < span.score:  # neighbouring windows find the same one
+                spans[start, end] = span
+    best = sorted(spans.values(), key=lambda span: -span.score)[:num_best]
+    if null_threshold is None:
+        return best
+    null = Span("", 0, 0, float(nulls.min()), float(np.exp(nulls.min() - total)), -1)
+    return [null, *best] if null.score - best[0].score > null_threshold else [*best, null]
+
+
+def _log_sum_exp(values):
+    highest = values.max(axis=1)
+    return highest + np.log(np.exp(values - highest[:, None]).sum(axis=1))
+
+
+def _checked(logits, windows):
+    logits = np.asarray(logits)
+    expected = (windows.num_windows, 2, windows.max_length)
+    if logits.shape != expected:
+        raise ValueError(f"received logits of shape {list(logits.shape)}; allowed: {list(expected)}, windows, start and end, positions.")
+    if not np.isfinite(logits).all():
+        raise ValueError("received logits that are not finite: the model's training diverged, or its weights are damaged; load another.")
+    return logits

@@ -1,0 +1,60 @@
+"""Topics of texts: k-means of their words, for partitions by topic where no labels are given."""
+
+import numpy as np
+
+from fedlab import _checks
+from fedlab.clients import seeding
+
+_MAX_WORDS = 10_000
+_COMPONENTS = 100
+
+
+def topics(texts, num_topics=30, seed=0):
+    """Groups texts by their words.
+
+    ```
+    TF-IDF of the 10,000 commonest words (stop words left out, sublinear)  ->  its 100 largest components  ->  length 1  ->  k-means
+    ```
+
+    That is latent semantic analysis (Deerwester et al. 1990) with k-means. It runs on one thread, because with several the order of sums,
+    and with it a text on a border, would depend on their timing.
+
+    Args:
+      texts: [n] str, n at least num_topics.
+      num_topics: 1 or more; FedNLP (Lin et al. 2022) divides SQuAD's questions among 30 clusters.
+      seed: 0 or more.
+
+    Returns:
+      int64 [n], each text's topic, 0 to num_topics - 1.
+
+    Raises:
+      ValueError: fewer texts than topics, or texts without words.
+      ModuleNotFoundError: scikit-learn is not installed.
+
+    Example:
+      >>> sea, sky = ["ships sail the sea", "a sea of ships"], ["stars light the sky", "the sky has stars"]
+      >>> found = topics(sea + sky, num_topics=2)
+      >>> found[0] == found[1] != found[2] == found[3]
+      True
+    """
+    texts = list(texts)
+    if not _checks.is_int(num_topics, 1, len(texts)):
+        raise ValueError(f"num_topics is {num_topics!r}; allowed: an int of 1 to {len(texts)}, the number of texts.")
+    try:
+        from sklearn.cluster import KMeans
+        from sklearn.decomposition import TruncatedSVD
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.preprocessing import normalize
+        from threadpoolctl import threadpool_limits
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("topics need scikit-learn, not installed here: pip install scikit-learn.") from None
+    state = int(seeding.generator(seed, "topics").integers(2**31))
+    with threadpool_limits(1):
+        vectorizer = TfidfVectorizer(stop_words="english", max_features=_MAX_WORDS, sublinear_tf=True, dtype=np.float32)
+        try:
+            words = vectorizer.fit_transform(texts)
+        except ValueError:  # scikit-learn: "empty vocabulary"
+            raise ValueError(f"none of the {len(texts)} texts has a word, stop words aside: topics need words.") from None
+        if min(words.shape) > _COMPONENTS:
+            words = TruncatedSVD(_COMPONENTS, random_state=state).fit_transform(words)
+        return KMeans(num_topics, n_init=1, random_state=state).fit_predict(normalize(words)).astype(np.int64)

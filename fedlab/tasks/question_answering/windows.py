@@ -1,0 +1,283 @@
+"""Windows: questions about a text as rows of token ids, and the way back from tokens to characters.
+
+Columns of a row, of `max_length` positions (Devlin et al. 2019, section 4.2 and the authors' run_squad.py):
+
+```
+[CLS] question [SEP] a part of the context [SEP] [PAD] ...
+
+input_ids       int32 [n, length]
+token_type_ids  int32 [n, length]   1 for the context and its [SEP], 0 elsewhere
+attention_mask  int32 [n, length]   0 for [PAD], 1 elsewhere
+y               int32 [n, 2]        positions of the answer's first and last token; 0, 0 ([CLS]) where the window does not hold it whole
+```
+
+A model of one output [n, 2, length], logits of start and end, and `SparseCategoricalCrossentropy(from_logits=True)` fit `y`.
+"""
+
+import logging
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fedlab import _checks
+from fedlab.clients.client_data import ClientData
+
+logger = logging.getLogger(__name__)
+
+_LONGEST = 2**20  # tokens a window
+
+
+class Answer(NamedTuple):
+    """A text, and the character of the context at which it starts."""
+
+    text: str
+    start: int
+
+
+class Question(NamedTuple):
+    """A question about a text.
+
+    Attributes:
+      question_id: unique.
+      title: what the text is from, such as the name of an article.
+      context: the text.
+      question: the question.
+      answers: of equal rank; `context[a.start:][:len(a.text)] == a.text`. None where the context has no answer.
+    """
+
+    question_id: str
+    title: str
+    context: str
+    question: str
+    answers: tuple[Answer, ...]
+
+
+class Windows(NamedTuple):
+    """Every window of every question, and what is needed to read a model's answers off it. Made by `make`.
+
+    Attributes:
+      questions: the `Question`s.
+      vocabulary: the `WordPiece` that made the tokens.
+      max_length: positions a window.
+      question_tokens: `Tokens` of the questions.
+      context_tokens: `Tokens` of the contexts.
+      context_of: int [questions], number of each question's context.
+      question: int64 [n], number of each window's question; in increasing order.
+      first: int64 [n], number of each window's first token in its context.
+      count: int64 [n], how many tokens of the context it holds.
+      at: int64 [n], the position of the first of them in the window.
+      y: int32 [n, 2], see the module.
+      skipped: why -> how many questions were left out.
+    """
+
+    questions: tuple[Question, ...]
+    vocabulary: Any
+    max_length: int
+    question_tokens: Any
+    context_tokens: Any
+    context_of: np.ndarray
+    question: np.ndarray
+    first: np.ndarray
+    count: np.ndarray
+    at: np.ndarray
+    y: np.ndarray
+    skipped: dict[str, int]
+
+    @property
+    def num_windows(self):
+        """How many windows there are."""
+        return len(self.question)
+
+    @property
+    def lengths(self):
+        """int64 [n], how many positions of each window are not padding."""
+        return self.at + self.count + 1
+
+    def columns(self, windows=None, length=None):
+        """The columns of some windows, by default of all: see the module. All of SQuAD's at length 384 take 410 MB.
+
+        Args:
+          windows: int [k], their numbers.
+          length: positions, by default `max_length`; fewer where these windows have only padding after them.
+
+        Raises:
+          ValueError: a window has more positions.
+        """
+        rows = np.arange(self.num_windows) if windows is None else np.asarray(windows, np.int64)
+        length = self.max_length if length is None else length
+        if self.lengths[rows].max(initial=0) > length:
+            raise ValueError(f"received length={length}; allowed: {self.lengths[rows].max()} or more, the positions of the longest window.")
+        question, at, count = (array[rows, None] for array in (self.question, self.at, self.count))
+        position = np.arange(length)
+        in_context = (position >= at) & (position < at + count)  # [n, length]
+        used = position <= at + count
+        ids = np.full([len(rows), length], self.vocabulary.pad_id, np.int32)
+        ids[used] = self.vocabulary.sep_id
+        ids[:, 0] = self.vocabulary.cls_id
+        in_question = (position >= 1) & (position < at - 1)
+        starts = self.question_tokens.ends - self.question_tokens.lengths
+        ids[in_question] = self.question_tokens.ids[(starts[question] + position - 1)[in_question]]
+        starts = self.context_tokens.ends - self.context_tokens.lengths
+        token = starts[self.context_of[question]] + self.first[rows, None] + position - at
+        ids[in_context] = self.context_tokens.ids[token[in_context]]
+        return {
+            "input_ids": ids,
+            "token_type_ids": (used & (position >= at)).astype(np.int32),
+            "attention_mask": used.astype(np.int32),
+            "y": self.y[rows],
+        }
+
+    def characters(self, window, first, last):
+        """The characters [start, end) of the context that positions `first` to `last` of a window stand for.
+
+        Raises:
+          ValueError: positions that are not of the context, or in the wrong order.
+        """
+        at, count = int(self.at[window]), int(self.count[window])
+        if not at <= first <= last < at + count:
+            raise ValueError(f"window {window} has its context at {at} to {at + count - 1}; received the positions {first} to {last}.")
+        _, offsets = self.context_tokens.of(self.context_of[self.question[window]])
+        shift = int(self.first[window]) - at
+        return int(offsets[first + shift, 0]), int(offsets[last + shift, 1])
+
+    def windows_of(self, questions):
+        """int64 [n], the windows of some questions, given by their numbers, in the order of the questions."""
+        questions = np.asarray(questions, np.int64)
+        if questions.size and not 0 <= questions.min() <= questions.max() < len(self.questions):
+            raise ValueError(f"received questions {questions.min()} to {questions.max()}; allowed: 0 to {len(self.questions) - 1}.")
+        first, end = (np.searchsorted(self.question, questions, side) for side in ("left", "right"))
+        rows = np.arange((end - first).sum())
+        return rows + np.repeat(first - np.cumsum(end - first) + (end - first), end - first)
+
+    def select(self, questions):
+        """Only these questions, given by their numbers, in this order, as `Windows` that share the tokens."""
+        questions = np.asarray(questions, np.int64)
+        rows = self.windows_of(questions)
+        first = self.question_tokens.ends - self.question_tokens.lengths
+        return self._replace(
+            questions=tuple(self.questions[i] for i in questions),
+            question_tokens=_gather(self.question_tokens, first[questions], self.question_tokens.lengths[questions]),
+            context_of=self.context_of[questions],
+            question=np.repeat(np.arange(len(questions)), np.bincount(self.question, minlength=len(self.questions))[questions]),
+            **{name: getattr(self, name)[rows] for name in ("first", "count", "at", "y")},
+            skipped={},
+        )
+
+    def clients(self, partition):
+        """The windows as a `ClientData`: a client is its questions, with all of their windows, made when it is first read.
+
+        Args:
+          partition: client_id -> numbers of its questions; see `fedlab.clients.partitioners`.
+        """
+        return ClientData(partition, lambda client_id: self.columns(self.windows_of(partition[client_id])))
+
+
+def make(questions, vocabulary, question_tokens, contexts, context_tokens, *, max_length=384, stride=None, max_question_length=None):
+    """Cuts tokenized questions and contexts into windows.
+
+    A window holds the whole question and `room = max_length - len(question) - 3` tokens of the context; the next one begins `room - stride`
+    tokens later, so that two neighbours share `stride` tokens, and the last one ends with the context. Left out and counted are questions
+    without tokens, with a context without tokens, and those none of whose answers has a token. `y` is the first answer that has.
+
+    Args:
+      questions: `Question`s.
+      vocabulary: the `WordPiece` that made the tokens.
+      question_tokens: `Tokens`, a text a question.
+      contexts: distinct texts, every question's among them.
+      context_tokens: `Tokens` of the contexts.
+      max_length: positions a window, 16 or more.
+      stride: tokens that neighbours share, 0 or more; by default a third of max_length.
+      max_question_length: a question's further tokens are cut off; by default 64, or a third of max_length where that is less.
+
+    Returns:
+      `Windows`.
+
+    Raises:
+      ValueError: a setting out of range; the longest question must leave room for more than `stride` tokens; or no question is left.
+    """
+    stride, max_question_length = _checked_lengths(max_length, stride, max_question_length)
+    number = {context: i for i, context in enumerate(contexts)}
+    context_of = np.array([number[question.context] for question in questions], np.int64)
+    first_token, last_token, answered = _answer_tokens(questions, context_of, context_tokens)
+    keep, skipped = _usable(questions, question_tokens.lengths, context_tokens.lengths[context_of], answered)
+    if not keep.any():
+        raise ValueError(f"none of the {len(questions)} questions can be used ({skipped or 'there is none'}): give others.")
+    too_long = int((question_tokens.lengths > max_question_length).sum())
+    if too_long:
+        logger.info("%d questions have more than max_question_length=%d tokens and are cut", too_long, max_question_length)
+
+    length = np.minimum(question_tokens.lengths, max_question_length)
+    room = max_length - length - 3
+    total = context_tokens.lengths[context_of]
+    windows = np.where(total <= room, 1, 1 - (room - total) // (room - stride))  # 1 + ceil((total - room) / step)
+    windows[~keep] = 0
+    question = np.repeat(np.arange(len(questions)), windows)
+    index = np.arange(len(question)) - np.repeat(np.cumsum(windows) - windows, windows)  # which window of its question
+    first = index * (room - stride)[question]
+    count = np.minimum(room[question], total[question] - first)
+    at = length[question] + 2
+    start, end = first_token[question] - first, last_token[question] - first
+    whole = answered[question] & (start >= 0) & (end < count)
+    y = np.where(whole[:, None], np.stack([start, end], axis=1) + at[:, None], 0).astype(np.int32)
+    made = Windows(
+        tuple(questions), vocabulary, max_length, question_tokens, context_tokens, context_of, question, first, count, at, y, skipped
+    )
+    return made if keep.all() else made.select(np.flatnonzero(keep))._replace(skipped=skipped)
+
+
+def _checked_lengths(max_length, stride, max_question_length):
+    if not _checks.is_int(max_length, 16, _LONGEST):
+        raise ValueError(
+            f"max_length is {max_length!r}; allowed: an int of 16 {f'to {_LONGEST}' if _checks.is_int(max_length, 16) else 'or more'}."
+        )
+    stride = max_length // 3 if stride is None else stride
+    max_question_length = min(64, max_length // 3) if max_question_length is None else max_question_length
+    _checks.check_int("stride", stride, 0)
+    _checks.check_int("max_question_length", max_question_length)
+    if max_length - max_question_length - 3 <= stride:
+        raise ValueError(
+            f"stride is {stride}; allowed: less than {max_length - max_question_length - 3}, what max_length={max_length} leaves beside a "
+            f"question of max_question_length={max_question_length} and 3 special tokens: use a smaller stride or a larger max_length."
+        )
+    return stride, max_question_length
+
+
+def _answer_tokens(questions, context_of, tokens):
+    """(first, last, answered), each [questions]: the first answer that has tokens, as numbers of its context's tokens; is there one?"""
+    place = [(q, context_of[q], a.start, a.start + len(a.text)) for q, question in enumerate(questions) for a in question.answers]
+    question, context, start, end = np.array(place, np.int64).reshape(-1, 4).T
+    # One sorted search for all contexts: each context's characters get numbers of their own.
+    base = np.int64(1 + max((int(tokens.offsets.max(initial=0)), int(end.max(initial=0)))))
+    shifted = tokens.offsets + np.repeat(np.arange(len(tokens.ends)) * base, tokens.lengths)[:, None]
+    first = np.searchsorted(shifted[:, 1], context * base + start, side="right")  # the first token that ends after the start
+    last = np.searchsorted(shifted[:, 0], context * base + end, side="left") - 1  # the last one that starts before the end
+    begin = (tokens.ends - tokens.lengths)[context]
+    good = np.flatnonzero((first <= last) & (first >= begin) & (last < tokens.ends[context]))[::-1]  # so that the first answer wins
+    answers = np.zeros([2, len(questions)], np.int64)
+    answered = np.zeros(len(questions), bool)
+    answers[:, question[good]] = first[good] - begin[good], last[good] - begin[good]
+    answered[question[good]] = True
+    return *answers, answered
+
+
+def _usable(questions, question_lengths, context_lengths, answered):
+    """(bool [questions], why -> how many are left out)."""
+    expected = np.array([bool(question.answers) for question in questions], bool)
+    reasons = {
+        "a question without tokens": question_lengths == 0,
+        "a context without tokens": context_lengths == 0,
+        "an answer without tokens": expected & ~answered,
+    }
+    keep, skipped = np.ones(len(questions), bool), {}
+    for reason, bad in reasons.items():
+        if count := int((bad & keep).sum()):
+            skipped[reason] = count
+        keep &= ~bad
+    return keep, skipped
+
+
+def _gather(tokens, first, lengths):
+    """The `Tokens` of some texts, given by where they start and how long they are."""
+    ends = np.cumsum(lengths)
+    rows = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + lengths, lengths)
+    return type(tokens)(tokens.ids[rows], tokens.offsets[rows], ends)
