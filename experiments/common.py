@@ -12,7 +12,11 @@ def client_schedule(name, learning_rate, rounds):
     """The schedule of the clients' rate over the rounds: None for "constant", else "cosine", which falls to a twentieth."""
     from fedlab.optimizers import schedules
 
-    return None if name == "constant" else schedules.cosine(learning_rate, rounds=rounds, final=0.05 * learning_rate)
+    return (
+        None
+        if name == "constant"
+        else schedules.cosine(learning_rate, rounds=rounds, final=0.05 * learning_rate)
+    )
 
 
 def print_table(rows, names, digits):
@@ -26,5 +30,8 @@ def print_table(rows, names, digits):
     print("  ".join(f"{title:>10}" for _, title in names))
     for row in rows:
         cells = [row.get(key) for key, _ in names]
-        texts = ["" if cell is None else str(cell) if isinstance(cell, int) else f"{cell:.{digits}f}" for cell in cells]
+        texts = [
+            "" if cell is None else str(cell) if isinstance(cell, int) else f"{cell:.{digits}f}"
+            for cell in cells
+        ]
         print("  ".join(f"{text:>10}" for text in texts))

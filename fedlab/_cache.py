@@ -94,7 +94,9 @@ def download(url, file, *, check=None, timeout_s=TIMEOUT_S):
     request = urllib.request.Request(url, headers={"User-Agent": "fedlab"})
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as opened:
+        with tempfile.NamedTemporaryFile(
+            dir=file.parent, prefix=f".{file.name}.", delete=False
+        ) as opened:
             temporary = pathlib.Path(opened.name)
             _copy(request, opened, timeout_s)
             opened.flush()

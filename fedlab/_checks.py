@@ -20,7 +20,12 @@ def is_int(value, least, most=None):
       >>> is_int(3, 1), is_int(3.0, 1), is_int(3, 1, 2)
       (True, False, False)
     """
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and least <= value and (most is None or value <= most)
+    return (
+        isinstance(value, numbers.Integral)
+        and not isinstance(value, bool)
+        and least <= value
+        and (most is None or value <= most)
+    )
 
 
 def check_int(name, value, least=1, most=None):
@@ -33,7 +38,9 @@ def check_int(name, value, least=1, most=None):
       ValueError: rounds is 0; allowed: an int of 1 or more.
     """
     if not is_int(value, least, most):
-        raise ValueError(f"{name} is {value!r}; allowed: an int of {least} {'or more' if most is None else f'to {most}'}.")
+        raise ValueError(
+            f"{name} is {value!r}; allowed: an int of {least} {'or more' if most is None else f'to {most}'}."
+        )
 
 
 def kind(value):

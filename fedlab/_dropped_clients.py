@@ -72,7 +72,11 @@ class DroppedClients:
 
     def _check(self, round_num, reasons):
         if self._max_dropped_rounds is not None and self._num_lost >= self._max_dropped_rounds:
-            lost = f"round {round_num} has" if self._num_lost == 1 else f"rounds {round_num - self._num_lost + 1} to {round_num} have"
+            lost = (
+                f"round {round_num} has"
+                if self._num_lost == 1
+                else f"rounds {round_num - self._num_lost + 1} to {round_num} have"
+            )
             raise RuntimeError(
                 f"{lost} no usable update ({reasons}): lower the learning rate or look for NaN in the data; "
                 f"or continue with a larger max_dropped_rounds, now {self._max_dropped_rounds}."
@@ -91,5 +95,8 @@ def _told(dropped):
     for reason, client_id in dropped:
         firsts.setdefault(reason, client_id)
     counts = collections.Counter(reason for reason, _ in dropped)
-    parts = [f"{reason}: {n}{'' if firsts[reason] is None else f', first {firsts[reason]!r}'}" for reason, n in counts.items()]
+    parts = [
+        f"{reason}: {n}{'' if firsts[reason] is None else f', first {firsts[reason]!r}'}"
+        for reason, n in counts.items()
+    ]
     return "; ".join(parts)

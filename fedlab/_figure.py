@@ -19,7 +19,9 @@ def new(width, height):
     try:
         import matplotlib.figure
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("pictures need the library matplotlib, not installed here: pip install matplotlib.") from None
+        raise ModuleNotFoundError(
+            "pictures need the library matplotlib, not installed here: pip install matplotlib."
+        ) from None
     return matplotlib.figure.Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
@@ -38,6 +40,8 @@ def save(figure, file):
     """Writes the figure as PNG, whole or not at all."""
     packed = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box is drawn for a character that the font lacks
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from"
+        )  # a box is drawn for a character that the font lacks
         figure.savefig(packed, format="png")
     _files.write(file, packed.getbuffer())

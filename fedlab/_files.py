@@ -8,7 +8,18 @@ import zipfile
 import zlib
 
 DAMAGE = (
-    *(ValueError, KeyError, TypeError, IndexError, AttributeError, OSError, EOFError, RuntimeError, NotImplementedError, MemoryError),
+    *(
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        OSError,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+        MemoryError,
+    ),
     *(zipfile.BadZipFile, zlib.error),
 )
 """What NumPy and zipfile raise at an archive's bytes that are others than those that were written."""
@@ -22,7 +33,10 @@ def write(file, *parts):
       parts: what the file holds, one after the other: bytes, or anything with a buffer.
     """
     file = pathlib.Path(file)
-    with published(file.with_name(f"{file.name}.tmp"), file) as temporary, open(temporary, "wb") as out:
+    with (
+        published(file.with_name(f"{file.name}.tmp"), file) as temporary,
+        open(temporary, "wb") as out,
+    ):
         for part in parts:
             out.write(part)
 

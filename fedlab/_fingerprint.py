@@ -15,8 +15,20 @@ import types
 
 import numpy as np
 
-_FRAMEWORKS = {"fedlab", "keras", "tensorflow", "tensorflow_federated", "numpy", "builtins", "functools", "math", "random"}
-_MOST_ITEMS = 1000  # of a list or dict that is recorded as it is; a longer one is recorded by its hash
+_FRAMEWORKS = {
+    "fedlab",
+    "keras",
+    "tensorflow",
+    "tensorflow_federated",
+    "numpy",
+    "builtins",
+    "functools",
+    "math",
+    "random",
+}
+_MOST_ITEMS = (
+    1000  # of a list or dict that is recorded as it is; a longer one is recorded by its hash
+)
 _MOST_NUMBERS = 16  # of an array that is recorded as it is
 _PLAIN = (type(None), bool, int, float, str)
 
@@ -61,7 +73,9 @@ def is_own(thing):
         return False
     code = getattr(thing, "__code__", None)
     file = code.co_filename if code else getattr(sys.modules.get(module), "__file__", None)
-    return file is None or not any(part in file for part in ("site-packages", "dist-packages", f"{sys.base_prefix}/lib/python"))
+    return file is None or not any(
+        part in file for part in ("site-packages", "dist-packages", f"{sys.base_prefix}/lib/python")
+    )
 
 
 class _Reader:
@@ -84,7 +98,10 @@ class _Reader:
         if isinstance(value, (dict, list, tuple)) and len(value) > _MOST_ITEMS:
             return hashlib.sha256(repr(value).encode()).hexdigest()
         if isinstance(value, dict):
-            return {name if isinstance(name, str) else repr(name): self.value(item) for name, item in value.items()}
+            return {
+                name if isinstance(name, str) else repr(name): self.value(item)
+                for name, item in value.items()
+            }
         if isinstance(value, (list, tuple)):
             return [self.value(item) for item in value]
         if isinstance(value, (set, frozenset)):
@@ -117,9 +134,15 @@ class _Reader:
             return [self.reference(value.__func__), self.reference(value.__self__)]
         if isinstance(value, type):
             code = self.class_code(value)
-            return value.__qualname__ if code is None else {"class": value.__qualname__, "code": code}
+            return (
+                value.__qualname__ if code is None else {"class": value.__qualname__, "code": code}
+            )
         if isinstance(value, types.FunctionType):
-            return {"function": value.__qualname__, "code": self.code(value)} if is_own(value) else value.__qualname__
+            return (
+                {"function": value.__qualname__, "code": self.code(value)}
+                if is_own(value)
+                else value.__qualname__
+            )
         if hasattr(value, "assign"):
             return "variable"  # its value is state
         if hasattr(value, "as_list"):  # tf.TensorShape
@@ -142,8 +165,16 @@ class _Reader:
     def _partial(self, value):
         function = value.func
         described = self.reference(function)
-        name = function.__name__.lstrip("_") if hasattr(function, "__name__") else type(function).__qualname__
-        own = {"code": described["code"]} if isinstance(described, dict) and "code" in described else {}
+        name = (
+            function.__name__.lstrip("_")
+            if hasattr(function, "__name__")
+            else type(function).__qualname__
+        )
+        own = (
+            {"code": described["code"]}
+            if isinstance(described, dict) and "code" in described
+            else {}
+        )
         positional = {"args": self.value(list(value.args))} if value.args else {}
         return {"name": name, **own, **positional, **self.value(value.keywords)}
 
@@ -151,17 +182,28 @@ class _Reader:
         """The SHA-256 of what a function written in Python computes: its code, defaults, and what it refers to."""
         code = function.__code__
         loaded, stored = _names(code)
-        defaults = [*(function.__defaults__ or ()), *sorted((function.__kwdefaults__ or {}).items())]
+        defaults = [
+            *(function.__defaults__ or ()),
+            *sorted((function.__kwdefaults__ or {}).items()),
+        ]
         outer = {}
         for name, cell in zip(code.co_freevars, function.__closure__ or ()):
             try:
                 outer[name] = cell.cell_contents
             except ValueError:  # it is empty: a function that is being defined refers to itself
                 continue
-        names = {name: function.__globals__[name] for name in loaded if name in function.__globals__} | outer
+        names = {
+            name: function.__globals__[name] for name in loaded if name in function.__globals__
+        } | outer
         # A name that the function also assigns is a counter or a cache.
-        references = {name: self.reference(value) for name, value in sorted(names.items()) if name not in stored}
-        return digest([_instructions(code), [self.value(default) for default in defaults], references])
+        references = {
+            name: self.reference(value)
+            for name, value in sorted(names.items())
+            if name not in stored
+        }
+        return digest(
+            [_instructions(code), [self.value(default) for default in defaults], references]
+        )
 
     def class_code(self, cls):
         codes = []
@@ -183,15 +225,25 @@ class _Reader:
             for base in filter(is_own, type(value).__mro__):
                 for name, member in vars(base).items():
                     for function in _functions(member):
-                        (set_once if name == "__init__" else set_later).update(_attributes(function.__code__))
+                        (set_once if name == "__init__" else set_later).update(
+                            _attributes(function.__code__)
+                        )
             names = set_once - set_later
-        found = {name: getattr(value, "__dict__", {})[name] for name in sorted(names) if name in getattr(value, "__dict__", {})}
+        found = {
+            name: getattr(value, "__dict__", {})[name]
+            for name in sorted(names)
+            if name in getattr(value, "__dict__", {})
+        }
         return {name.lstrip("_"): self.reference(each) for name, each in found.items()}
 
 
 def _functions(member):
     """The functions of a member of a class."""
-    candidates = (member, getattr(member, "__func__", None), *(getattr(member, part, None) for part in ("fget", "fset")))
+    candidates = (
+        member,
+        getattr(member, "__func__", None),
+        *(getattr(member, part, None) for part in ("fget", "fset")),
+    )
     return [each for each in candidates if isinstance(each, types.FunctionType)]
 
 
@@ -201,7 +253,10 @@ def _nested(code):
 
 def _instructions(code):
     """What a code object says, without its place in a file."""
-    constants = [_instructions(each) if isinstance(each, types.CodeType) else _constant(each) for each in code.co_consts]
+    constants = [
+        _instructions(each) if isinstance(each, types.CodeType) else _constant(each)
+        for each in code.co_consts
+    ]
     return [code.co_code.hex(), constants, list(code.co_names), list(code.co_freevars)]
 
 
@@ -236,7 +291,9 @@ def _array(array):
     if array.size <= _MOST_NUMBERS and array.dtype.kind in "biufSU":
         values = array.tolist()
         return values if array.dtype.kind != "S" and _finite(values) else repr(values)
-    return hashlib.sha256(f"{array.dtype.name} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
+    return hashlib.sha256(
+        f"{array.dtype.name} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes()
+    ).hexdigest()
 
 
 def _finite(values):

@@ -40,7 +40,9 @@ def read(file, most_levels=None):
 
 def _levels(value):
     levels, inner = 0, [value]
-    while inner := [each for outer in inner if isinstance(outer, (list, dict)) for each in _items(outer)]:
+    while inner := [
+        each for outer in inner if isinstance(outer, (list, dict)) for each in _items(outer)
+    ]:
         levels += 1
     return levels
 

@@ -20,9 +20,15 @@ def find(package, name, attribute=None):
 
 def names(package, attribute=None):
     """The modules of `package` that define `attribute` (by default an object named as the module), sorted."""
-    modules = [module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)]
+    modules = [
+        module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
+    ]
     public = [name for name in modules if not name.startswith("_")]
-    return sorted(name for name in public if hasattr(importlib.import_module(f"{package}.{name}"), attribute or name))
+    return sorted(
+        name
+        for name in public
+        if hasattr(importlib.import_module(f"{package}.{name}"), attribute or name)
+    )
 
 
 def lazily(package, names, modules=()):
@@ -42,7 +48,9 @@ def lazily(package, names, modules=()):
         elif name in names:
             value = getattr(importlib.import_module(names[name]), name)
         else:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(allowed)}.")
+            raise AttributeError(
+                f"module {package!r} has no attribute {name!r}; it has {', '.join(allowed)}."
+            )
         setattr(sys.modules[package], name, value)
         return value
 

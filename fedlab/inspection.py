@@ -99,18 +99,33 @@ def client_update(
     _checks.check_int("round_num", round_num)
     cohort = _cohort(setting, client_id, cohort)
     if setting.conditions and (reason := fare(setting.conditions, client_id, round_num, seed).lost):
-        raise ValueError(f"client {client_id!r} sends nothing in round {round_num} ({reason}); choose another client or round.")
+        raise ValueError(
+            f"client {client_id!r} sends nothing in round {round_num} ({reason}); choose another client or round."
+        )
     with contextlib.closing(local.start(setting)) as process:
         state = process.init(*weight_arrays(setting.model))
-        result, changes, finite, metrics, counts = process.run_client(state, round_num, client_id, cohort)
+        result, changes, finite, metrics, counts = process.run_client(
+            state, round_num, client_id, cohort
+        )
     counts = [int(count[0]) for count in (counts.num_examples, counts.num_tokens, counts.num_steps)]
-    return ClientUpdate(result.delta, float(result.weight), metrics, *counts, finite, changes, result.extras, result.state)
+    return ClientUpdate(
+        result.delta,
+        float(result.weight),
+        metrics,
+        *counts,
+        finite,
+        changes,
+        result.extras,
+        result.state,
+    )
 
 
 def _cohort(setting, client_id, cohort):
     """The cohort as a list of known clients with this one among them."""
     if client_id not in setting.clients:
-        raise ValueError(f"client_id is {client_id!r:.60}; allowed: one of `client_ids` of the data.")
+        raise ValueError(
+            f"client_id is {client_id!r:.60}; allowed: one of `client_ids` of the data."
+        )
     if cohort is None and setting.algorithm.survey:
         raise ValueError(
             f"algorithm {setting.algorithm.name!r} tells clients what all clients of the round measure: "
@@ -120,7 +135,11 @@ def _cohort(setting, client_id, cohort):
         raise TypeError(f"cohort is {cohort!r:.60}; allowed: a list of client ids.")
     cohort = [client_id] if cohort is None else list(cohort)
     if unknown := [each for each in cohort if each not in setting.clients]:
-        raise ValueError(f"cohort names the unknown clients {unknown[:3]}; allowed: `client_ids` of the data.")
+        raise ValueError(
+            f"cohort names the unknown clients {unknown[:3]}; allowed: `client_ids` of the data."
+        )
     if client_id not in cohort or len(set(cohort)) < len(cohort):
-        raise ValueError(f"cohort is {cohort!r:.60}; allowed: distinct client ids, with {client_id!r} among them.")
+        raise ValueError(
+            f"cohort is {cohort!r:.60}; allowed: distinct client ids, with {client_id!r} among them."
+        )
     return cohort

@@ -18,7 +18,12 @@ from fedlab.clients.columns import num_rows
 from fedlab.engines.client_work import make_setting
 from fedlab.engines.workers import Workers
 from fedlab.evaluation.central import columns_of, evaluate_function, evaluate_weights
-from fedlab.evaluation.per_client import PerClient, check_per_client, evaluate_per_client, evaluation_rows
+from fedlab.evaluation.per_client import (
+    PerClient,
+    check_per_client,
+    evaluate_per_client,
+    evaluation_rows,
+)
 from fedlab.evaluation.personalized import check_personalization, evaluate_clients
 from fedlab.learner.keras2.cloning import weight_arrays, with_weights
 from fedlab.learner.keras2.freezing import statistics
@@ -162,7 +167,11 @@ def simulate(
       >>> [row["round"] for row in run.history]
       [0, 1, 2]
     """
-    for name, value in (("rounds", rounds), ("evaluate_every", evaluate_every), ("evaluation_batch_size", evaluation_batch_size)):
+    for name, value in (
+        ("rounds", rounds),
+        ("evaluate_every", evaluate_every),
+        ("evaluation_batch_size", evaluation_batch_size),
+    ):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} is {value!r}; allowed: an int of 1 or more.")
     dropped = DroppedClients(max_dropped_rounds)
@@ -179,8 +188,15 @@ def simulate(
         non_trainable=non_trainable,
         precision=precision,
     )
-    model, build, algorithm, conditions = setting.model, setting.build, setting.algorithm, setting.conditions
-    cohorts = Cohorts(clients, clients_per_round, cohort, seed, engine, watched=algorithm.weigh is not None)
+    model, build, algorithm, conditions = (
+        setting.model,
+        setting.build,
+        setting.algorithm,
+        setting.conditions,
+    )
+    cohorts = Cohorts(
+        clients, clients_per_round, cohort, seed, engine, watched=algorithm.weigh is not None
+    )
     privacy.check_cohorts(setting.aggregator.privacy, cohorts.sampler, len(clients))
     start_engine = _modules.find("fedlab.engines", engine, "start")
     if evaluate_on is None:
@@ -189,7 +205,10 @@ def simulate(
         evaluate_on = {"test": evaluate_on}
     _check_sets(evaluate_on)
     tuned = algorithm if algorithm.personalize else algorithms.fine_tuning(algorithm)
-    evaluation_sets = {name: data if isinstance(data, tuple) or callable(data) else columns_of(data) for name, data in evaluate_on.items()}
+    evaluation_sets = {
+        name: data if isinstance(data, tuple) or callable(data) else columns_of(data)
+        for name, data in evaluate_on.items()
+    }
     for data in evaluation_sets.values():
         if isinstance(data, PerClient):
             check_per_client(tuned, data)
@@ -204,11 +223,18 @@ def simulate(
         "cohort": cohorts.sampler,
         "callbacks": hooks.settings() or None,
         "class_weight": setting.class_weight,
-        "evaluation_examples": {name: _num_evaluated(data) for name, data in evaluation_sets.items()},
+        "evaluation_examples": {
+            name: _num_evaluated(data) for name, data in evaluation_sets.items()
+        },
     }
     if run_dir is not None and evaluate_on:
-        more["evaluation_data"] = {name: _evaluated_data(data) for name, data in evaluate_on.items()}
-        more["evaluate_every"], more["evaluation_batch_size"] = evaluate_every, evaluation_batch_size
+        more["evaluation_data"] = {
+            name: _evaluated_data(data) for name, data in evaluate_on.items()
+        }
+        more["evaluate_every"], more["evaluation_batch_size"] = (
+            evaluate_every,
+            evaluation_batch_size,
+        )
     folder = RunFolder.open(run_dir, setting, more, rounds)
     setting = setting._replace(client_states=folder.client_states)
     history = folder.history
@@ -219,27 +245,45 @@ def simulate(
         stack.callback(process.close)
         report = stack.enter_context(progress_lib.reporter(progress, rounds, len(history)))
 
-        shown = functools.cache(build)  # one model for the caller's own functions and callbacks, made when it is needed
+        shown = functools.cache(
+            build
+        )  # one model for the caller's own functions and callbacks, made when it is needed
 
-        trained = {f"train_{name}" for name in workers.any_replica().metric_names} if evaluation_sets else set()
+        trained = (
+            {f"train_{name}" for name in workers.any_replica().metric_names}
+            if evaluation_sets
+            else set()
+        )
 
         def evaluate(state, round_num, due):
-            sets = {name: data for name, data in evaluation_sets.items() if due or getattr(data, "every_round", False)}
+            sets = {
+                name: data
+                for name, data in evaluation_sets.items()
+                if due or getattr(data, "every_round", False)
+            }
             weights, row, rows = process.weights(state) if sets else (), {}, []
             for name, data in sets.items():
                 if callable(data):
-                    metrics = evaluate_function(data, name, with_weights(shown(), *weights), round_num)
+                    metrics = evaluate_function(
+                        data, name, with_weights(shown(), *weights), round_num
+                    )
                 elif isinstance(data, PerClient):
                     options = max(round_num, 1), evaluation_batch_size
-                    metrics, each = evaluate_per_client(setting._replace(algorithm=tuned), workers, *weights, data, *options)
+                    metrics, each = evaluate_per_client(
+                        setting._replace(algorithm=tuned), workers, *weights, data, *options
+                    )
                     rows += evaluation_rows(name, each)
                 elif isinstance(data, tuple):
-                    metrics = evaluate_clients(setting, workers, *weights, *data, max(round_num, 1), evaluation_batch_size)
+                    metrics = evaluate_clients(
+                        setting, workers, *weights, *data, max(round_num, 1), evaluation_batch_size
+                    )
                 else:
                     metrics = evaluate_weights(workers, *weights, data, evaluation_batch_size)
                 columns = {f"{name}_{metric}": value for metric, value in metrics.items()}
                 if taken := columns.keys() & (trained | row.keys()):
-                    raise ValueError(f"evaluate_on[{name!r}] gives a value called {min(taken)!r}, as another column is: rename the set.")
+                    raise ValueError(
+                        f"evaluate_on[{name!r}] gives a value called {min(taken)!r}, as another column is: rename the set."
+                    )
                 row.update(columns)
             return row, rows
 
@@ -249,7 +293,11 @@ def simulate(
             due = round_num % evaluate_every == 0 or round_num == rounds
             evaluated, evaluations = evaluate(state, round_num, due)
             if hooks:
-                hooks.end_round(_seen(process, state, {**row, **evaluated}, clients, evaluations, workers, shown))
+                hooks.end_round(
+                    _seen(
+                        process, state, {**row, **evaluated}, clients, evaluations, workers, shown
+                    )
+                )
                 if hooks.stopped is not None and not due:
                     evaluated, evaluations = evaluate(state, round_num, True)
             row.update(evaluated)
@@ -269,15 +317,23 @@ def simulate(
                 break
             started = time.perf_counter()
             asked, lost = cohorts.draw(round_num, conditions)
-            state, result = process.run_round(state, round_num, [client_id for client_id in asked if client_id not in lost])
+            state, result = process.run_round(
+                state, round_num, [client_id for client_id in asked if client_id not in lost]
+            )
             result = result._replace(clients=rows_of(asked, lost, result.clients))
-            row = {"round": round_num, **_summary(result, model, non_trainable), "seconds": time.perf_counter() - started}
+            row = {
+                "round": round_num,
+                **_summary(result, model, non_trainable),
+                "seconds": time.perf_counter() - started,
+            }
             conclude(state, row, result.clients)
             cohorts.add(round_num, result.clients)
             dropped.add(row, result.clients)
 
         final = with_weights(build(), *process.weights(state))
-        best = None if (weights := hooks.best_weights()) is None else with_weights(build(), *weights)
+        best = (
+            None if (weights := hooks.best_weights()) is None else with_weights(build(), *weights)
+        )
         folder.finish(final, best, hooks.stopped)
     run = Run(final, history, folder.clients, folder.path, folder.evaluations, best, hooks.stopped)
     hooks.end(run)
@@ -290,7 +346,11 @@ def _seen(process, state, row, clients, evaluations, workers, shown):
     def metric_names():
         replica = workers.any_replica()
         trained = finalize(replica, workers.merger.initial, workers.merger.unmergeable)
-        return [*dict.fromkeys([*(name for name in row if name != "round"), *(f"train_{name}" for name in trained)])]
+        return [
+            *dict.fromkeys(
+                [*(name for name in row if name != "round"), *(f"train_{name}" for name in trained)]
+            )
+        ]
 
     def of_round(rows):
         return [{"round": row["round"], **each} for each in known(rows)]
@@ -299,27 +359,42 @@ def _seen(process, state, row, clients, evaluations, workers, shown):
         return process.weights(state)
 
     return Round(
-        row["round"], row, metric_names, of_round(clients), of_round(evaluations), weights, lambda: with_weights(shown(), *weights())
+        row["round"],
+        row,
+        metric_names,
+        of_round(clients),
+        of_round(evaluations),
+        weights,
+        lambda: with_weights(shown(), *weights()),
     )
 
 
 def _num_evaluated(data):
     if isinstance(data, PerClient):
         own = {} if data.own is None else {"own": sum(map(data.own.num_examples, data.own))}
-        return {"clients": len(data.test), "test": sum(map(data.test.num_examples, data.test)), **own}
+        return {
+            "clients": len(data.test),
+            "test": sum(map(data.test.num_examples, data.test)),
+            **own,
+        }
     if hasattr(data, "name") and hasattr(data, "settings"):
         return data
     if callable(data):
         return f"{getattr(data, '__qualname__', type(data).__qualname__)}()"  # not its address: that differs in every process
     if isinstance(data, tuple):
-        return {part: sum(map(clients.num_examples, clients)) for part, clients in zip(("own", "test"), data)}
+        return {
+            part: sum(map(clients.num_examples, clients))
+            for part, clients in zip(("own", "test"), data)
+        }
     return sum(map(num_rows, data))
 
 
 def _evaluated_data(data):
     """The identity of an evaluation set: a fingerprint of its examples, or what a function is and refers to."""
     if isinstance(data, PerClient):
-        return {name: part.fingerprint() for name, part in data._asdict().items() if part is not None}
+        return {
+            name: part.fingerprint() for name, part in data._asdict().items() if part is not None
+        }
     if isinstance(data, tuple):
         return {name: part.fingerprint() for name, part in zip(("own", "test"), data)}
     if isinstance(data, collections.abc.Mapping):
@@ -341,13 +416,18 @@ def _check_sets(evaluate_on):
         pair = isinstance(data, tuple) and not isinstance(data, PerClient)
         if pair and not (len(data) == 2 and all(isinstance(part, ClientData) for part in data)):
             parts = ", ".join(type(part).__name__ for part in data)
-            raise TypeError(f"evaluate_on[{name!r}] is a tuple of {parts or 'nothing'}; allowed: a pair (own, test) of ClientData.")
+            raise TypeError(
+                f"evaluate_on[{name!r}] is a tuple of {parts or 'nothing'}; allowed: a pair (own, test) of ClientData."
+            )
 
 
 def _summary(result, model, non_trainable):
     trained, changing = _message_sizes(model)
     beside = result.more_bytes_up + (changing if non_trainable == "average" else 0)
-    aggregated = {"bytes_up": trained * result.num_finished, **result.aggregator}  # of encoded updates, where it encodes them
+    aggregated = {
+        "bytes_up": trained * result.num_finished,
+        **result.aggregator,
+    }  # of encoded updates, where it encodes them
     aggregated["bytes_up"] += beside * result.num_finished
     return {
         **{f"train_{name}": value for name, value in result.metrics.items()},

@@ -26,7 +26,12 @@ def shared_data():
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=40, help="how often the slow test of SIGKILL kills a run (default: 40)")
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=40,
+        help="how often the slow test of SIGKILL kills a run (default: 40)",
+    )
 
 
 @pytest.fixture

@@ -7,7 +7,14 @@ from fedlab.clients.columns import keras_batch
 from fedlab.engines.batches import client_batches
 
 
-def one_round(setting, weights, round_num, cohort, weight_of=lambda batches: batches.examples.sum(), prepare=None):
+def one_round(
+    setting,
+    weights,
+    round_num,
+    cohort,
+    weight_of=lambda batches: batches.examples.sum(),
+    prepare=None,
+):
     """Weights (all of the model's, in Keras's order) after a round, and each client's batch losses.
 
     Non-trainable weights do not change, unless the setting averages them. `prepare(model, round_num, client_id)` is called before a client
@@ -23,11 +30,24 @@ def one_round(setting, weights, round_num, cohort, weight_of=lambda batches: bat
             prepare(model, round_num, client_id)
         losses.append([])
         for i, size in enumerate(batches.sizes):
-            batch = {name: tf.constant(column[i][:size]) for name, column in batches.columns.items()}
-            losses[-1].append(model.train_on_batch(*keras_batch(batch), reset_metrics=True, return_dict=True).get("loss"))
+            batch = {
+                name: tf.constant(column[i][:size]) for name, column in batches.columns.items()
+            }
+            losses[-1].append(
+                model.train_on_batch(*keras_batch(batch), reset_metrics=True, return_dict=True).get(
+                    "loss"
+                )
+            )
         trained.append(model.get_weights())
         client_weights.append(weight_of(batches))
-    averaged = {id(w) for w in (setting.model.trainable_weights if setting.non_trainable == "broadcast" else setting.model.weights)}
+    averaged = {
+        id(w)
+        for w in (
+            setting.model.trainable_weights
+            if setting.non_trainable == "broadcast"
+            else setting.model.weights
+        )
+    }
     after = [
         _mean(values, client_weights) if id(variable) in averaged else before
         for variable, before, values in zip(setting.model.weights, weights, zip(*trained))
@@ -42,4 +62,7 @@ def _mean(values, weights):
 
 def largest_difference(first, second):
     """The largest difference between two lists of weights, relative to the largest value of each (0.001 where all are smaller)."""
-    return max(np.max(np.abs(np.asarray(a) - np.asarray(b))) / max(np.max(np.abs(b)), 1e-3) for a, b in zip(first, second))
+    return max(
+        np.max(np.abs(np.asarray(a) - np.asarray(b))) / max(np.max(np.abs(b)), 1e-3)
+        for a, b in zip(first, second)
+    )

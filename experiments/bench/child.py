@@ -26,7 +26,10 @@ def serve(connection, engine, workload, seed):
             if request[0] == "start":
                 process = start(setting)
                 model = setting.model
-                state = process.init([w.numpy() for w in model.trainable_weights], [w.numpy() for w in model.non_trainable_weights])
+                state = process.init(
+                    [w.numpy() for w in model.trainable_weights],
+                    [w.numpy() for w in model.non_trainable_weights],
+                )
                 answer = {}
             elif request[0] == "round":
                 state, _ = process.run_round(state, request[1], ids[: request[2]])

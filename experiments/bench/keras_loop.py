@@ -18,7 +18,9 @@ class KerasProcess:
         self.model.optimizer.build(self.model.trainable_variables)
         self._fresh_optimizer = [variable.numpy() for variable in self.model.optimizer.variables]
         if self.model.non_trainable_weights:
-            raise ValueError(f"{self.model.name} has non-trainable weights, which this loop does not average.")
+            raise ValueError(
+                f"{self.model.name} has non-trainable weights, which this loop does not average."
+            )
 
     def init(self, trainable, non_trainable):
         return list(trainable)
@@ -33,7 +35,9 @@ class KerasProcess:
             self.model.set_weights(state)
             for variable, value in zip(self.model.optimizer.variables, self._fresh_optimizer):
                 variable.assign(value)
-            self.model.fit(x, y, batch_size=self.setting.batching.batch_size, shuffle=False, verbose=0)
+            self.model.fit(
+                x, y, batch_size=self.setting.batching.batch_size, shuffle=False, verbose=0
+            )
             total = [t + len(y) * w for t, w in zip(total, self.model.get_weights())]
             num_examples += len(y)
         return [t / num_examples for t in total], None
@@ -47,4 +51,6 @@ def full_batches(setting, round_num, client_id):
     batches = client_batches(setting, round_num, client_id)
     if (batches.sizes != setting.batching.batch_size).any():
         raise ValueError(f"{client_id} has a partial batch, which this engine does not read.")
-    return keras_batch({name: column.reshape([-1, *column.shape[2:]]) for name, column in batches.columns.items()})
+    return keras_batch(
+        {name: column.reshape([-1, *column.shape[2:]]) for name, column in batches.columns.items()}
+    )

@@ -34,13 +34,17 @@ def measure_rates(products, num_cores, seconds_each, squares=SQUARES):
     rates = {}
     for form in FORMS:
         # TensorFlow's number of threads is fixed once it has started.
-        with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        with concurrent.futures.ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn")
+        ) as pool:
             measured = pool.submit(_rates, form, wanted, num_cores, seconds_each).result()
         for product, rate in zip(wanted, measured):
             key = product.op, product.shape
             if rate > rates.get(key, {"flops_per_s": 0})["flops_per_s"]:
                 rates[key] = {"flops_per_s": rate, "form": form}
-    best_key = max((key for key in rates if key[0] == "matmul"), key=lambda key: rates[key]["flops_per_s"])
+    best_key = max(
+        (key for key in rates if key[0] == "matmul"), key=lambda key: rates[key]["flops_per_s"]
+    )
     best = {**rates[best_key], "shape": best_key[1]}
     return best, rates
 
@@ -52,7 +56,10 @@ def limits(workload, best, rates):
       limit_s: at the best rate of all; limit_shapes_s: each product at the rate measured at its own shape.
     """
     rounds = workload.num_clients * workload.num_batches
-    at_shapes = sum(product.flops / rates[product.op, product.shape]["flops_per_s"] for product in workload.products)
+    at_shapes = sum(
+        product.flops / rates[product.op, product.shape]["flops_per_s"]
+        for product in workload.products
+    )
     return {"limit_s": workload.flops / best["flops_per_s"], "limit_shapes_s": rounds * at_shapes}
 
 
@@ -70,10 +77,17 @@ def _rates(form, products, num_cores, seconds_each):
 def _rate(tf, product, threads, num_threads, seconds_each):
     left_shape, right_shape, multiply = _factors(tf, product)
     size = 4 * (math.prod(left_shape) + math.prod(right_shape))
-    repeats = max(1, min(_GRAPH_PRODUCTS, int(_GRAPH_FLOPS // product.flops), int(_GRAPH_BYTES // size)))
+    repeats = max(
+        1, min(_GRAPH_PRODUCTS, int(_GRAPH_FLOPS // product.flops), int(_GRAPH_BYTES // size))
+    )
     # Different left factors: equal products would be computed once. The right one stays, as weights do from step to step.
-    lefts, right = tf.unstack(tf.random.normal([repeats, *left_shape])), tf.random.normal(right_shape)
-    graph = tf.function(lambda lefts, right: [multiply(left, right) for left in lefts]).get_concrete_function(lefts, right)
+    lefts, right = (
+        tf.unstack(tf.random.normal([repeats, *left_shape])),
+        tf.random.normal(right_shape),
+    )
+    graph = tf.function(
+        lambda lefts, right: [multiply(left, right) for left in lefts]
+    ).get_concrete_function(lefts, right)
 
     def work(_):
         graph(*lefts, right)
@@ -103,11 +117,15 @@ def _factors(tf, product):
         "conv_input": (
             output,
             kernel,
-            lambda dy, k: tf.raw_ops.Conv2DBackpropInput(input_sizes=image, filter=k, out_backprop=dy, **options),
+            lambda dy, k: tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=image, filter=k, out_backprop=dy, **options
+            ),
         ),
         "conv_kernel": (
             output,
             image,
-            lambda dy, x: tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=kernel, out_backprop=dy, **options),
+            lambda dy, x: tf.raw_ops.Conv2DBackpropFilter(
+                input=x, filter_sizes=kernel, out_backprop=dy, **options
+            ),
         ),
     }[product.op]

@@ -22,7 +22,10 @@ def describe():
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
-        **{name.replace("-", "_"): _version(name) for name in ("tensorflow", "tensorflow-federated", "numpy")},
+        **{
+            name.replace("-", "_"): _version(name)
+            for name in ("tensorflow", "tensorflow-federated", "numpy")
+        },
         "load_at_start": round(os.getloadavg()[0], 2),
     }
 
@@ -32,10 +35,14 @@ def commit():
     root = Path(__file__).resolve().parents[2]
 
     def git(*arguments):
-        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "--untracked-files=no"))
+        return git("rev-parse", "HEAD") + "+" * bool(
+            git("status", "--porcelain", "--untracked-files=no")
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -22,7 +22,9 @@ class Engine:
         self.name = engine
         spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
         self._connection, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=child.serve, args=(theirs, engine, workload, seed), daemon=True)
+        self._process = spawn.Process(
+            target=child.serve, args=(theirs, engine, workload, seed), daemon=True
+        )
         self._process.start()
         theirs.close()
         self.import_s = None
@@ -119,12 +121,21 @@ def measure(workload, engines, steady_rounds, seed, log=lambda text: None):
                 if round_num == 1:
                     start_s[name] = engine.start()
                 times[name].append(engine.round(round_num, workload.num_clients))
-                log(f"{workload.name} {name:5} round {round_num}: {times[name][-1]['seconds']:.3f} s")
+                log(
+                    f"{workload.name} {name:5} round {round_num}: {times[name][-1]['seconds']:.3f} s"
+                )
             if round_num in (1, 1 + steady_rounds):
                 diffs.append(_differences(children))
-        result = {name: _summary(engine, start_s[name], *times[name]) for name, engine in children.items()}
+        result = {
+            name: _summary(engine, start_s[name], *times[name]) for name, engine in children.items()
+        }
     first, last = ({"max": max(diff.values(), default=None), **diff} for diff in diffs)
-    return {**result, "first_weight_diff": first.pop("max"), "max_weight_diff": last.pop("max"), "weight_diff": last}
+    return {
+        **result,
+        "first_weight_diff": first.pop("max"),
+        "max_weight_diff": last.pop("max"),
+        "weight_diff": last,
+    }
 
 
 def _summary(engine, start_s, first, *steady):
@@ -147,7 +158,11 @@ def _differences(children):
     if "local" not in children:
         return {}
     weights = {name: engine.weights() for name, engine in children.items()}
-    return {name: max_weight_diff(weights["local"], weights[name]) for name in weights if name != "local"}
+    return {
+        name: max_weight_diff(weights["local"], weights[name])
+        for name in weights
+        if name != "local"
+    }
 
 
 def max_weight_diff(weights, expected):
@@ -157,4 +172,7 @@ def max_weight_diff(weights, expected):
     errors only: an attention's key bias starts at zero, and the softmax takes its gradient away.
     """
     least = 1e-3 * max(float(np.max(np.abs(b))) for b in expected)
-    return max(float(np.max(np.abs(a - b))) / max(float(np.max(np.abs(b))), least) for a, b in zip(weights, expected, strict=True))
+    return max(
+        float(np.max(np.abs(a - b))) / max(float(np.max(np.abs(b))), least)
+        for a, b in zip(weights, expected, strict=True)
+    )

@@ -26,7 +26,10 @@ def over_rounds(engines, rounds, seed, log):
             for name, engine in children.items():
                 peaks[name].append(_round(engine, round_num, WORKLOAD.num_clients))
             if round_num % 50 == 0 or round_num == 1:
-                log(f"round {round_num}: " + ", ".join(f"{name} {values[-1]:.0f} MB" for name, values in peaks.items()))
+                log(
+                    f"round {round_num}: "
+                    + ", ".join(f"{name} {values[-1]:.0f} MB" for name, values in peaks.items())
+                )
     return peaks
 
 
@@ -82,14 +85,21 @@ def over_cohorts(engines, seed, largest, log):
       "clients": the sizes; "data_mb": what these clients' examples take; and engine -> peaks in MB. Every number is of a new process.
     """
     sizes = [n for n in COHORTS if n <= largest]
-    result = {"clients": sizes, "data_mb": [n * 20 * (784 + 1) * 4 / 1e6 for n in sizes], **{name: [] for name in engines}}
+    result = {
+        "clients": sizes,
+        "data_mb": [n * 20 * (784 + 1) * 4 / 1e6 for n in sizes],
+        **{name: [] for name in engines},
+    }
     for size in sizes:
         for name in engines:
             with measure.running([name], WORKLOAD._replace(num_clients=size), seed) as children:
                 children[name].start()
                 children[name].round(1, size)
                 result[name].append(_round(children[name], 2, size))
-        log(f"{size:5} clients: " + ", ".join(f"{name} {result[name][-1]:.0f} MB" for name in engines))
+        log(
+            f"{size:5} clients: "
+            + ", ".join(f"{name} {result[name][-1]:.0f} MB" for name in engines)
+        )
     return result
 
 

@@ -28,7 +28,11 @@ def algorithm_cases(model):
         "fed_recon": {"local_layers": [model.layers[-1].name]},
     }
     names = _modules.names("fedlab.algorithms")
-    return {name: (_modules.find("fedlab.algorithms", name)(**arguments.get(name, {})), None) for name in names if name != "fed_avg"}
+    return {
+        name: (_modules.find("fedlab.algorithms", name)(**arguments.get(name, {})), None)
+        for name in names
+        if name != "fed_avg"
+    }
 
 
 def aggregator_cases(num_clients):
@@ -36,13 +40,20 @@ def aggregator_cases(num_clients):
     from fedlab import _modules, algorithms
 
     arguments = {
-        "differentially_private": {"noise_multiplier": 0.1, "clients_per_round": num_clients, "num_clients": num_clients},
+        "differentially_private": {
+            "noise_multiplier": 0.1,
+            "clients_per_round": num_clients,
+            "num_clients": num_clients,
+        },
         "krum": {"attackers": 0.1},
     }
     cases = {}
     for name in _modules.names("fedlab.aggregators"):
         aggregator = _modules.find("fedlab.aggregators", name)(**arguments.get(name, {}))
-        cases[name] = algorithms.fed_avg(client_weighting="uniform") if aggregator.privacy else None, aggregator
+        cases[name] = (
+            algorithms.fed_avg(client_weighting="uniform") if aggregator.privacy else None,
+            aggregator,
+        )
     del cases["mean"]  # that of FedAvg
     return cases
 
@@ -51,7 +62,9 @@ def measure_apart(workload, with_algorithms, with_aggregators, rounds, seed):
     """`measure_methods` of all algorithms, all aggregators or both, in a process of its own, an operation on one core as for any engine."""
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(_measure, workload, with_algorithms, with_aggregators, rounds, seed).result()
+        return pool.submit(
+            _measure, workload, with_algorithms, with_aggregators, rounds, seed
+        ).result()
 
 
 def _measure(workload, with_algorithms, with_aggregators, rounds, seed):
@@ -83,14 +96,25 @@ def measure_methods(setting, cases, rounds):
     from fedlab.engines.workers import Workers
 
     ids, model = setting.clients.client_ids, setting.model
-    start = [[w.numpy() for w in weights] for weights in (model.trainable_weights, model.non_trainable_weights)]
+    start = [
+        [w.numpy() for w in weights]
+        for weights in (model.trainable_weights, model.non_trainable_weights)
+    ]
     times, cpu_times = {}, {}
     with contextlib.ExitStack() as stack:
         workers = Workers(setting.build, setting.clients[ids[0]])
         stack.callback(workers.close)
         processes, states = {}, {}
-        for name, (algorithm, aggregator) in {"fed_avg": (None, None), **cases, "fed_avg again": (None, None)}.items():
-            own = setting._replace(workers=workers, algorithm=algorithm or setting.algorithm, aggregator=aggregator or setting.aggregator)
+        for name, (algorithm, aggregator) in {
+            "fed_avg": (None, None),
+            **cases,
+            "fed_avg again": (None, None),
+        }.items():
+            own = setting._replace(
+                workers=workers,
+                algorithm=algorithm or setting.algorithm,
+                aggregator=aggregator or setting.aggregator,
+            )
             processes[name] = stack.enter_context(contextlib.closing(local.start(own)))
             states[name], times[name], cpu_times[name] = processes[name].init(*start), [], []
         for round_num in range(1, 2 + rounds):

@@ -29,16 +29,22 @@ class PlainTffProcess:
             )
 
         rate = float(setting.model.optimizer.learning_rate)
-        self._process = tff.learning.algorithms.build_weighted_fed_avg(model_fn, tff.learning.optimizers.build_sgdm(rate))
+        self._process = tff.learning.algorithms.build_weighted_fed_avg(
+            model_fn, tff.learning.optimizers.build_sgdm(rate)
+        )
 
     def init(self, trainable, non_trainable):
-        return self._process.set_model_weights(self._process.initialize(), tff.learning.models.ModelWeights(trainable, non_trainable))
+        return self._process.set_model_weights(
+            self._process.initialize(), tff.learning.models.ModelWeights(trainable, non_trainable)
+        )
 
     def weights(self, state):
         return list(state.global_model_weights.trainable), []
 
     def run_round(self, state, round_num, cohort):
-        output = self._process.next(state, [self._dataset(round_num, client_id) for client_id in cohort])
+        output = self._process.next(
+            state, [self._dataset(round_num, client_id) for client_id in cohort]
+        )
         return output.state, None
 
     def close(self):

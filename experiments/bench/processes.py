@@ -23,7 +23,9 @@ def answers(function, *arguments):
                 yield receive.recv()
         child.join()
         if child.exitcode:
-            raise RuntimeError(f"the process of {function.__module__} ended with exit code {child.exitcode}.")
+            raise RuntimeError(
+                f"the process of {function.__module__} ended with exit code {child.exitcode}."
+            )
     finally:
         child.kill()
         child.join()
@@ -51,7 +53,10 @@ def resident_mb(pid):
 def forget_peak(pid):
     """Starts the peaks of the tree anew at what it has now. Linux: `clear_refs`, 5."""
     for process in tree(pid):
-        with contextlib.suppress(OSError), open(f"/proc/{process.pid}/clear_refs", "w", encoding="ascii") as file:
+        with (
+            contextlib.suppress(OSError),
+            open(f"/proc/{process.pid}/clear_refs", "w", encoding="ascii") as file,
+        ):
             file.write("5")
 
 
@@ -74,6 +79,11 @@ def machine_cpu_s():
 def _status_mb(pid, field):
     total = 0
     for process in tree(pid):
-        with contextlib.suppress(OSError), open(f"/proc/{process.pid}/status", encoding="ascii", errors="replace") as file:
-            total += next((int(line.split()[1]) * 1024 for line in file if line.startswith(field + ":")), 0)
+        with (
+            contextlib.suppress(OSError),
+            open(f"/proc/{process.pid}/status", encoding="ascii", errors="replace") as file,
+        ):
+            total += next(
+                (int(line.split()[1]) * 1024 for line in file if line.startswith(field + ":")), 0
+            )
     return total / 1e6

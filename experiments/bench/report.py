@@ -10,7 +10,9 @@ def with_ratios(measured, limits):
     """A workload's entry of the JSON file: what `measure` found, and ratios to the local engine's median."""
     local = measured.get("local", {}).get("median_s")
     others = [name for name in ENGINES if name != "local" and name in measured]
-    ratios = {f"ratio_{name}": measured[name]["median_s"] / local for name in others} if local else {}
+    ratios = (
+        {f"ratio_{name}": measured[name]["median_s"] / local for name in others} if local else {}
+    )
     if local:
         ratios["ratio_limit"] = local / limits["limit_s"]
         ratios["ratio_limit_shapes"] = local / limits["limit_shapes_s"]
@@ -24,7 +26,12 @@ def rows(workloads):
         row = {"workload": name}
         for engine in ENGINES:
             if engine in entry:
-                row.update({f"{engine}_{key}": entry[engine][key] for key in ("median_s", "first_s", "peak_mb", "other_cores")})
+                row.update(
+                    {
+                        f"{engine}_{key}": entry[engine][key]
+                        for key in ("median_s", "first_s", "peak_mb", "other_cores")
+                    }
+                )
         row.update({key: value for key, value in entry.items() if not isinstance(value, dict)})
         table.append(row)
     return table
@@ -65,21 +72,45 @@ def markdown(report):
         table = rows(report["workloads"])
         for row in table:
             row["other_cores"] = max(row[key] for key in row if key.endswith("other_cores"))
-        parts += ["Seconds a round, median:", _table(table, _SECONDS), "First round, memory, agreement:", _table(table, _REST)]
+        parts += [
+            "Seconds a round, median:",
+            _table(table, _SECONDS),
+            "First round, memory, agreement:",
+            _table(table, _REST),
+        ]
     if "scaling" in report:
-        columns = {"clients": ("clients", "d"), **{f"{name} s": (name, ".3f") for name in report["scaling"]}}
+        columns = {
+            "clients": ("clients", "d"),
+            **{f"{name} s": (name, ".3f") for name in report["scaling"]},
+        }
         sizes = sorted({n for entry in report["scaling"].values() for n in entry["clients"]})
-        table = [{"clients": n, **{k: dict(zip(e["clients"], e["seconds"])).get(n) for k, e in report["scaling"].items()}} for n in sizes]
+        table = [
+            {
+                "clients": n,
+                **{
+                    k: dict(zip(e["clients"], e["seconds"])).get(n)
+                    for k, e in report["scaling"].items()
+                },
+            }
+            for n in sizes
+        ]
         lines = [
             f"{name}: {entry['ms_per_client']:.3f} ms a client + {entry['constant_ms']:.1f} ms a round"
             for name, entry in report["scaling"].items()
             if entry["ms_per_client"] is not None
         ]
-        parts += ["Seconds a round of clients with one step on one example:", _table(table, columns, "clients"), "\n".join(lines)]
+        parts += [
+            "Seconds a round of clients with one step on one example:",
+            _table(table, columns, "clients"),
+            "\n".join(lines),
+        ]
     if "memory" in report:
         rounds, runs, cohorts = (report["memory"][name] for name in ("rounds", "runs", "cohorts"))
         columns = {f"{name} MB": (name, ".0f") for name in rounds}
-        parts += ["Peak memory in a round:", _by_round({name: [None, *peaks] for name, peaks in rounds.items()}, columns)]
+        parts += [
+            "Peak memory in a round:",
+            _by_round({name: [None, *peaks] for name, peaks in rounds.items()}, columns),
+        ]
         if runs:
             parts += ["Memory after a round of a run with its folder:", _by_round(runs, columns)]
         table = [dict(zip(cohorts, values)) for values in zip(*cohorts.values())]
@@ -94,7 +125,10 @@ def markdown(report):
         }
         rounds = [{"round": n, **row} for n, row in enumerate(report["states"], start=1)]
         shown = [row for row in rounds if row["round"] == 1 or row["round"] % 5 == 0]
-        parts += ["Clients of SCAFFOLD that keep a state:", _table(shown, {"round": ("round", "d"), **columns}, "round")]
+        parts += [
+            "Clients of SCAFFOLD that keep a state:",
+            _table(shown, {"round": ("round", "d"), **columns}, "round"),
+        ]
     for name, measured in report.get("methods", {}).items():
         table = [{"method": method, **numbers} for method, numbers in measured.items()]
         columns = {
@@ -119,15 +153,32 @@ def _by_round(values, columns):
 
 def _table(table, columns, first="workload"):
     titles = [first] if first == "workload" else []
-    titles += [title for title, (key, _) in columns.items() if any(row.get(key) is not None for row in table)]
+    titles += [
+        title
+        for title, (key, _) in columns.items()
+        if any(row.get(key) is not None for row in table)
+    ]
     lines = [titles]
     for row in table:
         cells = [row["workload"]] if first == "workload" else []
-        values = [(row.get(columns[title][0]), columns[title][1]) for title in titles if title in columns]
-        lines.append(cells + ["" if value is None else format(value, form) for value, form in values])
+        values = [
+            (row.get(columns[title][0]), columns[title][1]) for title in titles if title in columns
+        ]
+        lines.append(
+            cells + ["" if value is None else format(value, form) for value, form in values]
+        )
     widths = [max(len(line[i]) for line in lines) for i in range(len(titles))]
-    texts = ["| " + " | ".join(cell.rjust(width) for cell, width in zip(line, widths)) + " |" for line in lines]
-    return "\n".join([texts[0], "| " + " | ".join("-" * (width - 1) + ":" for width in widths) + " |", *texts[1:]])
+    texts = [
+        "| " + " | ".join(cell.rjust(width) for cell, width in zip(line, widths)) + " |"
+        for line in lines
+    ]
+    return "\n".join(
+        [
+            texts[0],
+            "| " + " | ".join("-" * (width - 1) + ":" for width in widths) + " |",
+            *texts[1:],
+        ]
+    )
 
 
 def write(report, folder, json_path):

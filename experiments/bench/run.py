@@ -18,19 +18,43 @@ from absl import flags, logging
 
 from fedlab.cli.flags import UsageError, check_folder, run_with_flags
 
-_WORKLOADS = flags.DEFINE_list("workloads", ["W1", "W2", "W3", "W3b", "W4"], "Workloads to measure; empty for none.")
+_WORKLOADS = flags.DEFINE_list(
+    "workloads", ["W1", "W2", "W3", "W3b", "W4"], "Workloads to measure; empty for none."
+)
 _ENGINES = flags.DEFINE_list("engines", ["local", "tff", "keras"], "Engines to measure.")
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds after the first one; their median counts.", lower_bound=1)
-_QUICK = flags.DEFINE_bool("quick", False, "Smaller cohorts and 2 rounds after the first: ends within five minutes, but is less exact.")
-_SCALING = flags.DEFINE_bool("scaling", False, "Measure also what an almost empty client costs, up to 10,000 clients a round.")
-_MEMORY = flags.DEFINE_bool("memory", False, "Measure also memory over 200 rounds, alone and in a whole run, and by cohort.")
-_ALGORITHMS = flags.DEFINE_bool("algorithms", False, "Measure also what every algorithm costs over FedAvg.")
-_AGGREGATORS = flags.DEFINE_bool("aggregators", False, "Measure also what every aggregator costs over the mean.")
-_STATES = flags.DEFINE_bool("states", False, "Measure also what SCAFFOLD's clients keep, for up to 100,000 clients.")
-_METHODS_ON = flags.DEFINE_list("methods_on", ["W3b", "W3"], "Workloads for --algorithms and --aggregators.")
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 5, "Rounds after the first one; their median counts.", lower_bound=1
+)
+_QUICK = flags.DEFINE_bool(
+    "quick",
+    False,
+    "Smaller cohorts and 2 rounds after the first: ends within five minutes, but is less exact.",
+)
+_SCALING = flags.DEFINE_bool(
+    "scaling",
+    False,
+    "Measure also what an almost empty client costs, up to 10,000 clients a round.",
+)
+_MEMORY = flags.DEFINE_bool(
+    "memory", False, "Measure also memory over 200 rounds, alone and in a whole run, and by cohort."
+)
+_ALGORITHMS = flags.DEFINE_bool(
+    "algorithms", False, "Measure also what every algorithm costs over FedAvg."
+)
+_AGGREGATORS = flags.DEFINE_bool(
+    "aggregators", False, "Measure also what every aggregator costs over the mean."
+)
+_STATES = flags.DEFINE_bool(
+    "states", False, "Measure also what SCAFFOLD's clients keep, for up to 100,000 clients."
+)
+_METHODS_ON = flags.DEFINE_list(
+    "methods_on", ["W3b", "W3"], "Workloads for --algorithms and --aggregators."
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, data and batches.", lower_bound=0)
 _JSON = flags.DEFINE_string("json", None, "File to write all numbers to, as JSON.")
-_OUT = flags.DEFINE_string("out", "runs/bench", "Folder for table.md, table.csv, report.json and the pictures.")
+_OUT = flags.DEFINE_string(
+    "out", "runs/bench", "Folder for table.md, table.csv, report.json and the pictures."
+)
 
 
 def chosen(names, known, flag):
@@ -58,14 +82,19 @@ def asked():
     workloads = {name: WORKLOADS[name] for name in chosen(_WORKLOADS.value, WORKLOADS, "workloads")}
     if not engines:
         raise UsageError(f"--engines is empty; allowed: {', '.join(measure.ENGINES)}.")
-    methods_on = {name: WORKLOADS[name] for name in chosen(_METHODS_ON.value, WORKLOADS, "methods_on")}
+    methods_on = {
+        name: WORKLOADS[name] for name in chosen(_METHODS_ON.value, WORKLOADS, "methods_on")
+    }
     if not (_ALGORITHMS.value or _AGGREGATORS.value):
         methods_on = {}
     if not (workloads or methods_on or _SCALING.value or _MEMORY.value or _STATES.value):
-        raise UsageError("nothing to measure: give --workloads, --scaling, --memory, --algorithms, --aggregators or --states.")
+        raise UsageError(
+            "nothing to measure: give --workloads, --scaling, --memory, --algorithms, --aggregators or --states."
+        )
     if _QUICK.value:
         workloads, methods_on = (
-            {name: w._replace(num_clients=w.quick_clients) for name, w in each.items()} for each in (workloads, methods_on)
+            {name: w._replace(num_clients=w.quick_clients) for name, w in each.items()}
+            for each in (workloads, methods_on)
         )
     json_path = pathlib.Path(_JSON.value) if _JSON.value else None
     if json_path and not json_path.parent.is_dir():
@@ -75,7 +104,17 @@ def asked():
 
 
 def main():
-    from experiments.bench import limit, machine, measure, memory, methods, plots, report, scaling, states
+    from experiments.bench import (
+        limit,
+        machine,
+        measure,
+        memory,
+        methods,
+        plots,
+        report,
+        scaling,
+        states,
+    )
 
     started = time.time()
     quick, seed = _QUICK.value, _SEED.value
@@ -94,23 +133,38 @@ def main():
     if workloads:
         log(f"rates of matrix products, {machine.num_cores()} cores")
         products = [product for workload in workloads.values() for product in workload.products]
-        best, rates = limit.measure_rates(products, machine.num_cores(), 0.1 if quick else 0.5, limit.SQUARES[: 3 if quick else None])
+        best, rates = limit.measure_rates(
+            products,
+            machine.num_cores(),
+            0.1 if quick else 0.5,
+            limit.SQUARES[: 3 if quick else None],
+        )
         result["best_product"] = best
-        result["products"] = [{"op": op, "shape": shape, **rate} for (op, shape), rate in rates.items()]
+        result["products"] = [
+            {"op": op, "shape": shape, **rate} for (op, shape), rate in rates.items()
+        ]
         log(f"best: {best['flops_per_s'] / 1e9:.1f} GFLOP/s, {best['form']}, shape {best['shape']}")
     for name, workload in workloads.items():
         measured = measure.measure(workload, engines, rounds, seed, log)
-        cohort = {"num_clients": workload.num_clients, "num_batches": workload.num_batches, "batch_size": workload.batch_size}
+        cohort = {
+            "num_clients": workload.num_clients,
+            "num_batches": workload.num_batches,
+            "batch_size": workload.batch_size,
+        }
         entry = {**measured, **cohort, "flops": workload.flops}
         result["workloads"][name] = report.with_ratios(entry, limit.limits(workload, best, rates))
         report.write(result, folder, json_path)
     if _SCALING.value:
-        result["scaling"] = scaling.measure_scaling(engines, 1 if quick else 3, seed, 1000 if quick else 10000, log)
+        result["scaling"] = scaling.measure_scaling(
+            engines, 1 if quick else 3, seed, 1000 if quick else 10000, log
+        )
         plots.draw_scaling(result["scaling"], folder / "scaling.png")
     if _MEMORY.value:
         result["memory"] = {
             "rounds": memory.over_rounds(engines, 50 if quick else 200, seed, log),
-            "runs": memory.over_runs([name for name in engines if name != "keras"], 50 if quick else 200, seed, log),
+            "runs": memory.over_runs(
+                [name for name in engines if name != "keras"], 50 if quick else 200, seed, log
+            ),
             "cohorts": memory.over_cohorts(engines, seed, 100 if quick else 1000, log),
         }
         plots.draw_memory(result["memory"], folder / "memory.png")
@@ -119,20 +173,30 @@ def main():
         result["states"] = states.measure_states(num_clients, num_clients // 20, 2, seed, log)
     for name, workload in methods_on.items():
         log(f"{name}: methods in turn, {rounds} rounds of each after the first")
-        measured = methods.measure_apart(workload, _ALGORITHMS.value, _AGGREGATORS.value, rounds, seed)
+        measured = methods.measure_apart(
+            workload, _ALGORITHMS.value, _AGGREGATORS.value, rounds, seed
+        )
         result.setdefault("methods", {})[name] = measured
         report.write(result, folder, json_path)
     result["seconds"] = time.time() - started
     report.write(result, folder, json_path)
     if workloads:
-        plots.draw_seconds(result["workloads"], {name: workload.about for name, workload in workloads.items()}, folder / "seconds.png")
+        plots.draw_seconds(
+            result["workloads"],
+            {name: workload.about for name, workload in workloads.items()},
+            folder / "seconds.png",
+        )
 
     about = result["machine"]
-    print(f"{about['cpu']}, {about['cores']} cores, TensorFlow {about['tensorflow']}, load at start {about['load_at_start']}")
+    print(
+        f"{about['cpu']}, {about['cores']} cores, TensorFlow {about['tensorflow']}, load at start {about['load_at_start']}"
+    )
     print(f"commit {result['commit']}, {result['command']}\n")
     if quick:
         print(
-            "Quick: smaller cohorts (clients:", ", ".join(f"{n} {w.num_clients}" for n, w in workloads.items()), f") and {rounds} rounds.\n"
+            "Quick: smaller cohorts (clients:",
+            ", ".join(f"{n} {w.num_clients}" for n, w in workloads.items()),
+            f") and {rounds} rounds.\n",
         )
     print(report.markdown(result))
     print(f"{result['seconds']:.0f} seconds. Tables, JSON and pictures are in {folder}.")

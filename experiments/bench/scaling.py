@@ -7,7 +7,11 @@ import numpy as np
 from experiments.bench import measure
 from experiments.bench.workloads import TINY
 
-CLIENTS = {"local": (100, 300, 1000, 3000, 10000), "tff": (100, 300, 1000), "keras": (100, 300, 1000)}
+CLIENTS = {
+    "local": (100, 300, 1000, 3000, 10000),
+    "tff": (100, 300, 1000),
+    "keras": (100, 300, 1000),
+}
 
 
 def measure_scaling(engines, rounds, seed, largest, log):
@@ -37,8 +41,13 @@ def measure_scaling(engines, rounds, seed, largest, log):
                     times[name].append(children[name].round(round_num, size)["seconds"])
             for name, values in times.items():
                 seconds[name].append(statistics.median(values[1:]))
-                log(f"{size:6} clients {name:5}: {seconds[name][-1]:.3f} s a round, {1000 * seconds[name][-1] / size:.3f} ms a client")
-    return {name: {"clients": sizes[name], "seconds": seconds[name], **line(sizes[name], seconds[name])} for name in engines}
+                log(
+                    f"{size:6} clients {name:5}: {seconds[name][-1]:.3f} s a round, {1000 * seconds[name][-1] / size:.3f} ms a client"
+                )
+    return {
+        name: {"clients": sizes[name], "seconds": seconds[name], **line(sizes[name], seconds[name])}
+        for name in engines
+    }
 
 
 def line(clients, seconds):
@@ -46,5 +55,7 @@ def line(clients, seconds):
     clients, seconds = np.array(clients, float), np.array(seconds)
     if len(clients) < 2:
         return {"ms_per_client": None, "constant_ms": None}
-    constant, slope = np.linalg.lstsq(np.stack([1 / seconds, clients / seconds], axis=1), np.ones(len(clients)), rcond=None)[0]
+    constant, slope = np.linalg.lstsq(
+        np.stack([1 / seconds, clients / seconds], axis=1), np.ones(len(clients)), rcond=None
+    )[0]
     return {"ms_per_client": 1000 * float(slope), "constant_ms": 1000 * float(constant)}

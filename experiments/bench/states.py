@@ -28,7 +28,11 @@ def measure_states(num_clients, clients_per_round, passes, seed, log=lambda text
     rows = []
     for row in processes.answers(_rounds, num_clients, clients_per_round, passes, seed):
         rows.append(row)
-        log("{clients} clients with a state: {seconds:.2f} s a round, peak {peak_mb:.0f} MB, file {file_mb:.0f} MB".format(**row))
+        log(
+            "{clients} clients with a state: {seconds:.2f} s a round, peak {peak_mb:.0f} MB, file {file_mb:.0f} MB".format(
+                **row
+            )
+        )
     return rows
 
 
@@ -47,11 +51,19 @@ def _rounds(connection, num_clients, clients_per_round, passes, seed):
 
     tf.keras.utils.set_random_seed(seed)
     model = tf.keras.Sequential([tf.keras.Input([DIM]), tf.keras.layers.Dense(NUM_CLASSES)])
-    model.compile(tf.keras.optimizers.SGD(0.01), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        tf.keras.optimizers.SGD(0.01),
+        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
     rng = np.random.default_rng(seed)
-    columns = {"x": rng.normal(size=[EXAMPLES, DIM]).astype(np.float32), "y": rng.integers(NUM_CLASSES, size=EXAMPLES)}
+    columns = {
+        "x": rng.normal(size=[EXAMPLES, DIM]).astype(np.float32),
+        "y": rng.integers(NUM_CLASSES, size=EXAMPLES),
+    }
     ids = [f"client_{k:07}" for k in range(num_clients)]
-    clients = ClientData([*ids, "warm_up"], lambda client_id: columns)  # all with the same arrays: what grows is what they keep
+    clients = ClientData(
+        [*ids, "warm_up"], lambda client_id: columns
+    )  # all with the same arrays: what grows is what they keep
     for client_id in ids:
         clients[client_id]
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +81,9 @@ def _rounds(connection, num_clients, clients_per_round, passes, seed):
         process = local.start(setting)
         state = process.init([w.numpy() for w in model.trainable_weights], [])
         state, _ = process.run_round(state, 1, ["warm_up"])
-        starts = [first for _ in range(passes) for first in range(0, num_clients, clients_per_round)]
+        starts = [
+            first for _ in range(passes) for first in range(0, num_clients, clients_per_round)
+        ]
         for round_num, first in enumerate(starts, start=2):
             processes.forget_peak(os.getpid())
             started = time.perf_counter()
@@ -77,7 +91,11 @@ def _rounds(connection, num_clients, clients_per_round, passes, seed):
             num_kept = states.commit()
             seconds = time.perf_counter() - started
             states.oldest_checkpoint = round_num - 1
-            row = {"clients": num_kept - 1, "seconds": seconds, "peak_mb": processes.peak_mb(os.getpid())}
+            row = {
+                "clients": num_kept - 1,
+                "seconds": seconds,
+                "peak_mb": processes.peak_mb(os.getpid()),
+            }
             connection.send({**row, "file_mb": states.path.stat().st_size / 1e6})
         process.close()
         states.close()

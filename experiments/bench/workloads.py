@@ -100,18 +100,31 @@ class Workload(NamedTuple):
         ids = {client_id: k for k, client_id in enumerate(self.client_ids())}
 
         def load(client_id):
-            return self.make_columns(np.random.default_rng([seed, ids[client_id]]), self.batch_size * self.num_batches)
+            return self.make_columns(
+                np.random.default_rng([seed, ids[client_id]]), self.batch_size * self.num_batches
+            )
 
         clients = ClientData(list(ids), load)
         for client_id in ids:  # made now, not while a round is timed
             clients[client_id]
         batching = Batching(batch_size=self.batch_size)
-        return Setting(model, lambda: clone(model), clients, algorithms.fed_avg(), aggregators.mean(), batching, seed)
+        return Setting(
+            model,
+            lambda: clone(model),
+            clients,
+            algorithms.fed_avg(),
+            aggregators.mean(),
+            batching,
+            seed,
+        )
 
 
 def dense(rows, inputs, outputs, input_gradient=True):
     """Products of a dense layer on `rows` rows."""
-    products = [Product("matmul", (1, rows, inputs, outputs)), Product("matmul", (1, inputs, rows, outputs))]
+    products = [
+        Product("matmul", (1, rows, inputs, outputs)),
+        Product("matmul", (1, inputs, rows, outputs)),
+    ]
     return products + [Product("matmul", (1, rows, outputs, inputs))] * input_gradient
 
 
@@ -128,14 +141,20 @@ def recurrent(batch, length, inputs, units, gates):
 def conv(batch, size, channels_in, channels_out, kernel, input_gradient=True):
     """Products of a convolution layer on [batch, size, size, channels_in]."""
     shape = (batch, size, size, channels_in, channels_out, kernel)
-    return [Product(op, shape) for op in ("conv", "conv_kernel", "conv_input")[: 2 + input_gradient]]
+    return [
+        Product(op, shape) for op in ("conv", "conv_kernel", "conv_input")[: 2 + input_gradient]
+    ]
 
 
 def attention(batch, length, width, heads):
     """Products of self-attention: four projections; scores and weighted values, each with the gradients of both factors."""
     size = width // heads
     narrow, wide = (batch * heads, length, length, size), (batch * heads, length, size, length)
-    return [*dense(batch * length, width, width) * 4, Product("matmul", narrow, 4), Product("matmul", wide, 2)]
+    return [
+        *dense(batch * length, width, width) * 4,
+        Product("matmul", narrow, 4),
+        Product("matmul", wide, 2),
+    ]
 
 
 def _text(rng, n, vocabulary_size, length):
@@ -148,7 +167,10 @@ def _features(rng, n, shape):
 
 
 def _spans(rng, n):
-    return {"x": rng.integers(8000, size=[n, 128], dtype=np.int32), "y": rng.integers(128, size=[n, 2], dtype=np.int32)}
+    return {
+        "x": rng.integers(8000, size=[n, 128], dtype=np.int32),
+        "y": rng.integers(128, size=[n, 2], dtype=np.int32),
+    }
 
 
 def gru_model():
@@ -185,7 +207,11 @@ def lstm_model():
 
 
 def lstm_products(batch):
-    return [*recurrent(batch, 80, 8, 256, gates=4), *recurrent(batch, 80, 256, 256, gates=4), *dense(batch * 80, 256, 90)]
+    return [
+        *recurrent(batch, 80, 8, 256, gates=4),
+        *recurrent(batch, 80, 256, 256, gates=4),
+        *dense(batch * 80, 256, 90),
+    ]
 
 
 def cnn_model():
@@ -229,7 +255,11 @@ def perceptron_model():
 
 
 def perceptron_products(batch):
-    return [*dense(batch, 784, 200, input_gradient=False), *dense(batch, 200, 200), *dense(batch, 200, 62)]
+    return [
+        *dense(batch, 784, 200, input_gradient=False),
+        *dense(batch, 200, 200),
+        *dense(batch, 200, 62),
+    ]
 
 
 def transformer_model():
@@ -241,11 +271,17 @@ def transformer_model():
     positions = tf.cumsum(
         tf.ones_like(tokens[:1]), axis=1, exclusive=True
     )  # 0 ... 127, [1, 128]: of the input, for Keras to keep the layer
-    x = layers.Embedding(8000, 128, name="tokens")(tokens) + layers.Embedding(128, 128, name="positions")(positions)
+    x = layers.Embedding(8000, 128, name="tokens")(tokens) + layers.Embedding(
+        128, 128, name="positions"
+    )(positions)
     x = layers.LayerNormalization()(x)
     for _ in range(2):
-        x = layers.LayerNormalization()(x + layers.MultiHeadAttention(num_heads=2, key_dim=64)(x, x))
-        x = layers.LayerNormalization()(x + layers.Dense(128)(layers.Dense(512, activation="gelu")(x)))
+        x = layers.LayerNormalization()(
+            x + layers.MultiHeadAttention(num_heads=2, key_dim=64)(x, x)
+        )
+        x = layers.LayerNormalization()(
+            x + layers.Dense(128)(layers.Dense(512, activation="gelu")(x))
+        )
     logits = layers.Permute([2, 1])(layers.Dense(2, name="start_end")(x))
     return tf.keras.Model(tokens, logits)
 
@@ -269,16 +305,78 @@ def tiny_products(batch):
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload("W1", "GRU(1024), length 100", gru_model, 0.1, partial(_text, vocabulary_size=86, length=100), gru_products, 8, 10, 5, 2),
         Workload(
-            "W2", "LSTM(256) x 2, length 80", lstm_model, 0.1, partial(_text, vocabulary_size=90, length=80), lstm_products, 4, 10, 25, 2
+            "W1",
+            "GRU(1024), length 100",
+            gru_model,
+            0.1,
+            partial(_text, vocabulary_size=86, length=100),
+            gru_products,
+            8,
+            10,
+            5,
+            2,
         ),
-        Workload("W3", "EMNIST CNN", cnn_model, 0.01, partial(_features, shape=[28, 28, 1]), cnn_products, 20, 10, 5, 4),
         Workload(
-            "W3b", "784-200-200-62 perceptron", perceptron_model, 0.01, partial(_features, shape=[784]), perceptron_products, 20, 100, 5, 30
+            "W2",
+            "LSTM(256) x 2, length 80",
+            lstm_model,
+            0.1,
+            partial(_text, vocabulary_size=90, length=80),
+            lstm_products,
+            4,
+            10,
+            25,
+            2,
         ),
-        Workload("W4", "transformer, 2 layers, d 128", transformer_model, 0.01, _spans, transformer_products, 8, 10, 4, 4),
+        Workload(
+            "W3",
+            "EMNIST CNN",
+            cnn_model,
+            0.01,
+            partial(_features, shape=[28, 28, 1]),
+            cnn_products,
+            20,
+            10,
+            5,
+            4,
+        ),
+        Workload(
+            "W3b",
+            "784-200-200-62 perceptron",
+            perceptron_model,
+            0.01,
+            partial(_features, shape=[784]),
+            perceptron_products,
+            20,
+            100,
+            5,
+            30,
+        ),
+        Workload(
+            "W4",
+            "transformer, 2 layers, d 128",
+            transformer_model,
+            0.01,
+            _spans,
+            transformer_products,
+            8,
+            10,
+            4,
+            4,
+        ),
     )
 }
 # For what a client costs that has next to nothing to compute.
-TINY = Workload("tiny", "4-62 perceptron, one example", tiny_model, 0.1, partial(_features, shape=[4]), tiny_products, 1, 100, 1, 100)
+TINY = Workload(
+    "tiny",
+    "4-62 perceptron, one example",
+    tiny_model,
+    0.1,
+    partial(_features, shape=[4]),
+    tiny_products,
+    1,
+    100,
+    1,
+    100,
+)

@@ -15,11 +15,18 @@ from absl import flags, logging
 
 from fedlab.cli.flags import UsageError, run_with_flags
 
-_BOOKS = flags.DEFINE_string("books", None, "Folder that holds a_tale_of_two_cities.txt and a_christmas_carol.txt.", required=True)
+_BOOKS = flags.DEFINE_string(
+    "books",
+    None,
+    "Folder that holds a_tale_of_two_cities.txt and a_christmas_carol.txt.",
+    required=True,
+)
 _OUT_DIR = flags.DEFINE_string("out_dir", "runs/dickens", "Where weights and history go.")
 _EPOCHS = flags.DEFINE_integer("epochs", 10, "Passes over the books.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Sequences a step.", lower_bound=1)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 2e-3, "Adam's peak rate; it falls to zero as a cosine.", lower_bound=0.0)
+_LEARNING_RATE = flags.DEFINE_float(
+    "learning_rate", 2e-3, "Adam's peak rate; it falls to zero as a cosine.", lower_bound=0.0
+)
 _UNITS = flags.DEFINE_integer("units", 1024, "Width of the GRU.", lower_bound=1)
 _SHIP = flags.DEFINE_bool("ship", False, "Put the trained model into the package.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the weights and of the order of the sequences.")
@@ -37,7 +44,9 @@ def read_books(folder):
     for name in ("a_tale_of_two_cities", "a_christmas_carol"):
         path = os.path.join(folder, f"{name}.txt")
         if not os.path.exists(path):
-            raise UsageError(f"--books={folder} has no {name}.txt; pass the folder that holds both books.")
+            raise UsageError(
+                f"--books={folder} has no {name}.txt; pass the folder that holds both books."
+            )
         with open(path, encoding="ascii") as file:
             ids = text.encode(file.read())
         border = int(len(ids) * (1 - HELD_OUT))
@@ -52,7 +61,10 @@ def epoch_sequences(books, rng):
 
     from fedlab.tasks.generation import text
 
-    parts = [text.sequences(book[rng.integers(SEQUENCE_LENGTH) :], SEQUENCE_LENGTH, drop_remainder=True) for book in books]
+    parts = [
+        text.sequences(book[rng.integers(SEQUENCE_LENGTH) :], SEQUENCE_LENGTH, drop_remainder=True)
+        for book in books
+    ]
     x, y = (np.concatenate([part[name] for part in parts]) for name in ("x", "y"))
     order = rng.permutation(len(x))
     return x[order], y[order]
@@ -93,17 +105,28 @@ def main():
     schedule = tf.keras.optimizers.schedules.CosineDecay(
         0.0, _EPOCHS.value * steps, warmup_target=_LEARNING_RATE.value, warmup_steps=steps // 4
     )
-    model.compile(tf.keras.optimizers.Adam(schedule, global_clipnorm=1.0), loss=model.loss, metrics=["accuracy"])
+    model.compile(
+        tf.keras.optimizers.Adam(schedule, global_clipnorm=1.0),
+        loss=model.loss,
+        metrics=["accuracy"],
+    )
     history = []
     with recurrent.accelerated(model):
         for epoch in range(_EPOCHS.value):
             x, y = (column[: steps * _BATCH_SIZE.value] for column in epoch_sequences(train, rng))
             fitted = model.fit(x, y, batch_size=_BATCH_SIZE.value, shuffle=False, verbose=0)
-            shipped.save_pretrained(model, "dickens_char_rnn", "char_rnn", arguments, folder=_OUT_DIR.value)
+            shipped.save_pretrained(
+                model, "dickens_char_rnn", "char_rnn", arguments, folder=_OUT_DIR.value
+            )
             as_shipped = shipped.load_shipped("dickens_char_rnn", folder=_OUT_DIR.value)
             history.append({"epoch": epoch + 1, "train_loss": fitted.history["loss"][0]})
             for name, columns in evaluation_sets.items():
-                history[-1].update({f"{name}_{metric}": value for metric, value in fl.evaluate(as_shipped, columns).items()})
+                history[-1].update(
+                    {
+                        f"{name}_{metric}": value
+                        for metric, value in fl.evaluate(as_shipped, columns).items()
+                    }
+                )
             logging.info("%s", history[-1])
             with open(os.path.join(_OUT_DIR.value, "history.json"), "w") as file:
                 json.dump(history, file, indent=1)

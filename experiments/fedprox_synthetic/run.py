@@ -15,17 +15,35 @@ from absl import flags
 
 from fedlab.cli.flags import UsageError, check_folder, run_with_flags
 
-_SETS = flags.DEFINE_list("sets", ["iid", "0,0", "0.5,0.5", "1,1"], "Data sets: iid, or alpha,beta in quotes for synthetic(alpha, beta).")
+_SETS = flags.DEFINE_list(
+    "sets",
+    ["iid", "0,0", "0.5,0.5", "1,1"],
+    "Data sets: iid, or alpha,beta in quotes for synthetic(alpha, beta).",
+)
 _STRAGGLERS = flags.DEFINE_list("stragglers", ["0", "50", "90"], "Percentages of slow clients.")
 _MU = flags.DEFINE_float("mu", 1.0, "Strength of FedProx's proximal term.", lower_bound=0.0)
 _ROUNDS = flags.DEFINE_integer("rounds", 40, "Rounds; the paper has 200.", lower_bound=1)
-_CLIENTS_PER_ROUND = flags.DEFINE_integer("clients_per_round", 10, "Clients asked in a round.", lower_bound=1, upper_bound=30)
-_EPOCHS = flags.DEFINE_integer("local_epochs", 20, "Epochs of a client that is not slow.", lower_bound=2)
-_EVALUATE_EVERY = flags.DEFINE_integer("evaluate_every", 2, "Rounds between evaluations.", lower_bound=1)
+_CLIENTS_PER_ROUND = flags.DEFINE_integer(
+    "clients_per_round", 10, "Clients asked in a round.", lower_bound=1, upper_bound=30
+)
+_EPOCHS = flags.DEFINE_integer(
+    "local_epochs", 20, "Epochs of a client that is not slow.", lower_bound=2
+)
+_EVALUATE_EVERY = flags.DEFINE_integer(
+    "evaluate_every", 2, "Rounds between evaluations.", lower_bound=1
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
-_OUT = flags.DEFINE_string("out", "runs/fedprox_synthetic", "Folder of the runs, the table and the plot; started again, it goes on.")
+_OUT = flags.DEFINE_string(
+    "out",
+    "runs/fedprox_synthetic",
+    "Folder of the runs, the table and the plot; started again, it goes on.",
+)
 
-METHODS = {"FedAvg": "drops slow clients", "FedProx, mu=0": "keeps them", "FedProx, mu>0": "keeps them"}
+METHODS = {
+    "FedAvg": "drops slow clients",
+    "FedProx, mu=0": "keeps them",
+    "FedProx, mu>0": "keeps them",
+}
 FOLDERS = {"FedAvg": "fed_avg", "FedProx, mu=0": "fed_prox_0", "FedProx, mu>0": "fed_prox_mu"}
 COLORS = {"FedAvg": "#2a78d6", "FedProx, mu=0": "#eda100", "FedProx, mu>0": "#1baf7a"}
 
@@ -104,13 +122,27 @@ def plot(curves, file, column, label):
     """One row a percentage of stragglers, one column a data set."""
     import matplotlib.pyplot as plt
 
-    sets, percents = (list(dict.fromkeys(values)) for values in zip(*((name, percent) for name, percent, _ in curves)))
+    sets, percents = (
+        list(dict.fromkeys(values))
+        for values in zip(*((name, percent) for name, percent, _ in curves))
+    )
     figure, axes = plt.subplots(
-        len(percents), len(sets), squeeze=False, sharex=True, sharey="col", figsize=(3.1 * len(sets), 2.3 * len(percents))
+        len(percents),
+        len(sets),
+        squeeze=False,
+        sharex=True,
+        sharey="col",
+        figsize=(3.1 * len(sets), 2.3 * len(percents)),
     )
     for (name, percent, method), rows in curves.items():
         axis = axes[percents.index(percent)][sets.index(name)]
-        axis.plot([row["round"] for row in rows], [row[column] for row in rows], color=COLORS[method], label=method, linewidth=1.5)
+        axis.plot(
+            [row["round"] for row in rows],
+            [row[column] for row in rows],
+            color=COLORS[method],
+            label=method,
+            linewidth=1.5,
+        )
     for axis, name in zip(axes[0], sets):
         axis.set_title("IID" if name == "iid" else f"synthetic({name})", fontsize=10)
     for row, percent in zip(axes, percents):
@@ -121,7 +153,9 @@ def plot(curves, file, column, label):
     for axis in axes[-1]:
         axis.set_xlabel("round", fontsize=9)
     handles, labels = axes[0][0].get_legend_handles_labels()
-    labels = [f"FedProx, mu={_MU.value:g}" if method == "FedProx, mu>0" else method for method in labels]
+    labels = [
+        f"FedProx, mu={_MU.value:g}" if method == "FedProx, mu>0" else method for method in labels
+    ]
     figure.legend(handles, labels, loc="upper center", ncols=3, frameon=False, fontsize=9)
     figure.tight_layout(rect=(0, 0, 1, 0.95))
     figure.savefig(file, dpi=110)
@@ -134,18 +168,27 @@ def table(curves):
         row = {"set": name, "stragglers": percent}
         for method in METHODS:
             last = curves[name, percent, method][-1]
-            row[f"{method} accuracy"], row[f"{method} loss"] = round(last["test_accuracy"], 4), round(last["all_train_loss"], 4)
+            row[f"{method} accuracy"], row[f"{method} loss"] = (
+                round(last["test_accuracy"], 4),
+                round(last["all_train_loss"], 4),
+            )
         rows.append(row)
     return rows
 
 
 def checked_set(name):
     try:
-        if name == "iid" or name.count(",") == 1 and all(0 <= float(value) < float("inf") for value in name.split(",")):
+        if (
+            name == "iid"
+            or name.count(",") == 1
+            and all(0 <= float(value) < float("inf") for value in name.split(","))
+        ):
             return name
     except ValueError:
         pass
-    raise UsageError(f"--sets: {name!r}; allowed: iid, or alpha,beta of 0 or more, such as --sets='iid,\"1,1\"'.")
+    raise UsageError(
+        f"--sets: {name!r}; allowed: iid, or alpha,beta of 0 or more, such as --sets='iid,\"1,1\"'."
+    )
 
 
 def checked_percent(text):
@@ -160,7 +203,10 @@ def asked():
     Raises:
       UsageError: a flag says what there is not.
     """
-    sets, percents = [checked_set(name) for name in _SETS.value], [checked_percent(text) for text in _STRAGGLERS.value]
+    sets, percents = (
+        [checked_set(name) for name in _SETS.value],
+        [checked_percent(text) for text in _STRAGGLERS.value],
+    )
     if not (sets and percents):
         raise UsageError("--sets or --stragglers is empty: name one or more of each.")
     check_folder("out", _OUT.value)
@@ -174,7 +220,8 @@ def main():
         curves[name, percent, method] = curve(name, percent, method, out)
         last = curves[name, percent, method][-1]
         print(
-            f"{name:>8}  {percent:>3} %  {method:<14} accuracy {last['test_accuracy']:.4f}  loss {last['all_train_loss']:.4f}", flush=True
+            f"{name:>8}  {percent:>3} %  {method:<14} accuracy {last['test_accuracy']:.4f}  loss {last['all_train_loss']:.4f}",
+            flush=True,
         )
     rows = table(curves)
     with open(out / "table.csv", "w", newline="") as file:

@@ -18,14 +18,35 @@ _HERE = pathlib.Path(__file__).resolve().parent
 _OUT = flags.DEFINE_string("out", str(_HERE), "Folder for robust.csv and robust.png.")
 _ROUNDS = flags.DEFINE_integer("rounds", 60, "Rounds.", lower_bound=1)
 _NUM_CLIENTS = flags.DEFINE_integer("num_clients", 100, "Clients.", lower_bound=10)
-_CLIENTS_PER_ROUND = flags.DEFINE_integer("clients_per_round", 30, "Random clients a round.", lower_bound=5)
-_ATTACKERS = flags.DEFINE_float("attackers", 0.3, "Share of the clients that attack in every round.", lower_bound=0.0, upper_bound=0.49)
-_SCALE = flags.DEFINE_float("scale", 3.0, "Attackers send -scale times their update.", lower_bound=0.01)
-_TOLERATED = flags.DEFINE_float(
-    "tolerated", 0.4, "Share of attackers that trimmed mean and Krum withstand.", lower_bound=0.0, upper_bound=0.49
+_CLIENTS_PER_ROUND = flags.DEFINE_integer(
+    "clients_per_round", 30, "Random clients a round.", lower_bound=5
 )
-_SKEW = flags.DEFINE_float("skew", 0.3, "Dirichlet parameter of a client's classes where clients are not alike.", lower_bound=0.001)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.05, "Rate of the clients' SGD.", lower_bound=0.0)
+_ATTACKERS = flags.DEFINE_float(
+    "attackers",
+    0.3,
+    "Share of the clients that attack in every round.",
+    lower_bound=0.0,
+    upper_bound=0.49,
+)
+_SCALE = flags.DEFINE_float(
+    "scale", 3.0, "Attackers send -scale times their update.", lower_bound=0.01
+)
+_TOLERATED = flags.DEFINE_float(
+    "tolerated",
+    0.4,
+    "Share of attackers that trimmed mean and Krum withstand.",
+    lower_bound=0.0,
+    upper_bound=0.49,
+)
+_SKEW = flags.DEFINE_float(
+    "skew",
+    0.3,
+    "Dirichlet parameter of a client's classes where clients are not alike.",
+    lower_bound=0.001,
+)
+_LEARNING_RATE = flags.DEFINE_float(
+    "learning_rate", 0.05, "Rate of the clients' SGD.", lower_bound=0.0
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
 
 _NUM_CLASSES, _NUM_FEATURES, _EXAMPLES = 10, 20, 50
@@ -48,10 +69,16 @@ def make_clients(skew):
 
     def draw(size, shares):
         y = rng.choice(_NUM_CLASSES, size, p=shares)
-        return {"x": (centres[y] + 1.5 * rng.normal(size=[size, _NUM_FEATURES])).astype(np.float32), "y": y}
+        return {
+            "x": (centres[y] + 1.5 * rng.normal(size=[size, _NUM_FEATURES])).astype(np.float32),
+            "y": y,
+        }
 
     alike = np.full(_NUM_CLASSES, 1 / _NUM_CLASSES)
-    shares = [alike if np.isinf(skew) else rng.dirichlet(np.full(_NUM_CLASSES, skew)) for _ in range(_NUM_CLIENTS.value)]
+    shares = [
+        alike if np.isinf(skew) else rng.dirichlet(np.full(_NUM_CLASSES, skew))
+        for _ in range(_NUM_CLIENTS.value)
+    ]
     clients = {f"client_{k:03}": draw(_EXAMPLES, p) for k, p in enumerate(shares)}
     return fl.ClientData.from_dict(clients), draw(5000, alike)
 
@@ -61,7 +88,11 @@ def make_model():
 
     tf.keras.utils.set_random_seed(_SEED.value)
     model = tf.keras.Sequential(
-        [tf.keras.Input([_NUM_FEATURES]), tf.keras.layers.Dense(32, activation="relu"), tf.keras.layers.Dense(_NUM_CLASSES)]
+        [
+            tf.keras.Input([_NUM_FEATURES]),
+            tf.keras.layers.Dense(32, activation="relu"),
+            tf.keras.layers.Dense(_NUM_CLASSES),
+        ]
     )
     loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(tf.keras.optimizers.SGD(_LEARNING_RATE.value), loss, metrics=["accuracy"])
@@ -84,7 +115,9 @@ def accuracies(name, clients, test):
         "median": fl.aggregators.median,
         "trimmed mean": lambda: fl.aggregators.trimmed_mean(_TOLERATED.value),
         "Krum": lambda: fl.aggregators.krum(_TOLERATED.value),
-        "multi-Krum": lambda: fl.aggregators.krum(_TOLERATED.value, num_selected=_CLIENTS_PER_ROUND.value // 2),
+        "multi-Krum": lambda: fl.aggregators.krum(
+            _TOLERATED.value, num_selected=_CLIENTS_PER_ROUND.value // 2
+        ),
     }[name]()
     run = fl.simulate(
         make_model(),
@@ -113,11 +146,16 @@ def draw(curves, picture):
     # The Okabe-Ito palette, which people with any colour vision can tell apart.
     colours = dict(zip(_NAMES, ("#555555", "#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7")))
     plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-    figure, axes = plt.subplots(1, len(curves), figsize=(9, 3.6), dpi=100, layout="constrained", sharey=True)
+    figure, axes = plt.subplots(
+        1, len(curves), figsize=(9, 3.6), dpi=100, layout="constrained", sharey=True
+    )
     for axis, (title, by_name) in zip(axes, curves.items()):
         for name, values in by_name.items():
             # Median and trimmed mean lie on each other: dots on a line.
-            style = {"no attack": dict(linestyle="--"), "trimmed mean": dict(linestyle=":", linewidth=3)}.get(name, {})
+            style = {
+                "no attack": dict(linestyle="--"),
+                "trimmed mean": dict(linestyle=":", linewidth=3),
+            }.get(name, {})
             label = "mean, no attack" if name == "no attack" else name
             axis.plot(values, color=colours[name], label=label, **{"linewidth": 1.8, **style})
         axis.set(title=title, xlabel="round", ylim=(0, 1))
@@ -144,9 +182,16 @@ def main():
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["clients", "aggregator", "round", "test_accuracy"])
         for title, by_name in curves.items():
-            table.writerows([title, name, i, f"{value:.4f}"] for name, values in by_name.items() for i, value in enumerate(values))
+            table.writerows(
+                [title, name, i, f"{value:.4f}"]
+                for name, values in by_name.items()
+                for i, value in enumerate(values)
+            )
     draw(curves, out / "robust.png")
-    print(f"{'accuracy after ' + str(_ROUNDS.value) + ' rounds':32}" + "".join(f"{name:>14}" for name in _NAMES))
+    print(
+        f"{'accuracy after ' + str(_ROUNDS.value) + ' rounds':32}"
+        + "".join(f"{name:>14}" for name in _NAMES)
+    )
     for title, by_name in curves.items():
         print(f"{title:32}" + "".join(f"{by_name[name][-1]:14.4f}" for name in _NAMES))
     print(f"\nThe picture is {out / 'robust.png'}. {time.time() - started:.0f} seconds.")

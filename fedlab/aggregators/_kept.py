@@ -48,14 +48,20 @@ def keep(name, settings, combine):
     def report(state, accumulator, seed):
         forms = accumulator[0].forms
         clients = [client for block in accumulator for client in _counted(block)]
-        combined = combine(list(zip(*clients))) if clients else [np.zeros(f.shape[1:].num_elements()) for f in forms]
+        combined = (
+            combine(list(zip(*clients)))
+            if clients
+            else [np.zeros(f.shape[1:].num_elements()) for f in forms]
+        )
         return [tf.constant(c, f.dtype, f.shape[1:]) for c, f in zip(combined, forms)], state, {}
 
     return Aggregator(name, settings, init, zero, accumulate, operator.add, report)
 
 
 def _list(like):
-    return tf.raw_ops.EmptyTensorList(element_shape=like.shape, max_num_elements=-1, element_dtype=like.dtype)
+    return tf.raw_ops.EmptyTensorList(
+        element_shape=like.shape, max_num_elements=-1, element_dtype=like.dtype
+    )
 
 
 def _push(kept, tensor):
@@ -63,14 +69,21 @@ def _push(kept, tensor):
 
 
 def _item(kept, index, shape, dtype):
-    return np.asarray(tf.raw_ops.TensorListGetItem(input_handle=kept, index=index, element_shape=shape, element_dtype=dtype))
+    return np.asarray(
+        tf.raw_ops.TensorListGetItem(
+            input_handle=kept, index=index, element_shape=shape, element_dtype=dtype
+        )
+    )
 
 
 def _counted(block):
     """The values of each client with a weight above 0: a list of arrays [size]."""
     for k in range(int(tf.raw_ops.TensorListLength(input_handle=block.weights))):
         if _item(block.weights, k, [], tf.float32) > 0:
-            yield [_item(kept, k, form.shape[1:], form.dtype).reshape(-1) for kept, form in zip(block.deltas, block.forms)]
+            yield [
+                _item(kept, k, form.shape[1:], form.dtype).reshape(-1)
+                for kept, form in zip(block.deltas, block.forms)
+            ]
 
 
 def pieces(rows, dtype):

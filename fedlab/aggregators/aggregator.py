@@ -24,7 +24,9 @@ from fedlab import _checks
 def check(aggregator):
     """Returns an `Aggregator`, or raises TypeError where it is none."""
     if not isinstance(aggregator, Aggregator):
-        raise TypeError(f"the aggregator is {_checks.kind(aggregator)}; allowed: an Aggregator, as a call such as mean() gives it.")
+        raise TypeError(
+            f"the aggregator is {_checks.kind(aggregator)}; allowed: an Aggregator, as a call such as mean() gives it."
+        )
     return aggregator
 
 

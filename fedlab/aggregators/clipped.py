@@ -44,7 +44,9 @@ def clipped(inner=None, norm=norms.adaptive(1.0, 0.8, 0.2)):
         return {"clip_norm": bound, "clipped_fraction": tf.math.divide_no_nan(above, clients)}
 
     settings = {"inner": inner, "norm": norm}
-    return norms.hold("clipped", inner, norm, settings, measure=l2_norm, change=change, metrics=metrics)
+    return norms.hold(
+        "clipped", inner, norm, settings, measure=l2_norm, change=change, metrics=metrics
+    )
 
 
 def l2_norm(delta):

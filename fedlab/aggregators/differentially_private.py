@@ -84,18 +84,26 @@ def differentially_private(
     bound = norms.get(norm)
     adapts = bound.learning_rate > 0
     if (bound.multiplier, bound.increment) != (1.0, 0.0):
-        raise ValueError(f"norm has multiplier {bound.multiplier:g} and increment {bound.increment:g}; allowed here: 1 and 0.")
+        raise ValueError(
+            f"norm has multiplier {bound.multiplier:g} and increment {bound.increment:g}; allowed here: 1 and 0."
+        )
     if not _checks.is_number(noise_multiplier) or not 0 <= noise_multiplier < math.inf:
         raise ValueError(f"noise_multiplier is {noise_multiplier!r}; allowed: 0 or more.")
     _checks.check_int("num_clients", num_clients)
     if not _checks.is_number(clients_per_round) or not 0 < clients_per_round <= num_clients:
-        raise ValueError(f"clients_per_round is {clients_per_round!r}; allowed: above 0, to num_clients, {num_clients!r}.")
+        raise ValueError(
+            f"clients_per_round is {clients_per_round!r}; allowed: above 0, to num_clients, {num_clients!r}."
+        )
     if not _checks.is_number(delta) or not 0 < delta < 1:
         raise ValueError(f"delta is {delta!r}; allowed: between 0 and 1.")
     if sampling not in privacy.SAMPLINGS:
         raise ValueError(f"sampling is {sampling!r}; allowed: {', '.join(privacy.SAMPLINGS)}.")
-    guarantee = privacy.Privacy(float(noise_multiplier), clients_per_round, num_clients, delta, sampling)
-    count_stddev, value_multiplier = _split_noise(float(noise_multiplier), clients_per_round, clipped_count_stddev, adapts)
+    guarantee = privacy.Privacy(
+        float(noise_multiplier), clients_per_round, num_clients, delta, sampling
+    )
+    count_stddev, value_multiplier = _split_noise(
+        float(noise_multiplier), clients_per_round, clipped_count_stddev, adapts
+    )
 
     def init(weights):
         return State(bound.start(), tf.constant(0, tf.int64))
@@ -105,8 +113,12 @@ def differentially_private(
 
     def accumulate(state, accumulator, delta, weight, seed):
         size = l2_norm(delta)
-        counts = tf.cast(weight > 0, tf.float32)  # so that no weight makes a client's share larger than the norm
-        scale = tf.cast(counts, tf.float64) * tf.minimum(tf.constant(1.0, tf.float64), tf.math.divide_no_nan(state.estimate, size))
+        counts = tf.cast(
+            weight > 0, tf.float32
+        )  # so that no weight makes a client's share larger than the norm
+        scale = tf.cast(counts, tf.float64) * tf.minimum(
+            tf.constant(1.0, tf.float64), tf.math.divide_no_nan(state.estimate, size)
+        )
         return ClippedSum(
             [t + tf.cast(scale, d.dtype) * d for t, d in zip(accumulator.total, delta)],
             accumulator.clients + counts,
@@ -119,11 +131,16 @@ def differentially_private(
     def report(state, accumulator, seed):
         total, clients, below = accumulator
         stddev = value_multiplier * state.estimate
-        noise = [_noise(tensor, tf.random.fold_in(seed, i), stddev) for i, tensor in enumerate(total, start=1)]
+        noise = [
+            _noise(tensor, tf.random.fold_in(seed, i), stddev)
+            for i, tensor in enumerate(total, start=1)
+        ]
         mean = [(t + tf.cast(n, t.dtype)) / clients_per_round for t, n in zip(total, noise)]
         estimate, rounds = state.estimate, state.rounds + 1
         if adapts:
-            count_noise = tf.random.stateless_normal([], tf.random.fold_in(seed, 0), stddev=count_stddev)
+            count_noise = tf.random.stateless_normal(
+                [], tf.random.fold_in(seed, 0), stddev=count_stddev
+            )
             share = 0.5 + (below - 0.5 * clients + count_noise) / clients_per_round
             estimate = bound.next(estimate, tf.clip_by_value(share, 0.0, 1.0))
         metrics = {
@@ -134,7 +151,9 @@ def differentially_private(
         }
         return mean, State(estimate, rounds), metrics
 
-    return Aggregator("differentially_private", settings, init, zero, accumulate, merge, report, guarantee)
+    return Aggregator(
+        "differentially_private", settings, init, zero, accumulate, merge, report, guarantee
+    )
 
 
 def _noise(like, seed, stddev):

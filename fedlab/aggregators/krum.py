@@ -51,7 +51,9 @@ def krum(attackers=0.3, num_selected=1):
                 f"krum with {num_attackers} attackers has {num_clients} clients in a round; allowed: {2 * num_attackers + 3} or more: "
                 "raise clients_per_round, or lower attackers."
             )
-        nearest = np.sort(_squared_distances(tensors), axis=1)[:, 1 : num_clients - num_attackers - 1]  # without itself
+        nearest = np.sort(_squared_distances(tensors), axis=1)[
+            :, 1 : num_clients - num_attackers - 1
+        ]  # without itself
         order = np.argsort(nearest.sum(axis=1), kind="stable")
         chosen = order[: min(num_selected, num_clients - num_attackers)]
         return [np.mean([rows[k] for k in chosen], axis=0) for rows in tensors]

@@ -47,6 +47,13 @@ def mean():
         return tf.nest.map_structure(tf.add, first, second)
 
     def report(state, accumulator, seed):
-        return [tf.math.divide_no_nan(t, tf.cast(accumulator.weight, t.dtype)) for t in accumulator.total], state, {}
+        return (
+            [
+                tf.math.divide_no_nan(t, tf.cast(accumulator.weight, t.dtype))
+                for t in accumulator.total
+            ],
+            state,
+            {},
+        )
 
     return Aggregator("mean", {}, init, zero, accumulate, merge, report)

@@ -27,4 +27,6 @@ def median():
         num_clients = values.shape[1]
         return values[:, [(num_clients - 1) // 2, num_clients // 2]].mean(axis=1)
 
-    return _kept.keep("median", {}, lambda tensors: [_kept.by_coordinate(rows, middle) for rows in tensors])
+    return _kept.keep(
+        "median", {}, lambda tensors: [_kept.by_coordinate(rows, middle) for rows in tensors]
+    )

@@ -80,7 +80,9 @@ def get(norm):
     if isinstance(norm, Adaptive):
         return norm
     if not _checks.is_number(norm) or not 0 < norm < math.inf:
-        raise ValueError(f"norm is {norm!r}; allowed: a number above 0, or fedlab.aggregators.adaptive(...).")
+        raise ValueError(
+            f"norm is {norm!r}; allowed: a number above 0, or fedlab.aggregators.adaptive(...)."
+        )
     return Adaptive(float(norm), 0.5, 0.0)
 
 
@@ -135,7 +137,9 @@ def hold(name, inner, norm, settings, *, measure, change, metrics):
             accumulator.clients + counts,
             accumulator.below + counts * tf.cast(size <= state.estimate, tf.float32),
             accumulator.above + counts * tf.cast(size > bound, tf.float32),
-            inner.accumulate(state.inner, accumulator.inner, change(delta, size, bound), weight, seed),
+            inner.accumulate(
+                state.inner, accumulator.inner, change(delta, size, bound), weight, seed
+            ),
         )
 
     def merge(first, second):

@@ -107,9 +107,13 @@ def _divergences(noise_multiplier, clients_per_round, num_clients, sampling):
         event = dp_accounting.PoissonSampledDpEvent(clients_per_round / num_clients, gaussian)
     else:
         # Another client in one's place changes the sum by up to 2 C; the accountant takes the noise as a multiple of that.
-        accountant = rdp.RdpAccountant(neighboring_relation=dp_accounting.NeighboringRelation.REPLACE_ONE)
+        accountant = rdp.RdpAccountant(
+            neighboring_relation=dp_accounting.NeighboringRelation.REPLACE_ONE
+        )
         gaussian = dp_accounting.GaussianDpEvent(noise_multiplier / 2)
-        event = dp_accounting.SampledWithoutReplacementDpEvent(num_clients, int(clients_per_round), gaussian)
+        event = dp_accounting.SampledWithoutReplacementDpEvent(
+            num_clients, int(clients_per_round), gaussian
+        )
     accountant.compose(event)
     return accountant.orders, accountant.rdp
 
@@ -143,7 +147,9 @@ def check(privacy, algorithm, averaged):
 def check_extras(privacy, algorithm, extras):
     """Raises ValueError where clients send what is neither clipped nor noised."""
     if privacy and extras:
-        raise ValueError(f"{algorithm.name} has clients send more than an update (extras), which a private aggregator cannot noise.")
+        raise ValueError(
+            f"{algorithm.name} has clients send more than an update (extras), which a private aggregator cannot noise."
+        )
 
 
 def check_cohorts(privacy, sampler, num_clients):
@@ -162,7 +168,9 @@ def check_cohorts(privacy, sampler, num_clients):
             f"cohort=fedlab.clients.{privacy.sampling}({privacy.clients_per_round:g}), which does not depend on their data."
         )
     if privacy.num_clients != num_clients:
-        raise ValueError(f"the aggregator's guarantee is for num_clients={privacy.num_clients}; the run has {num_clients} clients.")
+        raise ValueError(
+            f"the aggregator's guarantee is for num_clients={privacy.num_clients}; the run has {num_clients} clients."
+        )
     name = getattr(getattr(sampler, "func", None), "__name__", "of another kind").lstrip("_")
     drawn = name, getattr(sampler, "keywords", {}).get("clients_per_round")
     if drawn != (privacy.sampling, privacy.clients_per_round):

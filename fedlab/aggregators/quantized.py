@@ -63,7 +63,9 @@ def quantized(inner=None, bits=8):
                 tensor = low + step * levels
             received.append(tensor)
         clients = accumulator.clients + tf.cast(weight > 0, tf.float32)
-        return Counted(clients, inner.accumulate(state, accumulator.inner, received, weight, inner_seed))
+        return Counted(
+            clients, inner.accumulate(state, accumulator.inner, received, weight, inner_seed)
+        )
 
     def merge(first, second):
         return Counted(first.clients + second.clients, inner.merge(first.inner, second.inner))
@@ -74,7 +76,9 @@ def quantized(inner=None, bits=8):
         return delta, state, {"bytes_up": int(accumulator.clients) * num_bytes, **metrics}
 
     settings = {"inner": inner, "bits": bits}
-    return Aggregator("quantized", settings, inner.init, zero, accumulate, merge, report, inner.privacy)
+    return Aggregator(
+        "quantized", settings, inner.init, zero, accumulate, merge, report, inner.privacy
+    )
 
 
 def quantize(tensor, bits, seed):
@@ -93,21 +97,33 @@ def quantize(tensor, bits, seed):
 def _draws(like, seed):
     """Whole numbers from 0 to 2^16 - 1, of a tensor's shape and dtype."""
     size = like.shape.num_elements()
-    drawn = tf.random.stateless_uniform([-(-size // 4)], seed, minval=None, maxval=None, dtype=tf.uint64)
-    return tf.cast(tf.reshape(tf.reshape(tf.bitcast(drawn, tf.uint16), [-1])[:size], like.shape), like.dtype)
+    drawn = tf.random.stateless_uniform(
+        [-(-size // 4)], seed, minval=None, maxval=None, dtype=tf.uint64
+    )
+    return tf.cast(
+        tf.reshape(tf.reshape(tf.bitcast(drawn, tf.uint16), [-1])[:size], like.shape), like.dtype
+    )
 
 
 def encode(levels, low, step, bits):
     """What goes over the wire for a tensor: level 0 and step, then the levels in `bits` bits each. NumPy arrays -> bytes."""
-    each = (np.asarray(levels).reshape(-1, 1).astype(np.uint32) >> np.arange(bits, dtype=np.uint32)) & 1  # [values, bits]
-    return np.asarray(low).tobytes() + np.asarray(step).tobytes() + np.packbits(each.astype(np.uint8)).tobytes()
+    each = (
+        np.asarray(levels).reshape(-1, 1).astype(np.uint32) >> np.arange(bits, dtype=np.uint32)
+    ) & 1  # [values, bits]
+    return (
+        np.asarray(low).tobytes()
+        + np.asarray(step).tobytes()
+        + np.packbits(each.astype(np.uint8)).tobytes()
+    )
 
 
 def decode(data, shape, dtype, bits):
     """The tensor that `encode` gave the bytes of, as it is received."""
     dtype = np.dtype(dtype)
     low, step = np.frombuffer(data[: 2 * dtype.itemsize], dtype)
-    each = np.unpackbits(np.frombuffer(data[2 * dtype.itemsize :], np.uint8), count=int(np.prod(shape)) * bits).reshape(-1, bits)
+    each = np.unpackbits(
+        np.frombuffer(data[2 * dtype.itemsize :], np.uint8), count=int(np.prod(shape)) * bits
+    ).reshape(-1, bits)
     levels = (each.astype(np.uint32) << np.arange(bits, dtype=np.uint32)).sum(axis=1)
     return (low + step * levels.astype(dtype)).reshape(shape)
 

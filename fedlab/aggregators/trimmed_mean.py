@@ -37,4 +37,8 @@ def trimmed_mean(trim=0.1):
         first = _kept.num_of(trim, num_clients)
         return values[:, first : num_clients - first].mean(axis=1)
 
-    return _kept.keep("trimmed_mean", {"trim": trim}, lambda tensors: [_kept.by_coordinate(rows, inner_mean) for rows in tensors])
+    return _kept.keep(
+        "trimmed_mean",
+        {"trim": trim},
+        lambda tensors: [_kept.by_coordinate(rows, inner_mean) for rows in tensors],
+    )

@@ -15,7 +15,9 @@ from fedlab.aggregators.aggregator import check
 from fedlab.aggregators.mean import mean
 
 
-def zeroed(inner=None, norm=norms.adaptive(10.0, 0.98, math.log(10.0), multiplier=2.0, increment=1.0)):
+def zeroed(
+    inner=None, norm=norms.adaptive(10.0, 0.98, math.log(10.0), multiplier=2.0, increment=1.0)
+):
     """Replaces an update by zeros where one of its values is larger than a norm C: a broken client must not break the model.
 
         delta_k = 0 where max |delta_k| > C
@@ -51,4 +53,6 @@ def zeroed(inner=None, norm=norms.adaptive(10.0, 0.98, math.log(10.0), multiplie
         return {"zero_norm": bound, "zeroed_count": above}
 
     settings = {"inner": inner, "norm": norm}
-    return norms.hold("zeroed", inner, norm, settings, measure=measure, change=change, metrics=metrics)
+    return norms.hold(
+        "zeroed", inner, norm, settings, measure=measure, change=change, metrics=metrics
+    )

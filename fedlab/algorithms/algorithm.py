@@ -179,7 +179,9 @@ def prepare(algorithm, model, schedule=None):
 def _check(algorithm):
     if not isinstance(algorithm, Algorithm):
         given = _checks.kind(algorithm)
-        raise TypeError(f"algorithm is {given}; allowed: an Algorithm, as a call such as fedlab.algorithms.fed_avg() gives it.")
+        raise TypeError(
+            f"algorithm is {given}; allowed: an Algorithm, as a call such as fedlab.algorithms.fed_avg() gives it."
+        )
 
 
 def completed(algorithm, fields):
@@ -202,4 +204,6 @@ def wrap(algorithm, change):
     changed = change(algorithm)
     if algorithm.prepare is None:
         return changed
-    return changed._replace(prepare=lambda model, schedule: change(algorithm.prepare(model, schedule)))
+    return changed._replace(
+        prepare=lambda model, schedule: change(algorithm.prepare(model, schedule))
+    )

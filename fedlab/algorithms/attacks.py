@@ -73,7 +73,10 @@ def noise(algorithm, attackers, stddev=1.0):
     stddev = _positive("stddev", stddev)
 
     def add(client, delta):
-        draws = [tf.random.stateless_normal(d.shape, tf.random.fold_in(client.seed, i), stddev=stddev) for i, d in enumerate(delta)]
+        draws = [
+            tf.random.stateless_normal(d.shape, tf.random.fold_in(client.seed, i), stddev=stddev)
+            for i, d in enumerate(delta)
+        ]
         return [tf.where(turned(client), d + tf.cast(n, d.dtype), d) for d, n in zip(delta, draws)]
 
     return _send(algorithm, "noise", {"attackers": attackers, "stddev": stddev}, add)
@@ -106,9 +109,13 @@ def label_flipping(algorithm, attackers, num_classes):
 
     def flip(task, batch):
         if tf.nest.is_nested(batch.y) or not batch.y.dtype.is_integer:
-            raise StructureError("the labels are not whole numbers; allowed with label_flipping: one column of class numbers.")
+            raise StructureError(
+                "the labels are not whole numbers; allowed with label_flipping: one column of class numbers."
+            )
         is_class = (batch.y >= 0) & (batch.y < num_classes)
-        return batch._replace(y=tf.where(turned(task.client) & is_class, num_classes - 1 - batch.y, batch.y))
+        return batch._replace(
+            y=tf.where(turned(task.client) & is_class, num_classes - 1 - batch.y, batch.y)
+        )
 
     def change(base):
         def client_step(task, *arguments):
@@ -117,7 +124,9 @@ def label_flipping(algorithm, attackers, num_classes):
 
         return base._replace(client_step=client_step)
 
-    return _renamed(algorithm, "label_flipping", {"attackers": attackers, "num_classes": num_classes}, change)
+    return _renamed(
+        algorithm, "label_flipping", {"attackers": attackers, "num_classes": num_classes}, change
+    )
 
 
 def _send(algorithm, name, settings, change):
@@ -136,19 +145,31 @@ def _send(algorithm, name, settings, change):
 def _renamed(algorithm, name, settings, change):
     # The algorithm's own settings stay where those who read them look.
     def renamed(base):
-        return change(base)._replace(name=f"{algorithm.name} under {name}", settings={**algorithm.settings, name: settings})
+        return change(base)._replace(
+            name=f"{algorithm.name} under {name}", settings={**algorithm.settings, name: settings}
+        )
 
     return wrap(algorithm, renamed)
 
 
 def _membership(attackers):
     """The attackers as a setting, and the function client -> bool scalar that says whether it is one."""
-    if isinstance(attackers, (list, tuple, set, frozenset)) and all(isinstance(client_id, str) for client_id in attackers):
+    if isinstance(attackers, (list, tuple, set, frozenset)) and all(
+        isinstance(client_id, str) for client_id in attackers
+    ):
         ids = sorted(attackers)
         return ids, lambda client: tf.reduce_any(tf.equal(client.id, tf.constant(ids, tf.string)))
-    if isinstance(attackers, bool) or not isinstance(attackers, (int, float)) or not 0 <= attackers <= 1:
-        raise ValueError(f"attackers is {attackers!r}; allowed: a list of client ids, or a share from 0 to 1.")
-    return attackers, lambda client: tf.random.stateless_uniform([], client.lasting_seed) < attackers
+    if (
+        isinstance(attackers, bool)
+        or not isinstance(attackers, (int, float))
+        or not 0 <= attackers <= 1
+    ):
+        raise ValueError(
+            f"attackers is {attackers!r}; allowed: a list of client ids, or a share from 0 to 1."
+        )
+    return attackers, lambda client: tf.random.stateless_uniform(
+        [], client.lasting_seed
+    ) < attackers
 
 
 def _positive(name, value):

@@ -38,5 +38,9 @@ def fed_adagrad(
       'fed_adagrad'
     """
     settings = dict(locals())
-    server_optimizer = optimizers.adagrad(server_learning_rate, initial_accumulator_value, epsilon, epsilon_in_root)
-    return fed_opt(server_optimizer, client_weighting=client_weighting)._replace(name="fed_adagrad", settings=settings)
+    server_optimizer = optimizers.adagrad(
+        server_learning_rate, initial_accumulator_value, epsilon, epsilon_in_root
+    )
+    return fed_opt(server_optimizer, client_weighting=client_weighting)._replace(
+        name="fed_adagrad", settings=settings
+    )

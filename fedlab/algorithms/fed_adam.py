@@ -46,5 +46,9 @@ def fed_adam(
       'fed_adam'
     """
     settings = dict(locals())
-    server_optimizer = optimizers.adam(server_learning_rate, beta_1, beta_2, epsilon, bias_correction, initial_accumulator_value)
-    return fed_opt(server_optimizer, client_weighting=client_weighting)._replace(name="fed_adam", settings=settings)
+    server_optimizer = optimizers.adam(
+        server_learning_rate, beta_1, beta_2, epsilon, bias_correction, initial_accumulator_value
+    )
+    return fed_opt(server_optimizer, client_weighting=client_weighting)._replace(
+        name="fed_adam", settings=settings
+    )

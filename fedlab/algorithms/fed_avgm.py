@@ -11,7 +11,9 @@ from fedlab.algorithms.fed_opt import fed_opt
 from fedlab.optimizers import optimizers
 
 
-def fed_avgm(server_learning_rate=1.0, *, momentum=0.9, nesterov=False, client_weighting="num_examples"):
+def fed_avgm(
+    server_learning_rate=1.0, *, momentum=0.9, nesterov=False, client_weighting="num_examples"
+):
     """FedAvgM (Hsu et al. 2019, Section 4.3; Reddi et al. 2021, whose momentum is .9).
 
     Args:
@@ -29,4 +31,6 @@ def fed_avgm(server_learning_rate=1.0, *, momentum=0.9, nesterov=False, client_w
     """
     settings = dict(locals())
     server_optimizer = optimizers.sgd(server_learning_rate, momentum, nesterov)
-    return fed_opt(server_optimizer, client_weighting=client_weighting)._replace(name="fed_avgm", settings=settings)
+    return fed_opt(server_optimizer, client_weighting=client_weighting)._replace(
+        name="fed_avgm", settings=settings
+    )

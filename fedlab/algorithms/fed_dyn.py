@@ -39,7 +39,10 @@ def fed_dyn(alpha):
 
     def client_step(task, weights, state, batch):
         gradients = task.gradients(state.weights, batch)
-        changed = [g - own + alpha * (w - start) for g, own, w, start in zip(gradients, task.kept, state.weights, weights)]
+        changed = [
+            g - own + alpha * (w - start)
+            for g, own, w, start in zip(gradients, task.kept, state.weights, weights)
+        ]
         return ClientState(*task.optimizer.apply(state.weights, state.optimizer, changed))
 
     def client_final(task, weights, state, counts):

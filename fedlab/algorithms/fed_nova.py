@@ -52,12 +52,21 @@ def fed_nova(*, client_weighting="num_examples", server_learning_rate=1.0):
         def client_final(task, weights, state, counts):
             num_steps = tf.cast(counts.num_steps, tf.float64)
             a = (num_steps - rho * (1 - rho**num_steps) / (1 - rho)) / (1 - rho)
-            delta = [tf.math.divide_no_nan(before - after, tf.cast(a, after.dtype)) for before, after in zip(weights, state.weights)]
+            delta = [
+                tf.math.divide_no_nan(before - after, tf.cast(a, after.dtype))
+                for before, after in zip(weights, state.weights)
+            ]
             weight = weight_of(counts)
             exact = tf.cast(weight, tf.float64)
             return ClientResult(delta, weight, extras=Steps(exact * a, exact))
 
-        return base._replace(name="fed_nova", settings=settings, client_final=client_final, server_update=server_update, extras=no_steps)
+        return base._replace(
+            name="fed_nova",
+            settings=settings,
+            client_final=client_final,
+            server_update=server_update,
+            extras=no_steps,
+        )
 
     def no_steps(weights):
         return Steps(tf.zeros([], tf.float64), tf.zeros([], tf.float64))

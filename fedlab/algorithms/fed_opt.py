@@ -33,5 +33,8 @@ def fed_opt(server_optimizer, *, client_weighting="num_examples"):
         return server_optimizer.apply(weights, state, update.delta, update.round_num)
 
     return fed_avg(client_weighting=client_weighting)._replace(
-        name="fed_opt", settings=settings, server_init=server_optimizer.init, server_update=server_update
+        name="fed_opt",
+        settings=settings,
+        server_init=server_optimizer.init,
+        server_update=server_update,
     )

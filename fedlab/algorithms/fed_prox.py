@@ -32,7 +32,11 @@ def fed_prox(mu, *, client_weighting="num_examples", server_learning_rate=1.0, s
     settings = dict(locals())
     if not _checks.is_number(mu) or not 0 <= mu < math.inf:
         raise ValueError(f"mu is {mu!r}; allowed: 0 or more.")
-    base = fed_avg(client_weighting=client_weighting, server_learning_rate=server_learning_rate, server_momentum=server_momentum)
+    base = fed_avg(
+        client_weighting=client_weighting,
+        server_learning_rate=server_learning_rate,
+        server_momentum=server_momentum,
+    )
 
     def client_step(task, weights, state, batch):
         gradients = task.gradients(state.weights, batch)

@@ -58,19 +58,31 @@ def fed_recon(
     """
     settings = dict(locals())
     if isinstance(local_layers, str) or not local_layers:
-        raise ValueError(f"local_layers is {local_layers!r}; allowed: a list of one or more names of layers.")
+        raise ValueError(
+            f"local_layers is {local_layers!r}; allowed: a list of one or more names of layers."
+        )
     if not _checks.is_number(reconstruction_share) or not 0 < reconstruction_share < 1:
-        raise ValueError(f"reconstruction_share is {reconstruction_share!r}; allowed: above 0, below 1.")
+        raise ValueError(
+            f"reconstruction_share is {reconstruction_share!r}; allowed: above 0, below 1."
+        )
     if client_weighting not in ("num_examples", "uniform"):
-        raise ValueError(f"client_weighting is {client_weighting!r}; allowed with fed_recon: 'num_examples', 'uniform'.")
-    rebuild = optimizers.sgd(0.1) if reconstruction_optimizer is None else optimizers.check(reconstruction_optimizer)
+        raise ValueError(
+            f"client_weighting is {client_weighting!r}; allowed with fed_recon: 'num_examples', 'uniform'."
+        )
+    rebuild = (
+        optimizers.sgd(0.1)
+        if reconstruction_optimizer is None
+        else optimizers.check(reconstruction_optimizer)
+    )
     server_optimizer = optimizers.sgd(server_learning_rate)
 
     def for_model(is_local):
         shared_positions = [i for i, local in enumerate(is_local) if not local]
 
         def split(weights):
-            return [w for w, local in zip(weights, is_local) if local], [w for w, local in zip(weights, is_local) if not local]
+            return [w for w, local in zip(weights, is_local) if local], [
+                w for w, local in zip(weights, is_local) if not local
+            ]
 
         def join(local, shared):
             local, shared = iter(local), iter(shared)
@@ -79,11 +91,22 @@ def fed_recon(
         def client_init(task, weights):
             local, shared = split(weights)
             own_optimizer = optimizers.part(task.optimizer, shared_positions)
-            return ClientState(local, rebuild.init(local), shared, own_optimizer.init(shared), tf.constant(0), tf.zeros([]))
+            return ClientState(
+                local,
+                rebuild.init(local),
+                shared,
+                own_optimizer.init(shared),
+                tf.constant(0),
+                tf.zeros([]),
+            )
 
         def rebuild_step(task, weights, state, batch):
-            gradients, _ = split(task.gradients(join(state.local, state.shared), batch, measure=False))
-            local, optimizer = rebuild.apply(state.local, state.local_optimizer, gradients, task.round_num)
+            gradients, _ = split(
+                task.gradients(join(state.local, state.shared), batch, measure=False)
+            )
+            local, optimizer = rebuild.apply(
+                state.local, state.local_optimizer, gradients, task.round_num
+            )
             return state._replace(local=local, local_optimizer=optimizer, step=state.step + 1)
 
         def train_step(task, weights, state, batch):
@@ -91,19 +114,34 @@ def fed_recon(
             own_optimizer = optimizers.part(task.optimizer, shared_positions)
             shared, optimizer = own_optimizer.apply(state.shared, state.shared_optimizer, gradients)
             num_examples = state.num_examples + batch.num_examples
-            return state._replace(shared=shared, shared_optimizer=optimizer, step=state.step + 1, num_examples=num_examples)
+            return state._replace(
+                shared=shared,
+                shared_optimizer=optimizer,
+                step=state.step + 1,
+                num_examples=num_examples,
+            )
 
         def client_step(task, weights, state, batch):
             # A share such as 0.07 is not exact in binary: 0.07 * 100 is a little more than 7.
             batches = reconstruction_share * tf.cast(task.counts.num_steps, tf.float64)
             first_part = tf.cast(tf.math.ceil(batches - 1e-9), tf.int32)
-            steps = [lambda step=step: step(task, weights, state, batch) for step in (rebuild_step, train_step)]
+            steps = [
+                lambda step=step: step(task, weights, state, batch)
+                for step in (rebuild_step, train_step)
+            ]
             return tf.cond(state.step < first_part, *steps)
 
         def client_final(task, weights, state, counts):
             local, shared = split(weights)
-            delta = join([tf.zeros_like(w) for w in local], [before - after for before, after in zip(shared, state.shared)])
-            weight = tf.ones_like(state.num_examples) if client_weighting == "uniform" else state.num_examples
+            delta = join(
+                [tf.zeros_like(w) for w in local],
+                [before - after for before, after in zip(shared, state.shared)],
+            )
+            weight = (
+                tf.ones_like(state.num_examples)
+                if client_weighting == "uniform"
+                else state.num_examples
+            )
             return ClientResult(delta, weight)
 
         def own_weights(task, weights, state, counts):
@@ -127,7 +165,9 @@ def fed_recon(
         layers = {layer.name: layer for layer in model.layers if layer.trainable_weights}
         unknown = [name for name in local_layers if name not in layers]
         if unknown or len(set(local_layers)) == len(layers):
-            raise ValueError(f"local_layers is {local_layers!r}; allowed: some, but not all, of the model's layers {', '.join(layers)}.")
+            raise ValueError(
+                f"local_layers is {local_layers!r}; allowed: some, but not all, of the model's layers {', '.join(layers)}."
+            )
         local = {id(v) for name in local_layers for v in layers[name].trainable_weights}
         return for_model([id(v) in local for v in model.trainable_weights])
 

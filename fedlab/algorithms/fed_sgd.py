@@ -43,11 +43,15 @@ def fed_sgd(server_optimizer=None, *, client_weighting="num_examples"):
 
     def client_step(task, weights, state, batch):
         gradients = task.gradients(weights, batch)
-        total = [t + tf.cast(batch.num_examples, g.dtype) * g for t, g in zip(state.gradients, gradients)]
+        total = [
+            t + tf.cast(batch.num_examples, g.dtype) * g for t, g in zip(state.gradients, gradients)
+        ]
         return GradientSum(total, state.num_examples + batch.num_examples)
 
     def client_final(task, weights, state, counts):
-        mean = [tf.math.divide_no_nan(t, tf.cast(state.num_examples, t.dtype)) for t in state.gradients]
+        mean = [
+            tf.math.divide_no_nan(t, tf.cast(state.num_examples, t.dtype)) for t in state.gradients
+        ]
         return ClientResult(mean, weight_of(counts))
 
     def with_server(optimizer):
@@ -56,9 +60,9 @@ def fed_sgd(server_optimizer=None, *, client_weighting="num_examples"):
 
         return {"server_init": optimizer.init, "server_update": server_update}
 
-    clients = Algorithm("fed_sgd", settings, None, client_init, client_step, client_final, None)._replace(
-        weigh=weighting.weigh_of(client_weighting)
-    )
+    clients = Algorithm(
+        "fed_sgd", settings, None, client_init, client_step, client_final, None
+    )._replace(weigh=weighting.weigh_of(client_weighting))
     if server_optimizer is not None:
         return clients._replace(**with_server(optimizers.check(server_optimizer)))
     return completed(clients, with_server)

@@ -46,5 +46,9 @@ def fed_yogi(
       'fed_yogi'
     """
     settings = dict(locals())
-    server_optimizer = optimizers.yogi(server_learning_rate, beta_1, beta_2, epsilon, initial_accumulator_value, bias_correction)
-    return fed_opt(server_optimizer, client_weighting=client_weighting)._replace(name="fed_yogi", settings=settings)
+    server_optimizer = optimizers.yogi(
+        server_learning_rate, beta_1, beta_2, epsilon, initial_accumulator_value, bias_correction
+    )
+    return fed_opt(server_optimizer, client_weighting=client_weighting)._replace(
+        name="fed_yogi", settings=settings
+    )

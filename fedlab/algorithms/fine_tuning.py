@@ -32,4 +32,7 @@ def fine_tuning(algorithm=None):
         return state.weights
 
     personalize = Pass(client.client_init, client.client_step, own_weights)
-    return wrap(fed_avg() if algorithm is None else algorithm, lambda base: base._replace(personalize=personalize))
+    return wrap(
+        fed_avg() if algorithm is None else algorithm,
+        lambda base: base._replace(personalize=personalize),
+    )

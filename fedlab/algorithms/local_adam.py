@@ -46,14 +46,19 @@ def local_adam(*, client_weighting="num_examples", server_learning_rate=1.0):
       'local_adam'
     """
     settings = dict(locals())
-    averaging = fed_avg(client_weighting=client_weighting, server_learning_rate=server_learning_rate)
+    averaging = fed_avg(
+        client_weighting=client_weighting, server_learning_rate=server_learning_rate
+    )
 
     def client_init(task, weights):
         return ClientState(weights, task.sent)
 
     def client_final(task, weights, state, counts):
         result = averaging.client_final(task, weights, state, counts)
-        total = [tf.cast(s, _sum_dtype(s)) * tf.cast(result.weight, _sum_dtype(s)) for s in tf.nest.flatten(state.optimizer)]
+        total = [
+            tf.cast(s, _sum_dtype(s)) * tf.cast(result.weight, _sum_dtype(s))
+            for s in tf.nest.flatten(state.optimizer)
+        ]
         return result._replace(extras=Statistics(total, tf.cast(result.weight, tf.float64)))
 
     def server_update(weights, statistics, update):
@@ -61,13 +66,19 @@ def local_adam(*, client_weighting="num_examples", server_learning_rate=1.0):
         total, weight = update.extras
         if not weight > 0:
             return trained, statistics
-        averaged = [_as(s, t / tf.cast(weight, t.dtype)) for s, t in zip(tf.nest.flatten(statistics), total)]
+        averaged = [
+            _as(s, t / tf.cast(weight, t.dtype)) for s, t in zip(tf.nest.flatten(statistics), total)
+        ]
         return trained, tf.nest.pack_sequence_as(statistics, averaged)
 
     def with_statistics(optimizer):
         def extras(weights):
             return Statistics(
-                [tf.zeros(s.shape, _sum_dtype(s)) for s in tf.nest.flatten(optimizer.init(weights))], tf.zeros([], tf.float64)
+                [
+                    tf.zeros(s.shape, _sum_dtype(s))
+                    for s in tf.nest.flatten(optimizer.init(weights))
+                ],
+                tf.zeros([], tf.float64),
             )
 
         return {"server_init": optimizer.init, "extras": extras}

@@ -42,4 +42,6 @@ def mime(*, client_weighting="num_examples", server_learning_rate=1.0):
         return lite.client_final(task, weights, state[0], counts)
 
     client = dict(client_init=client_init, client_step=client_step, client_final=client_final)
-    return wrap(lite, lambda algorithm: algorithm._replace(name="mime", settings=settings, **client))
+    return wrap(
+        lite, lambda algorithm: algorithm._replace(name="mime", settings=settings, **client)
+    )

@@ -54,7 +54,9 @@ def mime_lite(*, client_weighting="num_examples", server_learning_rate=1.0):
         return task.optimizer.apply(state, task.sent, task.gradients(state, batch))[0]
 
     def client_final(task, weights, state, counts):
-        return ClientResult([before - after for before, after in zip(weights, state)], weight_of(counts))
+        return ClientResult(
+            [before - after for before, after in zip(weights, state)], weight_of(counts)
+        )
 
     def with_statistics(optimizer):
         def server_update(weights, statistics, update):
@@ -90,7 +92,9 @@ def gradient_survey(weight_of):
 
     def step(task, weights, state, batch):
         gradients = task.gradients(weights, batch, measure=False)
-        total = [t + tf.cast(batch.num_examples, g.dtype) * g for t, g in zip(state.gradients, gradients)]
+        total = [
+            t + tf.cast(batch.num_examples, g.dtype) * g for t, g in zip(state.gradients, gradients)
+        ]
         return GradientSum(total, state.weight + tf.cast(batch.num_examples, tf.float64))
 
     def final(task, weights, state, counts):

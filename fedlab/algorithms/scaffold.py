@@ -55,18 +55,27 @@ def scaffold(*, server_learning_rate=1.0):
         gradients = task.gradients(state.weights, batch)
         corrected = [g + c for g, c in zip(gradients, state.correction)]
         trained, optimizer = task.optimizer.apply(state.weights, state.optimizer, corrected)
-        return ClientState(trained, optimizer, state.correction, [t + g for t, g in zip(state.gradient_sum, gradients)])
+        return ClientState(
+            trained,
+            optimizer,
+            state.correction,
+            [t + g for t, g in zip(state.gradient_sum, gradients)],
+        )
 
     def client_final(task, weights, state, counts):
         delta = [before - after for before, after in zip(weights, state.weights)]
-        mean = [tf.math.divide_no_nan(g, tf.cast(counts.num_steps, g.dtype)) for g in state.gradient_sum]
+        mean = [
+            tf.math.divide_no_nan(g, tf.cast(counts.num_steps, g.dtype)) for g in state.gradient_sum
+        ]
         control = tf.cond(counts.num_steps > 0, lambda: mean, lambda: list(task.kept))
         change = [after - before for after, before in zip(control, task.kept)]
         return ClientResult(delta, tf.ones_like(counts.num_examples), extras=change, state=control)
 
     def server_update(weights, control, update):
         trained, _ = server_optimizer.apply(weights, [], update.delta, update.round_num)
-        return trained, [c + e / tf.cast(update.total_clients, e.dtype) for c, e in zip(control, update.extras)]
+        return trained, [
+            c + e / tf.cast(update.total_clients, e.dtype) for c, e in zip(control, update.extras)
+        ]
 
     return Algorithm(
         name="scaffold",

@@ -27,7 +27,9 @@ class ByClient:
 
     def __init__(self, function):
         if not callable(function):
-            raise TypeError(f"function is {_checks.kind(function)}; allowed: a function of fedlab.clients.ClientStats that gives a number.")
+            raise TypeError(
+                f"function is {_checks.kind(function)}; allowed: a function of fedlab.clients.ClientStats that gives a number."
+            )
         self.function = function
         self.settings = {"function": function}
 

@@ -26,14 +26,22 @@ def check(callbacks):
     if callbacks is None:
         return ()
     if not isinstance(callbacks, (list, tuple)):
-        raise TypeError(f"callbacks={callbacks!r:.60}: expected a list, such as [fedlab.callbacks.EarlyStopping('test_loss')].")
+        raise TypeError(
+            f"callbacks={callbacks!r:.60}: expected a list, such as [fedlab.callbacks.EarlyStopping('test_loss')]."
+        )
     for i, callback in enumerate(callbacks):
         if isinstance(callback, type):
-            raise TypeError(f"callbacks[{i}] is the class {callback.__name__}: expected an instance, {callback.__name__}(...).")
+            raise TypeError(
+                f"callbacks[{i}] is the class {callback.__name__}: expected an instance, {callback.__name__}(...)."
+            )
         if not isinstance(callback, Callback) and not callable(callback):
-            raise TypeError(f"callbacks[{i}] is {_checks.kind(callback)}: expected a fedlab.callbacks.Callback, or a function (round).")
+            raise TypeError(
+                f"callbacks[{i}] is {_checks.kind(callback)}: expected a fedlab.callbacks.Callback, or a function (round)."
+            )
     if sum(isinstance(callback, BestModel) for callback in callbacks) > 1:
-        raise ValueError("callbacks holds several BestModel: expected at most one, whose model becomes Run.best.")
+        raise ValueError(
+            "callbacks holds several BestModel: expected at most one, whose model becomes Run.best."
+        )
     return tuple(callbacks)
 
 
@@ -48,7 +56,10 @@ class Hooks:
     """
 
     def __init__(self, callbacks):
-        self._callbacks = [callback if isinstance(callback, Callback) else _Function(callback) for callback in callbacks]
+        self._callbacks = [
+            callback if isinstance(callback, Callback) else _Function(callback)
+            for callback in callbacks
+        ]
         self.stopped = None
 
     def __bool__(self):
@@ -80,7 +91,10 @@ class Hooks:
 
     def best_weights(self):
         """The weights that become `Run.best`, or None."""
-        return next((callback.weights for callback in self._callbacks if isinstance(callback, BestModel)), None)
+        return next(
+            (callback.weights for callback in self._callbacks if isinstance(callback, BestModel)),
+            None,
+        )
 
     def save(self):
         """What a checkpoint has to hold: (`about`, what JSON can hold; NumPy arrays), or None without callbacks."""
@@ -89,7 +103,10 @@ class Hooks:
         states, arrays = [], []
         for callback in self._callbacks:
             states.append(
-                {name: _pack(value, arrays, f"state() of {callback.name} returned {name}") for name, value in callback.state().items()}
+                {
+                    name: _pack(value, arrays, f"state() of {callback.name} returned {name}")
+                    for name, value in callback.state().items()
+                }
             )
         return {"stopped": self.stopped, "states": states, "num_arrays": len(arrays)}, arrays
 
@@ -98,8 +115,12 @@ def _pack(value, arrays, what):
     """Appends a value's arrays to `arrays`. Returns how many they are, or None for a value that is no list."""
     many = isinstance(value, (list, tuple))
     added = [np.asarray(each) for each in (value if many else [value])]
-    if wrong := [array for array in added if array.dtype.kind not in "biufcUV" or array.dtype.hasobject]:
-        raise TypeError(f"{what}={wrong[0]!r:.60}: expected a number, a text, an array, or a list of arrays.")
+    if wrong := [
+        array for array in added if array.dtype.kind not in "biufcUV" or array.dtype.hasobject
+    ]:
+        raise TypeError(
+            f"{what}={wrong[0]!r:.60}: expected a number, a text, an array, or a list of arrays."
+        )
     arrays += added
     return len(added) if many else None
 

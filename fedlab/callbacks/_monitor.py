@@ -23,7 +23,9 @@ class Monitor:
 
     def __init__(self, name, mode, min_delta):
         if not isinstance(name, str) or not name:
-            raise ValueError(f"monitor={name!r:.60}: expected the name of a metric, such as 'test_loss'.")
+            raise ValueError(
+                f"monitor={name!r:.60}: expected the name of a metric, such as 'test_loss'."
+            )
         if mode not in MODES:
             raise ValueError(f"mode={mode!r:.60}: expected one of {', '.join(map(repr, MODES))}.")
         if not _checks.is_number(min_delta) or not 0 <= min_delta < math.inf:
@@ -42,7 +44,9 @@ class Monitor:
           ValueError: the run has no such metric. It is raised in round 0, before the first round of training.
         """
         if round.round_num == 0 and self.name not in (names := round.metric_names):
-            raise ValueError(f"monitor={self.name!r}: expected a metric of this run: {', '.join(names)}.")
+            raise ValueError(
+                f"monitor={self.name!r}: expected a metric of this run: {', '.join(names)}."
+            )
         return round.metrics.get(self.name)
 
     def better(self, value, than):

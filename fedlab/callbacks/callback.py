@@ -114,5 +114,7 @@ class Round:
           reason: a text, which becomes `Run.stopped`. The first callback that stops a round gives the reason.
         """
         if not isinstance(reason, str) or not reason:
-            raise ValueError(f"stop(reason={reason!r:.60}): expected a text that says why the run stops.")
+            raise ValueError(
+                f"stop(reason={reason!r:.60}): expected a text that says why the run stops."
+            )
         self.stop_reason = self.stop_reason or reason

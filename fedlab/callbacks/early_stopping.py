@@ -37,7 +37,9 @@ class EarlyStopping(MonitoringCallback):
       (2, 'EarlyStopping')
     """
 
-    def __init__(self, monitor, *, patience=0, min_delta=0.0, mode="auto", baseline=None, start_from_round=0):
+    def __init__(
+        self, monitor, *, patience=0, min_delta=0.0, mode="auto", baseline=None, start_from_round=0
+    ):
         self._monitor = Monitor(monitor, mode, min_delta)
         for name, value in (("patience", patience), ("start_from_round", start_from_round)):
             if not _checks.is_int(value, 0):
@@ -68,8 +70,14 @@ class EarlyStopping(MonitoringCallback):
             if baseline is None or self._monitor.better(value, baseline):
                 self.wait = 0
         elif self.wait >= self.settings["patience"] and round.round_num > 0:
-            best = "it was never a number" if self.best is None else f"its best is {self.best:.6g} in round {self.best_round}"
-            round.stop(f"EarlyStopping: {self._monitor.name} is {value:.6g} in round {round.round_num}; {best}")
+            best = (
+                "it was never a number"
+                if self.best is None
+                else f"its best is {self.best:.6g} in round {self.best_round}"
+            )
+            round.stop(
+                f"EarlyStopping: {self._monitor.name} is {value:.6g} in round {round.round_num}; {best}"
+            )
 
     def state(self):
         return {"wait": self.wait, **self._monitor.state()}

@@ -18,7 +18,9 @@ from fedlab import __version__, tasks
 from fedlab._text import visible
 from fedlab.cli._ending import debugging, ending_on_sigterm, fail
 
-_NOT_COMMANDS = {"flags"}  # for experiment scripts; it imports absl, for which no --help should wait
+_NOT_COMMANDS = {
+    "flags"
+}  # for experiment scripts; it imports absl, for which no --help should wait
 
 
 def main(argv=None):
@@ -33,7 +35,9 @@ def main(argv=None):
     # Before TensorFlow is imported: its C++ part reads this only then.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path that is no Unicode is printed nevertheless
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # a path that is no Unicode is printed nevertheless
     try:
         with ending_on_sigterm():
             code = _run(argv)
@@ -52,11 +56,16 @@ class _Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the arguments; argparse would print all that there are before it."""
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {visible(' '.join(message.split()))}; {self.prog} --help shows what is allowed.\n")
+        self.exit(
+            2,
+            f"{self.prog}: error: {visible(' '.join(message.split()))}; {self.prog} --help shows what is allowed.\n",
+        )
 
 
 def _run(argv):
-    parser = _Parser(prog="fedlab", description="Federated learning for Keras models.", allow_abbrev=False)
+    parser = _Parser(
+        prog="fedlab", description="Federated learning for Keras models.", allow_abbrev=False
+    )
     parser.add_argument("--version", action="version", version=f"fedlab {__version__}")
     add_commands(parser, _commands())
     args = parser.parse_args(argv)
@@ -80,7 +89,9 @@ def add_commands(parser, modules):
         module = importlib.import_module(module_name)
         summary = module.__doc__.splitlines()[0]
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        command.set_defaults(run=getattr(module, "run", None))  # that of a group says which commands it has
+        command.set_defaults(
+            run=getattr(module, "run", None)
+        )  # that of a group says which commands it has
         module.add_arguments(command)
 
 
@@ -88,7 +99,9 @@ def add_group(parser, package, path):
     """Makes a subcommand of the modules of `package`, whose `__path__` is `path`: a command with subcommands of its own."""
     names = _modules(path)
     add_commands(parser, {name: f"{package}.{name}" for name in names})
-    parser.set_defaults(run=lambda args: parser.error(f"give one of the commands {', '.join(names)}"))
+    parser.set_defaults(
+        run=lambda args: parser.error(f"give one of the commands {', '.join(names)}")
+    )
 
 
 def command_names():
@@ -103,9 +116,15 @@ def command_names():
 
 def _commands():
     packages = [__name__, *(f"{tasks.__name__}.{task}.cli" for task in _modules(tasks.__path__))]
-    found = {name: f"{package}.{name}" for package in packages for name in _modules(importlib.import_module(package).__path__)}
+    found = {
+        name: f"{package}.{name}"
+        for package in packages
+        for name in _modules(importlib.import_module(package).__path__)
+    }
     return {name: found[name] for name in sorted(found) if name not in _NOT_COMMANDS}
 
 
 def _modules(path):
-    return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
+    return sorted(
+        module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")
+    )

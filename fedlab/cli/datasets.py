@@ -13,7 +13,11 @@ def add_arguments(parser):
 
 
 def run(args):
-    print(listing() if args.name is None else summary(args.name, _arguments.load_data(args.name, args), args))
+    print(
+        listing()
+        if args.name is None
+        else summary(args.name, _arguments.load_data(args.name, args), args)
+    )
 
 
 def listing():
@@ -45,7 +49,9 @@ def summary(name, data, args):
         low, middle, high = min(values), sorted(values)[len(values) // 2], max(values)
         lines.append(f"{label:<12}{sum(values):>12,}{low:>10,}{middle:>10,}{high:>10,}")
     lines += ["", f"sample: the first example of {visible(client_id)}"]
-    lines += [f"  {column}: {list(values.shape)} {values.dtype}" for column, values in columns.items()]
+    lines += [
+        f"  {column}: {list(values.shape)} {values.dtype}" for column, values in columns.items()
+    ]
     if "characters" in sizes:
         from fedlab.tasks.generation import text
 
@@ -64,7 +70,14 @@ def num_characters(columns):
     from fedlab.tasks.generation.text import CHAR_VOCABULARY, PADDING_Y
 
     x, y = columns.get("x"), columns.get("y")
-    if x is None or y is None or x.ndim != 2 or x.shape != y.shape or x.dtype.kind != "i" or y.dtype.kind != "i":
+    if (
+        x is None
+        or y is None
+        or x.ndim != 2
+        or x.shape != y.shape
+        or x.dtype.kind != "i"
+        or y.dtype.kind != "i"
+    ):
         return None
     if x.size and not (0 <= x.min() and max(x.max(), y.max()) < len(CHAR_VOCABULARY)):
         return None

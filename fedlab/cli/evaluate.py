@@ -8,10 +8,24 @@ from fedlab.cli import _arguments
 
 def add_arguments(parser):
     _arguments.add_model(parser)
-    parser.add_argument("--dataset", default="shakespeare", help="name of a data set (default: shakespeare); `fedlab datasets` lists them")
+    parser.add_argument(
+        "--dataset",
+        default="shakespeare",
+        help="name of a data set (default: shakespeare); `fedlab datasets` lists them",
+    )
     _arguments.add_data(parser)
-    parser.add_argument("--clients", metavar="N_OR_IDS", help="the first N clients, or client ids with commas between (default: all)")
-    parser.add_argument("--batch_size", type=_arguments.positive_int, default=64, metavar="N", help="examples a step (default: 64)")
+    parser.add_argument(
+        "--clients",
+        metavar="N_OR_IDS",
+        help="the first N clients, or client ids with commas between (default: all)",
+    )
+    parser.add_argument(
+        "--batch_size",
+        type=_arguments.positive_int,
+        default=64,
+        metavar="N",
+        help="examples a step (default: 64)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -23,8 +37,13 @@ def run(args):
     if getattr(model, "_compile_config", None) is None:
         # Only compile() says what to compute; that of next-character models is known.
         if not (model.built and model.outputs and model.outputs[0].shape[-1] == _num_characters()):
-            raise ValueError(f"{args.model} is not compiled, so that it has no loss: call model.compile(...) and save it again.")
-        print("fedlab: the model is not compiled; using the loss and accuracy of next-character models", file=sys.stderr)
+            raise ValueError(
+                f"{args.model} is not compiled, so that it has no loss: call model.compile(...) and save it again."
+            )
+        print(
+            "fedlab: the model is not compiled; using the loss and accuracy of next-character models",
+            file=sys.stderr,
+        )
         fl.models.compile_char_rnn(model)
     metrics = fl.evaluate(model, data, batch_size=args.batch_size)
     result = {
@@ -45,7 +64,9 @@ def choose_clients(data, clients):
         return data
     if clients.isdecimal() and clients not in data:
         if not 1 <= int(clients) <= len(data):
-            raise ValueError(f"received --clients={clients}; allowed: 1 to {len(data)}, or client ids.")
+            raise ValueError(
+                f"received --clients={clients}; allowed: 1 to {len(data)}, or client ids."
+            )
         return data.select(data.client_ids[: int(clients)])
     return data.select(client_id.strip() for client_id in clients.split(","))
 

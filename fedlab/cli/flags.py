@@ -77,7 +77,9 @@ def check_folder(flag, path):
                 for folder in missing:
                     folder.rmdir()
     except OSError as error:
-        raise UsageError(f"--{flag}={str(path):.200} cannot be written to ({error.strerror}): give another folder.") from None
+        raise UsageError(
+            f"--{flag}={str(path):.200} cannot be written to ({error.strerror}): give another folder."
+        ) from None
 
 
 # What absl says of a value, and of a file, in the words of Python.
@@ -100,11 +102,17 @@ def _parse(argv):
         message = " ".join(str(error).split())
         for theirs, ours in _ABSL.items():
             message = re.sub(theirs, ours, message)
-        raise UsageError(f"{message.rstrip('. ?')}; --help lists the flags and what is allowed.") from None
+        raise UsageError(
+            f"{message.rstrip('. ?')}; --help lists the flags and what is allowed."
+        ) from None
     if len(args) > 1:
-        raise UsageError(f"unknown arguments {args[1:]}: every setting is a --flag; --help lists them.")
+        raise UsageError(
+            f"unknown arguments {args[1:]}: every setting is a --flag; --help lists them."
+        )
     for name in flags.FLAGS:
         value = flags.FLAGS[name].value
-        if isinstance(value, float) and not math.isfinite(value):  # which no bound of a flag excludes
+        if isinstance(value, float) and not math.isfinite(
+            value
+        ):  # which no bound of a flag excludes
             raise UsageError(f"--{name} is {value}; allowed: a finite number.")
     return args

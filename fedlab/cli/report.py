@@ -3,7 +3,11 @@
 
 def add_arguments(parser):
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the run's folder")
-    parser.add_argument("--output", metavar="FILE", help="the file to write (default: report.html in the run's folder)")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="the file to write (default: report.html in the run's folder)",
+    )
 
 
 def run(args):

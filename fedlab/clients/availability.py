@@ -77,14 +77,20 @@ def _together(client_id, round_num, seed, *, conditions):
 def check(condition):
     """Returns a condition, or raises TypeError where it is none."""
     if not callable(condition):
-        raise TypeError(f"a condition is {condition!r:.60}; allowed: fedlab.clients.dropouts(...), stragglers(...), or a function.")
+        raise TypeError(
+            f"a condition is {condition!r:.60}; allowed: fedlab.clients.dropouts(...), stragglers(...), or a function."
+        )
     return condition
 
 
 def fare(condition, client_id, round_num, seed):
     """What a condition says of a client, checked: it may be a caller's own."""
     work = condition(client_id, round_num, seed)
-    if not isinstance(work, Work) or not isinstance(work.lost, str) or not (_checks.is_number(work.share) and 0 < work.share <= 1):
+    if (
+        not isinstance(work, Work)
+        or not isinstance(work.lost, str)
+        or not (_checks.is_number(work.share) and 0 < work.share <= 1)
+    ):
         raise ValueError(
             f"a condition gave {work!r:.80} for client {client_id!r}; allowed: a fedlab.clients.Work with a share above 0, at most 1, and a "
             "text as lost."

@@ -61,7 +61,9 @@ def batch_rows(num_examples, batching, rng):
     """
     size = batching.batch_size
     steps = num_examples // size if batching.drop_remainder else -(-num_examples // size)
-    size = min(size, max(num_examples, 1))  # a batch size of a million, for all examples at once, costs nothing
+    size = min(
+        size, max(num_examples, 1)
+    )  # a batch size of a million, for all examples at once, costs nothing
     epochs = []
     for _ in range(batching.epochs):
         order = rng.permutation(num_examples) if batching.shuffle else np.arange(num_examples)

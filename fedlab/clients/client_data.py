@@ -17,7 +17,10 @@ from fedlab.tasks.question_answering.wordpiece import is_unicode
 
 Columns = Mapping[str, Any]
 
-SAMPLED_CLIENTS, SAMPLED_BYTES = 4000, 2**30  # how much of data that have to be loaded is read before the first round
+SAMPLED_CLIENTS, SAMPLED_BYTES = (
+    4000,
+    2**30,
+)  # how much of data that have to be loaded is read before the first round
 
 
 class ClientData:
@@ -48,11 +51,21 @@ class ClientData:
       (2, 2, array([1]))
     """
 
-    def __init__(self, client_ids: Iterable[str], load: Callable[[str], Columns], *, cache_bytes: int | None = CACHE_BYTES):
+    def __init__(
+        self,
+        client_ids: Iterable[str],
+        load: Callable[[str], Columns],
+        *,
+        cache_bytes: int | None = CACHE_BYTES,
+    ):
         if not callable(load):
-            raise TypeError(f"load is {_checks.kind(load)}; allowed: a function client_id -> columns, or use ClientData.from_dict.")
+            raise TypeError(
+                f"load is {_checks.kind(load)}; allowed: a function client_id -> columns, or use ClientData.from_dict."
+            )
         if cache_bytes is not None and not _checks.is_int(cache_bytes, 0):
-            raise ValueError(f"cache_bytes is {cache_bytes!r}; allowed: an int of 0 or more, or None for no bound.")
+            raise ValueError(
+                f"cache_bytes is {cache_bytes!r}; allowed: an int of 0 or more, or None for no bound."
+            )
         self._set(client_ids, Store(load, cache_bytes))
 
     @classmethod
@@ -191,7 +204,9 @@ class ClientData:
           Column(dtype=dtype('float64'), shape=(None,))
         """
         if self._schema is None:
-            self._schema = schema_lib.decide((client_id, self._store.form(client_id)) for client_id in self._sample())
+            self._schema = schema_lib.decide(
+                (client_id, self._store.form(client_id)) for client_id in self._sample()
+            )
         return self._schema
 
     def in_schema(self, client_id: str) -> dict[str, np.ndarray]:
@@ -206,7 +221,9 @@ class ClientData:
           >>> clients["ann"]["y"].dtype.name, clients.in_schema("ann")["y"].dtype.name
           ('int8', 'int16')
         """
-        return schema_lib.cast(self.schema, self._store.read(self._checked(client_id)), client_id, self._client_ids[0])
+        return schema_lib.cast(
+            self.schema, self._store.read(self._checked(client_id)), client_id, self._client_ids[0]
+        )
 
     def example(self) -> dict[str, np.ndarray]:
         """Returns the columns, as `in_schema` gives them, of the first client that has examples, or of the first client."""
@@ -230,7 +247,11 @@ class ClientData:
         """
         if not callable(fn):
             raise TypeError(f"received {_checks.kind(fn)}; allowed: a function columns -> columns.")
-        return ClientData(self._client_ids, lambda client_id: fn(self[client_id]), cache_bytes=self._store.cache_bytes)
+        return ClientData(
+            self._client_ids,
+            lambda client_id: fn(self[client_id]),
+            cache_bytes=self._store.cache_bytes,
+        )
 
     def with_targets(self, targets: str | Mapping[str, str]) -> "ClientData":
         """Returns the same clients whose inputs are also their targets, for autoencoders. The arrays are not copied.
@@ -252,8 +273,14 @@ class ClientData:
           array([1., 2.])
         """
         sources = {"y": targets} if isinstance(targets, str) else targets
-        if not isinstance(sources, Mapping) or not sources or not all(isinstance(t, str) for pair in sources.items() for t in pair):
-            raise TypeError(f"targets={targets!r:.60}: expected the name of a column, or a dict, output name -> name of a column.")
+        if (
+            not isinstance(sources, Mapping)
+            or not sources
+            or not all(isinstance(t, str) for pair in sources.items() for t in pair)
+        ):
+            raise TypeError(
+                f"targets={targets!r:.60}: expected the name of a column, or a dict, output name -> name of a column."
+            )
         if sources is targets:
             sources = {columns_lib.TARGET_OF + output: name for output, name in targets.items()}
 
@@ -262,7 +289,11 @@ class ClientData:
                 raise ValueError(
                     f"targets={targets!r:.60}: expected columns of the clients, which have {list(columns)}; {missing[0]!r} is none."
                 )
-            inputs = {name: column for name, column in columns.items() if name not in columns_lib.targets(columns)}
+            inputs = {
+                name: column
+                for name, column in columns.items()
+                if name not in columns_lib.targets(columns)
+            }
             return inputs | {target: columns[name] for target, name in sources.items()}
 
         return self.map(replaced)
@@ -312,9 +343,13 @@ class ClientData:
         if not isinstance(seed, numbers.Integral):
             raise ValueError(f"seed is {seed!r}; allowed: an int.")
         if not _checks.is_number(fraction) or not 0 < fraction < 1:
-            raise ValueError(f"received fraction={fraction!r}; allowed is a number between 0 and 1, such as 0.1.")
+            raise ValueError(
+                f"received fraction={fraction!r}; allowed is a number between 0 and 1, such as 0.1."
+            )
         if len(self) < 2:
-            raise ValueError(f"received {len(self)} client; two groups need at least two; add clients, or do not split.")
+            raise ValueError(
+                f"received {len(self)} client; two groups need at least two; add clients, or do not split."
+            )
 
         def rank(client_id: str) -> bytes:
             return hashlib.sha256(f"{int(seed)}/{client_id}".encode()).digest()
@@ -345,7 +380,9 @@ class ClientData:
         """
         chosen = self._client_ids if client_ids is None else tuple(client_ids)
         if not chosen:
-            raise ValueError("received no client ids to concatenate; give at least one, or None for all clients.")
+            raise ValueError(
+                "received no client ids to concatenate; give at least one, or None for all clients."
+            )
         parts = [(client_id, self.in_schema(client_id)) for client_id in chosen]
         # A client without examples has rows of no length where others differ.
         first, expected = next((pair for pair in parts if columns_lib.num_rows(pair[1])), parts[0])
@@ -459,28 +496,42 @@ class ClientData:
 
     def _unknown(self, client_id: object) -> str:
         close = difflib.get_close_matches(str(client_id), self._client_ids, n=3)
-        hint = f"; close: {', '.join(map(repr, close))}" if close else f", such as {self._client_ids[0]!r}"
+        hint = (
+            f"; close: {', '.join(map(repr, close))}"
+            if close
+            else f", such as {self._client_ids[0]!r}"
+        )
         return f"received the client id {client_id!r}; allowed are the {len(self)} clients in client_ids{hint}."
 
 
 def _checked_ids(client_ids: Iterable[str]) -> tuple[str, ...]:
     if isinstance(client_ids, (str, bytes)):
-        raise TypeError(f"received {client_ids!r} as client ids; allowed is a sequence of strings: [{client_ids!r}].")
+        raise TypeError(
+            f"received {client_ids!r} as client ids; allowed is a sequence of strings: [{client_ids!r}]."
+        )
     if not isinstance(client_ids, Iterable):
-        raise TypeError(f"received {client_ids!r:.60} as client ids; allowed is a sequence of strings.")
+        raise TypeError(
+            f"received {client_ids!r:.60} as client ids; allowed is a sequence of strings."
+        )
     ids = tuple(client_ids)
     if not ids:
-        raise ValueError("received no client ids; at least one is needed; check the data's source or the selection.")
+        raise ValueError(
+            "received no client ids; at least one is needed; check the data's source or the selection."
+        )
     seen: set[str] = set()
     for client_id in ids:
         if not isinstance(client_id, str):
-            raise TypeError(f"received the client id {client_id!r}; allowed are strings: use str(client_id).")
+            raise TypeError(
+                f"received the client id {client_id!r}; allowed are strings: use str(client_id)."
+            )
         if not is_unicode(client_id):
             raise ValueError(
                 f"received the client id {client_id!r}; allowed is valid Unicode, not half of a surrogate pair: rename the client."
             )
         if client_id in seen:
-            raise ValueError(f"received the client id {client_id!r} twice; ids are unique: merge or rename the client.")
+            raise ValueError(
+                f"received the client id {client_id!r} twice; ids are unique: merge or rename the client."
+            )
         seen.add(client_id)
     return ids
 

@@ -26,7 +26,9 @@ class Cohorts:
         self._adaptive = isinstance(self.sampler, sampling.Adaptive)
         self._watched = watched or self._adaptive
         if engine == "tff" and self._adaptive:
-            raise ValueError(f"cohort is {self.sampler.name}; engine 'tff' does not tell a client's loss: use engine 'local'.")
+            raise ValueError(
+                f"cohort is {self.sampler.name}; engine 'tff' does not tell a client's loss: use engine 'local'."
+            )
         self.history = ClientHistory(clients)
         self._clients, self._seed = clients, seed
         self._sample(1)
@@ -35,10 +37,21 @@ class Cohorts:
         """Returns the cohort of a round, a list of client ids, and those whose updates do not arrive: client id -> reason."""
         cohort = self._sample(round_num)
         if not cohort:
-            raise ValueError(f"the cohort of round {round_num} is empty: no client was drawn. Raise clients_per_round.")
+            raise ValueError(
+                f"the cohort of round {round_num} is empty: no client was drawn. Raise clients_per_round."
+            )
         if len(set(cohort)) < len(cohort):
-            raise ValueError(f"the cohort of round {round_num} names a client twice; allowed: a list of distinct client ids.")
-        reasons = {client_id: fare(conditions, client_id, round_num, self._seed).lost for client_id in cohort} if conditions else {}
+            raise ValueError(
+                f"the cohort of round {round_num} names a client twice; allowed: a list of distinct client ids."
+            )
+        reasons = (
+            {
+                client_id: fare(conditions, client_id, round_num, self._seed).lost
+                for client_id in cohort
+            }
+            if conditions
+            else {}
+        )
         return cohort, {client_id: reason for client_id, reason in reasons.items() if reason}
 
     def resume(self, rows):
@@ -61,7 +74,9 @@ class Cohorts:
         else:
             cohort = self.sampler(self._clients.client_ids, round_num, self._seed)
         if not isinstance(cohort, (list, tuple)):
-            raise TypeError(f"the sampler gave {cohort!r:.60} for round {round_num}; allowed: a list of client ids.")
+            raise TypeError(
+                f"the sampler gave {cohort!r:.60} for round {round_num}; allowed: a list of client ids."
+            )
         if unknown := [client_id for client_id in cohort if client_id not in self._clients]:
             raise ValueError(
                 f"the sampler gave the unknown clients {unknown[:3]} for round {round_num}; allowed: some of those it is given."
@@ -71,17 +86,37 @@ class Cohorts:
 
 def _sampler(clients_per_round, cohort):
     if (clients_per_round is None) == (cohort is None):
-        raise ValueError("give either clients_per_round (a number of random clients) or cohort (client ids, or a sampler).")
+        raise ValueError(
+            "give either clients_per_round (a number of random clients) or cohort (client ids, or a sampler)."
+        )
     if clients_per_round is not None:
         return sampling.uniform(clients_per_round)
-    return cohort if callable(cohort) or isinstance(cohort, sampling.Adaptive) else sampling.fixed(cohort)
+    return (
+        cohort
+        if callable(cohort) or isinstance(cohort, sampling.Adaptive)
+        else sampling.fixed(cohort)
+    )
 
 
-_NOTHING = {"num_examples": 0, "num_tokens": 0, "num_steps": 0, "weight": 0.0, "loss": None, "dropped": True, "metrics": {}}
+_NOTHING = {
+    "num_examples": 0,
+    "num_tokens": 0,
+    "num_steps": 0,
+    "weight": 0.0,
+    "loss": None,
+    "dropped": True,
+    "metrics": {},
+}
 
 
 def rows_of(cohort, lost, finished):
     """The rows of all clients that were asked, in cohort order, with the reason why one is dropped."""
-    rows = {row["client_id"]: {**row, "reason": "not finite" if row["dropped"] else ""} for row in finished}
-    rows |= {client_id: {"client_id": client_id, **_NOTHING, "reason": reason} for client_id, reason in lost.items()}
+    rows = {
+        row["client_id"]: {**row, "reason": "not finite" if row["dropped"] else ""}
+        for row in finished
+    }
+    rows |= {
+        client_id: {"client_id": client_id, **_NOTHING, "reason": reason}
+        for client_id, reason in lost.items()
+    }
     return [rows[client_id] for client_id in cohort]

@@ -33,11 +33,15 @@ def check_columns(columns: Mapping[str, Any], owner: str = "the data") -> dict[s
             "for arrays pass {'x': x, 'y': y}."
         )
     if not columns:
-        raise ValueError(f"{owner}: received no columns; at least one is needed, such as {{'x': array}}.")
+        raise ValueError(
+            f"{owner}: received no columns; at least one is needed, such as {{'x': array}}."
+        )
     arrays = {name: _as_array(name, value, owner) for name, value in columns.items()}
     rows = {name: array.shape[0] for name, array in arrays.items()}
     if len(set(rows.values())) > 1:
-        raise ValueError(f"{owner}: received columns of different lengths {rows}; give every column the same rows.")
+        raise ValueError(
+            f"{owner}: received columns of different lengths {rows}; give every column the same rows."
+        )
     return arrays
 
 
@@ -58,7 +62,11 @@ def targets(columns: Mapping[str, Any]) -> dict[str, Any]:
       >>> list(targets({"x": [5], "y/start": [1], "y/end": [2]}))
       ['y/start', 'y/end']
     """
-    return {name: column for name, column in columns.items() if name == "y" or name.startswith(TARGET_OF)}
+    return {
+        name: column
+        for name, column in columns.items()
+        if name == "y" or name.startswith(TARGET_OF)
+    }
 
 
 def keras_batch(columns: Mapping[str, Any], input_names: Sequence[str] = ()) -> tuple:
@@ -90,19 +98,37 @@ def keras_batch(columns: Mapping[str, Any], input_names: Sequence[str] = ()) -> 
     """
     names = list(columns)
     named = targets(columns)
-    inputs = {name: column for name, column in columns.items() if name not in RESERVED and name not in named}
+    inputs = {
+        name: column
+        for name, column in columns.items()
+        if name not in RESERVED and name not in named
+    }
     if not inputs:
-        raise ValueError(f"received the columns {names}, none of them an input; add a column 'x', or inputs by name.")
+        raise ValueError(
+            f"received the columns {names}, none of them an input; add a column 'x', or inputs by name."
+        )
     if "sample_weight" in columns and not named:
-        raise ValueError(f"received the columns {names}: 'sample_weight' needs targets; add a column 'y'.")
+        raise ValueError(
+            f"received the columns {names}: 'sample_weight' needs targets; add a column 'y'."
+        )
     if "y" in named and len(named) > 1:
-        raise ValueError(f"received the columns {names}: give either 'y' or one 'y/NAME' for each output NAME.")
+        raise ValueError(
+            f"received the columns {names}: give either 'y' or one 'y/NAME' for each output NAME."
+        )
     if "x" in input_names and len(input_names) > 1:
         x = {name: column for name, column in inputs.items() if name in input_names}
     else:
         x = inputs["x"] if "x" in inputs else inputs
-    y = columns["y"] if "y" in named else {name.removeprefix(TARGET_OF): column for name, column in named.items()}
-    return (x, *([y] if named else []), *([columns["sample_weight"]] if "sample_weight" in columns else []))
+    y = (
+        columns["y"]
+        if "y" in named
+        else {name.removeprefix(TARGET_OF): column for name, column in named.items()}
+    )
+    return (
+        x,
+        *([y] if named else []),
+        *([columns["sample_weight"]] if "sample_weight" in columns else []),
+    )
 
 
 def _as_array(name: str, value: Any, owner: str) -> np.ndarray:
@@ -110,15 +136,23 @@ def _as_array(name: str, value: Any, owner: str) -> np.ndarray:
         raise TypeError(f"{owner}: received the column name {name!r}; allowed are strings.")
     try:
         array = np.asarray(value)
-        if array.dtype.kind in "SU":  # fixed-width text: numpy would drop trailing NULs, TensorFlow wants objects
-            array = array.astype(object) if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
+        if (
+            array.dtype.kind in "SU"
+        ):  # fixed-width text: numpy would drop trailing NULs, TensorFlow wants objects
+            array = (
+                array.astype(object)
+                if isinstance(value, np.ndarray)
+                else np.asarray(value, dtype=object)
+            )
     except ValueError:  # numpy: "inhomogeneous shape"
         raise ValueError(
             f"{owner}: received column {name!r} with rows of different shapes; "
             "pad them to one shape, or keep them as one object per row."
         ) from None
     if array.ndim == 0:
-        raise ValueError(f"{owner}: received column {name!r} as a single value; give an array [n, ...].")
+        raise ValueError(
+            f"{owner}: received column {name!r} as a single value; give an array [n, ...]."
+        )
     array = array.view()
     array.flags.writeable = False
     return array

@@ -25,15 +25,26 @@ def to_dataset(
     import tensorflow as tf
 
     if batch_size is not None and not _checks.is_int(batch_size, 1):
-        raise ValueError(f"received batch_size={batch_size!r}; allowed is 1 or more, or None for single examples.")
-    dataset = tf.data.Dataset.from_tensor_slices(columns_lib.keras_batch(client_data.to_arrays(client_ids), input_names))
-    return dataset if batch_size is None else dataset.batch(batch_size, drop_remainder=drop_remainder)
+        raise ValueError(
+            f"received batch_size={batch_size!r}; allowed is 1 or more, or None for single examples."
+        )
+    dataset = tf.data.Dataset.from_tensor_slices(
+        columns_lib.keras_batch(client_data.to_arrays(client_ids), input_names)
+    )
+    return (
+        dataset if batch_size is None else dataset.batch(batch_size, drop_remainder=drop_remainder)
+    )
 
 
-def from_dataset(datasets: Mapping[str, Any] | Callable[[str], Any], client_ids: Iterable[str] | None) -> ClientData:
+def from_dataset(
+    datasets: Mapping[str, Any] | Callable[[str], Any], client_ids: Iterable[str] | None
+) -> ClientData:
     """Makes a ClientData of a `tf.data.Dataset` a client; see `ClientData.from_dataset`."""
     if isinstance(datasets, Mapping):
-        dataset_fn, client_ids = datasets.__getitem__, datasets if client_ids is None else client_ids
+        dataset_fn, client_ids = (
+            datasets.__getitem__,
+            datasets if client_ids is None else client_ids,
+        )
     elif callable(datasets):
         dataset_fn = datasets
     else:
@@ -42,8 +53,13 @@ def from_dataset(datasets: Mapping[str, Any] | Callable[[str], Any], client_ids:
             "for one dataset pass {'client': dataset}."
         )
     if client_ids is None:
-        raise ValueError("received a function without client_ids; name the clients: from_dataset(fn, client_ids=[...]).")
-    return ClientData(client_ids, lambda client_id: dataset_columns(dataset_fn(client_id), f"client {client_id!r}"))
+        raise ValueError(
+            "received a function without client_ids; name the clients: from_dataset(fn, client_ids=[...])."
+        )
+    return ClientData(
+        client_ids,
+        lambda client_id: dataset_columns(dataset_fn(client_id), f"client {client_id!r}"),
+    )
 
 
 def dataset_columns(dataset: Any, owner: str = "the dataset") -> dict[str, np.ndarray]:
@@ -69,21 +85,31 @@ def dataset_columns(dataset: Any, owner: str = "the dataset") -> dict[str, np.nd
     import tensorflow as tf
 
     if not isinstance(dataset, tf.data.Dataset):
-        raise TypeError(f"{owner}: received {type(dataset).__name__}; allowed is a tf.data.Dataset; for arrays use ClientData.from_dict.")
+        raise TypeError(
+            f"{owner}: received {type(dataset).__name__}; allowed is a tf.data.Dataset; for arrays use ClientData.from_dict."
+        )
     spec = _named(dataset.element_spec, owner)
     for name, leaf in spec.items():
         if not isinstance(leaf, tf.TensorSpec):
-            raise ValueError(f"{owner}: received {name!r} as {leaf}; allowed are dense tensors: map the dataset first.")
+            raise ValueError(
+                f"{owner}: received {name!r} as {leaf}; allowed are dense tensors: map the dataset first."
+            )
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError(f"{owner}: received a dataset without an end; allowed are finite ones: drop its repeat().")
+        raise ValueError(
+            f"{owner}: received a dataset without an end; allowed are finite ones: drop its repeat()."
+        )
     try:
         whole = next(iter(dataset.batch(_WHOLE_DATASET)), None)
     except tf.errors.InvalidArgumentError:
         raise ValueError(
-            f"{owner}: received elements of different shapes; allowed is one shape for all; " "call unbatch() on a batched dataset, or pad."
+            f"{owner}: received elements of different shapes; allowed is one shape for all; "
+            "call unbatch() on a batched dataset, or pad."
         ) from None
     if whole is None:
-        return {name: np.zeros([0, *(size or 0 for size in leaf.shape)], leaf.dtype.as_numpy_dtype) for name, leaf in spec.items()}
+        return {
+            name: np.zeros([0, *(size or 0 for size in leaf.shape)], leaf.dtype.as_numpy_dtype)
+            for name, leaf in spec.items()
+        }
     return {name: tensor.numpy() for name, tensor in _named(whole, owner).items()}
 
 
@@ -124,18 +150,28 @@ def _tff_class() -> type:
             return list(self._client_data.client_ids)
 
         def create_tf_dataset_for_client(self, client_id: str) -> tf.data.Dataset:
-            return tf.data.Dataset.from_tensor_slices(OrderedDict(self._client_data.in_schema(client_id)))
+            return tf.data.Dataset.from_tensor_slices(
+                OrderedDict(self._client_data.in_schema(client_id))
+            )
 
         @property
         def element_type_structure(self) -> Any:
             schema = self._client_data.schema.items()
-            return OrderedDict((name, tf.TensorSpec(column.shape, _tf_dtype(column.dtype))) for name, column in schema)
+            return OrderedDict(
+                (name, tf.TensorSpec(column.shape, _tf_dtype(column.dtype)))
+                for name, column in schema
+            )
 
         @functools.cached_property
         def serializable_dataset_fn(self) -> Callable[[Any], tf.data.Dataset]:
             # A graph that TFF's worker process can run has no way back to Python: all the data go into it.
-            columns = {client_id: OrderedDict(self._client_data.in_schema(client_id)) for client_id in self._client_data}
-            self._in_graph = tff.simulation.datasets.TestClientData(columns)  # its method does not keep it alive
+            columns = {
+                client_id: OrderedDict(self._client_data.in_schema(client_id))
+                for client_id in self._client_data
+            }
+            self._in_graph = tff.simulation.datasets.TestClientData(
+                columns
+            )  # its method does not keep it alive
             return self._in_graph.serializable_dataset_fn
 
     return ColumnsClientData
@@ -156,7 +192,9 @@ def _named(structure: Any, owner: str) -> dict[str, Any]:
         named = dict(x) if isinstance(x, Mapping) else {"x": x}
         reserved = dict(zip(columns_lib.RESERVED, rest))
         if clash := named.keys() & reserved.keys():
-            raise ValueError(f"{owner}: received inputs named {sorted(clash)}, which are reserved; rename them.")
+            raise ValueError(
+                f"{owner}: received inputs named {sorted(clash)}, which are reserved; rename them."
+            )
         named |= reserved
     else:
         named = {"x": structure}

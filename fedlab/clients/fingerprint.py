@@ -33,7 +33,11 @@ def fingerprint(clients, sample) -> str:
 
 def _rows(num_rows):
     """The first, the last, and rows in equal steps between them."""
-    return np.unique(np.linspace(0, max(num_rows - 1, 0), SAMPLED_ROWS, dtype=np.int64)) if num_rows else slice(0)
+    return (
+        np.unique(np.linspace(0, max(num_rows - 1, 0), SAMPLED_ROWS, dtype=np.int64))
+        if num_rows
+        else slice(0)
+    )
 
 
 def _add_values(digest, column):

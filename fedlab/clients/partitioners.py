@@ -92,7 +92,10 @@ def dirichlet(labels, num_clients, alpha, seed, *, min_examples=1):
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
     def draw():
-        parts = [_share_out(rng.permutation(rows), rng.dirichlet(np.full(num_clients, alpha))) for rows in members]
+        parts = [
+            _share_out(rng.permutation(rows), rng.dirichlet(np.full(num_clients, alpha)))
+            for rows in members
+        ]
         return [np.concatenate(mine) for mine in zip(*parts)]
 
     return _named(_until_large_enough(draw, num_clients, len(labels), min_examples))
@@ -120,7 +123,10 @@ def shards(labels, num_clients, seed, *, shards_per_client=2):
     labels = _checked_labels(labels)
     _check_count("shards_per_client", shards_per_client, len(labels), "the number of examples")
     _check_count(
-        "num_clients", num_clients, len(labels) // shards_per_client, f"for {len(labels)} examples in {shards_per_client} shards a client"
+        "num_clients",
+        num_clients,
+        len(labels) // shards_per_client,
+        f"for {len(labels)} examples in {shards_per_client} shards a client",
     )
     rng = seeding.generator(seed, "partition", "shards")
     shuffled = rng.permutation(len(labels))
@@ -175,10 +181,23 @@ def clients(columns, partition):
     num_examples = num_rows(columns)
     for client_id, rows in partition.items():
         rows = np.asarray(rows)
-        if rows.size and (rows.ndim != 1 or rows.dtype.kind not in "iu" or not 0 <= rows.min() <= rows.max() < num_examples):
-            wrong = rows[(rows < 0) | (rows >= num_examples)] if rows.ndim == 1 and rows.dtype.kind in "iu" else rows
-            raise ValueError(f"client {client_id!r} has the rows {wrong.tolist()!s:.60}; allowed: ints from 0 to {num_examples - 1}.")
-    return ClientData(partition, lambda client_id: {name: column[partition[client_id]] for name, column in columns.items()})
+        if rows.size and (
+            rows.ndim != 1
+            or rows.dtype.kind not in "iu"
+            or not 0 <= rows.min() <= rows.max() < num_examples
+        ):
+            wrong = (
+                rows[(rows < 0) | (rows >= num_examples)]
+                if rows.ndim == 1 and rows.dtype.kind in "iu"
+                else rows
+            )
+            raise ValueError(
+                f"client {client_id!r} has the rows {wrong.tolist()!s:.60}; allowed: ints from 0 to {num_examples - 1}."
+            )
+    return ClientData(
+        partition,
+        lambda client_id: {name: column[partition[client_id]] for name, column in columns.items()},
+    )
 
 
 def _named(parts):
@@ -192,7 +211,9 @@ def _share_out(rows, proportions):
 
 
 def _until_large_enough(draw, num_clients, num_examples, min_examples):
-    _check_count("min_examples", min_examples, num_examples // num_clients, "an equal share", least=0)
+    _check_count(
+        "min_examples", min_examples, num_examples // num_clients, "an equal share", least=0
+    )
     smallest = 0
     for _ in range(_MAX_DRAWS):
         parts = draw()
@@ -211,11 +232,17 @@ def _checked_labels(labels):
         np.unique(labels)
     except (ValueError, TypeError):  # rows of different lengths, or what has no order
         given = " ".join(repr(labels).split())
-        raise ValueError(f"received the labels {given:.80}; allowed: one number or one text an example, [n], all of one kind.") from None
+        raise ValueError(
+            f"received the labels {given:.80}; allowed: one number or one text an example, [n], all of one kind."
+        ) from None
     if labels.ndim != 1 or not len(labels):
-        raise ValueError(f"received labels of shape {list(labels.shape)}; allowed: one label an example, [n], n of 1 or more.")
+        raise ValueError(
+            f"received labels of shape {list(labels.shape)}; allowed: one label an example, [n], n of 1 or more."
+        )
     if labels.dtype.kind == "f" and np.isnan(labels).any():
-        raise ValueError(f"label {int(np.isnan(labels).argmax())} is nan; allowed: labels that equal themselves: leave such examples out.")
+        raise ValueError(
+            f"label {int(np.isnan(labels).argmax())} is nan; allowed: labels that equal themselves: leave such examples out."
+        )
     return labels
 
 

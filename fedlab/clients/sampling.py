@@ -45,17 +45,27 @@ def weighted(clients_per_round, weights):
       ['c', 'a']
     """
     if not isinstance(weights, collections.abc.Mapping):
-        raise TypeError(f"weights is {weights!r:.60}; allowed: a dict, client id -> a number of 0 or more.")
+        raise TypeError(
+            f"weights is {weights!r:.60}; allowed: a dict, client id -> a number of 0 or more."
+        )
     return functools.partial(_weighted, clients_per_round=clients_per_round, weights=dict(weights))
 
 
 def _weighted(client_ids, round_num, seed, *, clients_per_round, weights):
     missing = [client_id for client_id in client_ids if client_id not in weights]
     if missing:
-        raise ValueError(f"the weights lack clients {missing[:3]}; allowed: a weight for each client.")
-    wrong = [client_id for client_id in client_ids if not (_checks.is_number(weights[client_id]) and 0 <= weights[client_id] < np.inf)]
+        raise ValueError(
+            f"the weights lack clients {missing[:3]}; allowed: a weight for each client."
+        )
+    wrong = [
+        client_id
+        for client_id in client_ids
+        if not (_checks.is_number(weights[client_id]) and 0 <= weights[client_id] < np.inf)
+    ]
     if wrong:
-        raise ValueError(f"the weight of client {wrong[0]!r} is {weights[wrong[0]]!r}; allowed: a number of 0 or more.")
+        raise ValueError(
+            f"the weight of client {wrong[0]!r} is {weights[wrong[0]]!r}; allowed: a number of 0 or more."
+        )
     values = np.array([weights[client_id] for client_id in client_ids], np.float64)
     _check_number(clients_per_round, int((values > 0).sum()), "clients of a weight above 0")
     return _draw(client_ids, round_num, seed, clients_per_round, p=values / values.sum())
@@ -75,8 +85,13 @@ def poisson(clients_per_round):
 
 def _poisson(client_ids, round_num, seed, *, clients_per_round):
     if not _checks.is_number(clients_per_round) or not 0 < clients_per_round <= len(client_ids):
-        raise ValueError(f"clients_per_round is {clients_per_round!r}; allowed: above 0, to {len(client_ids)}, the number of clients.")
-    drawn = seeding.generator(seed, "cohort", round_num).random(len(client_ids)) * len(client_ids) < clients_per_round
+        raise ValueError(
+            f"clients_per_round is {clients_per_round!r}; allowed: above 0, to {len(client_ids)}, the number of clients."
+        )
+    drawn = (
+        seeding.generator(seed, "cohort", round_num).random(len(client_ids)) * len(client_ids)
+        < clients_per_round
+    )
     return [client_ids[i] for i in np.flatnonzero(drawn)]
 
 
@@ -87,10 +102,14 @@ def fixed(cohort):
       ValueError: where the list is empty, names a client twice, or, when sampling, names one that does not exist.
     """
     if isinstance(cohort, (str, bytes)) or not isinstance(cohort, collections.abc.Iterable):
-        raise TypeError(f"the fixed cohort is {cohort!r}; allowed: a list of one or more distinct client ids.")
+        raise TypeError(
+            f"the fixed cohort is {cohort!r}; allowed: a list of one or more distinct client ids."
+        )
     cohort = list(cohort)
     if not cohort or len(set(cohort)) < len(cohort):
-        raise ValueError(f"the fixed cohort is {cohort}; allowed: a list of one or more distinct client ids.")
+        raise ValueError(
+            f"the fixed cohort is {cohort}; allowed: a list of one or more distinct client ids."
+        )
     return functools.partial(_fixed, cohort=cohort)
 
 
@@ -98,7 +117,9 @@ def _fixed(client_ids, round_num, seed, *, cohort):
     known = set(client_ids)
     unknown = [client_id for client_id in cohort if client_id not in known]
     if unknown:
-        raise ValueError(f"unknown clients {unknown[:3]} in the fixed cohort; allowed: those that `client_ids` of the data lists.")
+        raise ValueError(
+            f"unknown clients {unknown[:3]} in the fixed cohort; allowed: those that `client_ids` of the data lists."
+        )
     return list(cohort)
 
 
@@ -132,7 +153,9 @@ def adaptive(sample):
       'adaptive'
     """
     if not callable(sample):
-        raise TypeError(f"sample is {_checks.kind(sample)}; allowed: a function (clients, round_num, seed) -> list of client ids.")
+        raise TypeError(
+            f"sample is {_checks.kind(sample)}; allowed: a function (clients, round_num, seed) -> list of client ids."
+        )
     return Adaptive("adaptive", {"sample": sample}, sample)
 
 
@@ -176,9 +199,14 @@ def _highest_loss(clients, round_num, seed, *, clients_per_round, candidates):
     sizes = np.array([client.num_examples for client in known], np.float64)
     most = int((sizes > 0).sum())
     if candidates > most:
-        raise ValueError(f"candidates is {candidates}; allowed: {clients_per_round} to {most}, the number of clients with examples.")
+        raise ValueError(
+            f"candidates is {candidates}; allowed: {clients_per_round} to {most}, the number of clients with examples."
+        )
     drawn = _draw(known, round_num, seed, candidates, p=sizes / sizes.sum())
-    return [client.client_id for client in sorted(drawn, key=_last_loss, reverse=True)[:clients_per_round]]
+    return [
+        client.client_id
+        for client in sorted(drawn, key=_last_loss, reverse=True)[:clients_per_round]
+    ]
 
 
 def _last_loss(client):
@@ -190,9 +218,13 @@ def _last_loss(client):
 
 def _check_number(clients_per_round, most, what="clients"):
     if not _checks.is_int(clients_per_round, 1, most):
-        raise ValueError(f"clients_per_round is {clients_per_round!r}; allowed: 1 to {most}, the number of {what}.")
+        raise ValueError(
+            f"clients_per_round is {clients_per_round!r}; allowed: 1 to {most}, the number of {what}."
+        )
 
 
 def _draw(client_ids, round_num, seed, number, p=None):
-    chosen = seeding.generator(seed, "cohort", round_num).choice(len(client_ids), number, replace=False, p=p)
+    chosen = seeding.generator(seed, "cohort", round_num).choice(
+        len(client_ids), number, replace=False, p=p
+    )
     return [client_ids[i] for i in chosen]

@@ -63,13 +63,18 @@ def decide(forms: Iterable[tuple[str, Form]]) -> dict[str, Column]:
     schema = {name: Column(dtype.newbyteorder("="), shape) for name, dtype, shape in rows}
     for rows, client_id in kinds:
         _check_names(schema, [name for name, _, _ in rows], client_id, first)
-        schema |= {name: _both(schema[name], Column(dtype, shape), name, client_id, first) for name, dtype, shape in rows}
+        schema |= {
+            name: _both(schema[name], Column(dtype, shape), name, client_id, first)
+            for name, dtype, shape in rows
+        }
     for rows, client_id in empty.items():
         _check_names(schema, [name for name, _, _ in rows], client_id, first)
     return schema
 
 
-def cast(schema: Mapping[str, Column], columns: Mapping[str, np.ndarray], client_id: str, first: str) -> dict[str, np.ndarray]:
+def cast(
+    schema: Mapping[str, Column], columns: Mapping[str, np.ndarray], client_id: str, first: str
+) -> dict[str, np.ndarray]:
     """A client's columns in the federation's dtypes and order; what has its dtype already is not copied.
 
     Args:
@@ -82,7 +87,10 @@ def cast(schema: Mapping[str, Column], columns: Mapping[str, np.ndarray], client
     """
     _check_names(schema, list(columns), client_id, first)
     if not len(next(iter(columns.values()))):
-        return {name: np.zeros([0, *(size or 0 for size in column.shape)], column.dtype) for name, column in schema.items()}
+        return {
+            name: np.zeros([0, *(size or 0 for size in column.shape)], column.dtype)
+            for name, column in schema.items()
+        }
     result = {}
     for name, wanted in schema.items():
         array = columns[name]
@@ -102,7 +110,11 @@ def _both(one: Column, other: Column, name: str, client_id: str, first: str) -> 
     """The column that holds the values of both."""
     dtype = _dtype_of_both(one.dtype, other.dtype)
     if dtype is None or len(one.shape) != len(other.shape):
-        why = "a dtype that holds the values of both" if _kind(one.dtype) == _kind(other.dtype) else "one kind of values"
+        why = (
+            "a dtype that holds the values of both"
+            if _kind(one.dtype) == _kind(other.dtype)
+            else "one kind of values"
+        )
         raise ValueError(
             f"client {client_id!r} has column {name!r} of {_said(other.dtype, other.shape)}, but client {first!r} of "
             f"{_said(*one)}; expected {why if dtype is None else 'as many dimensions'} in all clients: {_REMEDY}."
@@ -125,15 +137,23 @@ def _dtype_of_both(one, other):
 
 def _kind(dtype):
     # "V" is what NumPy says of bfloat16.
-    return "float" if dtype.name.startswith(("bfloat", "float")) else _KINDS.get(dtype.kind, dtype.name)
+    return (
+        "float"
+        if dtype.name.startswith(("bfloat", "float"))
+        else _KINDS.get(dtype.kind, dtype.name)
+    )
 
 
 def _check_names(schema, names, client_id, first):
     if set(names) != set(schema):
         has, wants = (", ".join(map(repr, each)) for each in (names, schema))
-        raise ValueError(f"client {client_id!r} has the columns {has}, but client {first!r} has {wants}: {_REMEDY}.")
+        raise ValueError(
+            f"client {client_id!r} has the columns {has}, but client {first!r} has {wants}: {_REMEDY}."
+        )
 
 
 def _said(dtype, shape):
     what = "texts or other objects" if dtype.kind == "O" else str(dtype)
-    return f"{what} with rows of shape {[size if size is not None else '*' for size in shape]}".replace("'", "")
+    return f"{what} with rows of shape {[size if size is not None else '*' for size in shape]}".replace(
+        "'", ""
+    )

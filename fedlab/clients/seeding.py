@@ -20,7 +20,11 @@ def generator(seed, purpose, *key):
       True
     """
     digest = hashlib.sha256("\x1f".join([purpose, *map(str, key)]).encode()).digest()
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([check_seed(seed), int.from_bytes(digest[:16], "little")])))
+    return np.random.Generator(
+        np.random.PCG64(
+            np.random.SeedSequence([check_seed(seed), int.from_bytes(digest[:16], "little")])
+        )
+    )
 
 
 def stateless(seed, purpose, *key):
@@ -30,7 +34,9 @@ def stateless(seed, purpose, *key):
       >>> stateless(0, "aggregator", 1).shape
       (2,)
     """
-    digest = hashlib.sha256("\x1f".join(["stateless", str(check_seed(seed)), purpose, *map(str, key)]).encode()).digest()
+    digest = hashlib.sha256(
+        "\x1f".join(["stateless", str(check_seed(seed)), purpose, *map(str, key)]).encode()
+    ).digest()
     return np.frombuffer(digest[:16], "<i8").astype(np.int64)
 
 

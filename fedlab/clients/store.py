@@ -36,15 +36,24 @@ class Store:
       in_memory: whether the columns are in memory anyway, so that keeping them costs nothing and reading all of them is cheap.
     """
 
-    def __init__(self, load: Callable[[str], Mapping[str, Any]], cache_bytes: int | None = CACHE_BYTES, in_memory: bool = False):
+    def __init__(
+        self,
+        load: Callable[[str], Mapping[str, Any]],
+        cache_bytes: int | None = CACHE_BYTES,
+        in_memory: bool = False,
+    ):
         self.in_memory = in_memory
         self.cache_bytes = cache_bytes
         self._load = load
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, dict[str, np.ndarray]] = OrderedDict()  # the one used last comes last
+        self._kept: OrderedDict[str, dict[str, np.ndarray]] = (
+            OrderedDict()
+        )  # the one used last comes last
         self._num_bytes = 0
         self._forms: dict[str, Form] = {}
-        self._same_rows: dict[tuple, tuple] = {}  # clients have few different forms: each is kept once
+        self._same_rows: dict[
+            tuple, tuple
+        ] = {}  # clients have few different forms: each is kept once
 
     def read(self, client_id: str) -> dict[str, np.ndarray]:
         """A client's checked columns.
@@ -60,7 +69,9 @@ class Store:
         columns = check_columns(self._load(client_id), f"client {client_id!r}")
         form = _form(columns)
         with self._lock:
-            before = self._forms.setdefault(client_id, form._replace(rows=self._same_rows.setdefault(form.rows, form.rows)))
+            before = self._forms.setdefault(
+                client_id, form._replace(rows=self._same_rows.setdefault(form.rows, form.rows))
+            )
             if (before.num_rows, before.rows) != (form.num_rows, form.rows):
                 raise ValueError(
                     f"client {client_id!r} had {describe(before)} when it was loaded first and now has {describe(form)}: "
@@ -94,7 +105,9 @@ def describe(form: Form) -> str:
       >>> describe(Form(3, 12, (("x", np.dtype("float32"), (2,)),)))
       '3 examples of x: float32 [2]'
     """
-    return f"{form.num_rows} examples of " + ", ".join(f"{name}: {dtype} {list(shape)}" for name, dtype, shape in form.rows)
+    return f"{form.num_rows} examples of " + ", ".join(
+        f"{name}: {dtype} {list(shape)}" for name, dtype, shape in form.rows
+    )
 
 
 def _form(columns):
@@ -104,4 +117,8 @@ def _form(columns):
 
 def _num_bytes(array):
     """Texts are objects: numpy counts their pointers only."""
-    return array.nbytes + (sum(64 + len(text) for text in array.flat if isinstance(text, (str, bytes))) if array.dtype == object else 0)
+    return array.nbytes + (
+        sum(64 + len(text) for text in array.flat if isinstance(text, (str, bytes)))
+        if array.dtype == object
+        else 0
+    )

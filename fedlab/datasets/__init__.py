@@ -29,14 +29,18 @@ def get(name: str) -> ModuleType:
       >>> train, test = get("shakespeare").synthetic(num_clients=3)
     """
     if name not in names():
-        raise ValueError(f"received the data set {name!r}; allowed are {', '.join(names())}: check the spelling.")
+        raise ValueError(
+            f"received the data set {name!r}; allowed are {', '.join(names())}: check the spelling."
+        )
     return importlib.import_module(f"{__name__}.{name}")
 
 
 def __getattr__(name: str) -> ModuleType:
     # fedlab.datasets.shakespeare works without an import of its own, and costs nothing until it is used.
     if name.startswith("_") or name not in names():
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; its data sets are {', '.join(names())}.")
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}; its data sets are {', '.join(names())}."
+        )
     return get(name)
 
 

@@ -20,7 +20,9 @@ def read(file):
     """
     file = pathlib.Path(file)
     if not file.is_file():
-        raise FileNotFoundError(f"there is no SQuAD file at {str(file)!r}; allowed: a .json or .json.gz file.")
+        raise FileNotFoundError(
+            f"there is no SQuAD file at {str(file)!r}; allowed: a .json or .json.gz file."
+        )
     with _files.explained(str(file), "give a file that can be read"):
         data = file.read_bytes()
     try:
@@ -30,9 +32,13 @@ def read(file):
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{str(file)!r} cannot be unpacked ({error}): get it again.") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"{str(file)!r} is no UTF-8 text (at byte {error.start}): save it as UTF-8.") from None
+        raise ValueError(
+            f"{str(file)!r} is no UTF-8 text (at byte {error.start}): save it as UTF-8."
+        ) from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"{str(file)!r} is no JSON: {error.msg} at line {error.lineno}, character {error.colno}; get it again.") from None
+        raise ValueError(
+            f"{str(file)!r} is no JSON: {error.msg} at line {error.lineno}, character {error.colno}; get it again."
+        ) from None
     except ValueError as error:
         raise ValueError(f"{str(file)!r} cannot be read as JSON ({error}): get it again.") from None
 
@@ -102,7 +108,11 @@ def _answers(entry, context, where, skipped):
         return (), "answers although it is marked as impossible" if answers else None
     if not answers:
         return (), "no answers"
-    good = tuple(a for a in answers if a.text.strip() and a.start >= 0 and context.startswith(a.text, a.start))
+    good = tuple(
+        a
+        for a in answers
+        if a.text.strip() and a.start >= 0 and context.startswith(a.text, a.start)
+    )
     if not good:
         return (), "no answer that stands at its answer_start"
     if len(good) < len(answers):
@@ -121,7 +131,9 @@ _KINDS = {list: "a list", str: "a string", int: "an integer", bool: "true or fal
 
 def _get(mapping, key, kind, where):
     if not isinstance(mapping, dict):
-        raise ValueError(f"{where} is a {type(mapping).__name__}; allowed: an object with {key!r}, as in SQuAD's JSON.")
+        raise ValueError(
+            f"{where} is a {type(mapping).__name__}; allowed: an object with {key!r}, as in SQuAD's JSON."
+        )
     if key not in mapping:
         raise ValueError(
             f"{where} has no {key!r}; its keys are {', '.join(mapping) or 'none'}: this is not SQuAD's form; get the file again."

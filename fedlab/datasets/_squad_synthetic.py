@@ -9,24 +9,52 @@ from fedlab.tasks.question_answering.wordpiece import SPECIAL
 _NAMES = ("Anna", "Boris", "Clara", "David", "Elena", "Felix", "Greta", "Hugo", "Ines", "Jonas")
 _VERBS = ("built", "found", "painted", "sold", "stole", "wrote")
 _THINGS = ("boat", "bridge", "clock", "crown", "flute", "house", "lamp", "map", "ring", "tower")
-_PLACES = ("Athens", "Bergen", "Cairo", "Dublin", "Geneva", "Lima", "Madrid", "Oslo", "Prague", "Turin")
+_PLACES = (
+    "Athens",
+    "Bergen",
+    "Cairo",
+    "Dublin",
+    "Geneva",
+    "Lima",
+    "Madrid",
+    "Oslo",
+    "Prague",
+    "Turin",
+)
 _YEARS = tuple(str(year) for year in range(1801, 1811))
 _WORDS = (_NAMES, _VERBS, _THINGS, _PLACES, _YEARS)
 
-VOCABULARY = (*SPECIAL, *sorted({w.lower() for words in (*_WORDS, ("who", "where", "when", "was", "the", "in", ".", "?")) for w in words}))
+VOCABULARY = (
+    *SPECIAL,
+    *sorted(
+        {
+            w.lower()
+            for words in (*_WORDS, ("who", "where", "when", "was", "the", "in", ".", "?"))
+            for w in words
+        }
+    ),
+)
 
 
 def article(number, seed, num_paragraphs, num_facts, unanswerable):
     """The questions of article `number`, a pure function of (seed, number)."""
     rng = seeding.generator(seed, "squad synthetic", number)
-    own = [rng.dirichlet(np.full(len(words), 1.0)) for words in _WORDS]  # an article's words are not another's
+    own = [
+        rng.dirichlet(np.full(len(words), 1.0)) for words in _WORDS
+    ]  # an article's words are not another's
     title = f"ARTICLE_{number}"
-    return [question for p in range(num_paragraphs) for question in _paragraph(f"{title}_{p}", title, rng, own, num_facts, unanswerable)]
+    return [
+        question
+        for p in range(num_paragraphs)
+        for question in _paragraph(f"{title}_{p}", title, rng, own, num_facts, unanswerable)
+    ]
 
 
 def _paragraph(prefix, title, rng, own, num_facts, unanswerable):
     # Each word is in one fact only, so that the thing in a question names the fact; one more thing is in none.
-    names, verbs, things, places, years = (_draw(rng, words, p, num_facts + 1) for words, p in zip(_WORDS, own))
+    names, verbs, things, places, years = (
+        _draw(rng, words, p, num_facts + 1) for words, p in zip(_WORDS, own)
+    )
     context, starts = "", []
     for i in range(num_facts):
         context += " " if context else ""
@@ -35,7 +63,11 @@ def _paragraph(prefix, title, rng, own, num_facts, unanswerable):
     questions = []
     for i in range(num_facts):
         thing = f"the {things[i]}"
-        pairs = ((f"Who {verbs[i]} {thing}?", names[i]), (f"Where was {thing}?", places[i]), (f"When was {thing} {verbs[i]}?", years[i]))
+        pairs = (
+            (f"Who {verbs[i]} {thing}?", names[i]),
+            (f"Where was {thing}?", places[i]),
+            (f"When was {thing} {verbs[i]}?", years[i]),
+        )
         for kind, (question, answer) in enumerate(pairs):
             answers = (Answer(answer, context.index(answer, starts[i])),)
             if rng.random() < unanswerable:

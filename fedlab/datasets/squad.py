@@ -39,7 +39,16 @@ VERSIONS = ("1.1", "2.0")
 SYNTHETIC_VOCABULARY = _squad_synthetic.VOCABULARY  # the words of `synthetic`
 
 
-def load(source="json", *, path=None, version="1.1", cache_dir=None, partition="article", partition_options=None, **options):
+def load(
+    source="json",
+    *,
+    path=None,
+    version="1.1",
+    cache_dir=None,
+    partition="article",
+    partition_options=None,
+    **options,
+):
     """Loads the data set as windows of token ids, ready for a model.
 
     Args:
@@ -74,7 +83,9 @@ def load_windows(source="json", *, path=None, version="1.1", cache_dir=None, **o
     vocabulary = options.pop("vocabulary", None)
     word_piece = vocabulary if isinstance(vocabulary, WordPiece) else WordPiece(vocabulary)
     parts = load_questions(source, path=path, version=version, cache_dir=cache_dir)
-    return tuple(make_windows(questions, word_piece, cache_dir=cache_dir, **options) for questions in parts)
+    return tuple(
+        make_windows(questions, word_piece, cache_dir=cache_dir, **options) for questions in parts
+    )
 
 
 def load_questions(source="json", *, path=None, version="1.1", cache_dir=None):
@@ -86,12 +97,18 @@ def load_questions(source="json", *, path=None, version="1.1", cache_dir=None):
         return synthetic_questions()
     if source == "json":
         if path is None:
-            raise ValueError("source 'json' needs path=, the folder with SQuAD's files; or use source='tfds', which downloads them.")
+            raise ValueError(
+                "source 'json' needs path=, the folder with SQuAD's files; or use source='tfds', which downloads them."
+            )
         return tuple(read(_file(pathlib.Path(path), split, version)) for split in ("train", "dev"))
     if source == "tfds":
         documents = _squad_tfds.documents(version, cache_dir)
-        return tuple(_report(*_squad_json.parse(document, f"squad {version}")) for document in documents)
-    raise ValueError(f"received source={source!r}; allowed are json, tfds, synthetic: check the spelling.")
+        return tuple(
+            _report(*_squad_json.parse(document, f"squad {version}")) for document in documents
+        )
+    raise ValueError(
+        f"received source={source!r}; allowed are json, tfds, synthetic: check the spelling."
+    )
 
 
 def read(file):
@@ -126,11 +143,24 @@ def make_windows(questions, vocabulary=None, *, cache=True, cache_dir=None, **le
 
     def tokens():
         parts = (("question", word_piece.encode(asked)), ("context", word_piece.encode(contexts)))
-        return {f"{part}_{name}": array for part, tokens in parts for name, array in tokens._asdict().items()}
+        return {
+            f"{part}_{name}": array
+            for part, tokens in parts
+            for name, array in tokens._asdict().items()
+        }
 
-    key = [importlib.metadata.version("tokenizers"), word_piece.digest, str(len(asked)), *asked, *contexts]
+    key = [
+        importlib.metadata.version("tokenizers"),
+        word_piece.digest,
+        str(len(asked)),
+        *asked,
+        *contexts,
+    ]
     arrays = _cache.arrays("squad_tokens", key, tokens, cache_dir=cache_dir) if cache else tokens()
-    question_tokens, context_tokens = (Tokens(*(arrays[f"{part}_{name}"] for name in Tokens._fields)) for part in ("question", "context"))
+    question_tokens, context_tokens = (
+        Tokens(*(arrays[f"{part}_{name}"] for name in Tokens._fields))
+        for part in ("question", "context")
+    )
     made = windows.make(questions, word_piece, question_tokens, contexts, context_tokens, **lengths)
     _warn(made.skipped, "tokenized questions")
     return made
@@ -161,10 +191,14 @@ def clients(windows, partition="article", **options):
 def client_questions(questions, partition="article", *, cache_dir=None, **options):
     """client_id -> int64 [n], the numbers of its questions. Args and Raises as in `clients`."""
     if partition not in _PARTITIONS:
-        raise ValueError(f"received partition={partition!r}; allowed are {', '.join(_PARTITIONS)}: check the spelling.")
+        raise ValueError(
+            f"received partition={partition!r}; allowed are {', '.join(_PARTITIONS)}: check the spelling."
+        )
     make, defaults = _PARTITIONS[partition]
     if unknown := options.keys() - defaults.keys():
-        raise ValueError(f"partition {partition!r} has no setting {min(unknown)!r}; allowed: {', '.join(defaults) or 'none'}.")
+        raise ValueError(
+            f"partition {partition!r} has no setting {min(unknown)!r}; allowed: {', '.join(defaults) or 'none'}."
+        )
     return make(questions, cache_dir, **{**defaults, **options})
 
 
@@ -172,21 +206,37 @@ def question_topics(questions, num_topics=30, seed=0, cache_dir=None):
     """int64 [n], the topic of each question's paragraph (`fedlab.tasks.question_answering.topics`); kept in the cache."""
     contexts = list(dict.fromkeys(question.context for question in questions))
     key = [str(num_topics), str(seed), *contexts]
-    arrays = _cache.arrays("squad_topics", key, lambda: {"topics": topics.topics(contexts, num_topics, seed)}, cache_dir=cache_dir)
+    arrays = _cache.arrays(
+        "squad_topics",
+        key,
+        lambda: {"topics": topics.topics(contexts, num_topics, seed)},
+        cache_dir=cache_dir,
+    )
     topic = dict(zip(contexts, arrays["topics"].tolist()))
     return np.array([topic[question.context] for question in questions])
 
 
 def _dirichlet(questions, cache_dir, num_topics, seed, **options):
-    return partitions.dirichlet(question_topics(questions, num_topics, seed, cache_dir), seed=seed, **options)
+    return partitions.dirichlet(
+        question_topics(questions, num_topics, seed, cache_dir), seed=seed, **options
+    )
 
 
 _SKEW = {"num_clients": 100, "alpha": 1.0, "seed": 0, "min_examples": 1}
 _PARTITIONS = {
-    "article": (lambda questions, _: partitions.natural([question.title for question in questions]), {}),
-    "uniform": (lambda questions, _, **options: partitions.uniform(len(questions), **options), {"num_clients": 100, "seed": 0}),
+    "article": (
+        lambda questions, _: partitions.natural([question.title for question in questions]),
+        {},
+    ),
+    "uniform": (
+        lambda questions, _, **options: partitions.uniform(len(questions), **options),
+        {"num_clients": 100, "seed": 0},
+    ),
     "dirichlet": (_dirichlet, {**_SKEW, "num_topics": 30}),
-    "quantity": (lambda questions, _, **options: partitions.quantity_skew(len(questions), **options), _SKEW),
+    "quantity": (
+        lambda questions, _, **options: partitions.quantity_skew(len(questions), **options),
+        _SKEW,
+    ),
 }
 
 
@@ -216,28 +266,58 @@ def synthetic(num_clients=10, seed=0, **options):
 
 
 def synthetic_windows(
-    num_clients=10, seed=0, *, num_paragraphs=8, num_facts=2, unanswerable=0.0, vocabulary=None, max_length=48, **lengths
+    num_clients=10,
+    seed=0,
+    *,
+    num_paragraphs=8,
+    num_facts=2,
+    unanswerable=0.0,
+    vocabulary=None,
+    max_length=48,
+    **lengths,
 ):
     """`synthetic` as (train, test) `Windows`. `vocabulary`: by default only the words of these texts, 58 tokens."""
-    word_piece = vocabulary if isinstance(vocabulary, WordPiece) else WordPiece(vocabulary or SYNTHETIC_VOCABULARY)
-    parts = synthetic_questions(num_clients, seed, num_paragraphs=num_paragraphs, num_facts=num_facts, unanswerable=unanswerable)
-    return tuple(make_windows(questions, word_piece, cache=False, max_length=max_length, **lengths) for questions in parts)
+    word_piece = (
+        vocabulary
+        if isinstance(vocabulary, WordPiece)
+        else WordPiece(vocabulary or SYNTHETIC_VOCABULARY)
+    )
+    parts = synthetic_questions(
+        num_clients,
+        seed,
+        num_paragraphs=num_paragraphs,
+        num_facts=num_facts,
+        unanswerable=unanswerable,
+    )
+    return tuple(
+        make_windows(questions, word_piece, cache=False, max_length=max_length, **lengths)
+        for questions in parts
+    )
 
 
 def synthetic_questions(num_clients=10, seed=0, *, num_paragraphs=8, num_facts=2, unanswerable=0.0):
     """`synthetic` as (train, test) lists of `Question`."""
-    for name, value, most in (("num_clients", num_clients, None), ("num_paragraphs", num_paragraphs, None), ("num_facts", num_facts, 9)):
+    for name, value, most in (
+        ("num_clients", num_clients, None),
+        ("num_paragraphs", num_paragraphs, None),
+        ("num_facts", num_facts, 9),
+    ):
         _checks.check_int(name, value, most=most)
     if not _checks.is_number(unanswerable) or not 0 <= unanswerable <= 1:
         raise ValueError(f"unanswerable is {unanswerable!r}; allowed: a share of 0 to 1.")
     numbers = range(num_clients), range(num_clients, num_clients + max(1, num_clients // 4))
     arguments = (seed, num_paragraphs, num_facts, unanswerable)
-    return tuple([question for number in part for question in _squad_synthetic.article(number, *arguments)] for part in numbers)
+    return tuple(
+        [question for number in part for question in _squad_synthetic.article(number, *arguments)]
+        for part in numbers
+    )
 
 
 def _synthetic_reads_nothing(path):
     if path is not None:
-        raise ValueError(f"received path={str(path)!r} with source='synthetic', which reads no file: leave one of them out.")
+        raise ValueError(
+            f"received path={str(path)!r} with source='synthetic', which reads no file: leave one of them out."
+        )
 
 
 def _file(folder, split, version):
@@ -253,11 +333,17 @@ def _file(folder, split, version):
 
 def _report(questions, skipped, source="squad"):
     if not questions:
-        raise ValueError(f"{source} has no question that can be used (left out: {skipped or 'nothing, there is none'}); give another file.")
+        raise ValueError(
+            f"{source} has no question that can be used (left out: {skipped or 'nothing, there is none'}); give another file."
+        )
     _warn(skipped, source)
     return questions
 
 
 def _warn(skipped, source):
     if skipped:
-        logger.warning("squad: left out of %s: %s", source, ", ".join(f"{count} x {reason}" for reason, count in skipped.items()))
+        logger.warning(
+            "squad: left out of %s: %s",
+            source,
+            ", ".join(f"{count} x {reason}" for reason, count in skipped.items()),
+        )

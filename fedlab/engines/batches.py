@@ -59,19 +59,30 @@ class Batches(NamedTuple):
         rows = self.rows
         if self.fill:
             rows = np.pad(rows, [[0, 0], [0, self.fill.batch_size - rows.shape[1]]])
-        columns = {name: column[rows] for name, column in self.source.items()} if len(rows) else self._no_columns(rows.shape)
+        columns = (
+            {name: column[rows] for name, column in self.source.items()}
+            if len(rows)
+            else self._no_columns(rows.shape)
+        )
         if not self.fill:
             return columns
         is_real = np.arange(rows.shape[1]) < self.real[:, None]  # [steps, batch_size]
         weights = columns.get("sample_weight", np.ones(rows.shape, np.float32))
-        columns["sample_weight"] = np.where(_like(is_real, weights), weights, np.zeros([], weights.dtype))
+        columns["sample_weight"] = np.where(
+            _like(is_real, weights), weights, np.zeros([], weights.dtype)
+        )
         if self.fill.ignore_label is not None and "y" in columns:
             labels = columns["y"]
-            columns["y"] = np.where(_like(is_real, labels), labels, self.fill.ignore_label).astype(labels.dtype)
+            columns["y"] = np.where(_like(is_real, labels), labels, self.fill.ignore_label).astype(
+                labels.dtype
+            )
         return columns
 
     def _no_columns(self, shape):
-        return {name: np.zeros([*shape, *column.shape[1:]], column.dtype) for name, column in self.source.items()}
+        return {
+            name: np.zeros([*shape, *column.shape[1:]], column.dtype)
+            for name, column in self.source.items()
+        }
 
 
 def fixed_batch_size(model):
@@ -90,7 +101,9 @@ def check(model, batching, columns):
     """Raises ValueError where the model and the data cannot work together and TensorFlow would say so in a graph's traceback."""
     size = fixed_batch_size(model)
     if size is not None and size != batching.batch_size:
-        raise ValueError(f"the model is built for batches of {size}, batch_size is {batching.batch_size}: pass batch_size={size}.")
+        raise ValueError(
+            f"the model is built for batches of {size}, batch_size is {batching.batch_size}: pass batch_size={size}."
+        )
     if not targets(columns):
         raise ValueError(
             f"the clients' columns are {list(columns)}; training needs a column 'y' with the targets; "
@@ -98,7 +111,9 @@ def check(model, batching, columns):
         )
     for name in ("train_step", "test_step"):
         if getattr(type(model), name) is not getattr(tf.keras.Model, name):
-            raise ValueError(f"{type(model).__name__} has a {name} of its own, which no engine runs; allowed: an own compute_loss.")
+            raise ValueError(
+                f"{type(model).__name__} has a {name} of its own, which no engine runs; allowed: an own compute_loss."
+            )
     labels = columns.get("y", np.zeros(0))
     is_negative = np.issubdtype(labels.dtype, np.signedinteger) and labels.size and labels.min() < 0
     if is_negative and _is_sparse(model) and ignored_label(model) != labels.min():
@@ -113,28 +128,46 @@ def check(model, batching, columns):
 def _is_sparse(model):
     """Whether the model's loss is a sparse cross-entropy, whose labels are classes."""
     loss, function = model.loss, tf.keras.losses.sparse_categorical_crossentropy
-    return isinstance(loss, tf.keras.losses.SparseCategoricalCrossentropy) or loss in (function, function.__name__)
+    return isinstance(loss, tf.keras.losses.SparseCategoricalCrossentropy) or loss in (
+        function,
+        function.__name__,
+    )
 
 
 def check_labels(model, columns, owner="the data"):
     """Raises ValueError where a label is none of the classes of a model with a sparse cross-entropy and one output."""
     labels, outputs = np.asarray(columns.get("y", ())), getattr(model, "outputs", None) or ()
-    if not _is_sparse(model) or len(outputs) != 1 or labels.dtype.kind not in "iuf" or not labels.size:
+    if (
+        not _is_sparse(model)
+        or len(outputs) != 1
+        or labels.dtype.kind not in "iuf"
+        or not labels.size
+    ):
         return
     classes, ignored = outputs[0].shape[-1], ignored_label(model)
     labels = labels if ignored is None else labels[labels != ignored]
     wrong = labels[(labels < 0) | ((labels >= classes) if classes else False) | (labels % 1 != 0)]
     if wrong.size:
-        known = f"0 to {classes - 1}, the classes that the model has an output for" if classes else "whole numbers of 0 or more"
-        raise ValueError(f"{owner} has the label {wrong[0]}; allowed: {known}{'' if ignored is None else f', and {ignored} for padding'}.")
+        known = (
+            f"0 to {classes - 1}, the classes that the model has an output for"
+            if classes
+            else "whole numbers of 0 or more"
+        )
+        raise ValueError(
+            f"{owner} has the label {wrong[0]}; allowed: {known}{'' if ignored is None else f', and {ignored} for padding'}."
+        )
 
 
-_checked = weakref.WeakKeyDictionary()  # model -> clients -> ids of those that are good: data are the same in every round
+_checked = (
+    weakref.WeakKeyDictionary()
+)  # model -> clients -> ids of those that are good: data are the same in every round
 
 
 def _check_client(setting, client_id, columns):
     """Raises ValueError where the model cannot train on a client."""
-    good = _checked.setdefault(setting.model, weakref.WeakKeyDictionary()).setdefault(setting.clients, set())
+    good = _checked.setdefault(setting.model, weakref.WeakKeyDictionary()).setdefault(
+        setting.clients, set()
+    )
     if client_id in good:
         return
     owner = f"client {client_id!r}"
@@ -179,9 +212,17 @@ def _counts(weights, rows, real):
     """How many examples and tokens with a sample weight above zero each batch has."""
     if weights is None:
         return real.astype(np.float32), real.astype(np.float32)
-    tokens = np.count_nonzero(weights.reshape(len(weights), -1) > 0, axis=1) if len(weights) else np.zeros(1, np.int64)
-    in_batch = np.where(np.arange(rows.shape[1]) < real[:, None], tokens[rows], 0)  # [steps, batch_size]
-    return np.count_nonzero(in_batch, axis=1).astype(np.float32), in_batch.sum(axis=1).astype(np.float32)
+    tokens = (
+        np.count_nonzero(weights.reshape(len(weights), -1) > 0, axis=1)
+        if len(weights)
+        else np.zeros(1, np.int64)
+    )
+    in_batch = np.where(
+        np.arange(rows.shape[1]) < real[:, None], tokens[rows], 0
+    )  # [steps, batch_size]
+    return np.count_nonzero(in_batch, axis=1).astype(np.float32), in_batch.sum(axis=1).astype(
+        np.float32
+    )
 
 
 def client_batches(setting, round_num, client_id):
@@ -189,8 +230,12 @@ def client_batches(setting, round_num, client_id):
     columns = setting.clients.in_schema(client_id)
     _check_client(setting, client_id, columns)
     rng = seeding.generator(setting.seed, "batches", round_num, client_id)
-    batches = make_batches(columns, setting.batching, rng, fill_for(setting.model, setting.batching))
-    if setting.class_weight is not None:  # only now: class weights do not change what counts as an example
+    batches = make_batches(
+        columns, setting.batching, rng, fill_for(setting.model, setting.batching)
+    )
+    if (
+        setting.class_weight is not None
+    ):  # only now: class weights do not change what counts as an example
         batches = batches._replace(source=class_weighted(setting, columns, f"client {client_id!r}"))
     if setting.conditions is None:
         return batches
@@ -211,13 +256,18 @@ def open_rows(setting):
 
 
 def _class_weights(setting, labels, owner):
-    return class_weights.of_examples(setting.class_weight, setting.model, labels, owner, ignored_label(setting.model))
+    return class_weights.of_examples(
+        setting.class_weight, setting.model, labels, owner, ignored_label(setting.model)
+    )
 
 
 def class_weighted(setting, columns, owner):
     """Columns whose sample weights are multiplied by the weights of the examples' classes."""
     weights = _class_weights(setting, columns["y"], owner)
-    return {**columns, "sample_weight": class_weights.multiplied(columns.get("sample_weight"), weights)}
+    return {
+        **columns,
+        "sample_weight": class_weights.multiplied(columns.get("sample_weight"), weights),
+    }
 
 
 def first_batches(batches, num_steps):

@@ -47,12 +47,24 @@ def make_block(parts, open_rows):
     for name in parts[0].source:
         arrays = [part.source[name] for part in parts]
         # Two columns of the same values, such as the inputs and targets of an autoencoder, are one tensor.
-        same = name in open_rows, *((array.ctypes.data, array.shape, array.strides, array.dtype) for array in arrays)
+        same = (
+            name in open_rows,
+            *((array.ctypes.data, array.shape, array.strides, array.dtype) for array in arrays),
+        )
         if name in open_rows:
-            shapes[name] = tf.constant(np.array([[first, *array.shape] for first, array in zip(_starts([a.size for a in arrays]), arrays)]))
+            shapes[name] = tf.constant(
+                np.array(
+                    [
+                        [first, *array.shape]
+                        for first, array in zip(_starts([a.size for a in arrays]), arrays)
+                    ]
+                )
+            )
             arrays = [array.reshape(-1) for array in arrays]
         if same not in made:
-            made[same] = tf.convert_to_tensor(arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
+            made[same] = tf.convert_to_tensor(
+                arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+            )
         columns[name] = made[same]
     sizes = np.concatenate([part.real for part in parts]).astype(np.int64)
     counts = [num_rows(part.source) for part in parts]
@@ -84,9 +96,14 @@ def examples_of(block, k, open_rows):
     for name, column in block.columns.items():
         if name in open_rows:
             shape = tf.unstack(block.shapes[name][k])
-            sizes = [shape[1], *(own if size is None else size for own, size in zip(shape[2:], open_rows[name]))]
+            sizes = [
+                shape[1],
+                *(own if size is None else size for own, size in zip(shape[2:], open_rows[name])),
+            ]
             values = tf.slice(column, [shape[0]], [tf.reduce_prod(tf.stack(shape[1:]))])
-            columns[name] = tf.reshape(values, tf.stack([tf.cast(size, tf.int32) for size in sizes]))
+            columns[name] = tf.reshape(
+                values, tf.stack([tf.cast(size, tf.int32) for size in sizes])
+            )
             columns[name].set_shape([None, *open_rows[name]])
         else:
             columns[name] = column[block.spans[k, 0] : block.spans[k, 0] + block.spans[k, 1]]
@@ -109,7 +126,11 @@ def batch_columns(block, examples, i, fixed_size, fill):
         return {name: tf.gather(column, rows) for name, column in examples.items()}
     rows = tf.ensure_shape(tf.pad(rows, [[0, fixed_size - tf.size(rows)]]), [fixed_size])
     columns = {name: tf.gather(column, rows) for name, column in examples.items()}
-    return _filled(columns, tf.range(fixed_size) < tf.cast(batch[1], tf.int32), fill) if fill else columns
+    return (
+        _filled(columns, tf.range(fixed_size) < tf.cast(batch[1], tf.int32), fill)
+        if fill
+        else columns
+    )
 
 
 def _filled(columns, is_real, fill):

@@ -12,7 +12,19 @@ from fedlab.learner import class_weights
 from fedlab.learner.keras2.cloning import check_compiled, check_finite, clone
 
 
-def make_setting(model, clients, algorithm, *, aggregator=None, seed, batching, client_learning_rate, class_weight, conditions, **options):
+def make_setting(
+    model,
+    clients,
+    algorithm,
+    *,
+    aggregator=None,
+    seed,
+    batching,
+    client_learning_rate,
+    class_weight,
+    conditions,
+    **options,
+):
     """The `Setting` of these arguments of `fedlab.simulate`, without workers.
 
     Args:
@@ -29,12 +41,18 @@ def make_setting(model, clients, algorithm, *, aggregator=None, seed, batching, 
         model_fn, model = model, model()
     check_compiled(model)
     if not model.trainable_weights:
-        raise ValueError(f"model {model.name!r} has no weight to train: all its layers are frozen, see fedlab.models.freeze.")
+        raise ValueError(
+            f"model {model.name!r} has no weight to train: all its layers are frozen, see fedlab.models.freeze."
+        )
     check_finite(model)
     if not isinstance(clients, ClientData):
-        raise TypeError(f"clients is a {type(clients).__name__}; allowed: a fedlab.clients.ClientData, see ClientData.from_dict.")
+        raise TypeError(
+            f"clients is a {type(clients).__name__}; allowed: a fedlab.clients.ClientData, see ClientData.from_dict."
+        )
     seeding.check_seed(seed)
-    if client_learning_rate is not None and not isinstance(client_learning_rate, algorithms.schedules.Schedule):
+    if client_learning_rate is not None and not isinstance(
+        client_learning_rate, algorithms.schedules.Schedule
+    ):
         raise ValueError(
             f"client_learning_rate is {client_learning_rate!r}; allowed: a schedule such as algorithms.schedules.cosine(0.1, rounds=100), "
             "or None for the rate that the model was compiled with."
@@ -42,7 +60,9 @@ def make_setting(model, clients, algorithm, *, aggregator=None, seed, batching, 
     aggregator = aggregators.mean() if aggregator is None else aggregator
     if not isinstance(aggregator, aggregators.Aggregator):
         given = getattr(aggregator, "__name__", type(aggregator).__name__)
-        raise TypeError(f"aggregator is {given}; allowed: an Aggregator, as a call such as fedlab.aggregators.mean() gives it.")
+        raise TypeError(
+            f"aggregator is {given}; allowed: an Aggregator, as a call such as fedlab.aggregators.mean() gives it."
+        )
     if isinstance(conditions, (list, tuple)):
         conditions = together(conditions)
     elif conditions is not None:
@@ -51,12 +71,16 @@ def make_setting(model, clients, algorithm, *, aggregator=None, seed, batching, 
         model=model,
         build=lambda: clone(model, model_fn),
         clients=clients,
-        algorithm=algorithms.prepare(algorithms.fed_avg() if algorithm is None else algorithm, model, client_learning_rate),
+        algorithm=algorithms.prepare(
+            algorithms.fed_avg() if algorithm is None else algorithm, model, client_learning_rate
+        ),
         aggregator=aggregator,
         batching=batching.check(),
         seed=seed,
         client_learning_rate=client_learning_rate,
         conditions=conditions,
-        class_weight=class_weights.check(class_weight, model, clients.example(), ignored_label(model)),
+        class_weight=class_weights.check(
+            class_weight, model, clients.example(), ignored_label(model)
+        ),
         **options,
     )

@@ -90,22 +90,36 @@ class LocalProcess:
         # Workers that are shared evaluate, which stays float32.
         self._owns_workers = setting.workers is None or setting.precision != "float32"
         num_workers = setting.workers and setting.workers.num_workers
-        self.workers = Workers(build, setting.clients, num_workers) if self._owns_workers else setting.workers
+        self.workers = (
+            Workers(build, setting.clients, num_workers) if self._owns_workers else setting.workers
+        )
         metric_state.warn_of_left_out(self.workers.merger.unmergeable)
         self._client_states = setting.client_states or client_states.ClientStates()
-        self._room = None, []  # what `_kept` fills for each block, in the one thread that prepares them
+        self._room = (
+            None,
+            [],
+        )  # what `_kept` fills for each block, in the one thread that prepares them
 
     def init(self, trainable, non_trainable):
         trainable = [tf.convert_to_tensor(w) for w in trainable]
         non_trainable = [tf.convert_to_tensor(w) for w in non_trainable]
         setting = self.setting
-        privacy.check_extras(setting.aggregator.privacy, setting.algorithm, setting.algorithm.survey or setting.algorithm.extras(trainable))
+        privacy.check_extras(
+            setting.aggregator.privacy,
+            setting.algorithm,
+            setting.algorithm.survey or setting.algorithm.extras(trainable),
+        )
         algorithm = setting.algorithm
-        server = structure.tensors(algorithm.server_init(trainable), f"the state that server_init of {algorithm.name!r} returns")
+        server = structure.tensors(
+            algorithm.server_init(trainable),
+            f"the state that server_init of {algorithm.name!r} returns",
+        )
         return State(trainable, non_trainable, server, setting.aggregator.init(trainable))
 
     def weights(self, state):
-        return [np.asarray(w) for w in state.trainable], [np.asarray(w) for w in state.non_trainable]
+        return [np.asarray(w) for w in state.trainable], [
+            np.asarray(w) for w in state.non_trainable
+        ]
 
     def run_round(self, state, round_num, cohort):
         blocks, client_weights = self._blocks(cohort), self._client_weights(cohort)
@@ -113,19 +127,29 @@ class LocalProcess:
         merger, metric_names = self.workers.merger, self.workers.any_replica().metric_names
         shared, first_state = self._before_clients(state, round_num, blocks, client_weights)
         weights = list(state.trainable), list(state.non_trainable), shared, state.aggregator
-        trained = self._train(_train_function, weights, blocks, round_num, first_state, client_weights)
+        trained = self._train(
+            _train_function, weights, blocks, round_num, first_state, client_weights
+        )
         total, extras, non_trainable, clients, metric_values = None, None, None, [], merger.initial
         for block, result in zip(blocks, trained):
             accumulator, extras_sum, non_trainable_sum, outputs, counts = result
             total = accumulator if total is None else aggregator.merge(total, accumulator)
-            extras = extras_sum if extras is None else tf.nest.map_structure(tf.add, extras, extras_sum)
+            extras = (
+                extras_sum if extras is None else tf.nest.map_structure(tf.add, extras, extras_sum)
+            )
             self._keep(round_num, block, outputs)
             if self._averaged:
-                non_trainable = non_trainable_sum if non_trainable is None else _average.merge(non_trainable, non_trainable_sum)
+                non_trainable = (
+                    non_trainable_sum
+                    if non_trainable is None
+                    else _average.merge(non_trainable, non_trainable_sum)
+                )
             clients += _client_rows(block, counts, outputs, metric_names)
             _check_client_weights(algorithm, clients[-len(block) :])
             finite = np.asarray(outputs["finite"])
-            metric_values = merger.merge(metric_values, [np.asarray(values)[finite] for values in outputs["metrics"]])
+            metric_values = merger.merge(
+                metric_values, [np.asarray(values)[finite] for values in outputs["metrics"]]
+            )
         if not blocks:
             total, extras, non_trainable = self._sums_of_nobody(state)
         if self.setting.client_states is None:
@@ -136,22 +160,39 @@ class LocalProcess:
         if clients and not any(client["num_steps"] for client in clients):
             raise batching.no_batch(self.setting.batching, round_num)
         seed = tf.constant(seeding.stateless(self.setting.seed, "aggregator", round_num))
-        delta, aggregator_state, aggregator_metrics = aggregator.report(state.aggregator, total, seed)
-        structure.check_weights(delta, state.trainable, f"the update that {aggregator.name} reports")
+        delta, aggregator_state, aggregator_metrics = aggregator.report(
+            state.aggregator, total, seed
+        )
+        structure.check_weights(
+            delta, state.trainable, f"the update that {aggregator.name} reports"
+        )
         num_finished = sum(not client["dropped"] for client in clients)
-        numbers = tf.constant(num_finished, tf.float32), tf.constant(len(self.setting.clients), tf.float32)
+        numbers = (
+            tf.constant(num_finished, tf.float32),
+            tf.constant(len(self.setting.clients), tf.float32),
+        )
         update = Update(delta, extras, shared.surveyed, *numbers, shared.round_num)
         trainable, server = structure.check_updated(
-            algorithm.server_update(state.trainable, state.server, update), state.trainable, state.server, algorithm.name
+            algorithm.server_update(state.trainable, state.server, update),
+            state.trainable,
+            state.server,
+            algorithm.name,
         )
         kept = list(state.non_trainable)
         if self._averaged:
             for i, change in zip(self._averaged, _average.report((), non_trainable, None)[0]):
                 kept[i] = _changed(kept[i], change)
-        metrics = metric_state.training_metrics(self.workers.any_replica(), metric_values, merger.unmergeable)
+        metrics = metric_state.training_metrics(
+            self.workers.any_replica(), metric_values, merger.unmergeable
+        )
         aggregated = {name: float(value) for name, value in aggregator_metrics.items()}
-        more_bytes = _num_bytes((shared.sent, shared.surveyed)), _num_bytes((extras, shared.surveyed))
-        return State(trainable, kept, server, aggregator_state), RoundResult(metrics, clients, num_finished, aggregated, *more_bytes)
+        more_bytes = (
+            _num_bytes((shared.sent, shared.surveyed)),
+            _num_bytes((extras, shared.surveyed)),
+        )
+        return State(trainable, kept, server, aggregator_state), RoundResult(
+            metrics, clients, num_finished, aggregated, *more_bytes
+        )
 
     def run_client(self, state, round_num, client_id, cohort):
         """Trains one client in the first round of a run, or in a later one of an algorithm that keeps nothing between rounds.
@@ -167,13 +208,21 @@ class LocalProcess:
           metrics of its training, its `Counts`, arrays [1]).
         """
         algorithm, client_weights = self.setting.algorithm, self._client_weights(cohort)
-        shared, first_state = self._before_clients(state, round_num, self._blocks(cohort), client_weights)
+        shared, first_state = self._before_clients(
+            state, round_num, self._blocks(cohort), client_weights
+        )
         if round_num > 1 and (algorithm.weigh or tf.nest.flatten((shared.sent, first_state))):
-            raise ValueError(f"round_num is {round_num}; allowed with {algorithm.name!r}, which depends on the rounds before: 1.")
+            raise ValueError(
+                f"round_num is {round_num}; allowed with {algorithm.name!r}, which depends on the rounds before: 1."
+            )
         weights = list(state.trainable), list(state.non_trainable), shared
-        trained = self._train(_one_client_function, weights, [[client_id]], round_num, first_state, client_weights)
+        trained = self._train(
+            _one_client_function, weights, [[client_id]], round_num, first_state, client_weights
+        )
         ((result, changes, finite, metric_values, counts),) = trained
-        result, changes, metric_values = tf.nest.map_structure(np.asarray, (result, changes, metric_values))
+        result, changes, metric_values = tf.nest.map_structure(
+            np.asarray, (result, changes, metric_values)
+        )
         metrics = metric_state.training_metrics(self.workers.any_replica(), metric_values)
         return result, changes, bool(finite), metrics, counts
 
@@ -192,11 +241,18 @@ class LocalProcess:
     def _before_clients(self, state, round_num, blocks, client_weights):
         """What clients are told beside the weights, and the state of those that have not kept one."""
         algorithm = self.setting.algorithm
-        sent = structure.tensors(algorithm.broadcast(state.server), f"what broadcast of {algorithm.name!r} returns")
+        sent = structure.tensors(
+            algorithm.broadcast(state.server), f"what broadcast of {algorithm.name!r} returns"
+        )
         shared = Shared(tf.constant(round_num, tf.int64), sent, ())
         if algorithm.survey:
-            shared = shared._replace(surveyed=self._survey(state, shared, round_num, blocks, client_weights))
-        return shared, structure.tensors(algorithm.client_state(state.trainable), f"what client_state of {algorithm.name!r} returns")
+            shared = shared._replace(
+                surveyed=self._survey(state, shared, round_num, blocks, client_weights)
+            )
+        return shared, structure.tensors(
+            algorithm.client_state(state.trainable),
+            f"what client_state of {algorithm.name!r} returns",
+        )
 
     def _train(self, make, weights, blocks, round_num, first_state, client_weights):
         """Yields what a graph gives for each block of clients, and their counts.
@@ -213,7 +269,9 @@ class LocalProcess:
 
         def work(replica, prepared):
             data, counts = prepared
-            function = replica.function((self, make), lambda replica: make(replica, self.setting), weights, data)
+            function = replica.function(
+                (self, make), lambda replica: make(replica, self.setting), weights, data
+            )
             return *function(*weights, *data), counts
 
         return self.workers.map(work, blocks, prepare)
@@ -221,7 +279,9 @@ class LocalProcess:
     def _sums_of_nobody(self, state):
         """What accumulator, extras and changes of the non-trainable weights sum to without a client."""
         weights = list(state.trainable)
-        unchanged = [_change(state.non_trainable[i], state.non_trainable[i]) for i in self._averaged]
+        unchanged = [
+            _change(state.non_trainable[i], state.non_trainable[i]) for i in self._averaged
+        ]
         accumulator = self.setting.aggregator.zero(state.aggregator, weights)
         return accumulator, self.setting.algorithm.extras(weights), _average.zero((), unchanged)
 
@@ -243,23 +303,43 @@ class LocalProcess:
         weights = list(state.trainable), list(state.non_trainable), shared
 
         def work(replica, data):
-            function = replica.function((self, "survey"), lambda replica: _survey_function(replica, self.setting), weights, data)
+            function = replica.function(
+                (self, "survey"),
+                lambda replica: _survey_function(replica, self.setting),
+                weights,
+                data,
+            )
             return function(*weights, *data)
 
-        sums = self.workers.map(work, blocks, lambda block: self._block_data(round_num, block, client_weights)[0])
-        nobody = self.setting.algorithm.survey.zero(list(state.trainable)) if not blocks else next(sums)
-        return functools.reduce(lambda total, more: tf.nest.map_structure(tf.add, total, more), sums, nobody)
+        sums = self.workers.map(
+            work, blocks, lambda block: self._block_data(round_num, block, client_weights)[0]
+        )
+        nobody = (
+            self.setting.algorithm.survey.zero(list(state.trainable)) if not blocks else next(sums)
+        )
+        return functools.reduce(
+            lambda total, more: tf.nest.map_structure(tf.add, total, more), sums, nobody
+        )
 
     def _block_data(self, round_num, block, client_weights):
         """The batches of a block's clients as tensors, and the clients' counts."""
         setting = self.setting
         parts = [batching.client_batches(setting, round_num, client_id) for client_id in block]
         counts = Counts(*(np.array(values, np.float32) for values in zip(*map(_counts, parts))))
-        counts = counts._replace(client_weight=np.array([client_weights.get(client_id, 1.0) for client_id in block], np.float32))
+        counts = counts._replace(
+            client_weight=np.array(
+                [client_weights.get(client_id, 1.0) for client_id in block], np.float32
+            )
+        )
         data = (
             blocks_lib.make_block(parts, self._open_rows),
             Counts(*map(tf.constant, counts)),
-            Client(*(tf.constant(np.stack(values)) for values in zip(*clients_of(setting.seed, round_num, block)))),
+            Client(
+                *(
+                    tf.constant(np.stack(values))
+                    for values in zip(*clients_of(setting.seed, round_num, block))
+                )
+            ),
         )
         return data, counts
 
@@ -270,10 +350,15 @@ class LocalProcess:
             return first_state
         size = len(block), *(array.shape for array in first)
         if self._room[0] != size:  # fresh memory costs more than what is written into it
-            self._room = size, [np.empty([len(block), *array.shape], array.dtype) for array in first]
+            self._room = (
+                size,
+                [np.empty([len(block), *array.shape], array.dtype) for array in first],
+            )
         for i, client_id in enumerate(block):
             data = self._client_states.read(client_id, round_num)
-            for rows, array in zip(self._room[1], first if data is None else client_states.unpack(data, first)):
+            for rows, array in zip(
+                self._room[1], first if data is None else client_states.unpack(data, first)
+            ):
                 rows[i] = array
         return tf.nest.pack_sequence_as(first_state, [tf.constant(rows) for rows in self._room[1]])
 
@@ -281,7 +366,10 @@ class LocalProcess:
         arrays = [np.asarray(array) for array in outputs["state"]]
         if arrays:
             finite = np.flatnonzero(outputs["finite"])
-            self._client_states.write(round_num, ((block[i], client_states.pack([array[i] for array in arrays])) for i in finite))
+            self._client_states.write(
+                round_num,
+                ((block[i], client_states.pack([array[i] for array in arrays])) for i in finite),
+            )
 
 
 _average = aggregators.mean()
@@ -330,7 +418,9 @@ def _counts(part):
 
 
 def _client_rows(block, counts, outputs, metric_names):
-    weight, finite, results = (np.asarray(outputs[name]) for name in ("weight", "finite", "results"))
+    weight, finite, results = (
+        np.asarray(outputs[name]) for name in ("weight", "finite", "results")
+    )
     metrics = [dict(zip(metric_names, map(float, values))) for values in results]
     return [
         {
@@ -378,7 +468,9 @@ def client_function(replica, setting, work, names):
         replica.reset_metrics()
         replica.seed(client.layers)
         own_optimizer = optimizers.in_round(optimizer, shared.round_num)
-        task = Task(replica.gradients, own_optimizer, counts, client=client, kept=kept, **shared._asdict())
+        task = Task(
+            replica.gradients, own_optimizer, counts, client=client, kept=kept, **shared._asdict()
+        )
 
         examples = blocks_lib.examples_of(block, k, open_rows)
 
@@ -386,11 +478,15 @@ def client_function(replica, setting, work, names):
             batch = blocks_lib.batch_columns(block, examples, i, replica.fixed_size, fill)
             after = work.step(task, weights, state, replica.batch(batch, block.num_examples[i]))
             remedy = f"A step keeps the nesting, dtypes and shapes of what {names[0]} returns."
-            return i + 1, structure.check_alike(after, state, f"the state that {names[1]} returns", remedy)
+            return i + 1, structure.check_alike(
+                after, state, f"the state that {names[1]} returns", remedy
+            )
 
         last_step = first_step + tf.cast(counts.num_steps, tf.int32)
         state = structure.tensors(work.init(task, weights), f"the state that {names[0]} returns")
-        _, state = tf.while_loop(lambda i, _: i < last_step, step, (first_step, state), parallel_iterations=1)
+        _, state = tf.while_loop(
+            lambda i, _: i < last_step, step, (first_step, state), parallel_iterations=1
+        )
         return work.final(task, weights, state, counts), last_step
 
     return run
@@ -399,29 +495,58 @@ def client_function(replica, setting, work, names):
 def _is_finite(nest):
     """Whether all floating-point tensors of a nest are finite: a bool scalar."""
     numbers = [tf.abs(x) if x.dtype.is_complex else x for x in tf.nest.flatten(nest)]
-    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in numbers if x.dtype.is_floating])
+    return tf.reduce_all(
+        [tf.reduce_all(tf.math.is_finite(x)) for x in numbers if x.dtype.is_floating]
+    )
 
 
 def _training(replica, setting):
     """As `client_function`, of the algorithm's training."""
     algorithm = setting.algorithm
     work = Pass(algorithm.client_init, algorithm.client_step, algorithm.client_final)
-    return client_function(replica, setting, work, [f"{function} of {algorithm.name!r}" for function in ("client_init", "client_step")])
+    return client_function(
+        replica,
+        setting,
+        work,
+        [f"{function} of {algorithm.name!r}" for function in ("client_init", "client_step")],
+    )
 
 
 def _one_client_function(replica, setting):
     """The graph that trains the one client of a block with `replica`'s variables."""
     algorithm, train = setting.algorithm, _training(replica, setting)
-    averaged, non_trainable_variables = list(averaged_weights(setting)), non_trainable_weights(replica.model)
+    averaged, non_trainable_variables = (
+        list(averaged_weights(setting)),
+        non_trainable_weights(replica.model),
+    )
 
     @tf.function
     def train_one(weights, non_trainable, shared, block, counts, clients, kept):
-        own_counts, client, own_kept = tf.nest.map_structure(lambda values: values[0], (counts, clients, kept))
-        result, _ = train(weights, non_trainable, shared, block, tf.constant(0), own_counts, client, own_kept, tf.constant(0))
-        extras = structure.tensors(algorithm.extras(weights), f"what extras of {algorithm.name!r} returns")
+        own_counts, client, own_kept = tf.nest.map_structure(
+            lambda values: values[0], (counts, clients, kept)
+        )
+        result, _ = train(
+            weights,
+            non_trainable,
+            shared,
+            block,
+            tf.constant(0),
+            own_counts,
+            client,
+            own_kept,
+            tf.constant(0),
+        )
+        extras = structure.tensors(
+            algorithm.extras(weights), f"what extras of {algorithm.name!r} returns"
+        )
         result = structure.check_result(result, weights, extras, own_kept, algorithm.name)
         changes = [_change(non_trainable[i], non_trainable_variables[i]) for i in averaged]
-        return result, changes, _is_finite((result, changes)), [variable.read_value() for variable in replica.metric_variables]
+        return (
+            result,
+            changes,
+            _is_finite((result, changes)),
+            [variable.read_value() for variable in replica.metric_variables],
+        )
 
     return train_one
 
@@ -440,11 +565,20 @@ def _train_function(replica, setting):
 
         def added():
             total, extras, non_trainable_sum = sums
-            folded = aggregator.accumulate(aggregator_state, total, result.delta, result.weight, seed)
-            total = structure.check_alike(folded, total, f"what accumulate of {aggregator.name} returns", "zero gives its form.")
+            folded = aggregator.accumulate(
+                aggregator_state, total, result.delta, result.weight, seed
+            )
+            total = structure.check_alike(
+                folded,
+                total,
+                f"what accumulate of {aggregator.name} returns",
+                "zero gives its form.",
+            )
             extras = tf.nest.map_structure(tf.add, extras, result.extras)
             if averaged:
-                non_trainable_sum = _average.accumulate((), non_trainable_sum, changes, result.weight, None)
+                non_trainable_sum = _average.accumulate(
+                    (), non_trainable_sum, changes, result.weight, None
+                )
             return total, extras, non_trainable_sum
 
         return tf.cond(finite, added, lambda: sums), tf.where(finite, result.weight, 0.0), finite
@@ -455,30 +589,59 @@ def _train_function(replica, setting):
         out = {
             "weight": tf.TensorArray(tf.float32, num_clients),
             "finite": tf.TensorArray(tf.bool, num_clients),
-            "results": tf.TensorArray(tf.float32, num_clients, element_shape=[len(replica.metric_names)]),
-            "metrics": [tf.TensorArray(v.dtype, num_clients, element_shape=v.shape) for v in replica.metric_variables],
-            "state": [tf.TensorArray(a.dtype, num_clients, element_shape=a.shape[1:]) for a in tf.nest.flatten(kept)],
+            "results": tf.TensorArray(
+                tf.float32, num_clients, element_shape=[len(replica.metric_names)]
+            ),
+            "metrics": [
+                tf.TensorArray(v.dtype, num_clients, element_shape=v.shape)
+                for v in replica.metric_variables
+            ],
+            "state": [
+                tf.TensorArray(a.dtype, num_clients, element_shape=a.shape[1:])
+                for a in tf.nest.flatten(kept)
+            ],
         }
 
         def one(k, first_step, sums, out):
-            own_counts, client, own_kept = tf.nest.map_structure(lambda values: values[k], (counts, clients, kept))
-            result, next_step = train(weights, non_trainable, shared, block, k, own_counts, client, own_kept, first_step)
+            own_counts, client, own_kept = tf.nest.map_structure(
+                lambda values: values[k], (counts, clients, kept)
+            )
+            result, next_step = train(
+                weights, non_trainable, shared, block, k, own_counts, client, own_kept, first_step
+            )
             result = structure.check_result(result, weights, sums[1], own_kept, algorithm.name)
-            sums, weight, finite = fold(sums, non_trainable, aggregator_state, result, client.aggregator)
+            sums, weight, finite = fold(
+                sums, non_trainable, aggregator_state, result, client.aggregator
+            )
             out = {
                 "weight": out["weight"].write(k, weight),
                 "finite": out["finite"].write(k, finite),
                 "results": out["results"].write(k, replica.metric_results()),
-                "metrics": [a.write(k, v.read_value()) for a, v in zip(out["metrics"], replica.metric_variables)],
-                "state": [a.write(k, value) for a, value in zip(out["state"], tf.nest.flatten(result.state))],
+                "metrics": [
+                    a.write(k, v.read_value())
+                    for a, v in zip(out["metrics"], replica.metric_variables)
+                ],
+                "state": [
+                    a.write(k, value)
+                    for a, value in zip(out["state"], tf.nest.flatten(result.state))
+                ],
             }
             return k + 1, next_step, sums, out
 
         unchanged = [_change(non_trainable[i], non_trainable[i]) for i in averaged]
         averages = _average.zero((), unchanged) if averaged else ()
-        extras = structure.tensors(algorithm.extras(weights), f"what extras of {algorithm.name!r} returns")
-        loop = (tf.constant(0), tf.constant(0), (aggregator.zero(aggregator_state, weights), extras, averages), out)
-        _, _, sums, out = tf.while_loop(lambda k, *_: _goes_on(replica, k < num_clients), one, loop, parallel_iterations=1)
+        extras = structure.tensors(
+            algorithm.extras(weights), f"what extras of {algorithm.name!r} returns"
+        )
+        loop = (
+            tf.constant(0),
+            tf.constant(0),
+            (aggregator.zero(aggregator_state, weights), extras, averages),
+            out,
+        )
+        _, _, sums, out = tf.while_loop(
+            lambda k, *_: _goes_on(replica, k < num_clients), one, loop, parallel_iterations=1
+        )
         return *sums, tf.nest.map_structure(lambda a: a.stack(), out)
 
     return train_block
@@ -501,12 +664,25 @@ def _survey_function(replica, setting):
 
         def one(k, first_step, total):
             own_counts, client = tf.nest.map_structure(lambda values: values[k], (counts, clients))
-            result, next_step = run(weights, non_trainable, shared, block, k, own_counts, client, (), first_step)
-            result = structure.check_alike(result, total, f"what survey.final of {algorithm.name!r} returns", "survey.zero gives its form.")
-            total = tf.cond(_is_finite(result), lambda: tf.nest.map_structure(tf.add, total, result), lambda: total)
+            result, next_step = run(
+                weights, non_trainable, shared, block, k, own_counts, client, (), first_step
+            )
+            result = structure.check_alike(
+                result,
+                total,
+                f"what survey.final of {algorithm.name!r} returns",
+                "survey.zero gives its form.",
+            )
+            total = tf.cond(
+                _is_finite(result),
+                lambda: tf.nest.map_structure(tf.add, total, result),
+                lambda: total,
+            )
             return k + 1, next_step, total
 
         loop = (tf.constant(0), tf.constant(0), survey.zero(weights))
-        return tf.while_loop(lambda k, *_: _goes_on(replica, k < num_clients), one, loop, parallel_iterations=1)[2]
+        return tf.while_loop(
+            lambda k, *_: _goes_on(replica, k < num_clients), one, loop, parallel_iterations=1
+        )[2]
 
     return survey_block

@@ -34,7 +34,9 @@ def check_weights(given, weights, who):
     """Raises StructureError where `given` is not a list of tensors like `weights`."""
     if isinstance(given, tuple):
         given = list(given)
-    return check_alike(given, list(weights), who, "One tensor for each weight, of its shape and dtype.")
+    return check_alike(
+        given, list(weights), who, "One tensor for each weight, of its shape and dtype."
+    )
 
 
 def tensors(nest, who):
@@ -42,7 +44,9 @@ def tensors(nest, who):
     try:
         return tf.nest.map_structure(tf.convert_to_tensor, nest)
     except (TypeError, ValueError):
-        raise StructureError(f"{who} is {describe(nest)}; allowed: a nest of tensors, () for none.") from None
+        raise StructureError(
+            f"{who} is {describe(nest)}; allowed: a nest of tensors, () for none."
+        ) from None
 
 
 def check_result(result, weights, extras, kept, name):
@@ -59,12 +63,29 @@ def check_result(result, weights, extras, kept, name):
     """
     who = f"client_final of {name!r}"
     if not isinstance(result, ClientResult):
-        raise StructureError(f"what {who} returns is {describe(result)}; allowed: a fedlab.algorithms.ClientResult(delta, weight).")
+        raise StructureError(
+            f"what {who} returns is {describe(result)}; allowed: a fedlab.algorithms.ClientResult(delta, weight)."
+        )
     return ClientResult(
         check_weights(result.delta, weights, f"the delta that {who} returns"),
-        check_alike(result.weight, tf.zeros([]), f"the weight that {who} returns", "It is a scalar of 0 or more."),
-        check_alike(result.extras, extras, f"what {who} sends as extras", "Declare them: extras(weights) gives zeros of their form."),
-        check_alike(result.state, kept, f"the state that {who} keeps", "Declare it: client_state(weights) gives the first one."),
+        check_alike(
+            result.weight,
+            tf.zeros([]),
+            f"the weight that {who} returns",
+            "It is a scalar of 0 or more.",
+        ),
+        check_alike(
+            result.extras,
+            extras,
+            f"what {who} sends as extras",
+            "Declare them: extras(weights) gives zeros of their form.",
+        ),
+        check_alike(
+            result.state,
+            kept,
+            f"the state that {who} keeps",
+            "Declare it: client_state(weights) gives the first one.",
+        ),
     )
 
 
@@ -72,7 +93,9 @@ def check_updated(updated, weights, state, name):
     """Raises StructureError where what `server_update` returned is not the next (weights, state) of the form of these; returns it."""
     who = f"server_update of {name!r}"
     if not isinstance(updated, (tuple, list)) or len(updated) != 2:
-        raise StructureError(f"what {who} returns is {describe(updated)}; allowed: a pair (weights, state).")
+        raise StructureError(
+            f"what {who} returns is {describe(updated)}; allowed: a pair (weights, state)."
+        )
     remedy = "It keeps the form that server_init gives it, so that a checkpoint fits."
     return (
         check_weights(updated[0], weights, f"the weights that {who} returns"),
@@ -103,4 +126,6 @@ def _fits(given, like):
         return False
     if like.shape.rank is None:
         return True
-    return given.shape.rank is not None and all(a is not None or b is None for a, b in zip(given.shape, like.shape))
+    return given.shape.rank is not None and all(
+        a is not None or b is None for a, b in zip(given.shape, like.shape)
+    )

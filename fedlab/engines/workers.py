@@ -39,7 +39,10 @@ def gpus():
     """Names of the GPUs that TensorFlow may use. Says so, once."""
     names = [device.name for device in tf.config.list_logical_devices("GPU")]
     if names:
-        logger.info("clients train on %s, one at a time on each; num_workers changes how many.", ", ".join(names))
+        logger.info(
+            "clients train on %s, one at a time on each; num_workers changes how many.",
+            ", ".join(names),
+        )
     return names
 
 
@@ -55,10 +58,14 @@ class Workers:
 
     def __init__(self, build, data, num_workers=None, devices=None):
         if num_workers is not None and not _checks.is_int(num_workers, 1):
-            raise ValueError(f"num_workers is {num_workers!r}; allowed: an int of 1 or more, or None for as many as there are cores.")
+            raise ValueError(
+                f"num_workers is {num_workers!r}; allowed: an int of 1 or more, or None for as many as there are cores."
+            )
         devices = gpus() if devices is None else devices
         self.num_workers = num_workers or len(devices) or len(os.sched_getaffinity(0))
-        self._threads = concurrent.futures.ThreadPoolExecutor(self.num_workers, thread_name_prefix="fedlab-worker")
+        self._threads = concurrent.futures.ThreadPoolExecutor(
+            self.num_workers, thread_name_prefix="fedlab-worker"
+        )
         self._loader = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="fedlab-loader")
         self._idle = queue.LifoQueue()
         self._replicas = []

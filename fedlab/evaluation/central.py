@@ -14,7 +14,12 @@ from fedlab.engines import batches as batching
 from fedlab.engines import blocks
 from fedlab.engines.workers import Workers
 from fedlab.learner.keras2 import inputs
-from fedlab.learner.keras2.cloning import check_compiled, clone, non_trainable_weights, weight_arrays
+from fedlab.learner.keras2.cloning import (
+    check_compiled,
+    clone,
+    non_trainable_weights,
+    weight_arrays,
+)
 from fedlab.learner.keras2.metric_state import finalize
 from fedlab.learner.keras2.replica import assign
 
@@ -56,7 +61,9 @@ def columns_of(data):
       ValueError: there is no example.
     """
     if not isinstance(data, (ClientData, collections.abc.Mapping)):
-        raise TypeError(f"the data is a {type(data).__name__}; allowed: a fedlab.clients.ClientData, or columns name -> array [n, ...].")
+        raise TypeError(
+            f"the data is a {type(data).__name__}; allowed: a fedlab.clients.ClientData, or columns name -> array [n, ...]."
+        )
     groups = _of_one_shape(data) if isinstance(data, ClientData) else [check_columns(data)]
     if not any(map(num_rows, groups)):
         raise ValueError("there is no example to evaluate on: every client is empty; give others.")
@@ -77,26 +84,36 @@ def _of_one_shape(clients):
 def check_batch_size(name, batch_size):
     """Raises ValueError where it is none; `name` is what the caller's argument is called."""
     if not _checks.is_int(batch_size, 1, MOST_ROWS):
-        raise ValueError(f"{name} is {batch_size!r}; allowed: an int of 1 to {MOST_ROWS}, such as 64.")
+        raise ValueError(
+            f"{name} is {batch_size!r}; allowed: an int of 1 to {MOST_ROWS}, such as 64."
+        )
 
 
 def evaluate_weights(workers, trainable, non_trainable, groups, batch_size):
     """As `evaluate`, for weights (lists of arrays) put into the replicas of `workers`, and the columns that `columns_of` gives."""
     replica = workers.any_replica()
-    weights = [tf.convert_to_tensor(w) for w in trainable], [tf.convert_to_tensor(w) for w in non_trainable]
+    weights = (
+        [tf.convert_to_tensor(w) for w in trainable],
+        [tf.convert_to_tensor(w) for w in non_trainable],
+    )
     size = replica.fixed_size or batch_size
     pieces = []
     for columns in groups:
         batching.check(replica.model, batching.Batching(batch_size=size), columns)
         # A recurrent state that goes on from batch to batch needs them one after the other.
         at_once = num_rows(columns) if replica.has_recurrent_states else _STEPS_PER_BLOCK * size
-        pieces += [(columns, slice(first, first + at_once)) for first in range(0, num_rows(columns), at_once)]
+        pieces += [
+            (columns, slice(first, first + at_once))
+            for first in range(0, num_rows(columns), at_once)
+        ]
     fill = batching.fill_for(replica.model, batching.Batching(size))
     open_rows = _differing(groups)
 
     def work(replica, piece, state):
         columns, rows = piece
-        part = batching.in_order({name: column[rows] for name, column in columns.items()}, size, fill)
+        part = batching.in_order(
+            {name: column[rows] for name, column in columns.items()}, size, fill
+        )
         return test_state(replica, weights, part, open_rows, state)
 
     return merged(workers, work, pieces)
@@ -130,7 +147,10 @@ def _differing(groups):
     """name -> shape of a row with None where groups of columns differ, of those that do."""
     shapes = {name: {columns[name].shape[1:] for columns in groups} for name in groups[0]}
     return {
-        name: tuple(size if all(shape[i] == size for shape in each) else None for i, size in enumerate(next(iter(each))))
+        name: tuple(
+            size if all(shape[i] == size for shape in each) else None
+            for i, size in enumerate(next(iter(each)))
+        )
         for name, each in shapes.items()
         if len(each) > 1
     }
@@ -145,12 +165,16 @@ def evaluate_function(function, name, model, round_num):
     model.reset_states()  # recurrent states that an earlier evaluation has left
     metrics = function(model, round_num)
     if not isinstance(metrics, dict) or not all(isinstance(metric, str) for metric in metrics):
-        raise ValueError(f"the function evaluate_on[{name!r}] gave {metrics!r:.80}; allowed: a dict, name of a metric -> number.")
+        raise ValueError(
+            f"the function evaluate_on[{name!r}] gave {metrics!r:.80}; allowed: a dict, name of a metric -> number."
+        )
     numbers = {}
     for metric, value in metrics.items():
         array = np.asarray(value)
         if array.ndim or array.dtype.kind not in "biuf":
-            raise ValueError(f"the function evaluate_on[{name!r}] gave {metric}={value!r:.80}; allowed: a number.")
+            raise ValueError(
+                f"the function evaluate_on[{name!r}] gave {metric}={value!r:.80}; allowed: a number."
+            )
         numbers[metric] = array.item()  # a row has to become JSON
     return numbers
 
@@ -167,7 +191,9 @@ def test_state(replica, weights, batches, open_rows, state):
     """
     weights = *weights, [tf.constant(values) for values in state]
     data = (blocks.make_block([batches], open_rows),)
-    function = replica.function(("test", str(open_rows)), lambda replica: _test_function(replica, open_rows), weights, data)
+    function = replica.function(
+        ("test", str(open_rows)), lambda replica: _test_function(replica, open_rows), weights, data
+    )
     return [np.asarray(values) for values in function(*weights, *data)]
 
 

@@ -16,7 +16,12 @@ from fedlab.engines import batches as batching
 from fedlab.engines import blocks
 from fedlab.evaluation.central import check_batch_size, test_state
 from fedlab.evaluation.metric_names import lower_is_better
-from fedlab.evaluation.personalized import check_personalization, client_setting, client_work, replicas
+from fedlab.evaluation.personalized import (
+    check_personalization,
+    client_setting,
+    client_work,
+    replicas,
+)
 from fedlab.learner.keras2.cloning import check_compiled
 from fedlab.learner.keras2.metric_state import finalize
 
@@ -73,7 +78,9 @@ def per_client(test, own=None):
     """
     for name, clients in (("test", test), ("own", own)):
         if not isinstance(clients, ClientData) and not (name == "own" and clients is None):
-            raise TypeError(f"{name} is a {type(clients).__name__}; allowed: a fedlab.clients.ClientData, see ClientData.from_dict.")
+            raise TypeError(
+                f"{name} is a {type(clients).__name__}; allowed: a fedlab.clients.ClientData, see ClientData.from_dict."
+            )
     if not any(map(test.num_examples, test)):
         raise ValueError("there is no example to evaluate on: every client is empty; give others.")
     return PerClient(test, own)
@@ -140,33 +147,55 @@ def check_per_client(algorithm, data):
 
 def evaluate_per_client(setting, workers, trainable, non_trainable, data, round_num, batch_size):
     """As `evaluate_federated`, for weights (lists of arrays) put into the replicas of `workers`, and the batches of `setting`."""
-    present = data.test.select(client_id for client_id in data.test if data.test.num_examples(client_id))
+    present = data.test.select(
+        client_id for client_id in data.test if data.test.num_examples(client_id)
+    )
     replica, initial = workers.any_replica(), workers.merger.initial
     size = replica.fixed_size or batch_size
     fill = batching.fill_for(replica.model, Batching(size))
     open_rows = blocks.open_rows(data.test.schema)
-    weights = [tf.convert_to_tensor(w) for w in trainable], [tf.convert_to_tensor(w) for w in non_trainable]
+    weights = (
+        [tf.convert_to_tensor(w) for w in trainable],
+        [tf.convert_to_tensor(w) for w in non_trainable],
+    )
 
     def work(replica, client_id):
         columns = data.test.in_schema(client_id)
         batching.check(replica.model, Batching(batch_size=size), columns)
         batches = batching.in_order(columns, size, fill)
-        return float(batches.examples.sum()), test_state(replica, weights, batches, open_rows, initial)
+        return float(batches.examples.sum()), test_state(
+            replica, weights, batches, open_rows, initial
+        )
 
     # All of them before the first is finalized: that needs a replica while none is at work.
     tested = [*workers.map(work, present.client_ids)]
-    found = {client_id: (count, finalize(replica, state)) for client_id, (count, state) in zip(present, tested) if count}
+    found = {
+        client_id: (count, finalize(replica, state))
+        for client_id, (count, state) in zip(present, tested)
+        if count
+    }
     if not found:
-        raise ValueError("there is no example to evaluate on: every client's are padding; give others.")
+        raise ValueError(
+            "there is no example to evaluate on: every client's are padding; give others."
+        )
     if data.own is not None:
-        tune = client_work(setting, replica, trainable, non_trainable, data.own, data.test, round_num, batch_size)
-        personal = [*workers.map(lambda replica, client_id: tune(replica, client_id, initial), found)]
+        tune = client_work(
+            setting, replica, trainable, non_trainable, data.own, data.test, round_num, batch_size
+        )
+        personal = [
+            *workers.map(lambda replica, client_id: tune(replica, client_id, initial), found)
+        ]
         for (_, metrics), state in zip(found.values(), personal):
-            metrics |= {f"personal_{name}": value for name, value in finalize(replica, state).items()}
+            metrics |= {
+                f"personal_{name}": value for name, value in finalize(replica, state).items()
+            }
     counts, metrics = zip(*found.values())
     nothing = 0.0, dict.fromkeys(metrics[0], math.nan)
     rows = {client_id: found.get(client_id, nothing) for client_id in data.test}
-    clients = [{"client_id": client_id, "num_examples": count, **each} for client_id, (count, each) in rows.items()]
+    clients = [
+        {"client_id": client_id, "num_examples": count, **each}
+        for client_id, (count, each) in rows.items()
+    ]
     return FederatedEvaluation(summarize(metrics, counts), clients)
 
 
@@ -200,7 +229,15 @@ def evaluation_rows(part, clients):
     """A `FederatedEvaluation`'s clients as rows of the table `evaluations`, without "round": one a client and metric."""
     rows = []
     for client in clients:
-        who = {"part": part, "client_id": client["client_id"], "num_examples": client["num_examples"]}
-        metrics = {name: value for name, value in client.items() if name not in ("client_id", "num_examples")}
+        who = {
+            "part": part,
+            "client_id": client["client_id"],
+            "num_examples": client["num_examples"],
+        }
+        metrics = {
+            name: value
+            for name, value in client.items()
+            if name not in ("client_id", "num_examples")
+        }
         rows += [{**who, "metric": name, "value": value} for name, value in metrics.items()]
     return rows

@@ -15,12 +15,28 @@ from fedlab.engines.local import Shared, client_function, clients_of
 from fedlab.engines.structure import check_weights
 from fedlab.engines.workers import Workers
 from fedlab.evaluation.central import check_batch_size, merged, test_batches
-from fedlab.learner.keras2.cloning import check_compiled, clone, non_trainable_weights, weight_arrays, with_weights
+from fedlab.learner.keras2.cloning import (
+    check_compiled,
+    clone,
+    non_trainable_weights,
+    weight_arrays,
+    with_weights,
+)
 from fedlab.learner.keras2.replica import assign
 
 
 def evaluate_personalized(
-    model, own, test, algorithm=None, *, batch_size=8, local_epochs=1, max_batches=None, evaluation_batch_size=64, seed=0, num_workers=None
+    model,
+    own,
+    test,
+    algorithm=None,
+    *,
+    batch_size=8,
+    local_epochs=1,
+    max_batches=None,
+    evaluation_batch_size=64,
+    seed=0,
+    num_workers=None,
 ):
     """Evaluates a compiled Keras model after every client has made it its own.
 
@@ -46,7 +62,9 @@ def evaluate_personalized(
     check_batch_size("evaluation_batch_size", evaluation_batch_size)
     for name, clients in (("own", own), ("test", test)):
         if not isinstance(clients, ClientData):
-            raise TypeError(f"{name} is a {type(clients).__name__}; allowed: a fedlab.clients.ClientData, see ClientData.from_dict.")
+            raise TypeError(
+                f"{name} is a {type(clients).__name__}; allowed: a fedlab.clients.ClientData, see ClientData.from_dict."
+            )
     reading = Batching(batch_size, local_epochs, max_batches=max_batches)
     setting = client_setting(model, own, algorithm, reading, seed)
     check_personalization(setting.algorithm, own, test)
@@ -54,7 +72,9 @@ def evaluate_personalized(
         return evaluate_clients(setting, workers, *arrays, own, test, 1, evaluation_batch_size)
 
 
-def personalize(model, own, client_id, algorithm=None, *, batch_size=8, local_epochs=1, max_batches=None, seed=0):
+def personalize(
+    model, own, client_id, algorithm=None, *, batch_size=8, local_epochs=1, max_batches=None, seed=0
+):
     """Makes a model one client's own, as `evaluate_personalized` does before it evaluates that client.
 
     Args:
@@ -80,10 +100,14 @@ def personalize(model, own, client_id, algorithm=None, *, batch_size=8, local_ep
     """
     check_compiled(model)
     if not isinstance(own, ClientData):
-        raise TypeError(f"own is a {type(own).__name__}; allowed: a fedlab.clients.ClientData, see ClientData.from_dict.")
+        raise TypeError(
+            f"own is a {type(own).__name__}; allowed: a fedlab.clients.ClientData, see ClientData.from_dict."
+        )
     if client_id not in own:
         raise ValueError(f"client_id is {client_id!r:.60}; allowed: one of `client_ids` of `own`.")
-    setting = client_setting(model, own, algorithm, Batching(batch_size, local_epochs, max_batches=max_batches), seed)
+    setting = client_setting(
+        model, own, algorithm, Batching(batch_size, local_epochs, max_batches=max_batches), seed
+    )
     check_personalization(setting.algorithm, own, [client_id])
     with replicas(setting, 1) as (workers, arrays):
         (weights,) = personal_weights(setting, workers, *arrays, 1, [client_id])
@@ -122,7 +146,9 @@ def check_personalization(algorithm, own, test):
         )
     missing = [client_id for client_id in test if client_id not in own]
     if missing:
-        raise ValueError(f"{len(missing)} clients have test examples but none of their own, such as {missing[:3]}: select the others.")
+        raise ValueError(
+            f"{len(missing)} clients have test examples but none of their own, such as {missing[:3]}: select the others."
+        )
 
 
 def evaluate_clients(setting, workers, trainable, non_trainable, own, test, round_num, batch_size):
@@ -141,11 +167,23 @@ def client_work(setting, replica, trainable, non_trainable, own, test, round_num
     def test_client(replica, state, test):
         return test_batches(replica, test, open_test, state)
 
-    personal = _personal_work(setting._replace(clients=own), trainable, non_trainable, round_num, test_client, ("test", str(open_test)))
+    personal = _personal_work(
+        setting._replace(clients=own),
+        trainable,
+        non_trainable,
+        round_num,
+        test_client,
+        ("test", str(open_test)),
+    )
 
     def work(replica, client_id, state):
         tested = batching.in_order(test.in_schema(client_id), size, fill)
-        return personal(replica, client_id, [tf.constant(values) for values in state], blocks.make_block([tested], open_test))
+        return personal(
+            replica,
+            client_id,
+            [tf.constant(values) for values in state],
+            blocks.make_block([tested], open_test),
+        )
 
     return work
 
@@ -175,16 +213,24 @@ def _personal_work(setting, trainable, non_trainable, round_num, use, key):
     setting = setting._replace(conditions=None)
     open_own = blocks.open_rows(setting.clients.schema)
     shared = Shared(tf.constant(round_num, tf.int64), (), ())
-    weights = [tf.convert_to_tensor(w) for w in trainable], [tf.convert_to_tensor(w) for w in non_trainable], shared
+    weights = (
+        [tf.convert_to_tensor(w) for w in trainable],
+        [tf.convert_to_tensor(w) for w in non_trainable],
+        shared,
+    )
 
     def work(replica, client_id, state, *more):
-        part = batching.client_batches(setting, 0, client_id)  # rounds count from 1: the same batches in every evaluation
+        part = batching.client_batches(
+            setting, 0, client_id
+        )  # rounds count from 1: the same batches in every evaluation
         counts = Counts(part.examples.sum(), part.tokens.sum(), np.float32(len(part.real)))
         data = blocks.make_block([part], open_own), *more
         (client,) = clients_of(setting.seed, 0, [client_id])
         fixed = *weights, tf.nest.map_structure(tf.constant, (counts, client)), state
         of_this = setting.algorithm.personalize, str(open_own), key
-        function = replica.function(of_this, lambda replica: _personal_function(replica, setting, use), fixed, data)
+        function = replica.function(
+            of_this, lambda replica: _personal_function(replica, setting, use), fixed, data
+        )
         return tf.nest.map_structure(np.asarray, function(*fixed, *data))
 
     return work
@@ -198,8 +244,12 @@ def _personal_function(replica, setting, use):
 
     @tf.function
     def use_own(weights, non_trainable, shared, who, state, own, *more):
-        personal, _ = run(weights, non_trainable, shared, own, tf.constant(0), *who, (), tf.constant(0))
-        personal = check_weights(personal, weights, f"what personalize.final of {algorithm.name!r} returns")
+        personal, _ = run(
+            weights, non_trainable, shared, own, tf.constant(0), *who, (), tf.constant(0)
+        )
+        personal = check_weights(
+            personal, weights, f"what personalize.final of {algorithm.name!r} returns"
+        )
         assign(replica.model.trainable_variables, personal)
         return use(replica, state, *more)
 

@@ -24,14 +24,22 @@ def check(class_weight, model, columns, ignored=None):
     if class_weight is None:
         return None
     if not isinstance(class_weight, collections.abc.Mapping) or not class_weight:
-        raise TypeError(f"class_weight={class_weight!r:.60}: expected a dict, class -> weight, such as {{0: 1.0, 1: 5.0}}.")
+        raise TypeError(
+            f"class_weight={class_weight!r:.60}: expected a dict, class -> weight, such as {{0: 1.0, 1: 5.0}}."
+        )
     for label, weight in class_weight.items():
         if not _checks.is_int(label, 0):
-            raise ValueError(f"class_weight has the class {label!r:.40}: expected ints of 0 or more.")
+            raise ValueError(
+                f"class_weight has the class {label!r:.40}: expected ints of 0 or more."
+            )
         if not _checks.is_number(weight) or not 0 <= weight < math.inf:
-            raise ValueError(f"class_weight[{label}]={weight!r:.40}: expected a number of 0 or more.")
+            raise ValueError(
+                f"class_weight[{label}]={weight!r:.40}: expected a number of 0 or more."
+            )
     if not any(class_weight.values()):
-        raise ValueError(f"class_weight={dict(class_weight)!r:.60}: expected a weight above 0 for at least one class.")
+        raise ValueError(
+            f"class_weight={dict(class_weight)!r:.60}: expected a weight above 0 for at least one class."
+        )
     outputs = getattr(model, "outputs", None) or ()
     if list(targets(columns)) != ["y"] or len(outputs) > 1:
         raise ValueError(
@@ -39,7 +47,9 @@ def check(class_weight, model, columns, ignored=None):
             "expected one output and its labels in column 'y', as in Keras."
         )
     num_classes = (outputs[0].shape[-1] or 0) if outputs else 0
-    if num_classes > 1 and (missing := [label for label in range(num_classes) if label not in class_weight]):
+    if num_classes > 1 and (
+        missing := [label for label in range(num_classes) if label not in class_weight]
+    ):
         raise ValueError(
             f"class_weight lacks class {missing[0]}: expected a weight for each of the model's {num_classes} classes; for 1.0 where none "
             f"is given, pass dict.fromkeys(range({num_classes}), 1.0) | class_weight."
@@ -66,11 +76,16 @@ def of_examples(class_weight, model, labels, owner, ignored=None):
       ValueError: a label is no class, or has no weight.
     """
     classes = _classes(model, np.asarray(labels), owner)
-    known, weights = np.array([*class_weight], np.int64), np.array([*class_weight.values()], np.float32)
+    known, weights = (
+        np.array([*class_weight], np.int64),
+        np.array([*class_weight.values()], np.float32),
+    )
     places = np.searchsorted(known, classes).clip(max=len(known) - 1)
     is_ignored = np.zeros(classes.shape, bool) if ignored is None else classes == ignored
     if (unknown := classes[(known[places] != classes) & ~is_ignored]).size:
-        raise ValueError(f"{owner} has the label {unknown[0]}, class_weight has no weight for it: expected one for each class.")
+        raise ValueError(
+            f"{owner} has the label {unknown[0]}, class_weight has no weight for it: expected one for each class."
+        )
     return np.where(is_ignored, np.float32(1), weights[places])
 
 
@@ -79,7 +94,10 @@ def multiplied(sample_weight, weights):
     if sample_weight is None:
         return weights
     ndim = max(sample_weight.ndim, weights.ndim)
-    first, second = (array.reshape(array.shape + (1,) * (ndim - array.ndim)) for array in (sample_weight, weights))
+    first, second = (
+        array.reshape(array.shape + (1,) * (ndim - array.ndim))
+        for array in (sample_weight, weights)
+    )
     return first * second.astype(sample_weight.dtype)
 
 
@@ -88,19 +106,29 @@ def _classes(model, labels, owner):
     outputs = getattr(model, "outputs", None) or ()
     is_sequence = bool(outputs) and labels.ndim > 1 and labels.ndim == len(outputs[0].shape) - 1
     if labels.dtype.kind not in "biuf":
-        raise ValueError(f"{owner} has labels of {labels.dtype}: expected numbers of classes with class_weight.")
+        raise ValueError(
+            f"{owner} has labels of {labels.dtype}: expected numbers of classes with class_weight."
+        )
     if labels.ndim > 1 and not is_sequence:
         if labels.shape[-1] > 1:
             return _from_one_hot(labels, owner)
         labels = labels[..., 0]
     if (fractions := labels[labels % 1 != 0]).size:
-        raise ValueError(f"{owner} has the label {fractions[0]}: expected whole numbers, the classes of class_weight.")
+        raise ValueError(
+            f"{owner} has the label {fractions[0]}: expected whole numbers, the classes of class_weight."
+        )
     return labels.astype(np.int64)
 
 
 def _from_one_hot(labels, owner):
     sums = labels.sum(axis=-1, dtype=np.float64)
     if (wrong := sums[(np.abs(sums - 1) > 1e-3) & (sums != 0)]).size or (labels < 0).any():
-        shown = f"labels whose rows add up to {wrong[0]:g}" if wrong.size else "negative numbers in one-hot labels"
-        raise ValueError(f"{owner} has {shown}: expected one class per example with class_weight, one-hot or a number.")
+        shown = (
+            f"labels whose rows add up to {wrong[0]:g}"
+            if wrong.size
+            else "negative numbers in one-hot labels"
+        )
+        raise ValueError(
+            f"{owner} has {shown}: expected one class per example with class_weight, one-hot or a number."
+        )
     return labels.argmax(axis=-1)

@@ -37,7 +37,9 @@ class Archive:
             self.names = set(archive.namelist())
             if limited:
                 _check_sizes(archive, path.stat().st_size)
-            self.config, metadata = (_read_json(archive, name, limited) for name in ("config.json", "metadata.json"))
+            self.config, metadata = (
+                _read_json(archive, name, limited) for name in ("config.json", "metadata.json")
+            )
             if not (isinstance(self.config, dict) and isinstance(metadata, dict)):
                 raise ValueError("its configuration is no JSON object")
             self.version = str(metadata.get("keras_version"))
@@ -49,7 +51,9 @@ class Archive:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
                 raise
-            return io.BytesIO(_read(archive, _WEIGHTS))  # there is no room: Keras has to read the archive
+            return io.BytesIO(
+                _read(archive, _WEIGHTS)
+            )  # there is no room: Keras has to read the archive
 
     def find_other_files(self):
         """As `fedlab.models.trust.find_other_files`, of its weights."""
@@ -70,7 +74,9 @@ class Archive:
 
     def load(self, compile, safe_mode):
         """As `tf.keras.models.load_model`."""
-        if self.names != _PLAIN or not isinstance(self.weights, str):  # layers may have files of their own
+        if self.names != _PLAIN or not isinstance(
+            self.weights, str
+        ):  # layers may have files of their own
             return self._load_by_keras(compile, safe_mode)
         from keras.src.saving import saving_lib
         from keras.src.saving.serialization_lib import ObjectSharingScope
@@ -89,7 +95,9 @@ class Archive:
         return model
 
     def _load_by_keras(self, compile, safe_mode):
-        link = pathlib.Path(self._folder) / "model.keras"  # without this suffix Keras does not recognize its own format
+        link = (
+            pathlib.Path(self._folder) / "model.keras"
+        )  # without this suffix Keras does not recognize its own format
         if not link.is_symlink():
             link.symlink_to(self._path.resolve())
         return tf.keras.models.load_model(link, compile=compile, safe_mode=safe_mode)
@@ -98,9 +106,15 @@ class Archive:
 def _check_sizes(archive, size_bytes):
     files = archive.infolist()
     if {file.compress_type for file in files} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-        raise limits.TooLargeError("file packed by another method than deflate, which may unpack to any size")
+        raise limits.TooLargeError(
+            "file packed by another method than deflate, which may unpack to any size"
+        )
     texts = [file for file in files if file.filename != _WEIGHTS]
-    limits.check_text("configuration", sum(file.file_size for file in texts), sum(file.compress_size for file in texts))
+    limits.check_text(
+        "configuration",
+        sum(file.file_size for file in texts),
+        sum(file.compress_size for file in texts),
+    )
     limits.check_weights(sum(file.file_size for file in files), size_bytes)
 
 

@@ -115,7 +115,10 @@ def question_answering(pretrained=None, *, length=None, learning_rate=5e-5, **co
         lowered = layers.Rescaling(1e9, offset=-1e9, name="head_mask")(mask)
         return layers.Add(name="logits")([logits, layers.Reshape((1, -1))(lowered)])
 
-    return _compile(_build("bert_question_answering", head, {"head": "qa_outputs"}, pretrained, length, config), learning_rate)
+    return _compile(
+        _build("bert_question_answering", head, {"head": "qa_outputs"}, pretrained, length, config),
+        learning_rate,
+    )
 
 
 def classification(num_classes, pretrained=None, *, length=None, learning_rate=5e-5, **config):
@@ -139,14 +142,23 @@ def classification(num_classes, pretrained=None, *, length=None, learning_rate=5
       >>> classification(3, vocab_size=100, hidden_size=8, intermediate_size=16).output_shape
       (None, 3)
     """
-    _require("num_classes", num_classes, isinstance(num_classes, int) and num_classes > 1, "an int of 2 or more")
+    _require(
+        "num_classes",
+        num_classes,
+        isinstance(num_classes, int) and num_classes > 1,
+        "an int of 2 or more",
+    )
 
     def head(x, mask, config):
         pooled = _dense(config.hidden_size, "head_pooler", activation="tanh")(x[:, 0])
-        return _dense(num_classes, "head")(layers.Dropout(config.dropout, name="head_dropout")(pooled))
+        return _dense(num_classes, "head")(
+            layers.Dropout(config.dropout, name="head_dropout")(pooled)
+        )
 
     modules = {"head_pooler": "pooler.dense", "head": "classifier"}
-    return _compile(_build("bert_classification", head, modules, pretrained, length, config), learning_rate)
+    return _compile(
+        _build("bert_classification", head, modules, pretrained, length, config), learning_rate
+    )
 
 
 def up_to(num_layers):
@@ -169,8 +181,16 @@ def _build(name, head, modules, pretrained, length, given):
     config = _config(given, checkpoint)
     if length is not None:
         allowed = isinstance(length, int) and 0 < length <= config.max_positions
-        _require("length", length, allowed, f"None, or an int from 1 to max_positions={config.max_positions}")
-    inputs = {column: layers.Input([length], dtype="int32", name=column) for column in ("input_ids", "token_type_ids", "attention_mask")}
+        _require(
+            "length",
+            length,
+            allowed,
+            f"None, or an int from 1 to max_positions={config.max_positions}",
+        )
+    inputs = {
+        column: layers.Input([length], dtype="int32", name=column)
+        for column in ("input_ids", "token_type_ids", "attention_mask")
+    }
     mask = inputs["attention_mask"]
     model = tf.keras.Model(inputs, head(_encode(**inputs, config=config), mask, config), name=name)
     if checkpoint is not None:
@@ -194,18 +214,28 @@ def _encode(input_ids, token_type_ids, attention_mask, config):
     x = x + _embedding(config.type_vocab_size, config, "embeddings_type")(token_type_ids)
     x = x + _embedding(config.max_positions, config, "embeddings_position")(positions)
     x = dropped(norm(x, "embeddings_norm"))
-    mask = layers.Reshape((1, -1))(tf.cast(attention_mask, tf.bool))  # [batch, 1, length]: for all heads
+    mask = layers.Reshape((1, -1))(
+        tf.cast(attention_mask, tf.bool)
+    )  # [batch, 1, length]: for all heads
     scale = (config.hidden_size // config.num_heads) ** -0.5
     for i in range(config.num_layers):
         # Not Keras's MultiHeadAttention: its einsum is 5 % slower on the CPU, and its projections could not be frozen one by one.
-        query, key, value = (heads(_dense(config.hidden_size, f"layer_{i}_{name}")(x)) for name in ("query", "key", "value"))
+        query, key, value = (
+            heads(_dense(config.hidden_size, f"layer_{i}_{name}")(x))
+            for name in ("query", "key", "value")
+        )
         attention = layers.Attention(dropout=config.attention_dropout, name=f"layer_{i}_attention")
         attended = attention([query * scale, value, key], mask=[None, mask])
         attended = layers.Reshape((-1, config.hidden_size))(layers.Permute((2, 1, 3))(attended))
         attended = dropped(_dense(config.hidden_size, f"layer_{i}_attention_output")(attended))
         x = norm(layers.Add()([x, attended]), f"layer_{i}_attention_norm")
-        wide = _dense(config.intermediate_size, f"layer_{i}_intermediate", activation=config.activation)(x)
-        x = norm(layers.Add()([x, dropped(_dense(config.hidden_size, f"layer_{i}_output")(wide))]), f"layer_{i}_output_norm")
+        wide = _dense(
+            config.intermediate_size, f"layer_{i}_intermediate", activation=config.activation
+        )(x)
+        x = norm(
+            layers.Add()([x, dropped(_dense(config.hidden_size, f"layer_{i}_output")(wide))]),
+            f"layer_{i}_output_norm",
+        )
     return x
 
 
@@ -218,7 +248,9 @@ def _dense(units, name, activation=None):
 
 
 def _embedding(rows, config, name):
-    return layers.Embedding(rows, config.hidden_size, embeddings_initializer=_initializer(), name=name)
+    return layers.Embedding(
+        rows, config.hidden_size, embeddings_initializer=_initializer(), name=name
+    )
 
 
 def _compile(model, learning_rate):
@@ -237,26 +269,59 @@ def _compile(model, learning_rate):
 def _config(given, checkpoint):
     """The checked `Config` of the arguments given and a checkpoint's."""
     if unknown := [name for name in given if name not in Config._fields]:
-        raise ValueError(f"received {unknown[0]}={given[unknown[0]]!r}; allowed: {', '.join(Config._fields)}.")
+        raise ValueError(
+            f"received {unknown[0]}={given[unknown[0]]!r}; allowed: {', '.join(Config._fields)}."
+        )
     stored = checkpoint.config if checkpoint is not None else {}
     for name in given.keys() & stored.keys() - set(_FREE):
         if given[name] != stored[name]:
-            raise ValueError(f"received {name}={given[name]!r}; the checkpoint {checkpoint.source} has {stored[name]!r}: leave it out.")
+            raise ValueError(
+                f"received {name}={given[name]!r}; the checkpoint {checkpoint.source} has {stored[name]!r}: leave it out."
+            )
     config = Config(**{**stored, **given})
-    if given.get("attention_dropout") is None and ("dropout" in given or config.attention_dropout is None):
+    if given.get("attention_dropout") is None and (
+        "dropout" in given or config.attention_dropout is None
+    ):
         config = config._replace(attention_dropout=config.dropout)
-    for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "type_vocab_size"):
+    for name in (
+        "vocab_size",
+        "hidden_size",
+        "num_layers",
+        "num_heads",
+        "intermediate_size",
+        "max_positions",
+        "type_vocab_size",
+    ):
         value = getattr(config, name)
         _require(name, value, isinstance(value, int) and value > 0, "an int of 1 or more")
     for name in ("dropout", "attention_dropout"):
         value = getattr(config, name)
-        _require(name, value, isinstance(value, float | int) and 0 <= value < 1, "0 or more, below 1")
-    _require("epsilon", config.epsilon, _checks.is_number(config.epsilon) and 0 < config.epsilon < 1, "above 0, below 1")
-    _require("hidden_size", config.hidden_size, config.hidden_size % config.num_heads == 0, f"a multiple of num_heads={config.num_heads}")
-    _require("activation", config.activation, config.activation in ("gelu", "relu"), "'gelu', 'relu'")
+        _require(
+            name, value, isinstance(value, float | int) and 0 <= value < 1, "0 or more, below 1"
+        )
+    _require(
+        "epsilon",
+        config.epsilon,
+        _checks.is_number(config.epsilon) and 0 < config.epsilon < 1,
+        "above 0, below 1",
+    )
+    _require(
+        "hidden_size",
+        config.hidden_size,
+        config.hidden_size % config.num_heads == 0,
+        f"a multiple of num_heads={config.num_heads}",
+    )
+    _require(
+        "activation", config.activation, config.activation in ("gelu", "relu"), "'gelu', 'relu'"
+    )
     if "num_layers" in stored:
         allowed = config.num_layers <= stored["num_layers"]
-        _require("num_layers", config.num_layers, allowed, f"1 to the {stored['num_layers']} of {checkpoint.source}")
+        _require(
+            "num_layers",
+            config.num_layers,
+            allowed,
+            f"1 to the {stored['num_layers']} of {checkpoint.source}",
+        )
     return config
 
 

@@ -28,7 +28,13 @@ _FIELDS = {
     "hidden_act": "activation",
     "layer_norm_eps": "epsilon",
 }
-_REQUIRED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+_REQUIRED = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+)
 # Names of Keras layers -> names of the checkpoint's modules.
 _EMBEDDINGS = {
     "embeddings_word": "embeddings.word_embeddings",
@@ -91,7 +97,9 @@ def _minilm():
     try:
         files = importlib.metadata.files(_PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
-        raise ModuleNotFoundError(f"pretrained='minilm' needs the package {_PACKAGE}, not installed here: {_INSTALL}") from None
+        raise ModuleNotFoundError(
+            f"pretrained='minilm' needs the package {_PACKAGE}, not installed here: {_INSTALL}"
+        ) from None
     for file in files:
         if file.name == "model.safetensors":
             return pathlib.Path(file.locate())
@@ -104,9 +112,13 @@ def _read_config(file):
         kind = stored.get("model_type", "bert"), stored.get("position_embedding_type", "absolute")
         missing = [name for name in _REQUIRED if name not in stored]
     except (ValueError, AttributeError) as error:
-        raise ValueError(f"{file} is no configuration of a model ({error}): get the checkpoint again.") from None
+        raise ValueError(
+            f"{file} is no configuration of a model ({error}): get the checkpoint again."
+        ) from None
     if kind != ("bert", "absolute"):
-        raise ValueError(f"{file} is of a model of type {kind[0]!r} with {kind[1]} positions; allowed: 'bert' with absolute positions.")
+        raise ValueError(
+            f"{file} is of a model of type {kind[0]!r} with {kind[1]} positions; allowed: 'bert' with absolute positions."
+        )
     if missing:
         raise ValueError(f"{file} lacks {', '.join(missing)}: get the checkpoint again.")
     return {ours: stored[theirs] for theirs, ours in _FIELDS.items() if theirs in stored}
@@ -121,15 +133,23 @@ def _read_tensors(file):
             floats = [name for name, kind in kinds.items() if kind in ("F16", "F32", "F64")]
             tensors = {name: opened.get_tensor(name).astype(np.float32) for name in floats}
     except Exception as error:  # the library has an exception of its own
-        raise ValueError(f"{file} is damaged or no safetensors file ({error}): get the checkpoint again.") from None
+        raise ValueError(
+            f"{file} is damaged or no safetensors file ({error}): get the checkpoint again."
+        ) from None
     if "BF16" in kinds.values():
-        raise ValueError(f"{file} holds bfloat16 tensors; allowed: float16, float32, float64: convert it.")
+        raise ValueError(
+            f"{file} holds bfloat16 tensors; allowed: float16, float32, float64: convert it."
+        )
     return {_plain(name): tensor for name, tensor in tensors.items()}
 
 
 def _plain(name):
     name = name.removeprefix("bert.")
-    return re.sub(r"(LayerNorm\.)(gamma|beta)$", lambda m: m[1] + {"gamma": "weight", "beta": "bias"}[m[2]], name)
+    return re.sub(
+        r"(LayerNorm\.)(gamma|beta)$",
+        lambda m: m[1] + {"gamma": "weight", "beta": "bias"}[m[2]],
+        name,
+    )
 
 
 def assign(model, checkpoint, num_layers, heads):
@@ -148,19 +168,38 @@ def assign(model, checkpoint, num_layers, heads):
     """
     names = dict(_EMBEDDINGS)
     for i in range(num_layers):
-        names |= {f"layer_{i}_{ours}": f"encoder.layer.{i}.{theirs}" for ours, theirs in _BLOCK.items()}
-    values = {layer: _values(model.get_layer(layer), module, checkpoint.tensors) for layer, module in names.items()}
+        names |= {
+            f"layer_{i}_{ours}": f"encoder.layer.{i}.{theirs}" for ours, theirs in _BLOCK.items()
+        }
+    values = {
+        layer: _values(model.get_layer(layer), module, checkpoint.tensors)
+        for layer, module in names.items()
+    }
     wanted = [part for parts in values.values() for part in parts]
     missing = [name for name, value, _ in wanted if value is None]
     if missing:
-        raise ValueError(f"{checkpoint.source} lacks {_listed(missing)}: it is incomplete, or no BERT.")
-    wrong = [f"{name} {value.shape} instead of {shape}" for name, value, shape in wanted if value.shape != shape]
+        raise ValueError(
+            f"{checkpoint.source} lacks {_listed(missing)}: it is incomplete, or no BERT."
+        )
+    wrong = [
+        f"{name} {value.shape} instead of {shape}"
+        for name, value, shape in wanted
+        if value.shape != shape
+    ]
     if wrong:
-        raise ValueError(f"{checkpoint.source} has {_listed(wrong)}: its config.json is of another model.")
-    blocks = {int(match[1]) for match in map(re.compile(r"encoder\.layer\.(\d+)\.").match, checkpoint.tensors) if match}
+        raise ValueError(
+            f"{checkpoint.source} has {_listed(wrong)}: its config.json is of another model."
+        )
+    blocks = {
+        int(match[1])
+        for match in map(re.compile(r"encoder\.layer\.(\d+)\.").match, checkpoint.tensors)
+        if match
+    }
     if max(blocks) >= checkpoint.config["num_layers"]:
         known = checkpoint.config["num_layers"]
-        raise ValueError(f"{checkpoint.source} has {max(blocks) + 1} blocks, its config.json {known}: it is of another model.")
+        raise ValueError(
+            f"{checkpoint.source} has {max(blocks) + 1} blocks, its config.json {known}: it is of another model."
+        )
     for layer, module in heads.items():
         parts = _values(model.get_layer(layer), module, checkpoint.tensors)
         if all(value is not None and value.shape == shape for _, value, shape in parts):

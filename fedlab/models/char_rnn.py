@@ -52,13 +52,21 @@ def char_rnn(
     ):
         _checks.check_int(name, value)
     if batch_size is not None and not _checks.is_int(batch_size, 1):
-        raise ValueError(f"batch_size is {batch_size!r}; allowed: an int of 1 or more, or None for any.")
+        raise ValueError(
+            f"batch_size is {batch_size!r}; allowed: an int of 1 or more, or None for any."
+        )
     if stateful and batch_size is None:
-        raise ValueError("stateful=True needs a fixed batch size: pass batch_size, for example batch_size=8.")
+        raise ValueError(
+            "stateful=True needs a fixed batch size: pass batch_size, for example batch_size=8."
+        )
 
     def recurrent():
         options = dict(units=units, return_sequences=True, stateful=stateful)
-        return layers.GRU(reset_after=reset_after, **options) if cell == "gru" else layers.LSTM(**options)
+        return (
+            layers.GRU(reset_after=reset_after, **options)
+            if cell == "gru"
+            else layers.LSTM(**options)
+        )
 
     model = tf.keras.Sequential(
         [
@@ -75,7 +83,9 @@ def char_rnn(
 def compile_char_rnn(model, learning_rate=0.5):
     """Compiles a next-character model as `char_rnn` does: SGD, cross-entropy over real characters, their accuracy. Returns it."""
     if not isinstance(model, tf.keras.Model):
-        raise TypeError(f"received {_checks.kind(model)}; allowed: a next-character tf.keras model, such as fedlab.models.char_rnn makes.")
+        raise TypeError(
+            f"received {_checks.kind(model)}; allowed: a next-character tf.keras model, such as fedlab.models.char_rnn makes."
+        )
     if not isinstance(learning_rate, tf.keras.optimizers.schedules.LearningRateSchedule):
         optimizers.check_rate(learning_rate)
     model.compile(

@@ -120,14 +120,26 @@ MutableDenseHashTableV2 MutableHashTableOfTensorsV2 MutableHashTableV2
 HARMLESS = frozenset(
     " ".join(
         [
-            *(_ARITHMETIC, _REDUCTIONS, _SHAPES, _LINEAR_ALGEBRA, _SIGNALS, _NEURAL_NETWORKS, _IMAGES, _RANDOM_NUMBERS, _TEXT),
+            *(
+                _ARITHMETIC,
+                _REDUCTIONS,
+                _SHAPES,
+                _LINEAR_ALGEBRA,
+                _SIGNALS,
+                _NEURAL_NETWORKS,
+                _IMAGES,
+                _RANDOM_NUMBERS,
+                _TEXT,
+            ),
             *(_SPARSE_AND_RAGGED, _CONTROL_FLOW, _VARIABLES, _TABLES),
         ]
     ).split()
 )
 """May occur in any function."""
 
-WHILE_LOADING = frozenset(f"Add AddV2 Const Identity NoOp PartitionedCall StatefulPartitionedCall {_TABLES}".split())
+WHILE_LOADING = frozenset(
+    f"Add AddV2 Const Identity NoOp PartitionedCall StatefulPartitionedCall {_TABLES}".split()
+)
 """May occur in functions that TensorFlow runs while it loads the model: they make, fill and save tables."""
 
 SAVER = frozenset("MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename".split())

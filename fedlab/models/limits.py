@@ -61,7 +61,9 @@ def check_weights(weights_bytes, size_bytes):
       TooLargeError: too many.
     """
     if weights_bytes > memory(size_bytes):
-        raise TooLargeError(f"declaration of {_megabytes(weights_bytes)} of weights in a file of {_megabytes(size_bytes)}")
+        raise TooLargeError(
+            f"declaration of {_megabytes(weights_bytes)} of weights in a file of {_megabytes(size_bytes)}"
+        )
 
 
 def check_arrays(file, size_bytes):
@@ -75,7 +77,9 @@ def check_arrays(file, size_bytes):
     import h5py
 
     for arrays in (_walk(file), _named(file)):
-        check_weights(sum(_size_of(array) for array in arrays if isinstance(array, h5py.Dataset)), size_bytes)
+        check_weights(
+            sum(_size_of(array) for array in arrays if isinstance(array, h5py.Dataset)), size_bytes
+        )
 
 
 def check_names(path):
@@ -90,8 +94,12 @@ def check_names(path):
     with h5py.File(path, "r") as file:
         for part in _walk(file):
             attributes = [part.attrs.get_id(name) for name in part.attrs]
-            lengths += [math.prod(attribute.shape) for attribute in attributes if attribute.dtype.hasobject]
-    if max(lengths) and (names := (max(lengths) - 1) * _longest_text(path)) > memory(path.stat().st_size):
+            lengths += [
+                math.prod(attribute.shape) for attribute in attributes if attribute.dtype.hasobject
+            ]
+    if max(lengths) and (names := (max(lengths) - 1) * _longest_text(path)) > memory(
+        path.stat().st_size
+    ):
         raise TooLargeError(f"list of {_megabytes(names)} of names")
 
 
@@ -112,7 +120,10 @@ def _check_heap(data):
     """HDF5 never ends where an object of a collection takes no bytes."""
     at = 16
     while data[5:8] == bytes(3) and at + 16 <= len(data):
-        index, size = int.from_bytes(data[at : at + 2], "little"), int.from_bytes(data[at + 8 : at + 16], "little")
+        index, size = (
+            int.from_bytes(data[at : at + 2], "little"),
+            int.from_bytes(data[at + 8 : at + 16], "little"),
+        )
         step = size if index == 0 else 16 + -(-size // 8) * 8  # the rest, or a header and a text
         if not 0 < step <= len(data) - at:
             raise ValueError("a text of its attributes is damaged")
@@ -133,7 +144,11 @@ def _walk(file):
         address = h5py.h5o.get_info(part.id).addr
         if isinstance(part, h5py.Group) and address not in seen:  # a group may be its own part
             seen.add(address)
-            waiting += [part[name] for name in part if not isinstance(part.get(name, getlink=True), h5py.SoftLink)]
+            waiting += [
+                part[name]
+                for name in part
+                if not isinstance(part.get(name, getlink=True), h5py.SoftLink)
+            ]
 
 
 def _named(file):
@@ -153,7 +168,9 @@ def _size_of(dataset):
     if dataset.dtype.hasobject:
         raise TooLargeError(f"weight {dataset.name!r:.100} that is not made of numbers")
     if dataset.chunks and dataset.id.get_create_plist().get_nfilters():
-        raise TooLargeError(f"compressed weight {dataset.name!r:.100}, which may unpack to any size")
+        raise TooLargeError(
+            f"compressed weight {dataset.name!r:.100}, which may unpack to any size"
+        )
     return math.prod(dataset.shape or (0,)) * dataset.dtype.itemsize
 
 
@@ -170,11 +187,25 @@ def check_saved_model(path, graphs):
     Raises:
       TooLargeError: it declares too many.
     """
-    size_bytes = sum(file.stat().st_size for file in [path / "saved_model.pb", *(path / "variables").glob("*")])
+    size_bytes = sum(
+        file.stat().st_size for file in [path / "saved_model.pb", *(path / "variables").glob("*")]
+    )
     stored = tf.compat.v1.train.NewCheckpointReader(str(path / "variables" / "variables"))
     types = stored.get_variable_to_dtype_map()
-    check_weights(sum(_bytes(shape, types[name]) for name, shape in stored.get_variable_to_shape_map().items()), size_bytes)
-    check_weights(sum(_constant_bytes(node) for graph in graphs.meta_graphs for node in _nodes(graph.graph_def)), size_bytes)
+    check_weights(
+        sum(
+            _bytes(shape, types[name]) for name, shape in stored.get_variable_to_shape_map().items()
+        ),
+        size_bytes,
+    )
+    check_weights(
+        sum(
+            _constant_bytes(node)
+            for graph in graphs.meta_graphs
+            for node in _nodes(graph.graph_def)
+        ),
+        size_bytes,
+    )
     return size_bytes
 
 
@@ -188,11 +219,15 @@ def _constant_bytes(node):
     if node.op != "Const" or "value" not in node.attr:
         return 0
     tensor = node.attr["value"].tensor
-    return _bytes([dimension.size for dimension in tensor.tensor_shape.dim], tf.dtypes.as_dtype(tensor.dtype))
+    return _bytes(
+        [dimension.size for dimension in tensor.tensor_shape.dim], tf.dtypes.as_dtype(tensor.dtype)
+    )
 
 
 def _bytes(shape, dtype):
-    return math.prod(max(0, size) for size in shape) * (_TEXT_BYTES if dtype == tf.string else dtype.size or 1)
+    return math.prod(max(0, size) for size in shape) * (
+        _TEXT_BYTES if dtype == tf.string else dtype.size or 1
+    )
 
 
 _TEXT_BYTES = 24  # of a tensor of texts, for an empty one
@@ -233,7 +268,9 @@ class _Budget:
 
     def check(self):
         if self.total > self.limit_bytes:
-            raise TooLargeError(f"model whose weights take more than {_megabytes(self.limit_bytes)}")
+            raise TooLargeError(
+                f"model whose weights take more than {_megabytes(self.limit_bytes)}"
+            )
 
 
 def _megabytes(size_bytes):

@@ -58,10 +58,14 @@ def load(source, *, trust_model=False, cache_dir=None, **overrides):
       >>> model = load("runs/first/model.keras")  # doctest: +SKIP
     """
     if not isinstance(source, str | os.PathLike):
-        raise TypeError(f"received {type(source).__name__}; allowed: a model's name, path or address, as a str or a path.")
+        raise TypeError(
+            f"received {type(source).__name__}; allowed: a model's name, path or address, as a str or a path."
+        )
     text = os.fspath(source)
     if not text:
-        raise ValueError(f"received {text!r}; allowed: a path, an address, or a shipped model ({_names()}).")
+        raise ValueError(
+            f"received {text!r}; allowed: a path, an address, or a shipped model ({_names()})."
+        )
     if isinstance(source, str) and source in shipped.names():
         return shipped.load_shipped(source, **overrides)
     if overrides:
@@ -89,8 +93,12 @@ def _missing(text):
     close = difflib.get_close_matches(text, shipped.names(), n=3, cutoff=0.5)
     hint = f"; close: {', '.join(close)}" if close else ""
     if "/" in text or os.sep in text or pathlib.PurePath(text).suffix:
-        return FileNotFoundError(f"there is no model at {text!r}; allowed: {_FORMATS}, or a shipped model ({_names()}){hint}.")
-    return ValueError(f"{text!r} is neither a shipped model nor a path that exists; allowed: a path, or {_names()}{hint}.")
+        return FileNotFoundError(
+            f"there is no model at {text!r}; allowed: {_FORMATS}, or a shipped model ({_names()}){hint}."
+        )
+    return ValueError(
+        f"{text!r} is neither a shipped model nor a path that exists; allowed: a path, or {_names()}{hint}."
+    )
 
 
 # ---- Addresses ----
@@ -99,7 +107,9 @@ def _missing(text):
 def _load_address(url, trust_model, cache_dir):
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https"):
-        raise ValueError(f"received the address {url!r}; allowed: http://, https://, a path, or a shipped model ({_names()}).")
+        raise ValueError(
+            f"received the address {url!r}; allowed: http://, https://, a path, or a shipped model ({_names()})."
+        )
     # The address's digest tells files of the same name apart.
     name = f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{pathlib.PurePosixPath(parts.path).name or 'model'}"
     file = _cache.folder(cache_dir) / "models" / name
@@ -110,7 +120,9 @@ def _load_address(url, trust_model, cache_dir):
             f"{url} could not be downloaded ({error}); check the address and the network, or use a shipped model: {_names()}."
         ) from None
     except OSError as error:
-        raise ValueError(f"{url} could not be kept in {file.parent} ({error.strerror}): pass cache_dir, a folder to write to.") from None
+        raise ValueError(
+            f"{url} could not be kept in {file.parent} ({error.strerror}): pass cache_dir, a folder to write to."
+        ) from None
     return _load_path(file, url, trust_model)
 
 
@@ -118,7 +130,11 @@ def _load_address(url, trust_model, cache_dir):
 
 
 def _load_path(path, source, trust_model):
-    load = _load_saved_model if path.is_dir() else {"keras": _load_keras, "hdf5": _load_hdf5}[_format_of_file(path, source)]
+    load = (
+        _load_saved_model
+        if path.is_dir()
+        else {"keras": _load_keras, "hdf5": _load_hdf5}[_format_of_file(path, source)]
+    )
     try:
         return load(path, source, trust_model)
     except limits.TooLargeError as error:
@@ -133,7 +149,13 @@ def _format_of_file(path, source):
         return "keras"
     if start == _HDF5:
         return "hdf5"
-    kind = "an empty file" if not start else "a pickled object, which is never loaded" if start[:1] == b"\x80" else "no Keras model"
+    kind = (
+        "an empty file"
+        if not start
+        else "a pickled object, which is never loaded"
+        if start[:1] == b"\x80"
+        else "no Keras model"
+    )
     raise ValueError(f"{source} is {kind}; allowed: {_FORMATS}.")
 
 
@@ -157,7 +179,14 @@ def _load_keras(path, source, trust_model):
             raise _refused(source, elsewhere)
         config = {name: value for name, value in archive.config.items() if name != "compile_config"}
         load = functools.partial(archive.load, safe_mode=not trust_model)
-        return _rebuild(load, source, trust_model, config, archive.config.get("compile_config"), path.stat().st_size)
+        return _rebuild(
+            load,
+            source,
+            trust_model,
+            config,
+            archive.config.get("compile_config"),
+            path.stat().st_size,
+        )
 
 
 def _load_hdf5(path, source, trust_model):
@@ -169,11 +198,16 @@ def _load_hdf5(path, source, trust_model):
             if not trust_model and not elsewhere:
                 limits.check_names(path)
                 limits.check_arrays(file, path.stat().st_size)
-            config, training = (_json_attribute(file, name, trust_model) for name in ("model_config", "training_config"))
+            config, training = (
+                _json_attribute(file, name, trust_model)
+                for name in ("model_config", "training_config")
+            )
     except _files.DAMAGE as error:
         raise _damaged(source, error) from None
     if config is None:
-        raise ValueError(f"{source} is HDF5 without a model (weights only?): save with model.save(), or make the model and load_weights.")
+        raise ValueError(
+            f"{source} is HDF5 without a model (weights only?): save with model.save(), or make the model and load_weights."
+        )
     if elsewhere:
         raise _refused(source, elsewhere)
     return _rebuild(_by_keras(path), source, trust_model, config, training, path.stat().st_size)
@@ -199,11 +233,15 @@ def _load_saved_model(path, source, trust_model):
     from tensorflow.core.protobuf import saved_model_pb2
 
     if not (path / "saved_model.pb").is_file():
-        models = sorted(file.name for file in path.iterdir() if file.suffix in (".keras", ".h5", ".hdf5"))
+        models = sorted(
+            file.name for file in path.iterdir() if file.suffix in (".keras", ".h5", ".hdf5")
+        )
         hint = f"it holds {models[0]}: pass that path" if models else f"allowed: {_FORMATS}"
         raise FileNotFoundError(f"{source} is a folder without a SavedModel; {hint}.")
     if not (path / "keras_metadata.pb").is_file():
-        raise ValueError(f"{source} is a SavedModel without Keras's part (of tf.saved_model.save or export?): save it with model.save().")
+        raise ValueError(
+            f"{source} is a SavedModel without Keras's part (of tf.saved_model.save or export?): save it with model.save()."
+        )
     metadata, graphs = saved_metadata_pb2.SavedMetadata(), saved_model_pb2.SavedModel()
     if not trust_model:
         _check_texts(path)
@@ -221,12 +259,19 @@ def _load_saved_model(path, source, trust_model):
     training = [node.pop("training_config", None) for node in nodes]
     if not trust_model and (code := trust.find_code(nodes) or trust.find_graph_code(graphs)):
         raise _refused(source, code)
-    return _rebuild(_by_keras(path), source, trust_model, nodes, training if any(training) else None, size_bytes)
+    return _rebuild(
+        _by_keras(path), source, trust_model, nodes, training if any(training) else None, size_bytes
+    )
 
 
 def _check_texts(path):
     """Checks the sizes of what TensorFlow and Keras parse of a SavedModel."""
-    for name in ("keras_metadata.pb", "saved_model.pb", "fingerprint.pb", "debug/saved_model_debug_info.pb"):
+    for name in (
+        "keras_metadata.pb",
+        "saved_model.pb",
+        "fingerprint.pb",
+        "debug/saved_model_debug_info.pb",
+    ):
         if (file := path / name).is_file():
             limits.check_text(name, file.stat().st_size, file.stat().st_size)
     limits.check_json("configuration", (path / "keras_metadata.pb").read_bytes())
@@ -250,7 +295,9 @@ def _rebuild(load, source, trust_model, config, training, size_bytes):
                     return _load_compiled(load, training)
             except limits.TooLargeError:
                 raise
-            except Exception as error:  # Keras and TensorFlow raise many; without compiling it may work
+            except (
+                Exception
+            ) as error:  # Keras and TensorFlow raise many; without compiling it may work
                 logger.debug("loading %s", source, exc_info=True)
                 reason = _first_line(error)
         try:
@@ -262,7 +309,11 @@ def _rebuild(load, source, trust_model, config, training, size_bytes):
             logger.debug("loading %s", source, exc_info=True)
             raise _damaged(source, error) from None
     if reason:
-        logger.warning("%s is loaded without its training settings (%s): call model.compile() or compile_char_rnn().", source, reason)
+        logger.warning(
+            "%s is loaded without its training settings (%s): call model.compile() or compile_char_rnn().",
+            source,
+            reason,
+        )
     return model
 
 
@@ -287,7 +338,9 @@ def _refused(source, code):
 
 def _damaged(source, error):
     reason = _first_line(error)
-    return ValueError(f"{source} cannot be loaded, it is damaged or new to TensorFlow {tf.__version__} ({reason}): get or save it again.")
+    return ValueError(
+        f"{source} cannot be loaded, it is damaged or new to TensorFlow {tf.__version__} ({reason}): get or save it again."
+    )
 
 
 def _first_line(error):
@@ -318,12 +371,18 @@ def _with_new_optimizer(model):
         return model
     config = old.get_config()
     allowed = inspect.signature(new_class.__init__).parameters
-    settings = {name: value for name, value in config.items() if name in allowed and name != "learning_rate"}
+    settings = {
+        name: value for name, value in config.items() if name in allowed and name != "learning_rate"
+    }
     settings["learning_rate"] = rate = config["learning_rate"]
     if isinstance(rate, dict):
         settings["learning_rate"] = tf.keras.optimizers.schedules.deserialize(rate)
-    elif config.get("decay"):  # rate / (1 + decay * step), which the new optimizers express as a schedule
-        settings["learning_rate"] = tf.keras.optimizers.schedules.InverseTimeDecay(float(rate), 1, float(config["decay"]))
+    elif config.get(
+        "decay"
+    ):  # rate / (1 + decay * step), which the new optimizers express as a schedule
+        settings["learning_rate"] = tf.keras.optimizers.schedules.InverseTimeDecay(
+            float(rate), 1, float(config["decay"])
+        )
     arguments = dict(model._compile_config.config)
     arguments["optimizer"] = new_class(**settings)
     model.compile(**arguments)

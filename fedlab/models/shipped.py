@@ -25,7 +25,13 @@ def names():
       >>> isinstance(names(), tuple)
       True
     """
-    return tuple(sorted(file.stem for file in FOLDER.glob("*.json") if file.with_suffix(".safetensors").is_file()))
+    return tuple(
+        sorted(
+            file.stem
+            for file in FOLDER.glob("*.json")
+            if file.with_suffix(".safetensors").is_file()
+        )
+    )
 
 
 def load_shipped(name, folder=None, **overrides):
@@ -47,12 +53,16 @@ def load_shipped(name, folder=None, **overrides):
     builder = _modules.find("fedlab.models", recorded["builder"])
     allowed = list(inspect.signature(builder).parameters)
     if unknown := [argument for argument in overrides if argument not in allowed]:
-        raise ValueError(f"model {name!r} has no argument {unknown[0]!r}; allowed: {', '.join(allowed)}.")
+        raise ValueError(
+            f"model {name!r} has no argument {unknown[0]!r}; allowed: {', '.join(allowed)}."
+        )
     model = builder(**{**recorded["arguments"], **overrides})
     try:
         stored = load_file(folder / f"{name}.safetensors")
     except Exception as error:  # the library has an exception of its own
-        raise ValueError(f"the weights of model {name!r} are damaged ({error}): install the package again.") from None
+        raise ValueError(
+            f"the weights of model {name!r} are damaged ({error}): install the package again."
+        ) from None
     set_weights(model, stored, name)
     return model
 
@@ -71,7 +81,9 @@ def set_weights(model, stored, name="model"):
     keys = sorted(stored)
     expected = _keys(model)
     if len(keys) != len(expected):
-        raise ValueError(f"model {name!r} has {len(expected)} weights, its file has {len(keys)}: were its layers changed?")
+        raise ValueError(
+            f"model {name!r} has {len(expected)} weights, its file has {len(keys)}: were its layers changed?"
+        )
     for key, wanted, variable in zip(keys, expected, model.weights, strict=True):
         if key != wanted or stored[key].shape != tuple(variable.shape):
             raise ValueError(
@@ -101,7 +113,9 @@ def save_pretrained(model, name, builder, arguments, folder=None):
     from safetensors.numpy import save
 
     if not name.isidentifier():
-        raise ValueError(f"received name={name!r}; allowed is a Python identifier, such as 'dickens_char_rnn'.")
+        raise ValueError(
+            f"received name={name!r}; allowed is a Python identifier, such as 'dickens_char_rnn'."
+        )
     folder = pathlib.Path(folder or FOLDER)
     stored = {}
     for key, variable in zip(_keys(model), model.weights, strict=True):
@@ -110,12 +124,16 @@ def save_pretrained(model, name, builder, arguments, folder=None):
             with np.errstate(over="ignore"):
                 half = value.astype(np.float16)
             if not np.isfinite(half).all():
-                raise ValueError(f"weight {key} has values that are not finite in float16 (largest {np.abs(value).max()}).")
+                raise ValueError(
+                    f"weight {key} has values that are not finite in float16 (largest {np.abs(value).max()})."
+                )
             value = half
         stored[key] = np.ascontiguousarray(value)
     set_weights(_modules.find("fedlab.models", builder)(**arguments), stored, name)
     folder.mkdir(parents=True, exist_ok=True)
-    description = json.dumps({"builder": builder, "arguments": arguments}, indent=2, sort_keys=True) + "\n"
+    description = (
+        json.dumps({"builder": builder, "arguments": arguments}, indent=2, sort_keys=True) + "\n"
+    )
     write(folder / f"{name}.safetensors", save(stored))
     write(folder / f"{name}.json", description.encode())
     return folder / f"{name}.safetensors"
@@ -123,5 +141,8 @@ def save_pretrained(model, name, builder, arguments, folder=None):
 
 def _keys(model):
     """Names with their position in front and without the numbers by which Keras tells a process's layers apart."""
-    plain = ["/".join(re.sub(r"_\d+$", "", part) for part in v.name.removesuffix(":0").split("/")) for v in model.weights]
+    plain = [
+        "/".join(re.sub(r"_\d+$", "", part) for part in v.name.removesuffix(":0").split("/"))
+        for v in model.weights
+    ]
     return [f"{position:04d}:{name}" for position, name in enumerate(plain)]

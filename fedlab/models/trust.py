@@ -12,11 +12,35 @@ import tensorflow as tf
 from fedlab.models import graph_ops
 
 # Forms of plain values in Keras's JSON: tuples, shapes, arrays.
-_VALUES = {"__tuple__", "__ellipsis__", "__tensor__", "__numpy__", "__bytes__", "TensorShape", "TypeSpec", "CompositeTensor", "InputSpec"}
+_VALUES = {
+    "__tuple__",
+    "__ellipsis__",
+    "__tensor__",
+    "__numpy__",
+    "__bytes__",
+    "TensorShape",
+    "TypeSpec",
+    "CompositeTensor",
+    "InputSpec",
+}
 # Keras's own classes without a public name.
-_INTERNAL = {"Functional", "TFOpLambda", "SlicingOpLambda", "MeanMetricWrapper", "LossFunctionWrapper", "SumOverBatchSizeMetricWrapper"}
+_INTERNAL = {
+    "Functional",
+    "TFOpLambda",
+    "SlicingOpLambda",
+    "MeanMetricWrapper",
+    "LossFunctionWrapper",
+    "SumOverBatchSizeMetricWrapper",
+}
 _INTERNAL |= {"ConvLSTMCell"}
-_FUNCTION_SPACES = ("activations", "losses", "metrics", "initializers", "regularizers", "constraints")
+_FUNCTION_SPACES = (
+    "activations",
+    "losses",
+    "metrics",
+    "initializers",
+    "regularizers",
+    "constraints",
+)
 # Functions of TensorFlow that a Functional model may call: arithmetic only, nothing that reads, writes or calls Python.
 _OP_SPACES = ("math.", "nn.", "linalg.", "signal.", "bitwise.", "__operators__.")
 _OPS = frozenset(
@@ -112,7 +136,11 @@ def _saver_functions(meta_graph):
     """The names of the functions with which TensorFlow saves and restores the model, without those that something else may call."""
     saver, stored = meta_graph.saver_def, meta_graph.SerializeToString()
     calls = {saver.save_tensor_name.partition(":")[0], saver.restore_op_name}
-    names = {node.attr["f"].func.name for node in meta_graph.graph_def.node if node.name in calls and "f" in node.attr}
+    names = {
+        node.attr["f"].func.name
+        for node in meta_graph.graph_def.node
+        if node.name in calls and "f" in node.attr
+    }
     # Names are stored as they are: that of the function itself, and in the call.
     return {name for name in names if name and stored.count(name.encode()) == 2}
 
@@ -120,19 +148,29 @@ def _saver_functions(meta_graph):
 def _functions_run_while_loading(meta_graph, functions):
     """The names of the functions that make, fill, save and restore tables, and of those that they call."""
     nodes = meta_graph.object_graph_def.nodes
-    run = [edge.node_id for node in nodes for edge in (*node.children, *node.dependencies) if edge.local_name in _RUN_WHILE_LOADING]
+    run = [
+        edge.node_id
+        for node in nodes
+        for edge in (*node.children, *node.dependencies)
+        if edge.local_name in _RUN_WHILE_LOADING
+    ]
     for node in nodes:
         for saveable in node.saveable_objects.values():
             run += [saveable.save_function, saveable.restore_function]
     waiting = []
     for node in (nodes[node_id] for node_id in set(run) if 0 <= node_id < len(nodes)):
-        waiting += [*node.function.concrete_functions, node.bare_concrete_function.concrete_function_name]
+        waiting += [
+            *node.function.concrete_functions,
+            node.bare_concrete_function.concrete_function_name,
+        ]
     found = set()
     while waiting:
         name = waiting.pop()
         if name in functions and name not in found:
             found.add(name)
-            waiting += [attribute.func.name for node in functions[name] for attribute in node.attr.values()]
+            waiting += [
+                attribute.func.name for node in functions[name] for attribute in node.attr.values()
+            ]
     return found
 
 
@@ -153,20 +191,37 @@ def _describe(item):
     name, config, module = item["class_name"], item.get("config"), item.get("module")
     label = config.get("name") if isinstance(config, dict) else None
     if name.rpartition(">")[2] in ("Lambda", "__lambda__"):
-        return f"Lambda layer {label!r}, which carries Python code" if label else "lambda function, which is Python code"
+        return (
+            f"Lambda layer {label!r}, which carries Python code"
+            if label
+            else "lambda function, which is Python code"
+        )
     if name in _VALUES:
         return None
-    if name.rpartition(">")[2] in _LOOKUPS and isinstance(config, dict) and isinstance(config.get("vocabulary"), str):
+    if (
+        name.rpartition(">")[2] in _LOOKUPS
+        and isinstance(config, dict)
+        and isinstance(config.get("vocabulary"), str)
+    ):
         return f"layer {label!r} that reads a file, {config['vocabulary']!r:.100}"
     if name == "__typespec__":
-        return None if _is_own(module, "tensorflow") or _is_own(module, "keras") else f"type of module {module!r}"
+        return (
+            None
+            if _is_own(module, "tensorflow") or _is_own(module, "keras")
+            else f"type of module {module!r}"
+        )
     registered = item.get("registered_name")
-    if any(isinstance(key, str) and tf.keras.utils.get_registered_object(key) is not None for key in (registered, name)):
+    if any(
+        isinstance(key, str) and tf.keras.utils.get_registered_object(key) is not None
+        for key in (registered, name)
+    ):
         return None if name not in _INTERNAL else _describe_op(name, config)
     if name == "function":
         known = module in (None, "builtins") or module.removeprefix("keras.") in _FUNCTION_SPACES
         return None if known and config in _function_names() else f"custom function {config!r}"
-    if name not in _class_names() or not (module is None or module == "builtins" or _is_own(module, "keras")):
+    if name not in _class_names() or not (
+        module is None or module == "builtins" or _is_own(module, "keras")
+    ):
         return f"custom class {name!r}" + (f" of module {module!r}" if module else "")
     return _describe_op(name, config)
 
@@ -186,15 +241,40 @@ def _is_own(module, package):
 @functools.cache
 def _class_names():
     keras = tf.keras
-    spaces = [keras, keras.layers, keras.layers.experimental, keras.layers.experimental.preprocessing, keras.models, keras.optimizers]
-    spaces += [keras.optimizers.legacy, keras.optimizers.schedules, keras.optimizers.experimental, keras.mixed_precision]
-    spaces += [keras.losses, keras.metrics, keras.initializers, keras.regularizers, keras.constraints]
-    names = {name for space in spaces for name in dir(space) if isinstance(getattr(space, name), type)}
+    spaces = [
+        keras,
+        keras.layers,
+        keras.layers.experimental,
+        keras.layers.experimental.preprocessing,
+        keras.models,
+        keras.optimizers,
+    ]
+    spaces += [
+        keras.optimizers.legacy,
+        keras.optimizers.schedules,
+        keras.optimizers.experimental,
+        keras.mixed_precision,
+    ]
+    spaces += [
+        keras.losses,
+        keras.metrics,
+        keras.initializers,
+        keras.regularizers,
+        keras.constraints,
+    ]
+    names = {
+        name for space in spaces for name in dir(space) if isinstance(getattr(space, name), type)
+    }
     return names | _INTERNAL
 
 
 @functools.cache
 def _function_names():
     spaces = [getattr(tf.keras, name) for name in _FUNCTION_SPACES]
-    names = {name for space in spaces for name in dir(space) if callable(getattr(space, name)) and not name.startswith("_")}
+    names = {
+        name
+        for space in spaces
+        for name in dir(space)
+        if callable(getattr(space, name)) and not name.startswith("_")
+    }
     return names - {"deserialize", "serialize", "get"}

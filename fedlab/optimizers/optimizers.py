@@ -9,7 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from fedlab import _checks
-from fedlab.learner.keras2.copying import exclude_from_weight_decay, is_keras, optimizer_config, weight_decay_exclusions
+from fedlab.learner.keras2.copying import (
+    exclude_from_weight_decay,
+    is_keras,
+    optimizer_config,
+    weight_decay_exclusions,
+)
 from fedlab.optimizers._adam import adam_factor
 from fedlab.optimizers.schedules import Schedule
 
@@ -37,7 +42,9 @@ class Optimizer(NamedTuple):
 def check(optimizer):
     """Returns an `Optimizer`, or raises TypeError where it is none."""
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"the optimizer is {_checks.kind(optimizer)}; allowed: one of fedlab.optimizers.optimizers, such as sgd(1.0).")
+        raise TypeError(
+            f"the optimizer is {_checks.kind(optimizer)}; allowed: one of fedlab.optimizers.optimizers, such as sgd(1.0)."
+        )
     return optimizer
 
 
@@ -113,7 +120,14 @@ class Moments(NamedTuple):
     second: Any
 
 
-def adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7, bias_correction=True, initial_accumulator_value=0.0):
+def adam(
+    learning_rate,
+    beta_1=0.9,
+    beta_2=0.999,
+    epsilon=1e-7,
+    bias_correction=True,
+    initial_accumulator_value=0.0,
+):
     """Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980), as Keras and TFF define it.
 
         m = beta_1 * m + (1 - beta_1) * g
@@ -139,8 +153,12 @@ def adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7, bias_correction=
     def second(v, g):
         return v + (tf.square(g) - v) * (1 - beta_2)
 
-    options = {name: value for name, value in settings.items() if name != "initial_accumulator_value"}
-    return Optimizer("adam", settings, *_adaptive(second, initial_accumulator_value, 0.0, **options))
+    options = {
+        name: value for name, value in settings.items() if name != "initial_accumulator_value"
+    }
+    return Optimizer(
+        "adam", settings, *_adaptive(second, initial_accumulator_value, 0.0, **options)
+    )
 
 
 def adamw(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7, weight_decay=0.004):
@@ -166,7 +184,14 @@ def adamw(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7, weight_decay=0.
     return Optimizer("adamw", settings, *_adaptive(second, 0.0, bias_correction=True, **settings))
 
 
-def yogi(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-3, initial_accumulator_value=1e-6, bias_correction=True):
+def yogi(
+    learning_rate,
+    beta_1=0.9,
+    beta_2=0.999,
+    epsilon=1e-3,
+    initial_accumulator_value=1e-6,
+    bias_correction=True,
+):
     """Yogi (Zaheer et al. 2018, https://papers.nips.cc/paper/8186), as TFF defines it; Keras has none.
 
         v = v - (1 - beta_2) * sign(v - g ** 2) * g ** 2                                    the rest as in Adam
@@ -187,8 +212,12 @@ def yogi(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-3, initial_accumula
         square = tf.square(g)
         return v + (1 - beta_2) * tf.sign(square - v) * square
 
-    options = {name: value for name, value in settings.items() if name != "initial_accumulator_value"}
-    return Optimizer("yogi", settings, *_adaptive(second, initial_accumulator_value, 0.0, **options))
+    options = {
+        name: value for name, value in settings.items() if name != "initial_accumulator_value"
+    }
+    return Optimizer(
+        "yogi", settings, *_adaptive(second, initial_accumulator_value, 0.0, **options)
+    )
 
 
 def _adaptive(second, start, weight_decay, learning_rate, beta_1, beta_2, epsilon, bias_correction):
@@ -198,7 +227,11 @@ def _adaptive(second, start, weight_decay, learning_rate, beta_1, beta_2, epsilo
     _check_not_negative(epsilon=epsilon)
 
     def init(weights):
-        return Moments(tf.zeros([], tf.int64), _zeros(weights), [tf.fill(w.shape, tf.constant(start, w.dtype)) for w in weights])
+        return Moments(
+            tf.zeros([], tf.int64),
+            _zeros(weights),
+            [tf.fill(w.shape, tf.constant(start, w.dtype)) for w in weights],
+        )
 
     def apply(weights, state, gradients, round_num=None):
         step = state.step + 1
@@ -295,7 +328,9 @@ def _rate(learning_rate, round_num):
     if not isinstance(learning_rate, Schedule):
         return learning_rate
     if round_num is None:
-        raise ValueError(f"the learning rate is the schedule {learning_rate.name!r}: pass round_num to apply.")
+        raise ValueError(
+            f"the learning rate is the schedule {learning_rate.name!r}: pass round_num to apply."
+        )
     return learning_rate(round_num)
 
 
@@ -305,7 +340,9 @@ def _as(weight, rate):
 
 def check_rate(learning_rate):
     """Raises ValueError where it is neither a number of 0 or more nor a schedule."""
-    if not isinstance(learning_rate, Schedule) and not (_checks.is_number(learning_rate) and 0 <= learning_rate < math.inf):
+    if not isinstance(learning_rate, Schedule) and not (
+        _checks.is_number(learning_rate) and 0 <= learning_rate < math.inf
+    ):
         raise ValueError(f"learning_rate is {learning_rate!r}; allowed: 0 or more.")
 
 
@@ -399,14 +436,25 @@ def from_keras(optimizer, schedule=None, variables=None):
     optimizer = tf.keras.optimizers.get(optimizer)
     _check_keras(optimizer)
     config = optimizer_config(optimizer)
-    plain = not any(config.get(name) for name in ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue"))
+    plain = not any(
+        config.get(name) for name in ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue")
+    )
     if schedule is not None:
         config["learning_rate"] = 1.0
-    constant_rate = not isinstance(config["learning_rate"], tf.keras.optimizers.schedules.LearningRateSchedule)
+    constant_rate = not isinstance(
+        config["learning_rate"], tf.keras.optimizers.schedules.LearningRateSchedule
+    )
     if type(optimizer) is tf.keras.optimizers.SGD and plain and constant_rate:
-        return sgd(schedule or float(config["learning_rate"]), config["momentum"], config["nesterov"])
+        return sgd(
+            schedule or float(config["learning_rate"]), config["momentum"], config["nesterov"]
+        )
 
-    fused_adam = type(optimizer) is tf.keras.optimizers.Adam and plain and constant_rate and not config["amsgrad"]
+    fused_adam = (
+        type(optimizer) is tf.keras.optimizers.Adam
+        and plain
+        and constant_rate
+        and not config["amsgrad"]
+    )
     config["jit_compile"] = False
     excluded = weight_decay_exclusions(optimizer, variables)
     own, own_variables, start = type(optimizer).from_config(dict(config)), [], []
@@ -433,7 +481,10 @@ def from_keras(optimizer, schedule=None, variables=None):
 
     def init(weights):
         build(weights)
-        return [tf.identity(weights[value]) if isinstance(value, int) else _constant(value) for value in start]
+        return [
+            tf.identity(weights[value]) if isinstance(value, int) else _constant(value)
+            for value in start
+        ]
 
     def apply(weights, state, gradients, round_num=None):
         build(weights)
@@ -454,7 +505,9 @@ def from_keras(optimizer, schedule=None, variables=None):
         with tf.init_scope():  # to read the settings where a graph is being traced
             return from_keras(optimizer, schedule, [variables[i] for i in positions])
 
-    return Optimizer(f"keras {type(optimizer).__name__}", config, init, apply, some if variables else None)
+    return Optimizer(
+        f"keras {type(optimizer).__name__}", config, init, apply, some if variables else None
+    )
 
 
 def _check_keras(optimizer):
@@ -462,7 +515,9 @@ def _check_keras(optimizer):
     name = type(optimizer).__name__
     if not isinstance(optimizer, tf.keras.optimizers.Optimizer):
         module = type(optimizer).__module__
-        raise ValueError(f"the optimizer is of {module}; allowed: {name} of tf.keras.optimizers: compile anew.")
+        raise ValueError(
+            f"the optimizer is of {module}; allowed: {name} of tf.keras.optimizers: compile anew."
+        )
     if hasattr(optimizer, "inner_optimizer"):
         raise ValueError(
             f"the model's {type(optimizer.inner_optimizer).__name__} scales the loss, as float16 needs: "
@@ -472,7 +527,9 @@ def _check_keras(optimizer):
     finalize = tf.keras.optimizers.Optimizer.finalize_variable_values
     if optimizer.use_ema or type(optimizer).finalize_variable_values is not finalize:
         what = "use_ema=True" if optimizer.use_ema else "a finalize_variable_values"
-        raise ValueError(f"the model's {name} has {what}, which changes the weights after the last step: compile the model without it.")
+        raise ValueError(
+            f"the model's {name} has {what}, which changes the weights after the last step: compile the model without it."
+        )
 
 
 def _is_known(cls):
@@ -519,7 +576,9 @@ def _state_variables(optimizer):
     """The variables of a built Keras optimizer that change with its steps, but for the weights."""
     # Nadam and others of its kind keep some beside `variables`. A learning rate is a setting.
     own = [v for v in vars(optimizer).values() if isinstance(v, tf.Variable)]
-    rates = [getattr(optimizer, name, None) for name in ("_learning_rate", "_current_learning_rate")]
+    rates = [
+        getattr(optimizer, name, None) for name in ("_learning_rate", "_current_learning_rate")
+    ]
     found = {id(v): v for v in [*optimizer.variables, *own]}
     return [v for v in found.values() if not any(v is rate for rate in rates)]
 
@@ -561,7 +620,9 @@ def _apply_adam(own, variables, gradients):
     own.iterations.assign_add(1)
     for variable, m, v, gradient in zip(variables, own._momentums, own._velocities, gradients):
         step = tf.cast(own.iterations, variable.dtype)
-        beta_1, beta_2, epsilon = (tf.constant(value, variable.dtype) for value in (own.beta_1, own.beta_2, own.epsilon))
+        beta_1, beta_2, epsilon = (
+            tf.constant(value, variable.dtype) for value in (own.beta_1, own.beta_2, own.epsilon)
+        )
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=m.handle,

@@ -39,7 +39,9 @@ def constant(learning_rate):
       0.5
     """
     _check_rate(learning_rate)
-    return Schedule("constant", dict(locals()), lambda done: tf.constant(learning_rate, tf.float64) + 0.0 * done)
+    return Schedule(
+        "constant", dict(locals()), lambda done: tf.constant(learning_rate, tf.float64) + 0.0 * done
+    )
 
 
 def step(learning_rate, *, every, factor=0.1):
@@ -54,7 +56,12 @@ def step(learning_rate, *, every, factor=0.1):
     _checks.check_int("every", every)
     _check_factor(factor)
     settings = dict(locals())
-    return Schedule("step", settings, lambda done: learning_rate * tf.pow(tf.constant(factor, tf.float64), tf.floor(done / every)))
+    return Schedule(
+        "step",
+        settings,
+        lambda done: learning_rate
+        * tf.pow(tf.constant(factor, tf.float64), tf.floor(done / every)),
+    )
 
 
 def exponential(learning_rate, *, factor):
@@ -66,7 +73,11 @@ def exponential(learning_rate, *, factor):
     """
     _check_rate(learning_rate)
     _check_factor(factor)
-    return Schedule("exponential", dict(locals()), lambda done: learning_rate * tf.pow(tf.constant(factor, tf.float64), done))
+    return Schedule(
+        "exponential",
+        dict(locals()),
+        lambda done: learning_rate * tf.pow(tf.constant(factor, tf.float64), done),
+    )
 
 
 def cosine(learning_rate, *, rounds, final=0.0):
@@ -84,7 +95,10 @@ def cosine(learning_rate, *, rounds, final=0.0):
     settings = dict(locals())
 
     def rate(done):
-        return final + (learning_rate - final) * (1 + tf.cos(math.pi * tf.minimum(done / rounds, 1.0))) / 2
+        return (
+            final
+            + (learning_rate - final) * (1 + tf.cos(math.pi * tf.minimum(done / rounds, 1.0))) / 2
+        )
 
     return Schedule("cosine", settings, rate)
 
@@ -103,7 +117,9 @@ def warm_up(learning_rate, *, rounds):
     _checks.check_int("rounds", rounds)
     settings = dict(locals())
     after = learning_rate if isinstance(learning_rate, Schedule) else constant(learning_rate)
-    return Schedule("warm_up", settings, lambda done: tf.minimum((done + 1.0) / rounds, 1.0) * after.rate(done))
+    return Schedule(
+        "warm_up", settings, lambda done: tf.minimum((done + 1.0) / rounds, 1.0) * after.rate(done)
+    )
 
 
 def _check_rate(learning_rate):

@@ -30,11 +30,24 @@ class Yogi(tf.keras.optimizers.Optimizer):
     """
 
     def __init__(
-        self, learning_rate=0.01, beta_1=0.9, beta_2=0.999, epsilon=1e-3, initial_accumulator_value=1e-6, *, name="Yogi", **options
+        self,
+        learning_rate=0.01,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-3,
+        initial_accumulator_value=1e-6,
+        *,
+        name="Yogi",
+        **options,
     ):
         super().__init__(name=name, **options)
         self._learning_rate = self._build_learning_rate(learning_rate)
-        self.beta_1, self.beta_2, self.epsilon, self.initial_accumulator_value = beta_1, beta_2, epsilon, initial_accumulator_value
+        self.beta_1, self.beta_2, self.epsilon, self.initial_accumulator_value = (
+            beta_1,
+            beta_2,
+            epsilon,
+            initial_accumulator_value,
+        )
 
     def build(self, var_list):
         super().build(var_list)
@@ -42,8 +55,13 @@ class Yogi(tf.keras.optimizers.Optimizer):
             return
         self._built = True
         self._momentums = [self.add_variable_from_reference(v, "m") for v in var_list]
-        start = [tf.fill(v.shape, tf.constant(self.initial_accumulator_value, v.dtype)) for v in var_list]
-        self._velocities = [self.add_variable_from_reference(v, "v", initial_value=value) for v, value in zip(var_list, start)]
+        start = [
+            tf.fill(v.shape, tf.constant(self.initial_accumulator_value, v.dtype)) for v in var_list
+        ]
+        self._velocities = [
+            self.add_variable_from_reference(v, "v", initial_value=value)
+            for v, value in zip(var_list, start)
+        ]
 
     def update_step(self, gradient, variable):
         i = self._index_dict[self._var_key(variable)]
@@ -56,5 +74,12 @@ class Yogi(tf.keras.optimizers.Optimizer):
         variable.assign_sub(rate * m / (tf.sqrt(v) + self.epsilon))
 
     def get_config(self):
-        settings = {name: getattr(self, name) for name in ("beta_1", "beta_2", "epsilon", "initial_accumulator_value")}
-        return {**super().get_config(), "learning_rate": self._serialize_hyperparameter(self._learning_rate), **settings}
+        settings = {
+            name: getattr(self, name)
+            for name in ("beta_1", "beta_2", "epsilon", "initial_accumulator_value")
+        }
+        return {
+            **super().get_config(),
+            "learning_rate": self._serialize_hyperparameter(self._learning_rate),
+            **settings,
+        }

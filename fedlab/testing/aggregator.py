@@ -51,14 +51,24 @@ def _check_functions(aggregator):
     @tf.function
     def block(state, deltas, client_weights, seeds):
         def one(k, accumulator):
-            return k + 1, aggregator.accumulate(state, accumulator, [d[k] for d in deltas], client_weights[k], seeds[k])
+            return k + 1, aggregator.accumulate(
+                state, accumulator, [d[k] for d in deltas], client_weights[k], seeds[k]
+            )
 
         loop = (tf.constant(0), aggregator.zero(state, weights))
-        return tf.while_loop(lambda k, _: k < tf.shape(client_weights)[0], one, loop, parallel_iterations=1)[1]
+        return tf.while_loop(
+            lambda k, _: k < tf.shape(client_weights)[0], one, loop, parallel_iterations=1
+        )[1]
 
-    any_number = [tf.TensorSpec([None, *shape]) for shape in _SHAPES], tf.TensorSpec([None]), tf.TensorSpec([None, 2], tf.int64)
+    any_number = (
+        [tf.TensorSpec([None, *shape]) for shape in _SHAPES],
+        tf.TensorSpec([None]),
+        tf.TensorSpec([None, 2], tf.int64),
+    )
     first_state = aggregator.init(weights)
-    block = block.get_concrete_function(tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), first_state), *any_number)
+    block = block.get_concrete_function(
+        tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), first_state), *any_number
+    )
 
     def fold(state, order, sizes, client_weights=None):
         """The report on clients in an order, in blocks of the sizes given."""
@@ -66,7 +76,11 @@ def _check_functions(aggregator):
         accumulator, order = None, list(order)
         for size in sizes:
             rows, order = order[:size], order[size:]
-            arguments = [tf.gather(d, rows) for d in deltas], tf.gather(client_weights, rows), tf.gather(seeds, rows)
+            arguments = (
+                [tf.gather(d, rows) for d in deltas],
+                tf.gather(client_weights, rows),
+                tf.gather(seeds, rows),
+            )
             part = block(state, *arguments)
             accumulator = part if accumulator is None else aggregator.merge(accumulator, part)
         return aggregator.report(state, accumulator, report_seed)
@@ -74,29 +88,56 @@ def _check_functions(aggregator):
     everyone = range(NUM_CLIENTS)
     delta, state, metrics = fold(first_state, everyone, [NUM_CLIENTS])
     for update, weight in zip(delta, weights, strict=True):
-        assert (update.shape, update.dtype) == (weight.shape, weight.dtype), f"an update is {update}, the weight {weight}"
+        assert (update.shape, update.dtype) == (
+            weight.shape,
+            weight.dtype,
+        ), f"an update is {update}, the weight {weight}"
     _assert_same_structure(first_state, state)
-    assert all(np.ndim(value) == 0 for value in metrics.values()), f"the metrics are not scalars: {metrics}"
+    assert all(
+        np.ndim(value) == 0 for value in metrics.values()
+    ), f"the metrics are not scalars: {metrics}"
 
     again = fold(first_state, everyone, [NUM_CLIENTS])
-    assert _same_bits((delta, state), again[:2]), "the same clients and seeds give other bits the second time"
-    _assert_close((delta, state, metrics), fold(first_state, everyone, [3, 3, 2]), "merged blocks differ from one block")
-    _assert_close((delta, state, metrics), fold(first_state, rng.permutation(NUM_CLIENTS), [NUM_CLIENTS]), "the clients' order matters")
+    assert _same_bits(
+        (delta, state), again[:2]
+    ), "the same clients and seeds give other bits the second time"
+    _assert_close(
+        (delta, state, metrics),
+        fold(first_state, everyone, [3, 3, 2]),
+        "merged blocks differ from one block",
+    )
+    _assert_close(
+        (delta, state, metrics),
+        fold(first_state, rng.permutation(NUM_CLIENTS), [NUM_CLIENTS]),
+        "the clients' order matters",
+    )
     silent = tf.concat([tf.ones([NUM_CLIENTS - 1]), tf.zeros([1])], axis=0)
     without = fold(first_state, everyone, [NUM_CLIENTS], silent)
-    _assert_close(without, fold(first_state, range(NUM_CLIENTS - 1), [NUM_CLIENTS - 1]), "a client of weight 0 counts")
+    _assert_close(
+        without,
+        fold(first_state, range(NUM_CLIENTS - 1), [NUM_CLIENTS - 1]),
+        "a client of weight 0 counts",
+    )
     nobody = fold(first_state, everyone, [NUM_CLIENTS], tf.zeros([NUM_CLIENTS]))
-    assert all(np.isfinite(t).all() for t in tf.nest.flatten(nobody[:2])), "clients of weight 0 alone give a number that is not finite"
+    assert all(
+        np.isfinite(t).all() for t in tf.nest.flatten(nobody[:2])
+    ), "clients of weight 0 alone give a number that is not finite"
 
 
 def _check_engine(aggregator):
     rng = np.random.default_rng(1)
     # The last client, which the first round lacks, has more batches.
     sizes = {f"c{k}": 6 if k < NUM_CLIENTS - 1 else 10 for k in range(NUM_CLIENTS)}
-    columns = {c: {"x": rng.normal(size=[size, 4]).astype(np.float32), "y": rng.integers(3, size=size)} for c, size in sizes.items()}
+    columns = {
+        c: {"x": rng.normal(size=[size, 4]).astype(np.float32), "y": rng.integers(3, size=size)}
+        for c, size in sizes.items()
+    }
     columns["c2"]["x"][0, 0] = np.nan
     model = tf.keras.Sequential([tf.keras.Input([4]), tf.keras.layers.Dense(3)])
-    model.compile(tf.keras.optimizers.SGD(0.1), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        tf.keras.optimizers.SGD(0.1),
+        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
     first, second = [f"c{k}" for k in range(NUM_CLIENTS - 1)], ["c5", "c3", "c0", "c7", "c6", "c1"]
 
     traces = []
@@ -125,7 +166,11 @@ def _check_engine(aggregator):
         with contextlib.ExitStack() as stack:
             stack.callback(setting.workers.close)
             process = stack.enter_context(contextlib.closing(local.start(setting)))
-            state, results, traced = process.init([w.numpy() for w in model.trainable_weights], []), [], []
+            state, results, traced = (
+                process.init([w.numpy() for w in model.trainable_weights], []),
+                [],
+                [],
+            )
             for round_num, cohort in enumerate(cohorts, start=1):
                 state, result = process.run_round(state, round_num, cohort)
                 results.append(result)
@@ -133,7 +178,9 @@ def _check_engine(aggregator):
                 if interrupted and round_num == 1:
                     arrays = process.save(state)
                     process = stack.enter_context(contextlib.closing(local.start(setting)))
-                    state = process.restore(process.init([w.numpy() for w in model.trainable_weights], []), arrays)
+                    state = process.restore(
+                        process.init([w.numpy() for w in model.trainable_weights], []), arrays
+                    )
             after, _ = process.run_round(state, len(cohorts) + 1, [])
             finite = all(np.isfinite(w).all() for w in process.weights(after)[0])
             assert finite, "weights are not finite after a round in which all clients are dropped"
@@ -143,16 +190,29 @@ def _check_engine(aggregator):
     weights, results, traced = rounds(*cohorts)
     assert traced[0] == traced[-1], "a graph is traced again after the first round"
     dropped = [row["client_id"] for row in results[0].clients if row["dropped"]]
-    assert (dropped, results[0].num_finished) == (["c2"], len(first) - 1), f"dropped are {dropped}, finished {results[0].num_finished}"
-    assert all(np.isfinite(w).all() for w in weights), "a client whose update is not finite reaches the weights"
+    assert (dropped, results[0].num_finished) == (
+        ["c2"],
+        len(first) - 1,
+    ), f"dropped are {dropped}, finished {results[0].num_finished}"
+    assert all(
+        np.isfinite(w).all() for w in weights
+    ), "a client whose update is not finite reaches the weights"
     again, again_results, _ = rounds(*cohorts, num_workers=2, interrupted=True)
     assert _same_bits(weights, again), "the number of workers, or an interruption, changes the bits"
-    metrics = [result.aggregator for result in results], [result.aggregator for result in again_results]
-    assert metrics[0] == metrics[1], f"an interruption changes the metrics from {metrics[0]} to {metrics[1]}"
+    metrics = (
+        [result.aggregator for result in results],
+        [result.aggregator for result in again_results],
+    )
+    assert (
+        metrics[0] == metrics[1]
+    ), f"an interruption changes the metrics from {metrics[0]} to {metrics[1]}"
 
 
 def _same_bits(first, second):
-    return all(np.array_equal(a, b) for a, b in zip(tf.nest.flatten(first), tf.nest.flatten(second), strict=True))
+    return all(
+        np.array_equal(a, b)
+        for a, b in zip(tf.nest.flatten(first), tf.nest.flatten(second), strict=True)
+    )
 
 
 def _assert_same_structure(first, second):
@@ -164,4 +224,6 @@ def _assert_same_structure(first, second):
 
 def _assert_close(first, second, message):
     for a, b in zip(tf.nest.flatten(first), tf.nest.flatten(second), strict=True):
-        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-6, err_msg=message)
+        np.testing.assert_allclose(
+            np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-6, err_msg=message
+        )

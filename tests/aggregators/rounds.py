@@ -19,6 +19,10 @@ def run_round(aggregator, updates, weights=None, state=None, round_num=1, dtype=
     accumulator = aggregator.zero(state, model)
     for k, (update, weight) in enumerate(zip(updates, weights)):
         seed = tf.constant(seeding.stateless(0, "aggregator", round_num, k))
-        accumulator = aggregator.accumulate(state, accumulator, [update], tf.constant(weight, tf.float32), seed)
-    delta, state, metrics = aggregator.report(state, accumulator, tf.constant(seeding.stateless(0, "aggregator", round_num)))
+        accumulator = aggregator.accumulate(
+            state, accumulator, [update], tf.constant(weight, tf.float32), seed
+        )
+    delta, state, metrics = aggregator.report(
+        state, accumulator, tf.constant(seeding.stateless(0, "aggregator", round_num))
+    )
     return delta[0].numpy(), state, {name: float(value) for name, value in metrics.items()}

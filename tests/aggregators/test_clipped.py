@@ -24,14 +24,20 @@ def test_the_norm_is_that_of_all_tensors_together():
     aggregator, weights = clipped(mean(), 6.5), [tf.zeros([2]), tf.zeros([1, 1])]
     state = aggregator.init(weights)
     delta = [tf.constant([3.0, 4.0]), tf.constant([[12.0]])]  # of norm 13
-    accumulator = aggregator.accumulate(state, aggregator.zero(state, weights), delta, tf.ones([]), tf.zeros([2], tf.int64))
+    accumulator = aggregator.accumulate(
+        state, aggregator.zero(state, weights), delta, tf.ones([]), tf.zeros([2], tf.int64)
+    )
     delta, _, _ = aggregator.report(state, accumulator, tf.zeros([2], tf.int64))
-    np.testing.assert_allclose(np.concatenate([d.numpy().ravel() for d in delta]), [1.5, 2.0, 6.0], rtol=1e-6)
+    np.testing.assert_allclose(
+        np.concatenate([d.numpy().ravel() for d in delta]), [1.5, 2.0, 6.0], rtol=1e-6
+    )
 
 
 def test_updates_within_the_norm_keep_their_bits():
     update = np.random.default_rng(0).normal(size=100).astype(np.float32)
-    np.testing.assert_array_equal(run_round(clipped(mean(), 100.0), [update])[0], run_round(mean(), [update])[0])
+    np.testing.assert_array_equal(
+        run_round(clipped(mean(), 100.0), [update])[0], run_round(mean(), [update])[0]
+    )
 
 
 def test_adaptive_norm_of_andrew_et_al():
@@ -63,7 +69,9 @@ def test_clients_of_weight_0_do_not_adapt_the_norm():
 
 def test_zeroing_by_hand():
     # The largest value counts, not the norm; the weight of the zeroed client stays.
-    delta, _, metrics = run_round(zeroed(mean(), 4.0), [[4.0, -4.0], [0.0, -4.5]], weights=[1.0, 3.0])
+    delta, _, metrics = run_round(
+        zeroed(mean(), 4.0), [[4.0, -4.0], [0.0, -4.5]], weights=[1.0, 3.0]
+    )
     np.testing.assert_allclose(delta, [1.0, -1.0], rtol=1e-6)
     assert metrics == {"zero_norm": 4.0, "zeroed_count": 1.0}
 
@@ -83,20 +91,34 @@ def test_zeroing_saves_clipping_from_broken_clients():
     aggregator = zeroed(clipped(mean(), 1.0), 50.0)
     delta, _, metrics = run_round(aggregator, [[1e30, 0.0], [0.0, 0.5]])
     np.testing.assert_allclose(delta, [0.0, 0.25], rtol=1e-6)
-    assert metrics == {"zero_norm": 50.0, "zeroed_count": 1.0, "clip_norm": 1.0, "clipped_fraction": 0.0}
+    assert metrics == {
+        "zero_norm": 50.0,
+        "zeroed_count": 1.0,
+        "clip_norm": 1.0,
+        "clipped_fraction": 0.0,
+    }
 
 
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: clipped(mean(), 0.0), "norm is 0.0; allowed: a number above 0, or fedlab.aggregators.adaptive"),
+        (
+            lambda: clipped(mean(), 0.0),
+            "norm is 0.0; allowed: a number above 0, or fedlab.aggregators.adaptive",
+        ),
         (lambda: clipped(mean(), "big"), "norm is 'big'"),
         (lambda: zeroed(mean(), float("nan")), "norm is nan"),
         (lambda: adaptive(0.0), "initial is 0.0; allowed: a number above 0"),
         (lambda: adaptive(1.0, 1.5), "quantile is 1.5; allowed: 0 to 1"),
         (lambda: adaptive(1.0, 0.5, -1.0), "learning_rate is -1.0; allowed: a number of 0 or more"),
-        (lambda: clipped(quantized(differentially_private(1.0, 100, 1000))), "clipped adapts its norm .* voids the privacy guarantee"),
-        (lambda: zeroed(differentially_private(1.0, 100, 1000)), "zeroed adapts its norm .* voids the privacy guarantee"),
+        (
+            lambda: clipped(quantized(differentially_private(1.0, 100, 1000))),
+            "clipped adapts its norm .* voids the privacy guarantee",
+        ),
+        (
+            lambda: zeroed(differentially_private(1.0, 100, 1000)),
+            "zeroed adapts its norm .* voids the privacy guarantee",
+        ),
     ],
 )
 def test_mistakes_get_a_line(make, message):

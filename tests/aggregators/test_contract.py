@@ -6,16 +6,29 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab import _modules
-from fedlab.aggregators import clipped, differentially_private, krum, mean, median, quantized, trimmed_mean, zeroed
+from fedlab.aggregators import (
+    clipped,
+    differentially_private,
+    krum,
+    mean,
+    median,
+    quantized,
+    trimmed_mean,
+    zeroed,
+)
 
 NAMES = _modules.names("fedlab.aggregators")
 
 # Those that cannot be made without arguments.
-ARGUMENTS = {"differentially_private": dict(noise_multiplier=0.1, clients_per_round=8, num_clients=8)}
+ARGUMENTS = {
+    "differentially_private": dict(noise_multiplier=0.1, clients_per_round=8, num_clients=8)
+}
 
 COMPOSED = {
     "clipped(quantized(mean()))": lambda: clipped(quantized(mean())),
-    "zeroed(clipped(quantized(median(), 4), .1))": lambda: zeroed(clipped(quantized(median(), 4), 0.1)),
+    "zeroed(clipped(quantized(median(), 4), .1))": lambda: zeroed(
+        clipped(quantized(median(), 4), 0.1)
+    ),
     "quantized(clipped(trimmed_mean(.2)), 2)": lambda: quantized(clipped(trimmed_mean(0.2)), 2),
     "quantized(quantized())": lambda: quantized(quantized()),
     "clipped(krum(.2, 3))": lambda: clipped(krum(0.2, 3)),
@@ -27,7 +40,9 @@ COMPOSED = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_aggregator_keeps_the_contract(name):
-    fl.testing.check_aggregator(_modules.find("fedlab.aggregators", name)(**ARGUMENTS.get(name, {})))
+    fl.testing.check_aggregator(
+        _modules.find("fedlab.aggregators", name)(**ARGUMENTS.get(name, {}))
+    )
 
 
 @pytest.mark.parametrize("name", COMPOSED)
@@ -36,22 +51,41 @@ def test_compositions_keep_the_contract(name):
 
 
 def test_names():
-    assert {"clipped", "differentially_private", "krum", "mean", "median", "quantized", "trimmed_mean", "zeroed"} <= set(NAMES)
+    assert {
+        "clipped",
+        "differentially_private",
+        "krum",
+        "mean",
+        "median",
+        "quantized",
+        "trimmed_mean",
+        "zeroed",
+    } <= set(NAMES)
     assert set(NAMES) <= set(fl.aggregators.__all__)
-    assert all(_modules.find("fedlab.aggregators", name)(**ARGUMENTS.get(name, {})).name == name for name in NAMES)
+    assert all(
+        _modules.find("fedlab.aggregators", name)(**ARGUMENTS.get(name, {})).name == name
+        for name in NAMES
+    )
 
 
 def counts_the_weightless():
     """The sum over the number of clients, those of weight 0 too."""
     own = mean()
     accumulate = own.accumulate
-    return own._replace(accumulate=lambda state, a, delta, weight, seed: accumulate(state, a, delta, tf.ones([]), seed))
+    return own._replace(
+        accumulate=lambda state, a, delta, weight, seed: accumulate(
+            state, a, delta, tf.ones([]), seed
+        )
+    )
 
 
 def last_client_wins():
     own = mean()
     return own._replace(
-        accumulate=lambda state, a, delta, weight, seed: a._replace(total=delta, weight=tf.cast(weight, tf.float64)), merge=lambda a, b: b
+        accumulate=lambda state, a, delta, weight, seed: a._replace(
+            total=delta, weight=tf.cast(weight, tf.float64)
+        ),
+        merge=lambda a, b: b,
     )
 
 
@@ -82,7 +116,13 @@ def other_dtype():
 
 def state_grows():
     own = mean()._replace(init=lambda weights: tf.zeros([1]))
-    return own._replace(report=lambda state, a, seed: (mean().report((), a, seed)[0], tf.concat([state, [0.0]], 0), {}))
+    return own._replace(
+        report=lambda state, a, seed: (
+            mean().report((), a, seed)[0],
+            tf.concat([state, [0.0]], 0),
+            {},
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,12 +157,30 @@ def test_what_is_not_encoded_is_added_to_the_bytes():
 
 def small_run(aggregator, rounds=2, algorithm=None, **options):
     rng = np.random.default_rng(0)
-    columns = {f"c{k}": {"x": rng.normal(size=[6, 4]).astype(np.float32), "y": rng.integers(3, size=6)} for k in range(6)}
+    columns = {
+        f"c{k}": {"x": rng.normal(size=[6, 4]).astype(np.float32), "y": rng.integers(3, size=6)}
+        for k in range(6)
+    }
     tf.keras.utils.set_random_seed(0)
     model = tf.keras.Sequential([tf.keras.Input([4]), tf.keras.layers.Dense(3)], name="small")
-    model.compile(tf.keras.optimizers.SGD(0.1), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    options = {"clients_per_round": None if "cohort" in options else 4, "progress": False, "num_workers": 1, **options}
-    return fl.simulate(model, fl.ClientData.from_dict(columns), algorithm, rounds=rounds, aggregator=aggregator, **options)
+    model.compile(
+        tf.keras.optimizers.SGD(0.1),
+        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    options = {
+        "clients_per_round": None if "cohort" in options else 4,
+        "progress": False,
+        "num_workers": 1,
+        **options,
+    }
+    return fl.simulate(
+        model,
+        fl.ClientData.from_dict(columns),
+        algorithm,
+        rounds=rounds,
+        aggregator=aggregator,
+        **options,
+    )
 
 
 def test_settings_are_recorded_and_compared(tmp_path):

@@ -19,9 +19,16 @@ UNIFORM = fl.algorithms.fed_avg(client_weighting="uniform")
 
 def test_without_noise_by_hand():
     # Norms 5 and .5 at clip 1, over the four clients expected, though two came.
-    delta, _, metrics = run_round(differentially_private(0.0, 4, 10, norm=1.0), [[3.0, 4.0], [0.0, 0.5]])
+    delta, _, metrics = run_round(
+        differentially_private(0.0, 4, 10, norm=1.0), [[3.0, 4.0], [0.0, 0.5]]
+    )
     np.testing.assert_allclose(delta, [0.15, 0.325], rtol=1e-6)
-    assert metrics == {"clip_norm": 1.0, "clipped_fraction": 0.5, "noise_stddev": 0.0, "epsilon": math.inf}
+    assert metrics == {
+        "clip_norm": 1.0,
+        "clipped_fraction": 0.5,
+        "noise_stddev": 0.0,
+        "epsilon": math.inf,
+    }
 
 
 def test_no_weight_makes_a_client_larger():
@@ -35,7 +42,9 @@ def test_adaptive_norm_without_noise_by_hand():
     # Of eight expected, three came and two of them are below: b = 1/2 + (2 - 1) / 2 / 8.
     aggregator = differentially_private(0.0, 8, 10, norm=adaptive(2.0, 0.5, 0.3))
     _, state, _ = run_round(aggregator, [[1.0], [1.0], [3.0]])
-    assert float(state.estimate) == pytest.approx(2 * math.exp(-0.3 * (0.5 + 0.5 / 8 - 0.5)), rel=1e-6)
+    assert float(state.estimate) == pytest.approx(
+        2 * math.exp(-0.3 * (0.5 + 0.5 / 8 - 0.5)), rel=1e-6
+    )
 
 
 def test_noise_is_gaussian_of_the_stddev_it_says():
@@ -52,14 +61,21 @@ def test_noise_is_gaussian_of_the_stddev_it_says():
 
 def test_noise_of_the_adaptive_norm():
     # z = 1 is split: s = .05 n = 2 on the count, (1 - 1 / 16)^-1/2 on the sum; the two together are worth z.
-    aggregator, weights = differentially_private(1.0, 40, 400, norm=adaptive(1.0, 0.5, 1.0)), [tf.zeros([1])]
+    aggregator, weights = (
+        differentially_private(1.0, 40, 400, norm=adaptive(1.0, 0.5, 1.0)),
+        [tf.zeros([1])],
+    )
     first_state = aggregator.init(weights)
     accumulator = aggregator.zero(first_state, weights)
     for update in [0.0] * 20 + [9.0] * 20:
-        accumulator = aggregator.accumulate(first_state, accumulator, [tf.constant([update])], tf.ones([]), None)
+        accumulator = aggregator.accumulate(
+            first_state, accumulator, [tf.constant([update])], tf.ones([]), None
+        )
     estimates = []
     for round_num in range(500):
-        _, state, metrics = aggregator.report(first_state, accumulator, tf.constant([0, round_num], tf.int64))
+        _, state, metrics = aggregator.report(
+            first_state, accumulator, tf.constant([0, round_num], tf.int64)
+        )
         estimates.append(float(state.estimate))
     assert float(metrics["noise_stddev"]) == pytest.approx(1 / math.sqrt(1 - 1 / 16) / 40, rel=1e-6)
     # ln C = -(b - .5) is N(0, (2 / 40)^2).
@@ -69,10 +85,16 @@ def test_noise_of_the_adaptive_norm():
 
 
 def test_noise_differs_by_round_and_tensor_and_not_by_anything_else():
-    aggregator, weights = differentially_private(1.0, 10, 100, norm=1.0), [tf.zeros([5]), tf.zeros([5])]
+    aggregator, weights = (
+        differentially_private(1.0, 10, 100, norm=1.0),
+        [tf.zeros([5]), tf.zeros([5])],
+    )
     state = aggregator.init(weights)
     accumulator = aggregator.zero(state, weights)
-    draws = [aggregator.report(state, accumulator, tf.constant(seed, tf.int64))[0] for seed in ([1, 2], [1, 2], [1, 3])]
+    draws = [
+        aggregator.report(state, accumulator, tf.constant(seed, tf.int64))[0]
+        for seed in ([1, 2], [1, 2], [1, 3])
+    ]
     first, again, other = ([d.numpy() for d in draw] for draw in draws)
     assert all((a == b).all() for a, b in zip(first, again))
     assert (first[0] != first[1]).all() and (first[0] != other[0]).all()
@@ -87,7 +109,9 @@ def test_accounting_of_dp_fedavg():
     spent = epsilon(dp_fedavg, 100)
     assert spent == pytest.approx(1.7075, abs=1e-3)
     event = dp_accounting.PoissonSampledDpEvent(120 / 3383, dp_accounting.GaussianDpEvent(1.2))
-    tight = dp_accounting.pld.PLDAccountant().compose(event, 100).get_epsilon(1e-5)  # of steps of 1e-4
+    tight = (
+        dp_accounting.pld.PLDAccountant().compose(event, 100).get_epsilon(1e-5)
+    )  # of steps of 1e-4
     renyi = dp_accounting.rdp.RdpAccountant().compose(event, 100).get_epsilon(1e-5)
     assert tight == pytest.approx(spent, rel=1e-3) and renyi == pytest.approx(1.986, abs=1e-3)
 
@@ -118,7 +142,9 @@ def test_epsilon_without_sampling_in_closed_form():
     def cdf(x):
         return 0.5 * math.erfc(-x / math.sqrt(2))
 
-    assert cdf(mu / 2 - found / mu) - math.exp(found) * cdf(-mu / 2 - found / mu) == pytest.approx(delta, rel=1e-2)
+    assert cdf(mu / 2 - found / mu) - math.exp(found) * cdf(-mu / 2 - found / mu) == pytest.approx(
+        delta, rel=1e-2
+    )
     # In another's place the sum moves by 2 C, which is half the noise. By Rényi divergences it is more.
     replaced = epsilon(Privacy(2 * z, 50, 50, delta, "uniform"), rounds)
     assert found < replaced < rounds / (2 * z**2) + math.sqrt(2 * rounds * math.log(1 / delta)) / z
@@ -129,18 +155,24 @@ def test_epsilon_so_far_in_every_round(tmp_path):
     options = {"cohort": fl.clients.poisson(3), "algorithm": UNIFORM, "seed": 4}
     run = small_run(aggregator, rounds=3, **options)
     expected = [epsilon(aggregator.privacy, rounds) for rounds in (1, 2, 3)]
-    assert [row["epsilon"] for row in run.history[1:]] == expected and expected[0] < expected[1] < expected[2]
+    assert [row["epsilon"] for row in run.history[1:]] == expected and expected[0] < expected[
+        1
+    ] < expected[2]
     small_run(aggregator, rounds=1, run_dir=tmp_path / "run", **options)
     resumed = small_run(aggregator, rounds=3, run_dir=tmp_path / "run", **options)
     assert [row["epsilon"] for row in resumed.history[1:]] == expected
-    assert all(np.array_equal(a, b) for a, b in zip(run.model.get_weights(), resumed.model.get_weights()))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(run.model.get_weights(), resumed.model.get_weights())
+    )
 
 
 # What is refused.
 
 
 def extra_sender():
-    return UNIFORM._replace(name="extra_sender", client_final=_with_extras, extras=lambda weights: [tf.zeros([3])])
+    return UNIFORM._replace(
+        name="extra_sender", client_final=_with_extras, extras=lambda weights: [tf.zeros([3])]
+    )
 
 
 def _with_extras(*arguments):
@@ -151,7 +183,10 @@ def _with_extras(*arguments):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"algorithm": fl.algorithms.fed_avg()}, "client_weighting is 'num_examples'; allowed with a private aggregator: 'uniform'"),
+        (
+            {"algorithm": fl.algorithms.fed_avg()},
+            "client_weighting is 'num_examples'; allowed with a private aggregator: 'uniform'",
+        ),
         (
             {"algorithm": extra_sender()},
             "extra_sender has clients send more than an update .extras., which a private aggregator cannot noise",
@@ -162,8 +197,14 @@ def _with_extras(*arguments):
         ),
         ({"cohort": fl.clients.poisson(2)}, "cohorts are poisson, of 2 clients"),
         ({"cohort": ["c0", "c1", "c2"]}, "cohorts are fixed"),
-        ({"cohort": lambda client_ids, round_num, seed: client_ids[:3]}, "cohorts are of another kind"),
-        ({"aggregator": differentially_private(1.0, 3, 7, norm=1.0)}, "guarantee is for num_clients=7; the run has 6 clients"),
+        (
+            {"cohort": lambda client_ids, round_num, seed: client_ids[:3]},
+            "cohorts are of another kind",
+        ),
+        (
+            {"aggregator": differentially_private(1.0, 3, 7, norm=1.0)},
+            "guarantee is for num_clients=7; the run has 6 clients",
+        ),
     ],
 )
 def test_what_would_break_the_guarantee_is_refused(options, message):
@@ -183,14 +224,25 @@ def test_uniform_cohorts_where_the_accounting_is_for_them():
     "options, message",
     [
         (dict(noise_multiplier=-1), "noise_multiplier is -1; allowed: 0 or more"),
-        (dict(clients_per_round=0), "clients_per_round is 0; allowed: above 0, to num_clients, 100"),
+        (
+            dict(clients_per_round=0),
+            "clients_per_round is 0; allowed: above 0, to num_clients, 100",
+        ),
         (dict(clients_per_round=101), "clients_per_round is 101"),
         (dict(delta=0), "delta is 0; allowed: between 0 and 1"),
         (dict(sampling="fixed"), "sampling is 'fixed'; allowed: poisson, uniform"),
-        (dict(norm=adaptive(1.0, multiplier=2.0)), "norm has multiplier 2 and increment 0; allowed here: 1 and 0"),
-        (dict(noise_multiplier=1.0, norm=adaptive(1.0), clients_per_round=10), "clipped_count_stddev is 0.5; allowed: above 0.5"),
+        (
+            dict(norm=adaptive(1.0, multiplier=2.0)),
+            "norm has multiplier 2 and increment 0; allowed here: 1 and 0",
+        ),
+        (
+            dict(noise_multiplier=1.0, norm=adaptive(1.0), clients_per_round=10),
+            "clipped_count_stddev is 0.5; allowed: above 0.5",
+        ),
     ],
 )
 def test_mistakes_get_a_line(options, message):
     with pytest.raises(ValueError, match=message):
-        differentially_private(**{"noise_multiplier": 1.0, "clients_per_round": 50, "num_clients": 100, **options})
+        differentially_private(
+            **{"noise_multiplier": 1.0, "clients_per_round": 50, "num_clients": 100, **options}
+        )

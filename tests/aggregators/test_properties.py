@@ -9,14 +9,25 @@ import tensorflow as tf
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from fedlab.aggregators import clipped, differentially_private, krum, mean, median, quantized, trimmed_mean, zeroed
+from fedlab.aggregators import (
+    clipped,
+    differentially_private,
+    krum,
+    mean,
+    median,
+    quantized,
+    trimmed_mean,
+    zeroed,
+)
 from fedlab.aggregators.quantized import decode, encode, quantize
 from tests.aggregators.rounds import run_round
 
 # Derived from the test's source alone: every run draws the same.
 checked = functools.partial(hypothesis.settings, derandomize=True, deadline=None, database=None)
 
-numbers = st.floats(-100, 100, width=32).map(lambda x: 0.0 if abs(x) < 1e-3 else x)  # sums of far smaller ones round to nothing
+numbers = st.floats(-100, 100, width=32).map(
+    lambda x: 0.0 if abs(x) < 1e-3 else x
+)  # sums of far smaller ones round to nothing
 
 
 @st.composite
@@ -30,7 +41,11 @@ def updates(draw, most=8):
 def weighted_updates(draw):
     """[clients, size] and [clients] of weights from 0, not all of them 0."""
     found = draw(updates())
-    weights = draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0, 20.0]), min_size=len(found), max_size=len(found)))
+    weights = draw(
+        st.lists(
+            st.sampled_from([0.0, 0.5, 1.0, 3.0, 20.0]), min_size=len(found), max_size=len(found)
+        )
+    )
     hypothesis.assume(any(weights))
     return found, weights
 
@@ -59,7 +74,11 @@ def close(found, expected, scale):
 def test_the_order_of_clients_does_not_matter(name, given, random):
     found, weights = given
     order = random.sample(range(len(found)), len(found))
-    close(aggregate(name, found[order], [weights[i] for i in order]), aggregate(name, found, weights), found)
+    close(
+        aggregate(name, found[order], [weights[i] for i in order]),
+        aggregate(name, found, weights),
+        found,
+    )
 
 
 @pytest.mark.parametrize("name", ["mean", "median", "trimmed_mean", "krum"])
@@ -83,7 +102,8 @@ def test_equal_updates_give_that_update(name, found, num_clients, weight):
     """But for what the norm takes away of each of them."""
     same = np.repeat(found, num_clients, axis=0)
     expected = {
-        "clipped": found[0] * min(1.0, 2.0 / max(np.linalg.norm(found[0].astype(np.float64)), 1e-9)),
+        "clipped": found[0]
+        * min(1.0, 2.0 / max(np.linalg.norm(found[0].astype(np.float64)), 1e-9)),
         "zeroed": found[0] * (np.abs(found[0]).max() <= 5.0),
     }.get(name, found[0])
     close(aggregate(name, same, [weight] * num_clients), expected, found)
@@ -103,7 +123,9 @@ def test_equal_updates_give_that_update_of_krum_and_of_quantized_ones(found, num
 @hypothesis.given(weighted_updates(), st.sampled_from([0.25, 64.0]))
 def test_the_unit_of_the_weights_does_not_matter(name, given, unit):
     found, weights = given
-    close(aggregate(name, found, [unit * w for w in weights]), aggregate(name, found, weights), found)
+    close(
+        aggregate(name, found, [unit * w for w in weights]), aggregate(name, found, weights), found
+    )
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -112,14 +134,22 @@ def test_the_unit_of_the_weights_does_not_matter(name, given, unit):
 def test_how_a_cohort_is_cut_in_blocks_does_not_matter(name, given, size):
     """Blocks are accumulated each for itself and merged in order."""
     found, weights = given
-    aggregator, model, seed = MAKERS[name](), [tf.zeros(found.shape[1])], tf.constant([0, 1], tf.int64)
+    aggregator, model, seed = (
+        MAKERS[name](),
+        [tf.zeros(found.shape[1])],
+        tf.constant([0, 1], tf.int64),
+    )
     state, whole = aggregator.init(model), None
     for first in range(0, len(found), size):
         block = aggregator.zero(state, model)
         for update, weight in zip(found[first : first + size], weights[first : first + size]):
-            block = aggregator.accumulate(state, block, [tf.constant(update)], tf.constant(weight, tf.float32), seed)
+            block = aggregator.accumulate(
+                state, block, [tf.constant(update)], tf.constant(weight, tf.float32), seed
+            )
         whole = block if whole is None else aggregator.merge(whole, block)
-    close(aggregator.report(state, whole, seed)[0][0].numpy(), aggregate(name, found, weights), found)
+    close(
+        aggregator.report(state, whole, seed)[0][0].numpy(), aggregate(name, found, weights), found
+    )
 
 
 @checked(max_examples=25)
@@ -135,7 +165,9 @@ def test_the_mean_is_the_weighted_mean_whatever_the_unit_of_the_weights(given, u
 @hypothesis.given(updates(), st.integers(0, 3))
 def test_clients_of_weight_0_count_for_nothing(name, found, more):
     extended = np.concatenate([found, np.full([more, found.shape[1]], 77.0, np.float32)])
-    close(aggregate(name, extended, [1.0] * len(found) + [0.0] * more), aggregate(name, found), found)
+    close(
+        aggregate(name, extended, [1.0] * len(found) + [0.0] * more), aggregate(name, found), found
+    )
 
 
 @pytest.mark.parametrize("name", ["mean", "median", "trimmed_mean"])
@@ -143,21 +175,32 @@ def test_clients_of_weight_0_count_for_nothing(name, found, more):
 @hypothesis.given(updates())
 def test_the_result_is_between_the_smallest_and_the_largest(name, found):
     result, slack = aggregate(name, found), 1e-5 * (1 + np.abs(found).max())
-    assert (found.min(axis=0) - slack <= result).all() and (result <= found.max(axis=0) + slack).all()
+    assert (found.min(axis=0) - slack <= result).all() and (
+        result <= found.max(axis=0) + slack
+    ).all()
 
 
 @checked(max_examples=40)
 @hypothesis.given(updates(), st.sampled_from([1e-3, 0.5, 10.0]))
 def test_no_client_moves_the_clipped_mean_by_more_than_its_share_of_the_norm(found, norm):
     """Of a sum of clipped updates, one client in or out changes at most the norm: what privacy rests on."""
-    run = lambda values: run_round(differentially_private(0.0, 10, 10, norm=norm), values)[0].astype(np.float64)  # noqa: E731
+    run = lambda values: run_round(differentially_private(0.0, 10, 10, norm=norm), values)[
+        0
+    ].astype(np.float64)  # noqa: E731
     without = run(found[1:]) if len(found) > 1 else 0.0
-    assert np.linalg.norm(run(found) - without) <= norm / 10 * (1 + 1e-5) + 1e-5 * np.abs(run(found)).max()
+    assert (
+        np.linalg.norm(run(found) - without)
+        <= norm / 10 * (1 + 1e-5) + 1e-5 * np.abs(run(found)).max()
+    )
     received = run_round(clipped(mean(), norm), found[:1])[0]
     assert np.linalg.norm(received) <= min(norm, np.linalg.norm(found[0])) * (1 + 1e-5)
     norms = np.linalg.norm(found.astype(np.float64), axis=1)
-    hypothesis.assume((np.abs(norms - norm) > 1e-4 * norm).all())  # on the bound it is rounding that decides
-    assert run_round(clipped(mean(), norm), found)[2]["clipped_fraction"] == pytest.approx((norms > norm).mean())
+    hypothesis.assume(
+        (np.abs(norms - norm) > 1e-4 * norm).all()
+    )  # on the bound it is rounding that decides
+    assert run_round(clipped(mean(), norm), found)[2]["clipped_fraction"] == pytest.approx(
+        (norms > norm).mean()
+    )
 
 
 @checked(max_examples=30)
@@ -176,8 +219,14 @@ def test_quantized_values_are_neighbours_on_the_grid(found, bits, seed):
     levels, low, step = quantize(values, bits, tf.constant([seed, 1], tf.int64))
     received = decode(encode(levels, low, step, bits), values.shape, np.float32, bits)
     rounding = 1e-6 * np.abs(found).max() + 1e-30
-    assert (np.abs(received - found[0]) <= 1.02 * float(step) + rounding).all()  # of 65,535 steps, rounding is .01 of one
-    assert np.all(levels.numpy() == np.floor(levels)) and levels.numpy().min() >= 0 and levels.numpy().max() <= 2**bits - 1
+    assert (
+        np.abs(received - found[0]) <= 1.02 * float(step) + rounding
+    ).all()  # of 65,535 steps, rounding is .01 of one
+    assert (
+        np.all(levels.numpy() == np.floor(levels))
+        and levels.numpy().min() >= 0
+        and levels.numpy().max() <= 2**bits - 1
+    )
     assert received.min() >= found.min() - rounding and received.max() <= found.max() + rounding
 
 

@@ -21,7 +21,14 @@ def test_by_hand():
 def test_unbiased_and_of_the_right_variance():
     values = np.linspace(-1, 2, 13).astype(np.float32)
     step = 3 / (2**2 - 1)
-    draws = np.stack([run_round(quantized(mean(), bits=2), [np.tile(values, 20)], round_num=r)[0].reshape(20, 13) for r in range(100)])
+    draws = np.stack(
+        [
+            run_round(quantized(mean(), bits=2), [np.tile(values, 20)], round_num=r)[0].reshape(
+                20, 13
+            )
+            for r in range(100)
+        ]
+    )
     draws = draws.reshape(-1, 13)  # 2,000 of each value
     share = (values + 1) / step % 1
     variance = step**2 * share * (1 - share)  # of a coin between the two neighbours
@@ -64,11 +71,18 @@ def test_what_does_not_get_smaller_is_sent_as_it_is():
 
 
 def test_equal_values_stay():
-    np.testing.assert_array_equal(run_round(quantized(), [np.full(50, 0.3)])[0], np.full(50, np.float32(0.3)))
+    np.testing.assert_array_equal(
+        run_round(quantized(), [np.full(50, 0.3)])[0], np.full(50, np.float32(0.3))
+    )
 
 
 def test_who_has_no_weight_sends_nothing():
-    assert run_round(quantized(mean(), 8), [np.arange(100)] * 3, weights=[1.0, 0.0, 2.0])[2]["bytes_up"] == 2 * 108
+    assert (
+        run_round(quantized(mean(), 8), [np.arange(100)] * 3, weights=[1.0, 0.0, 2.0])[2][
+            "bytes_up"
+        ]
+        == 2 * 108
+    )
 
 
 @pytest.mark.parametrize("bits", [0, 17, 2.0, True])

@@ -23,7 +23,10 @@ def test_median_is_that_of_numpy(num_clients):
 @pytest.mark.parametrize("trim", [0.0, 0.1, 0.3, 0.45])
 def test_trimmed_mean_is_that_of_scipy(trim):
     np.testing.assert_allclose(
-        run_round(trimmed_mean(trim), UPDATES)[0], scipy.stats.trim_mean(UPDATES, trim, axis=0), rtol=1e-5, atol=1e-7
+        run_round(trimmed_mean(trim), UPDATES)[0],
+        scipy.stats.trim_mean(UPDATES, trim, axis=0),
+        rtol=1e-5,
+        atol=1e-7,
     )
 
 
@@ -37,35 +40,54 @@ def test_trimmed_mean_by_hand():
 def test_weights_do_not_count_but_for_0():
     updates = [[1.0], [3.0], [4.0], [50.0]]
     for aggregator, expected in [(median(), 3.0), (trimmed_mean(0.34), 3.0), (krum(0.0), 3.0)]:
-        assert run_round(aggregator, updates, weights=[5.0, 0.1, 1.0, 0.0])[0] == pytest.approx([expected]), aggregator.name
+        assert run_round(aggregator, updates, weights=[5.0, 0.1, 1.0, 0.0])[0] == pytest.approx(
+            [expected]
+        ), aggregator.name
 
 
 def test_krum_by_hand():
     # Seven clients on a line, two of them may attack: 7 - 2 - 2 = 3 closest neighbours.
     updates = [[0.0], [1.0], [2.0], [3.0], [4.5], [100.0], [101.0]]
     # 0: 1 + 4 + 9.  1: 1 + 1 + 4.  2: 1 + 1 + 4.  3: 1 + 4 + 2.25.  4.5: 2.25 + 6.25 + 12.25.
-    assert run_round(krum(0.3), updates)[0] == pytest.approx([1.0])  # the first of the two of the same score
-    assert run_round(krum(0.3), updates[:4] + [[2.5]] + updates[5:])[0] == pytest.approx([2.0])  # .25 + 1 + 1
+    assert run_round(krum(0.3), updates)[0] == pytest.approx(
+        [1.0]
+    )  # the first of the two of the same score
+    assert run_round(krum(0.3), updates[:4] + [[2.5]] + updates[5:])[0] == pytest.approx(
+        [2.0]
+    )  # .25 + 1 + 1
     # The three of the lowest score, 6, 6 and 7.25, then all that cannot be attackers.
     assert run_round(krum(0.3, num_selected=3), updates)[0] == pytest.approx([2.0])
-    assert run_round(krum(0.3, num_selected=99), updates)[0] == pytest.approx([(0 + 1 + 2 + 3 + 4.5) / 5])
+    assert run_round(krum(0.3, num_selected=99), updates)[0] == pytest.approx(
+        [(0 + 1 + 2 + 3 + 4.5) / 5]
+    )
 
 
 def test_krum_as_written_in_numpy():
     n, f = 9, 3
     distances = ((UPDATES[:, None] - UPDATES[None]) ** 2).sum(axis=(2, 3))
     scores = np.sort(distances, axis=1)[:, 1 : n - f - 1].sum(axis=1)
-    np.testing.assert_allclose(run_round(krum(f / n), UPDATES)[0], UPDATES[np.argmin(scores)], rtol=1e-6)
+    np.testing.assert_allclose(
+        run_round(krum(f / n), UPDATES)[0], UPDATES[np.argmin(scores)], rtol=1e-6
+    )
     chosen = np.argsort(scores)[:4]
-    np.testing.assert_allclose(run_round(krum(f / n, 4), UPDATES)[0], UPDATES[chosen].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        run_round(krum(f / n, 4), UPDATES)[0], UPDATES[chosen].mean(axis=0), rtol=1e-5
+    )
 
 
 def test_large_updates_are_combined_piece_by_piece():
     updates = np.random.default_rng(1).normal(size=[9, 40_001]).astype(np.float32)
     assert updates.size > 2 * _kept._VALUES_A_PIECE
     np.testing.assert_array_equal(run_round(median(), updates)[0], np.median(updates, axis=0))
-    np.testing.assert_allclose(run_round(trimmed_mean(0.3), updates)[0], scipy.stats.trim_mean(updates, 0.3, axis=0), rtol=1e-5, atol=1e-6)
-    distances = scipy.spatial.distance.cdist(updates.astype(np.float64), updates.astype(np.float64), "sqeuclidean")
+    np.testing.assert_allclose(
+        run_round(trimmed_mean(0.3), updates)[0],
+        scipy.stats.trim_mean(updates, 0.3, axis=0),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+    distances = scipy.spatial.distance.cdist(
+        updates.astype(np.float64), updates.astype(np.float64), "sqeuclidean"
+    )
     scores = np.sort(distances, axis=1)[:, 1:5].sum(axis=1)  # 9 - 3 - 2 neighbours
     np.testing.assert_array_equal(run_round(krum(3 / 9), updates)[0], updates[np.argmin(scores)])
 
@@ -73,7 +95,9 @@ def test_large_updates_are_combined_piece_by_piece():
 @pytest.mark.parametrize("make", [median, lambda: trimmed_mean(0.2), lambda: krum(0.2)])
 def test_the_order_of_clients_changes_no_bit(make):
     updates = rng.normal(size=[11, 500])
-    np.testing.assert_array_equal(run_round(make(), updates)[0], run_round(make(), updates[::-1])[0])
+    np.testing.assert_array_equal(
+        run_round(make(), updates)[0], run_round(make(), updates[::-1])[0]
+    )
 
 
 def test_krum_sees_small_distances_beside_large_attackers():
@@ -84,7 +108,9 @@ def test_krum_sees_small_distances_beside_large_attackers():
     np.testing.assert_allclose(delta, honest[3], rtol=1e-6)
 
 
-@pytest.mark.parametrize("make", [mean, median, lambda: trimmed_mean(0.3), lambda: krum(0.3), lambda: krum(0.3, 5)])
+@pytest.mark.parametrize(
+    "make", [mean, median, lambda: trimmed_mean(0.3), lambda: krum(0.3), lambda: krum(0.3, 5)]
+)
 def test_three_attackers_of_ten_break_the_mean_alone(make):
     honest = rng.normal(size=[7, 20]).astype(np.float32)
     delta, _, _ = run_round(make(), np.concatenate([honest, np.full([3, 20], 1000.0)]))
@@ -93,7 +119,10 @@ def test_three_attackers_of_ten_break_the_mean_alone(make):
 
 
 def test_krum_needs_clients():
-    with pytest.raises(ValueError, match="krum with 2 attackers has 6 clients in a round; allowed: 7 or more: raise clients_per_round"):
+    with pytest.raises(
+        ValueError,
+        match="krum with 2 attackers has 6 clients in a round; allowed: 7 or more: raise clients_per_round",
+    ):
         run_round(krum(0.4), UPDATES[:6])
 
 

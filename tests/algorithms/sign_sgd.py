@@ -29,4 +29,6 @@ def sign_sgd(learning_rate):
         return [w - learning_rate * tf.sign(d) for w, d in zip(weights, update.delta)], state
 
     settings = {"learning_rate": learning_rate}
-    return Algorithm("sign_sgd", settings, server_init, client_init, client_step, client_final, server_update)
+    return Algorithm(
+        "sign_sgd", settings, server_init, client_init, client_step, client_final, server_update
+    )

@@ -8,7 +8,11 @@ import pkgutil
 import pytest
 
 ROOMS = ("fedlab.algorithms", "fedlab.aggregators")
-MODULES = [f"{room}.{module.name}" for room in ROOMS for module in pkgutil.iter_modules(importlib.import_module(room).__path__)]
+MODULES = [
+    f"{room}.{module.name}"
+    for room in ROOMS
+    for module in pkgutil.iter_modules(importlib.import_module(room).__path__)
+]
 MODULES += [
     "fedlab.clients.availability",
     "fedlab.clients.sampling",
@@ -29,5 +33,9 @@ def test_public_functions_say_what_they_do(room):
     for name in package.__all__:
         method = getattr(package, name)
         if inspect.isfunction(method) and name != "prepare":
-            parts = ["Returns:", ">>>", *(["Args:"] if inspect.signature(method).parameters else [])]
+            parts = [
+                "Returns:",
+                ">>>",
+                *(["Args:"] if inspect.signature(method).parameters else []),
+            ]
             assert not [part for part in parts if part not in method.__doc__], name

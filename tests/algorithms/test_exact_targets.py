@@ -22,7 +22,9 @@ SHRUNK = 1 - (1 - ETA) ** np.array(STEPS)
 def test_fed_avg_fixed_point():
     for weighting, p in (("uniform", np.ones(3)), ("num_examples", P)):
         algorithm = algorithms.fed_avg(client_weighting=weighting)
-        found = simulate(linear_model(1, SGD(ETA / 2)), points(GOALS, STEPS), algorithm, rounds=100, batch_size=1)
+        found = simulate(
+            linear_model(1, SGD(ETA / 2)), points(GOALS, STEPS), algorithm, rounds=100, batch_size=1
+        )
         np.testing.assert_allclose(found, np.dot(p * SHRUNK, GOALS) / np.sum(p * SHRUNK), rtol=1e-9)
 
 
@@ -30,23 +32,39 @@ def test_fed_avg_fixed_point():
 def test_fed_nova_goes_to_the_weighted_mean(weighting, p):
     """At rate eta the fixed point is sum p_i c_i / tau_i e_i / sum p_i c_i / tau_i, which for eta -> 0 is sum p_i e_i."""
     algorithm = algorithms.fed_nova(client_weighting=weighting)
-    found = simulate(linear_model(1, SGD(ETA / 2)), points(GOALS, STEPS), algorithm, rounds=100, batch_size=1)
+    found = simulate(
+        linear_model(1, SGD(ETA / 2)), points(GOALS, STEPS), algorithm, rounds=100, batch_size=1
+    )
     factors = p * SHRUNK / STEPS
     np.testing.assert_allclose(found, np.dot(factors, GOALS) / factors.sum(), rtol=1e-9)
 
     eta = 2**-30  # the server's rate makes up for it: one round goes all the way
-    algorithm = algorithms.fed_nova(client_weighting=weighting, server_learning_rate=1 / (eta * np.dot(p, STEPS)))
-    found = simulate(linear_model(1, SGD(eta / 2)), points(GOALS, STEPS), algorithm, rounds=3, batch_size=1)
+    algorithm = algorithms.fed_nova(
+        client_weighting=weighting, server_learning_rate=1 / (eta * np.dot(p, STEPS))
+    )
+    found = simulate(
+        linear_model(1, SGD(eta / 2)), points(GOALS, STEPS), algorithm, rounds=3, batch_size=1
+    )
     np.testing.assert_allclose(found, np.dot(p, GOALS), rtol=1e-6)
-    inconsistent = algorithms.fed_avg(client_weighting=weighting, server_learning_rate=1 / (eta * np.dot(p, STEPS)))
-    found = simulate(linear_model(1, SGD(eta / 2)), points(GOALS, STEPS), inconsistent, rounds=100, batch_size=1)
+    inconsistent = algorithms.fed_avg(
+        client_weighting=weighting, server_learning_rate=1 / (eta * np.dot(p, STEPS))
+    )
+    found = simulate(
+        linear_model(1, SGD(eta / 2)), points(GOALS, STEPS), inconsistent, rounds=100, batch_size=1
+    )
     assert abs(found - np.dot(p, GOALS)) > 0.3
 
 
 def test_fed_nova_counts_momentum_as_the_paper_does():
     """A round from w = 0 with momentum rho, by loops: a_k is the sum of the weights with which gradients go into the update."""
     rho = 0.9
-    found = simulate(linear_model(1, SGD(2**-7, momentum=rho)), points(GOALS, STEPS), algorithms.fed_nova(), rounds=1, batch_size=1)
+    found = simulate(
+        linear_model(1, SGD(2**-7, momentum=rho)),
+        points(GOALS, STEPS),
+        algorithms.fed_nova(),
+        rounds=1,
+        batch_size=1,
+    )
     deltas, lengths = [], []
     for goal, steps in zip(GOALS, STEPS):
         w, m, weights = 0.0, 0.0, np.zeros(steps)
@@ -59,9 +77,15 @@ def test_fed_nova_counts_momentum_as_the_paper_does():
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("optimizer", [tf.keras.optimizers.Adam(0.1), SGD(0.1, momentum=0.9, nesterov=True), SGD(0.1, clipnorm=1.0)])
+@pytest.mark.parametrize(
+    "optimizer",
+    [tf.keras.optimizers.Adam(0.1), SGD(0.1, momentum=0.9, nesterov=True), SGD(0.1, clipnorm=1.0)],
+)
 def test_fed_nova_refuses_what_it_cannot_normalize(optimizer):
-    with pytest.raises(ValueError, match=r"allowed: models compiled with tf.keras.optimizers.SGD\(learning_rate, momentum\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"allowed: models compiled with tf.keras.optimizers.SGD\(learning_rate, momentum\)",
+    ):
         simulate(linear_model(1, optimizer), points(GOALS, STEPS), algorithms.fed_nova(), rounds=1)
 
 
@@ -74,37 +98,58 @@ def gradient_descent(weights, a, b, rate, steps):
 def test_fed_sgd_is_gradient_descent():
     clients, a, b = regressions()
     found = simulate(linear_model(3, SGD(0.125)), clients, algorithms.fed_sgd(), rounds=10)
-    np.testing.assert_allclose(found, gradient_descent(np.zeros([3, 1]), a.mean(0), b.mean(0), 0.125, 10)[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(
+        found, gradient_descent(np.zeros([3, 1]), a.mean(0), b.mean(0), 0.125, 10)[:, 0], rtol=1e-12
+    )
     # Batches and epochs change nothing: clients take no steps. Nor does which optimizer it is.
-    again = simulate(linear_model(3, SGD(0.125)), clients, algorithms.fed_sgd(), rounds=10, batch_size=3, local_epochs=2)
+    again = simulate(
+        linear_model(3, SGD(0.125)),
+        clients,
+        algorithms.fed_sgd(),
+        rounds=10,
+        batch_size=3,
+        local_epochs=2,
+    )
     np.testing.assert_allclose(again, found, rtol=1e-12)
     model = linear_model(3, tf.keras.optimizers.Adam(0.1))
     found = simulate(model, clients, algorithms.fed_sgd(), rounds=5)
     everything = clients.to_arrays()
     for _ in range(5):
         model.train_on_batch(everything["x"], everything["y"])
-    np.testing.assert_allclose(found, model.get_weights()[0][:, 0], rtol=1e-5)  # Keras rounds powers of beta to float32
+    np.testing.assert_allclose(
+        found, model.get_weights()[0][:, 0], rtol=1e-5
+    )  # Keras rounds powers of beta to float32
 
 
 def test_one_full_batch_step_of_fed_avg_is_gradient_descent():
     clients, a, b = regressions()
     found = simulate(linear_model(3, SGD(0.125)), clients, algorithms.fed_avg(), rounds=10)
-    np.testing.assert_allclose(found, gradient_descent(np.zeros([3, 1]), a.mean(0), b.mean(0), 0.125, 10)[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(
+        found, gradient_descent(np.zeros([3, 1]), a.mean(0), b.mean(0), 0.125, 10)[:, 0], rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_fed_avg_of_one_client_is_centralized_training(nesterov):
     clients, _, _ = regressions(num_clients=1)
     model = linear_model(3, SGD(0.0625, momentum=0.875, nesterov=nesterov))
-    found = simulate(model, clients, algorithms.fed_avg(), rounds=1, batch_size=3, local_epochs=5, shuffle=False)
-    batches = tf.data.Dataset.from_tensor_slices((clients["c0"]["x"], clients["c0"]["y"])).batch(3)  # Keras makes arrays float32
+    found = simulate(
+        model, clients, algorithms.fed_avg(), rounds=1, batch_size=3, local_epochs=5, shuffle=False
+    )
+    batches = tf.data.Dataset.from_tensor_slices((clients["c0"]["x"], clients["c0"]["y"])).batch(
+        3
+    )  # Keras makes arrays float32
     model.fit(batches, epochs=5, shuffle=False, verbose=0)
     np.testing.assert_allclose(found, model.get_weights()[0][:, 0], rtol=1e-12)
 
 
 @pytest.mark.parametrize(
     "algorithm",
-    [algorithms.fed_prox(0.0), algorithms.fed_opt(algorithms.optimizers.sgd(1.0)), algorithms.fed_avgm(1.0, momentum=0.0)],
+    [
+        algorithms.fed_prox(0.0),
+        algorithms.fed_opt(algorithms.optimizers.sgd(1.0)),
+        algorithms.fed_avgm(1.0, momentum=0.0),
+    ],
     ids=lambda algorithm: algorithm.name,
 )
 def test_equal_to_fed_avg_bit_for_bit(algorithm):
@@ -113,7 +158,16 @@ def test_equal_to_fed_avg_bit_for_bit(algorithm):
     for each in (algorithms.fed_avg(), algorithm):
         tf.keras.utils.set_random_seed(0)
         model = fl.models.char_rnn(units=6, embedding_dim=4)
-        run = fl.simulate(model, train, each, rounds=2, clients_per_round=3, max_batches=2, num_workers=1, progress=False)
+        run = fl.simulate(
+            model,
+            train,
+            each,
+            rounds=2,
+            clients_per_round=3,
+            max_batches=2,
+            num_workers=1,
+            progress=False,
+        )
         weights.append(run.model.get_weights())
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(*weights))
 
@@ -121,7 +175,9 @@ def test_equal_to_fed_avg_bit_for_bit(algorithm):
 def test_fed_prox_holds_clients_back():
     """F(w) + mu / 2 (w - w0)^2 with F = (w - e)^2: a client at w0 = 0 goes to 2 e / (2 + mu)."""
     model = linear_model(1, SGD(0.0625))
-    found = simulate(model, points([4.0], [1]), algorithms.fed_prox(2.0), rounds=1, local_epochs=400)
+    found = simulate(
+        model, points([4.0], [1]), algorithms.fed_prox(2.0), rounds=1, local_epochs=400
+    )
     np.testing.assert_allclose(found, 2.0, rtol=1e-12)
 
 
@@ -129,7 +185,9 @@ def test_fed_prox_fixed_point():
     """The proximal term makes each step one towards (e_i + mu w) / (1 + mu): c_i = 1 - (1 - eta (1 + mu))^tau_i takes FedAvg's place."""
     mu = 3.0
     algorithm = algorithms.fed_prox(2 * mu)  # of a loss that is twice F_i
-    found = simulate(linear_model(1, SGD(ETA / 2)), points(GOALS, STEPS), algorithm, rounds=300, batch_size=1)
+    found = simulate(
+        linear_model(1, SGD(ETA / 2)), points(GOALS, STEPS), algorithm, rounds=300, batch_size=1
+    )
     factors = P * (1 - (1 - ETA * (1 + mu)) ** np.array(STEPS))
     np.testing.assert_allclose(found, np.dot(factors, GOALS) / factors.sum(), rtol=1e-9)
 
@@ -148,11 +206,17 @@ def test_several_local_steps_converge_to_the_solution(name):
     algorithm, rounds, options = SOLVERS[name]
     clients, a, b = regressions()
     solution = np.linalg.solve(a.sum(0), b.sum(0))[:, 0]
-    found = simulate(linear_model(3, SGD(0.0625)), clients, algorithm, rounds, local_epochs=5, **options)
+    found = simulate(
+        linear_model(3, SGD(0.0625)), clients, algorithm, rounds, local_epochs=5, **options
+    )
     np.testing.assert_allclose(found, solution, rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("algorithm", [algorithms.fed_avg(), algorithms.mime_lite()], ids=lambda algorithm: algorithm.name)
+@pytest.mark.parametrize(
+    "algorithm",
+    [algorithms.fed_avg(), algorithms.mime_lite()],
+    ids=lambda algorithm: algorithm.name,
+)
 def test_several_local_steps_of_others_do_not(algorithm):
     clients, a, b = regressions()
     solution = np.linalg.solve(a.sum(0), b.sum(0))[:, 0]
@@ -184,7 +248,9 @@ def test_scaffold_round_by_round():
             own[k] = control
         w = w + server_rate * np.mean(moves, axis=0)
         c = c + np.sum(changes, axis=0) / 4
-    found = simulate_cohorts(algorithms.scaffold(server_learning_rate=server_rate), clients, cohorts, SGD(rate), steps)
+    found = simulate_cohorts(
+        algorithms.scaffold(server_learning_rate=server_rate), clients, cohorts, SGD(rate), steps
+    )
     np.testing.assert_allclose(found, w[:, 0], rtol=1e-9)
 
 
@@ -199,7 +265,9 @@ def test_fed_dyn_round_by_round():
         for k in (int(name[1]) for name in cohort):
             theta = w
             for _ in range(steps):
-                theta = theta - rate * (quadratic_gradient(a[k], b[k], theta) - gradient[k] + alpha * (theta - w))
+                theta = theta - rate * (
+                    quadratic_gradient(a[k], b[k], theta) - gradient[k] + alpha * (theta - w)
+                )
             gradient[k] = gradient[k] - alpha * (theta - w)
             thetas.append(theta)
         h = h - alpha / 4 * np.sum([theta - w for theta in thetas], axis=0)
@@ -252,7 +320,14 @@ def test_control_variates_are_counted_among_the_bytes():
     clients, _, _ = regressions(num_clients=2)
     rows = []
     for algorithm in (algorithms.fed_avg(), algorithms.scaffold(), algorithms.mime()):
-        run = fl.simulate(linear_model(3, SGD(0.1, momentum=0.9)), clients, algorithm, rounds=1, clients_per_round=2, progress=False)
+        run = fl.simulate(
+            linear_model(3, SGD(0.1, momentum=0.9)),
+            clients,
+            algorithm,
+            rounds=1,
+            clients_per_round=2,
+            progress=False,
+        )
         rows.append((run.history[1]["bytes_down"], run.history[1]["bytes_up"]))
     # 3 weights of 8 bytes for each of 2 clients; Mime's survey sends a gradient and its weight, its broadcast the momentum.
     assert rows == [(48, 48), (96, 96), (48 + 48 + 48 + 16, 48 + 48 + 16)]

@@ -20,7 +20,10 @@ def linear_model(start, learning_rate, **options):
 def points(**clients):
     """Clients whose examples all have x = 1 and the y given."""
     return fl.ClientData.from_dict(
-        {name: {"x": np.ones([len(y), 1], np.float32), "y": np.array(y, np.float32)[:, None]} for name, y in clients.items()}
+        {
+            name: {"x": np.ones([len(y), 1], np.float32), "y": np.array(y, np.float32)[:, None]}
+            for name, y in clients.items()
+        }
     )
 
 
@@ -30,17 +33,25 @@ def weight(run):
 
 def simulate(model, clients, algorithm=None, rounds=1, **options):
     options = {"batch_size": 100, "progress": False, "num_workers": 1, **options}
-    return fl.simulate(model, clients, algorithm, rounds=rounds, cohort=list(clients.client_ids), **options)
+    return fl.simulate(
+        model, clients, algorithm, rounds=rounds, cohort=list(clients.client_ids), **options
+    )
 
 
 def test_two_clients_by_hand():
     # One step from w = 0 at rate .1: gradient -2 y. a: w = .2 * 1; b: w = .2 * 4, twice the examples.
     clients = points(a=[1.0], b=[4.0, 4.0])
-    assert weight(simulate(linear_model(0.0, 0.1), clients)) == pytest.approx((0.2 + 2 * 0.8) / 3, rel=1e-6)
+    assert weight(simulate(linear_model(0.0, 0.1), clients)) == pytest.approx(
+        (0.2 + 2 * 0.8) / 3, rel=1e-6
+    )
     uniform = fl.algorithms.fed_avg(client_weighting="uniform")
-    assert weight(simulate(linear_model(0.0, 0.1), clients, uniform)) == pytest.approx((0.2 + 0.8) / 2, rel=1e-6)
+    assert weight(simulate(linear_model(0.0, 0.1), clients, uniform)) == pytest.approx(
+        (0.2 + 0.8) / 2, rel=1e-6
+    )
     # Two local epochs of client a alone: .2, then .2 + .1 * 2 * .8 = .36.
-    assert weight(simulate(linear_model(0.0, 0.1), points(a=[1.0]), local_epochs=2)) == pytest.approx(0.36, rel=1e-6)
+    assert weight(
+        simulate(linear_model(0.0, 0.1), points(a=[1.0]), local_epochs=2)
+    ) == pytest.approx(0.36, rel=1e-6)
 
 
 def test_server_rate_and_momentum_by_hand():
@@ -71,10 +82,16 @@ def test_fixed_point_on_quadratics():
 
 def test_one_full_batch_step_of_all_clients_is_gradient_descent():
     rng = np.random.default_rng(0)
-    columns = {f"c{n}": {"x": rng.normal(size=[n, 4]), "y": rng.integers(3, size=n)} for n in (3, 8, 5)}
-    clients = fl.ClientData.from_dict({c: {"x": v["x"].astype(np.float32), "y": v["y"]} for c, v in columns.items()})
+    columns = {
+        f"c{n}": {"x": rng.normal(size=[n, 4]), "y": rng.integers(3, size=n)} for n in (3, 8, 5)
+    }
+    clients = fl.ClientData.from_dict(
+        {c: {"x": v["x"].astype(np.float32), "y": v["y"]} for c, v in columns.items()}
+    )
     model = keras.Sequential([keras.Input([4]), keras.layers.Dense(3)])
-    model.compile(keras.optimizers.SGD(0.5), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        keras.optimizers.SGD(0.5), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
     central = fl.models.clone(model)
     run = simulate(model, clients, rounds=5)
     everything = clients.to_arrays()

@@ -26,15 +26,28 @@ def make_clients():
 
 
 CLIENTS = make_clients()
-BATCHES = [[(c["x"][i : i + 4], c["y"][i : i + 4]) for i in range(0, len(c["x"]), 4)] for c in map(CLIENTS.__getitem__, CLIENTS)]
+BATCHES = [
+    [(c["x"][i : i + 4], c["y"][i : i + 4]) for i in range(0, len(c["x"]), 4)]
+    for c in map(CLIENTS.__getitem__, CLIENTS)
+]
 SIZES, STEPS = np.array([4.0, 8.0, 12.0]), np.array([1.0, 2.0, 3.0])
 
 
 def simulate(algorithm, optimizer, **options):
     model = linear_model(2, optimizer)
     model.set_weights([START])
-    options = {"cohort": lambda ids, round_num, seed: [f"c{k}" for k in COHORTS[round_num - 1]], "num_workers": 1, **options}
-    options = {"batch_size": 4, "shuffle": False, "progress": False, "rounds": len(COHORTS), **options}
+    options = {
+        "cohort": lambda ids, round_num, seed: [f"c{k}" for k in COHORTS[round_num - 1]],
+        "num_workers": 1,
+        **options,
+    }
+    options = {
+        "batch_size": 4,
+        "shuffle": False,
+        "progress": False,
+        "rounds": len(COHORTS),
+        **options,
+    }
     return fl.simulate(model, CLIENTS, algorithm, **options).model.get_weights()[0]
 
 
@@ -161,7 +174,10 @@ def yogi_second(v, square, beta):
 
 
 CASES = {
-    "fed_avg": (algorithms.fed_avg(server_learning_rate=0.7), lambda: averaging(lambda delta, t: 0.7 * delta)),
+    "fed_avg": (
+        algorithms.fed_avg(server_learning_rate=0.7),
+        lambda: averaging(lambda delta, t: 0.7 * delta),
+    ),
     "fed_prox": (algorithms.fed_prox(0.3), lambda: averaging(lambda delta, t: delta, mu=0.3)),
     "fed_avgm": (algorithms.fed_avgm(0.7), lambda: averaging(with_momentum(0.7, 0.9))),
     "fed_adam": (algorithms.fed_adam(0.1), lambda: averaging(adaptive(0.1, adam_second))),
@@ -189,34 +205,54 @@ PAPER = dict(epsilon=0.01, initial_accumulator_value=0.01**2)
     [
         (
             algorithms.fed_adam(0.1, bias_correction=False, **PAPER),
-            lambda: averaging(adaptive(0.1, adam_second, 0.01, start=0.01**2, bias_correction=False)),
+            lambda: averaging(
+                adaptive(0.1, adam_second, 0.01, start=0.01**2, bias_correction=False)
+            ),
         ),
         (
             algorithms.fed_yogi(0.1, bias_correction=False, **PAPER),
-            lambda: averaging(adaptive(0.1, yogi_second, 0.01, start=0.01**2, bias_correction=False)),
+            lambda: averaging(
+                adaptive(0.1, yogi_second, 0.01, start=0.01**2, bias_correction=False)
+            ),
         ),
-        (algorithms.fed_adagrad(0.1, **PAPER), lambda: averaging(adagrad(0.1, 0.01, start=0.01**2))),
+        (
+            algorithms.fed_adagrad(0.1, **PAPER),
+            lambda: averaging(adagrad(0.1, 0.01, start=0.01**2)),
+        ),
     ],
 )
 def test_the_papers_start_of_the_second_moment(algorithm, reference):
-    np.testing.assert_allclose(simulate(algorithm, "sgd", client_learning_rate=schedules.constant(RATE)), reference(), rtol=1e-13)
+    np.testing.assert_allclose(
+        simulate(algorithm, "sgd", client_learning_rate=schedules.constant(RATE)),
+        reference(),
+        rtol=1e-13,
+    )
 
 
 def test_mime_with_the_papers_momentum():
-    optimizer, rate = tf.keras.optimizers.SGD(1.0, momentum=0.9), schedules.constant(0.5 * (1 - 0.9))
+    optimizer, rate = (
+        tf.keras.optimizers.SGD(1.0, momentum=0.9),
+        schedules.constant(0.5 * (1 - 0.9)),
+    )
     found = simulate(algorithms.mime_lite(), optimizer, client_learning_rate=rate)
     np.testing.assert_allclose(found, mime_lite_of_the_paper(0.5, 0.9), rtol=1e-12)
 
 
 def test_weights_schedules_and_norms_are_float64():
     # Irrational client weights, a rate that is exact only in float64, a clip norm of 0.1 that every client exceeds.
-    weights, rate, w = np.sqrt(np.float32(SIZES)).astype(float), schedules.exponential(0.1, factor=0.9), START
+    weights, rate, w = (
+        np.sqrt(np.float32(SIZES)).astype(float),
+        schedules.exponential(0.1, factor=0.9),
+        START,
+    )
     for t, cohort in enumerate(COHORTS, 1):
         deltas = [w - trained(w, k, rate=0.1 * 0.9 ** (t - 1)) for k in cohort]
         clips = [delta * min(1, 0.1 / np.linalg.norm(delta)) for delta in deltas]
         w = w - average(clips, cohort, weights)
     algorithm = algorithms.fed_avg(client_weighting=lambda counts: tf.sqrt(counts.num_examples))
-    found = simulate(algorithm, "sgd", client_learning_rate=rate, aggregator=clipped(mean(), norm=0.1))
+    found = simulate(
+        algorithm, "sgd", client_learning_rate=rate, aggregator=clipped(mean(), norm=0.1)
+    )
     np.testing.assert_allclose(found, w, rtol=1e-13)
 
 
@@ -246,21 +282,29 @@ def test_a_client_steps_as_keras_does(make):
         model.set_weights([START])
         model.run_eagerly = True
         for x, y in BATCHES[2]:
-            model.train_on_batch(tf.constant(x), tf.constant(y))  # NumPy arrays would become float32
+            model.train_on_batch(
+                tf.constant(x), tf.constant(y)
+            )  # NumPy arrays would become float32
         np.testing.assert_allclose(ours, model.get_weights()[0], rtol=tolerance)
 
 
 def test_a_schedule_is_float64_with_every_optimizer():
     # The first step of Adam without epsilon is as large as the rate.
     optimizer, rate = tf.keras.optimizers.Adam(0.5, epsilon=0.0), schedules.constant(0.1)
-    end = simulate(algorithms.fed_avg(), optimizer, rounds=1, cohort=["c0"], client_learning_rate=rate)
+    end = simulate(
+        algorithms.fed_avg(), optimizer, rounds=1, cohort=["c0"], client_learning_rate=rate
+    )
     np.testing.assert_allclose(np.abs(end - START), 0.1, rtol=1e-14)
 
 
-@pytest.mark.parametrize("algorithm, optimizer", [(algorithms.fed_yogi(0.1), "sgd"), (algorithms.fed_avg(), Yogi(0.1))])
+@pytest.mark.parametrize(
+    "algorithm, optimizer", [(algorithms.fed_yogi(0.1), "sgd"), (algorithms.fed_avg(), Yogi(0.1))]
+)
 def test_tff_has_no_yogi_in_float64(algorithm, optimizer):
     pytest.importorskip("tensorflow_federated")
-    with pytest.raises(ValueError, match="is not of float32; allowed with engine 'tff' and Yogi: float32"):
+    with pytest.raises(
+        ValueError, match="is not of float32; allowed with engine 'tff' and Yogi: float32"
+    ):
         simulate(algorithm, optimizer, engine="tff")
 
 
@@ -280,5 +324,7 @@ def test_tff_has_no_yogi_in_float64(algorithm, optimizer):
 )
 def test_equals_tff(algorithm, optimizer, options):
     pytest.importorskip("tensorflow_federated")
-    ours, theirs = (simulate(algorithm, optimizer(), engine=engine, **options) for engine in ("local", "tff"))
+    ours, theirs = (
+        simulate(algorithm, optimizer(), engine=engine, **options) for engine in ("local", "tff")
+    )
     np.testing.assert_allclose(ours, theirs, rtol=1e-12)

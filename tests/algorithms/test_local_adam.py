@@ -18,13 +18,29 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_one_client_is_central_training_without_a_break(name):
     clients, _, _ = regressions(num_clients=1)
-    found = simulate(linear_model(3, OPTIMIZERS[name]()), clients, algorithms.local_adam(), rounds=5, local_epochs=2)
+    found = simulate(
+        linear_model(3, OPTIMIZERS[name]()),
+        clients,
+        algorithms.local_adam(),
+        rounds=5,
+        local_epochs=2,
+    )
     model = linear_model(3, OPTIMIZERS[name]())
-    model.fit(tf.data.Dataset.from_tensors((clients["c0"]["x"], clients["c0"]["y"])), epochs=10, verbose=0)  # arrays would become float32
+    model.fit(
+        tf.data.Dataset.from_tensors((clients["c0"]["x"], clients["c0"]["y"])), epochs=10, verbose=0
+    )  # arrays would become float32
     # Keras's bias correction rounds Adam's decays to float32 even for float64 weights: 1 - .999 is off by 1.3e-5.
-    np.testing.assert_allclose(found, model.get_weights()[0][:, 0], rtol=3e-5 if name == "adam" else 1e-9)
+    np.testing.assert_allclose(
+        found, model.get_weights()[0][:, 0], rtol=3e-5 if name == "adam" else 1e-9
+    )
     if name in ("adam", "momentum", "adagrad"):  # whose statistics count
-        anew = simulate(linear_model(3, OPTIMIZERS[name]()), clients, algorithms.fed_avg(), rounds=5, local_epochs=2)
+        anew = simulate(
+            linear_model(3, OPTIMIZERS[name]()),
+            clients,
+            algorithms.fed_avg(),
+            rounds=5,
+            local_epochs=2,
+        )
         assert np.abs(anew - found).max() > 1e-3
 
 
@@ -32,13 +48,20 @@ def test_without_statistics_it_is_fed_avg():
     clients, _, _ = regressions()
     for rate in (1.0, 0.5):
         ours, expected = (
-            simulate(linear_model(3, OPTIMIZERS["sgd"]()), clients, make(server_learning_rate=rate), rounds=3)
+            simulate(
+                linear_model(3, OPTIMIZERS["sgd"]()),
+                clients,
+                make(server_learning_rate=rate),
+                rounds=3,
+            )
             for make in (algorithms.local_adam, algorithms.fed_avg)
         )
         np.testing.assert_array_equal(ours, expected)
 
 
-@pytest.mark.parametrize("weighting, p", [("num_examples", np.array([1, 3]) / 4), ("uniform", np.ones(2) / 2)])
+@pytest.mark.parametrize(
+    "weighting, p", [("num_examples", np.array([1, 3]) / 4), ("uniform", np.ones(2) / 2)]
+)
 def test_two_clients_by_hand(weighting, p):
     """Momentum 1/2 at rate 1/8 on (w - goal)^2, one step a round of one client and three of the other."""
     goals, steps, rate, server_rate = [1.0, -2.0], [1, 3], 0.125, 0.75
@@ -55,5 +78,7 @@ def test_two_clients_by_hand(weighting, p):
         w += server_rate * (mean_w - w)
     optimizer = tf.keras.optimizers.SGD(rate, momentum=0.5)
     algorithm = algorithms.local_adam(client_weighting=weighting, server_learning_rate=server_rate)
-    found = simulate(linear_model(1, optimizer), points(goals, steps), algorithm, rounds=3, batch_size=1)
+    found = simulate(
+        linear_model(1, optimizer), points(goals, steps), algorithm, rounds=3, batch_size=1
+    )
     np.testing.assert_allclose(found, w, rtol=1e-9)

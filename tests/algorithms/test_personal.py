@@ -15,10 +15,15 @@ layers = keras.layers
 
 def model_with_offset(rate=0.125, start=(0.5, -0.25)):
     """features'w + offset, the offset in a layer of its own, in float64."""
-    features, one = keras.Input([2], name="features", dtype="float64"), keras.Input([1], name="one", dtype="float64")
+    features, one = (
+        keras.Input([2], name="features", dtype="float64"),
+        keras.Input([1], name="one", dtype="float64"),
+    )
     shared = layers.Dense(1, use_bias=False, dtype="float64", name="shared")(features)
     own = layers.Dense(1, use_bias=False, dtype="float64", name="own")(one)
-    model = keras.Model({"features": features, "one": one}, layers.Add(dtype="float64")([shared, own]))
+    model = keras.Model(
+        {"features": features, "one": one}, layers.Add(dtype="float64")([shared, own])
+    )
     model.compile(keras.optimizers.SGD(rate), loss="mse")
     model.get_layer("shared").set_weights([np.full([2, 1], start[0])])
     model.get_layer("own").set_weights([np.full([1, 1], start[1])])
@@ -36,16 +41,23 @@ def clients_with_offsets(offsets, num_examples, seed=0):
 
 
 def weights_of(model):
-    return model.get_layer("shared").get_weights()[0][:, 0], float(model.get_layer("own").get_weights()[0][0, 0])
+    return model.get_layer("shared").get_weights()[0][:, 0], float(
+        model.get_layer("own").get_weights()[0][0, 0]
+    )
 
 
 def test_fed_recon_round_by_round():
     """Algorithm 1 written out in NumPy: two steps rebuild the offset, three train what is shared."""
     clients, rates = clients_with_offsets([3.0, -1.0], 5), (0.25, 0.125)
     algorithm = algorithms.fed_recon(
-        ["own"], reconstruction_share=0.4, reconstruction_optimizer=algorithms.optimizers.sgd(rates[0]), server_learning_rate=0.5
+        ["own"],
+        reconstruction_share=0.4,
+        reconstruction_optimizer=algorithms.optimizers.sgd(rates[0]),
+        server_learning_rate=0.5,
     )
-    options = dict(rounds=3, cohort=["c0", "c1"], batch_size=1, shuffle=False, num_workers=1, progress=False)
+    options = dict(
+        rounds=3, cohort=["c0", "c1"], batch_size=1, shuffle=False, num_workers=1, progress=False
+    )
     run = fl.simulate(model_with_offset(rates[1]), clients, algorithm, **options)
     w = np.full(2, 0.5)
     for _ in range(3):
@@ -65,20 +77,33 @@ def test_fed_recon_round_by_round():
     np.testing.assert_allclose(shared, w, rtol=1e-12)
     assert own == -0.25  # the server never changes it
     assert run.history[-1]["train_loss"] == pytest.approx(np.mean(losses), rel=1e-6)
-    assert [client["weight"] for client in run.clients[-2:]] == [3.0, 3.0]  # the examples that trained
+    assert [client["weight"] for client in run.clients[-2:]] == [
+        3.0,
+        3.0,
+    ]  # the examples that trained
 
 
 def test_fed_recon_finds_what_is_shared_where_fed_avg_does_not():
     offsets = [4.0, -4.0, 2.0, -1.0]
     train, test = clients_with_offsets(offsets, 16), clients_with_offsets(offsets, 8, seed=1)
-    options = dict(rounds=40, cohort=list(train), batch_size=4, local_epochs=4, num_workers=1, progress=False)
-    algorithm = algorithms.fed_recon(["own"], reconstruction_optimizer=algorithms.optimizers.sgd(0.25))
-    run = fl.simulate(model_with_offset(), train, algorithm, evaluate_on={"test": (train, test)}, **options)
+    options = dict(
+        rounds=40, cohort=list(train), batch_size=4, local_epochs=4, num_workers=1, progress=False
+    )
+    algorithm = algorithms.fed_recon(
+        ["own"], reconstruction_optimizer=algorithms.optimizers.sgd(0.25)
+    )
+    run = fl.simulate(
+        model_with_offset(), train, algorithm, evaluate_on={"test": (train, test)}, **options
+    )
     np.testing.assert_allclose(weights_of(run.model)[0], [1.0, -2.0], atol=5e-3)
     assert run.history[0]["test_loss"] > 1 and run.history[-1]["test_loss"] < 1e-2
-    again = fl.evaluate_personalized(run.model, train, test, algorithm, batch_size=4, local_epochs=4, num_workers=2)
+    again = fl.evaluate_personalized(
+        run.model, train, test, algorithm, batch_size=4, local_epochs=4, num_workers=2
+    )
     assert again == {"loss": pytest.approx(run.history[-1]["test_loss"], rel=1e-6)}
-    averaged = fl.simulate(model_with_offset(), train, algorithms.fed_avg(), evaluate_on=test, **options)
+    averaged = fl.simulate(
+        model_with_offset(), train, algorithms.fed_avg(), evaluate_on=test, **options
+    )
     assert averaged.history[-1]["test_loss"] > 5
 
 
@@ -87,15 +112,30 @@ def test_fed_recon_finds_what_is_shared_where_fed_avg_does_not():
     [
         ({"local_layers": "own"}, "local_layers is 'own'; allowed: a list"),
         ({"local_layers": []}, "one or more names"),
-        ({"local_layers": ["own"], "reconstruction_share": 1.0}, "reconstruction_share is 1.0; allowed: above 0, below 1"),
-        ({"local_layers": ["own"], "client_weighting": "num_tokens"}, "allowed with fed_recon: 'num_examples', 'uniform'"),
-        ({"local_layers": ["users"]}, "local_layers is \\['users'\\]; allowed: some, but not all, of the model's layers shared, own"),
+        (
+            {"local_layers": ["own"], "reconstruction_share": 1.0},
+            "reconstruction_share is 1.0; allowed: above 0, below 1",
+        ),
+        (
+            {"local_layers": ["own"], "client_weighting": "num_tokens"},
+            "allowed with fed_recon: 'num_examples', 'uniform'",
+        ),
+        (
+            {"local_layers": ["users"]},
+            "local_layers is \\['users'\\]; allowed: some, but not all, of the model's layers shared, own",
+        ),
         ({"local_layers": ["own", "shared"]}, "some, but not all"),
     ],
 )
 def test_fed_recon_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
-        fl.simulate(model_with_offset(), clients_with_offsets([1.0], 4), algorithms.fed_recon(**arguments), rounds=1, clients_per_round=1)
+        fl.simulate(
+            model_with_offset(),
+            clients_with_offsets([1.0], 4),
+            algorithms.fed_recon(**arguments),
+            rounds=1,
+            clients_per_round=1,
+        )
 
 
 def test_fine_tuning_is_a_keras_loop_on_each_client():
@@ -117,8 +157,20 @@ def test_fine_tuning_wraps_any_algorithm():
     for algorithm in (algorithms.fed_sgd(), algorithms.scaffold(), algorithms.mime()):
         tuned = algorithms.fine_tuning(algorithm)
         options = dict(rounds=2, clients_per_round=2, progress=False, num_workers=1)
-        run = fl.simulate(linear_model(3, keras.optimizers.SGD(0.0625)), own, tuned, evaluate_on=(own, own), **options)
-        plain = fl.simulate(linear_model(3, keras.optimizers.SGD(0.0625)), own, algorithm, evaluate_on=own, **options)
+        run = fl.simulate(
+            linear_model(3, keras.optimizers.SGD(0.0625)),
+            own,
+            tuned,
+            evaluate_on=(own, own),
+            **options,
+        )
+        plain = fl.simulate(
+            linear_model(3, keras.optimizers.SGD(0.0625)),
+            own,
+            algorithm,
+            evaluate_on=own,
+            **options,
+        )
         assert np.array_equal(run.model.get_weights()[0], plain.model.get_weights()[0])
         assert run.history[-1]["test_loss"] < plain.history[-1]["test_loss"]
 
@@ -127,7 +179,12 @@ def test_personal_evaluation_refuses():
     own, _, _ = regressions(num_clients=2)
     others = fl.ClientData.from_dict({"zoe": own["c0"]})
     model = linear_model(3, keras.optimizers.SGD(0.0625))
-    with pytest.raises(ValueError, match="algorithm 'fed_avg' does not say how clients make the model their own: wrap it"):
+    with pytest.raises(
+        ValueError,
+        match="algorithm 'fed_avg' does not say how clients make the model their own: wrap it",
+    ):
         fl.simulate(model, own, rounds=1, clients_per_round=1, evaluate_on=(own, own))
-    with pytest.raises(ValueError, match="1 clients have test examples but none of their own, such as \\['zoe'\\]"):
+    with pytest.raises(
+        ValueError, match="1 clients have test examples but none of their own, such as \\['zoe'\\]"
+    ):
         fl.evaluate_personalized(model, own, others)

@@ -45,9 +45,13 @@ def _write_models(fl, folder):
     fl.models.bert.question_answering(length=QA_LENGTH, **sizes).save(folder / "answers.keras")
     fl.models.bert.classification(3, length=QA_LENGTH, **sizes).save(folder / "classes.keras")
     (folder / "vocabulary.txt").write_text("\n".join(fl.datasets.squad.SYNTHETIC_VOCABULARY) + "\n")
-    (folder / "twice.txt").write_text("\n".join([*fl.datasets.squad.SYNTHETIC_VOCABULARY, "map"]) + "\n")
+    (folder / "twice.txt").write_text(
+        "\n".join([*fl.datasets.squad.SYNTHETIC_VOCABULARY, "map"]) + "\n"
+    )
     tf.keras.Sequential([layers.Input([4]), layers.Dense(1)]).save(folder / "uncompiled.keras")
-    tf.keras.Sequential([layers.Input([4]), layers.Lambda(lambda x: x)]).save(folder / "lambda.keras")
+    tf.keras.Sequential([layers.Input([4]), layers.Lambda(lambda x: x)]).save(
+        folder / "lambda.keras"
+    )
     chars.save_weights(folder / "weights.h5")
     (folder / "cut.keras").write_bytes((folder / "chars.keras").read_bytes()[:900])
     (folder / "newer").mkdir()
@@ -67,12 +71,17 @@ def squad(*paragraphs):
 
 
 def _write_data(folder):
-    good = {"context": "Ann sang.", "qas": [{"id": "1", "question": "Who?", "answers": [{"text": "Ann", "answer_start": 0}]}]}
+    good = {
+        "context": "Ann sang.",
+        "qas": [{"id": "1", "question": "Who?", "answers": [{"text": "Ann", "answer_start": 0}]}],
+    }
     documents = {
         "squad_good": squad(good),
         "squad_no_data": {"version": "1.1"},
         "squad_number": squad({**good, "context": 7}),
-        "squad_start": squad({**good, "qas": [{**good["qas"][0], "answers": [{"text": "Ann", "answer_start": "0"}]}]}),
+        "squad_start": squad(
+            {**good, "qas": [{**good["qas"][0], "answers": [{"text": "Ann", "answer_start": "0"}]}]}
+        ),
         "squad_empty": squad({**good, "qas": []}),
         "squad_surrogate": {"data": [{**squad(good)["data"][0], "title": "\ud800"}]},
     }
@@ -80,11 +89,20 @@ def _write_data(folder):
         (folder / name).mkdir()
         for split in ("train", "dev"):
             (folder / name / f"{split}-v1.1.json").write_text(json.dumps(document))
-    for name, data in {"squad_nested": (folder / "nested.json").read_bytes(), "squad_cut": json.dumps(squad(good)).encode()[:60]}.items():
+    for name, data in {
+        "squad_nested": (folder / "nested.json").read_bytes(),
+        "squad_cut": json.dumps(squad(good)).encode()[:60],
+    }.items():
         (folder / name).mkdir()
         for split in ("train", "dev"):
             (folder / name / f"{split}-v1.1.json").write_bytes(data)
-    for name, make in {"h5_text": None, "h5_group": "group", "h5_flat": "flat", "h5_numbers": "numbers", "h5_none": "none"}.items():
+    for name, make in {
+        "h5_text": None,
+        "h5_group": "group",
+        "h5_flat": "flat",
+        "h5_numbers": "numbers",
+        "h5_none": "none",
+    }.items():
         (folder / name).mkdir()
         for split in ("train", "test"):
             file = folder / name / f"shakespeare_{split}.h5"
@@ -141,7 +159,9 @@ def _write_runs(fl, folder):
     (copy("binary_config") / "config.json").write_bytes(b"\xff\xfe\x00")
     (copy("nested_config") / "config.json").write_text((folder / "nested.json").read_text())
     (copy("no_tables") / "clients.sqlite").unlink()
-    (copy("cut_tables") / "clients.sqlite").write_bytes((runs / "good" / "clients.sqlite").read_bytes()[:1500])
+    (copy("cut_tables") / "clients.sqlite").write_bytes(
+        (runs / "good" / "clients.sqlite").read_bytes()[:1500]
+    )
     (copy("samples") / "samples.json").write_text('[{"title": "Before"}]')
     (copy("nested_samples") / "samples.json").write_text((folder / "nested.json").read_text())
     for name, change in {
@@ -167,6 +187,10 @@ def _write_runs(fl, folder):
         copy(name)
     evil = np.array([object()], object)
     np.savez(runs / "pickled_probe" / "probe.npz", format=evil)
-    np.savez(runs / "thin_probe" / "probe.npz", format=np.array("fedlab probe 1"), rounds=np.arange(2))
-    (runs / "cut_probe" / "probe.npz").write_bytes((runs / "thin_probe" / "probe.npz").read_bytes()[:200])
+    np.savez(
+        runs / "thin_probe" / "probe.npz", format=np.array("fedlab probe 1"), rounds=np.arange(2)
+    )
+    (runs / "cut_probe" / "probe.npz").write_bytes(
+        (runs / "thin_probe" / "probe.npz").read_bytes()[:200]
+    )
     os.mkdir(folder / "no_runs")

@@ -12,7 +12,8 @@ _VERBS = (
     "simulate start take train try turn unpack use wait wrap write"
 ).split()
 _REMEDY = re.compile(
-    rf"\b(?:allowed|needed|needs|expected)\b|(?:^|[:;,.] |\b(?:or|and) )(?:{'|'.join(_VERBS)})\b|\(choose from|--help", re.IGNORECASE
+    rf"\b(?:allowed|needed|needs|expected)\b|(?:^|[:;,.] |\b(?:or|and) )(?:{'|'.join(_VERBS)})\b|\(choose from|--help",
+    re.IGNORECASE,
 )
 # What Python, NumPy and TensorFlow say where nobody has looked at the value before them.
 _RAW = re.compile(
@@ -39,7 +40,13 @@ def contents(*folders):
     for folder in folders:
         for path, _, files in os.walk(folder):
             found[path] = "folder"
-            for name in set(files) - {"lock"}:  # of a run folder: it names the process that was last
+            for name in set(files) - {
+                "lock"
+            }:  # of a run folder: it names the process that was last
                 file = pathlib.Path(path, name)
-                found[str(file)] = hashlib.sha256(file.read_bytes()).hexdigest() if os.access(file, os.R_OK) else file.stat().st_size
+                found[str(file)] = (
+                    hashlib.sha256(file.read_bytes()).hexdigest()
+                    if os.access(file, os.R_OK)
+                    else file.stat().st_size
+                )
     return found

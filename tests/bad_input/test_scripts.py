@@ -34,10 +34,18 @@ CASES = [
     ("shakespeare.run", f"--model={{f}}/chars.keras {SMALL} --algorithm=fed_best", "fed_best"),
     ("shakespeare.run", f"--model={{f}}/chars.keras {SMALL} --prompt=Ä", "'Ä'"),
     ("shakespeare.run", f"--model={{f}}/chars.keras {SMALL} --run_dir={{f}}/text.txt", "text.txt"),
-    ("shakespeare.run", f"--model={{f}}/chars.keras {SMALL} --run_dir={{f}}/text.txt/run", "text.txt"),
+    (
+        "shakespeare.run",
+        f"--model={{f}}/chars.keras {SMALL} --run_dir={{f}}/text.txt/run",
+        "text.txt",
+    ),
     ("shakespeare.run", f"--model={{f}}/chars.keras {SMALL} --run_dir={{f}}/plays", "plays"),
     ("shakespeare.run", f"--model={{f}}/chars.keras {SMALL} --run_dir=/sys/run", "/sys/run"),
-    ("shakespeare.run", f"--model={{f}}/chars.keras {SMALL} --run_dir={{f}}/runs/version9", "version 9"),
+    (
+        "shakespeare.run",
+        f"--model={{f}}/chars.keras {SMALL} --run_dir={{f}}/runs/version9",
+        "version 9",
+    ),
     ("shakespeare.run", f"--model={{f}}/chars.keras {SMALL} --precision=float16", "float16"),
     ("squad.run", "--max_length=8", "8"),
     ("squad.run", "--client_optimizer=Lion", "Lion"),
@@ -50,7 +58,11 @@ CASES = [
     ("squad.run", "--path={f}/squad_good --vocabulary={f}/text.txt", "text.txt"),
     ("squad.run", "--source=synthetic --hidden_size=10 --num_heads=3", "hidden_size=10"),
     ("squad.run", "--source=synthetic --pretrained={f}/folder", "folder"),
-    ("squad.run", "--source=synthetic --partition=plays --hidden_size=12 --num_layers=1", "'plays'"),
+    (
+        "squad.run",
+        "--source=synthetic --partition=plays --hidden_size=12 --num_layers=1",
+        "'plays'",
+    ),
     ("squad.run", "--source=synthetic --freeze=tail --hidden_size=12 --num_layers=1", "'tail'"),
     ("squad.run", "--source=synthetic --precision=int8 --hidden_size=12 --num_layers=1", "'int8'"),
     ("squad.run", "--source=synthetic --centralized --local_epochs=2", "--local_epochs"),
@@ -87,7 +99,10 @@ def _run(module, arguments, work):
     """In a process of its own: the script, with what it prints in files."""
     os.chdir(work)
     for name, descriptor in (("out", 1), ("err", 2)):
-        os.dup2(os.open(os.path.join(work, "..", name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), descriptor)
+        os.dup2(
+            os.open(os.path.join(work, "..", name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
+            descriptor,
+        )
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__")
 
@@ -100,7 +115,11 @@ def processes():
     return context
 
 
-@pytest.mark.parametrize("script, arguments, received", CASES, ids=[f"{script} {arguments}" for script, arguments, _ in CASES])
+@pytest.mark.parametrize(
+    "script, arguments, received",
+    CASES,
+    ids=[f"{script} {arguments}" for script, arguments, _ in CASES],
+)
 def test_scripts(files, processes, tmp_path, monkeypatch, script, arguments, received):
     monkeypatch.delenv("FEDLAB_DEBUG", raising=False)
     work = tmp_path / "work"

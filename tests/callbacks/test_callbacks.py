@@ -21,8 +21,21 @@ def model(rate=0.05):
 
 
 def run(callbacks, rounds=4, **options):
-    options = {"clients_per_round": 3, "evaluate_on": {"test": TEST}, "num_workers": 1, "progress": False, "seed": 1, **options}
-    return fl.simulate(options.pop("model", None) or model(), CLIENTS, rounds=rounds, callbacks=callbacks, **options)
+    options = {
+        "clients_per_round": 3,
+        "evaluate_on": {"test": TEST},
+        "num_workers": 1,
+        "progress": False,
+        "seed": 1,
+        **options,
+    }
+    return fl.simulate(
+        options.pop("model", None) or model(),
+        CLIENTS,
+        rounds=rounds,
+        callbacks=callbacks,
+        **options,
+    )
 
 
 def rising(seed=0):
@@ -46,7 +59,10 @@ def test_a_callback_sees_the_metrics_the_clients_and_the_model():
         with pytest.raises(TypeError):
             round.metrics["test_loss"] = 0.0
 
-    found, plain = run([look], evaluate_on={"test": TEST, "each": fl.per_client(CLIENTS)}), run(None)
+    found, plain = (
+        run([look], evaluate_on={"test": TEST, "each": fl.per_client(CLIENTS)}),
+        run(None),
+    )
     assert [round.round_num for round in seen] == [0, 1, 2, 3, 4]
     assert [row | dict(round.metrics) for row, round in zip(found.history, seen)] == found.history
     assert sum((round.clients for round in seen), []) == found.clients
@@ -61,8 +77,14 @@ def test_early_stopping_stops_where_keras_does(mode):
     rng, stops = np.random.default_rng(0), 0
     keras_model = model()
     for _ in range(200):
-        curve = rng.choice([0.0, 0.25, 0.5, 0.75, 1.0, np.nan, np.inf, -np.inf], 8, p=[0.18] * 5 + [0.04, 0.03, 0.03])
-        settings = dict(patience=int(rng.integers(4)), min_delta=float(rng.choice([0.0, 0.25])), mode=mode)
+        curve = rng.choice(
+            [0.0, 0.25, 0.5, 0.75, 1.0, np.nan, np.inf, -np.inf],
+            8,
+            p=[0.18] * 5 + [0.04, 0.03, 0.03],
+        )
+        settings = dict(
+            patience=int(rng.integers(4)), min_delta=float(rng.choice([0.0, 0.25])), mode=mode
+        )
         settings |= dict(baseline=rng.choice([None, 0.5]))
         start = int(rng.integers(3))
         theirs = tf.keras.callbacks.EarlyStopping("loss", start_from_epoch=start, **settings)
@@ -75,7 +97,11 @@ def test_early_stopping_stops_where_keras_does(mode):
             round = Round(i, {"loss": value}, lambda: ["loss"], [], [], None, None)
             theirs.on_epoch_end(i, {"loss": value})
             ours.on_round_end(round)
-            assert keras_model.stop_training == (round.stop_reason is not None), (curve, settings, i)
+            assert keras_model.stop_training == (round.stop_reason is not None), (
+                curve,
+                settings,
+                i,
+            )
             if keras_model.stop_training:
                 stops += 1
                 break
@@ -93,24 +119,35 @@ def test_early_stopping_and_the_best_model():
             sizes.append(len(run.history))
 
     keep = BestModel("test_loss")
-    found = run([EarlyStopping("test_loss", patience=2), keep, Sizes()], rounds=9, evaluate_on=rising())
+    found = run(
+        [EarlyStopping("test_loss", patience=2), keep, Sizes()], rounds=9, evaluate_on=rising()
+    )
     short = run(None, rounds=2, evaluate_on=rising())
     assert len(found.history) == 5 and keep.best_round == 2 and keep.best == 0.0
     assert found.stopped == "EarlyStopping: test_loss is 2 in round 4; its best is 0 in round 2"
     assert found.best.get_weights()[0].tobytes() == short.model.get_weights()[0].tobytes()
-    assert found.best.evaluate(TEST["x"], TEST["y"], verbose=0) == short.model.evaluate(TEST["x"], TEST["y"], verbose=0)
+    assert found.best.evaluate(TEST["x"], TEST["y"], verbose=0) == short.model.evaluate(
+        TEST["x"], TEST["y"], verbose=0
+    )
     assert found.model.get_weights()[0].tobytes() != short.model.get_weights()[0].tobytes()
     assert sizes == [0, 5]
-    again = run([EarlyStopping("test_loss", patience=2), keep], rounds=9, evaluate_on=rising(1))  # an object may serve several runs
+    again = run(
+        [EarlyStopping("test_loss", patience=2), keep], rounds=9, evaluate_on=rising(1)
+    )  # an object may serve several runs
     assert len(again.history) == 5 and keep.best == 1.0
 
 
 def test_the_best_model_keeps_statistics_too_and_may_be_the_initial_one():
     layers = tf.keras.layers
-    normalized = tf.keras.Sequential([layers.Input([3]), layers.BatchNormalization(momentum=0.5), layers.Dense(1)])
+    normalized = tf.keras.Sequential(
+        [layers.Input([3]), layers.BatchNormalization(momentum=0.5), layers.Dense(1)]
+    )
     normalized.compile(tf.keras.optimizers.SGD(0.05), "mse")
     options = dict(model=normalized, non_trainable="average")
-    best, short = run([BestModel("test_loss")], evaluate_on=rising(), **options).best, run(None, rounds=2, **options).model
+    best, short = (
+        run([BestModel("test_loss")], evaluate_on=rising(), **options).best,
+        run(None, rounds=2, **options).model,
+    )
     assert [w.tobytes() for w in best.get_weights()] == [w.tobytes() for w in short.get_weights()]
     diverging = run([BestModel("test_loss")], rounds=2, model=model(rate=3.0))
     assert diverging.best.get_weights()[0].tobytes() == model().get_weights()[0].tobytes()
@@ -145,7 +182,12 @@ class Interrupt(Callback):
         self.losses.append(np.float32(round.metrics["test_loss"]))
 
     def state(self):
-        return {"sum": self.sum, "losses": self.losses, "matrix": np.array([[self.sum, 1.0]]), "about": "restored"}
+        return {
+            "sum": self.sum,
+            "losses": self.losses,
+            "matrix": np.array([[self.sum, 1.0]]),
+            "about": "restored",
+        }
 
     def restore(self, state):
         self.sum, self.losses, self.about = state["sum"], list(state["losses"]), state["about"]
@@ -166,16 +208,31 @@ def test_an_interrupted_run_resumes_with_the_same_bits(tmp_path, engine):
         folder = tmp_path / f"run_{at}"
         with pytest.raises(RuntimeError, match="interrupted"):
             start(folder, at)
-        assert len(list((folder / "checkpoints").glob("*"))) == min(at, 2)  # the round that failed is not written
+        assert len(list((folder / "checkpoints").glob("*"))) == min(
+            at, 2
+        )  # the round that failed is not written
         again, (sums_again, stopper_again, keep_again) = start(folder)
-        assert without_seconds(again.history) == without_seconds(whole.history) and again.clients == whole.clients
+        assert (
+            without_seconds(again.history) == without_seconds(whole.history)
+            and again.clients == whole.clients
+        )
         for first, second in ((whole.model, again.model), (whole.best, again.best)):
             assert first.get_weights()[0].tobytes() == second.get_weights()[0].tobytes()
-        assert (again.stopped, sums_again.sum, sums_again.losses) == (whole.stopped, sums.sum, sums.losses)
+        assert (again.stopped, sums_again.sum, sums_again.losses) == (
+            whole.stopped,
+            sums.sum,
+            sums.losses,
+        )
         assert sums_again.about == ("restored" if at else "new")
-        assert (keep_again.best, keep_again.best_round, stopper_again.wait) == (keep.best, keep.best_round, stopper.wait)
+        assert (keep_again.best, keep_again.best_round, stopper_again.wait) == (
+            keep.best,
+            keep.best_round,
+            stopper.wait,
+        )
         for name in ("round_000003.npz", "round_000004.npz"):
-            assert (folder / "checkpoints" / name).read_bytes() == (tmp_path / "whole" / "checkpoints" / name).read_bytes()
+            assert (folder / "checkpoints" / name).read_bytes() == (
+                tmp_path / "whole" / "checkpoints" / name
+            ).read_bytes()
     # A stopped run stays stopped, also with more rounds, and its folder says so.
     for rounds in (9, 20):
         stopped, _ = start(folder, rounds=rounds)
@@ -185,17 +242,27 @@ def test_an_interrupted_run_resumes_with_the_same_bits(tmp_path, engine):
     saved = tf.keras.models.load_model(folder / "best.keras")
     assert saved.get_weights()[0].tobytes() == whole.best.get_weights()[0].tobytes()
     with pytest.raises(ValueError, match="callbacks"):
-        run([EarlyStopping("test_loss", patience=3)], evaluate_on=rising(), run_dir=folder, rounds=9, engine=engine)
+        run(
+            [EarlyStopping("test_loss", patience=3)],
+            evaluate_on=rising(),
+            run_dir=folder,
+            rounds=9,
+            engine=engine,
+        )
 
 
 def test_a_wrong_monitor_is_named_before_the_first_round(tmp_path):
     for callback in (EarlyStopping("val_loss"), BestModel("train_accuracy")):
-        with pytest.raises(ValueError, match="monitor='.*': expected a metric of this run: test_loss, train_loss.$"):
+        with pytest.raises(
+            ValueError, match="monitor='.*': expected a metric of this run: test_loss, train_loss.$"
+        ):
             run([callback], run_dir=tmp_path / "run")
         assert not list((tmp_path / "run" / "checkpoints").glob("*"))
         for file in sorted((tmp_path / "run").rglob("*"), reverse=True):
             file.rmdir() if file.is_dir() else file.unlink()
-    assert len(run([EarlyStopping("train_loss", min_delta=1e9)], evaluate_on=None).history) == 3  # round 0 has no training loss
+    assert (
+        len(run([EarlyStopping("train_loss", min_delta=1e9)], evaluate_on=None).history) == 3
+    )  # round 0 has no training loss
 
 
 class Text(Callback):
@@ -208,19 +275,42 @@ class Text(Callback):
     [
         (lambda: EarlyStopping("test_loss"), "callbacks=.*expected a list"),
         (lambda: [EarlyStopping], "callbacks[0] is the class EarlyStopping: expected an instance"),
-        (lambda: [tf.keras.callbacks.History()], "callbacks[0] is History: expected a fedlab.callbacks.Callback"),
-        (lambda: [BestModel("test_loss"), BestModel("train_loss")], "several BestModel: expected at most one"),
-        (lambda: [EarlyStopping("test_loss", patience=-1)], "patience=-1: expected an int of 0 or more"),
-        (lambda: [EarlyStopping("test_loss", min_delta=-1.0)], "min_delta=-1.0: expected a number of 0 or more"),
-        (lambda: [EarlyStopping("test_loss", baseline="low")], "baseline='low': expected a number, or None"),
-        (lambda: [BestModel("test_loss", mode="lowest")], "mode='lowest': expected one of 'auto', 'min', 'max'"),
+        (
+            lambda: [tf.keras.callbacks.History()],
+            "callbacks[0] is History: expected a fedlab.callbacks.Callback",
+        ),
+        (
+            lambda: [BestModel("test_loss"), BestModel("train_loss")],
+            "several BestModel: expected at most one",
+        ),
+        (
+            lambda: [EarlyStopping("test_loss", patience=-1)],
+            "patience=-1: expected an int of 0 or more",
+        ),
+        (
+            lambda: [EarlyStopping("test_loss", min_delta=-1.0)],
+            "min_delta=-1.0: expected a number of 0 or more",
+        ),
+        (
+            lambda: [EarlyStopping("test_loss", baseline="low")],
+            "baseline='low': expected a number, or None",
+        ),
+        (
+            lambda: [BestModel("test_loss", mode="lowest")],
+            "mode='lowest': expected one of 'auto', 'min', 'max'",
+        ),
         (lambda: [BestModel(3)], "monitor=3: expected the name of a metric"),
         (lambda: [lambda round: round.stop(True)], "stop(reason=True): expected a text"),
-        (lambda: [Text()], "state() of Text returned nothing=array(None, dtype=object): expected a number"),
+        (
+            lambda: [Text()],
+            "state() of Text returned nothing=array(None, dtype=object): expected a number",
+        ),
     ],
 )
 def test_mistakes_get_a_line(make, message):
-    with pytest.raises((TypeError, ValueError), match=re.escape(message).replace(r"\.\*", ".*")) as info:
+    with pytest.raises(
+        (TypeError, ValueError), match=re.escape(message).replace(r"\.\*", ".*")
+    ) as info:
         run(make())
     assert "\n" not in str(info.value)
 

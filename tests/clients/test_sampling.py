@@ -32,7 +32,9 @@ def test_samplers_are_pure_functions_of_seed_and_round(name):
 
 def counts(sample, rounds=2000):
     cohorts = [sample(IDS, round_num, 0) for round_num in range(rounds)]
-    return np.array([sum(client_id in cohort for cohort in cohorts) for client_id in IDS]), list(map(len, cohorts))
+    return np.array([sum(client_id in cohort for cohort in cohorts) for client_id in IDS]), list(
+        map(len, cohorts)
+    )
 
 
 def test_uniform_frequencies():
@@ -57,17 +59,29 @@ def test_weighted_frequencies():
     assert set(sizes) == {1} and times[0] == 0
     assert (np.abs(times - 2000 * share) <= 4.5 * np.sqrt(2000 * share * (1 - share))).all()
     # One after the other without replacement: of a and b with weights 3 and 1, both come, a first in 3 of 4.
-    first = [weighted(2, {"a": 3, "b": 1})(["a", "b"], round_num, 0)[0] == "a" for round_num in range(2000)]
+    first = [
+        weighted(2, {"a": 3, "b": 1})(["a", "b"], round_num, 0)[0] == "a"
+        for round_num in range(2000)
+    ]
     assert abs(np.mean(first) - 0.75) < 4 * math.sqrt(0.75 * 0.25 / 2000)
 
 
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: uniform(21)(IDS, 1, 0), "clients_per_round is 21; allowed: 1 to 20, the number of clients"),
+        (
+            lambda: uniform(21)(IDS, 1, 0),
+            "clients_per_round is 21; allowed: 1 to 20, the number of clients",
+        ),
         (lambda: poisson(0)(IDS, 1, 0), "clients_per_round is 0; allowed: above 0, to 20"),
-        (lambda: weighted(2, {"c0": 1})(IDS, 1, 0), r"the weights lack clients \['c1', 'c2', 'c3'\]"),
-        (lambda: weighted(2, {"a": 1, "b": -1})(["a", "b"], 1, 0), "the weight of client 'b' is -1"),
+        (
+            lambda: weighted(2, {"c0": 1})(IDS, 1, 0),
+            r"the weights lack clients \['c1', 'c2', 'c3'\]",
+        ),
+        (
+            lambda: weighted(2, {"a": 1, "b": -1})(["a", "b"], 1, 0),
+            "the weight of client 'b' is -1",
+        ),
         (
             lambda: weighted(2, {"a": 1, "b": 0})(["a", "b"], 1, 0),
             "clients_per_round is 2; allowed: 1 to 1, the number of clients of a weight",
@@ -87,16 +101,22 @@ def test_mistakes_get_a_line(make, message):
 
 
 def works(condition, rounds=100, seed=0):
-    return [condition(client_id, round_num, seed) for round_num in range(rounds) for client_id in IDS]
+    return [
+        condition(client_id, round_num, seed) for round_num in range(rounds) for client_id in IDS
+    ]
 
 
 def test_dropouts():
     drawn = works(dropouts(0.3))
     assert drawn == works(dropouts(0.3)) != works(dropouts(0.3), seed=1)
-    assert {work.lost for work in drawn} == {"", "dropout"} and {work.share for work in drawn} == {1.0}
+    assert {work.lost for work in drawn} == {"", "dropout"} and {work.share for work in drawn} == {
+        1.0
+    }
     lost = np.mean([work.lost != "" for work in drawn])
     assert abs(lost - 0.3) < 4 * math.sqrt(0.3 * 0.7 / 2000)
-    assert {work.lost for work in works(dropouts(0))} == {""} and {work.lost for work in works(dropouts(1))} == {"dropout"}
+    assert {work.lost for work in works(dropouts(0))} == {""} and {
+        work.lost for work in works(dropouts(1))
+    } == {"dropout"}
 
 
 def test_stragglers_do_a_share_of_their_work_or_miss_the_deadline():
@@ -105,11 +125,17 @@ def test_stragglers_do_a_share_of_their_work_or_miss_the_deadline():
     assert abs(len(shares) / 2000 - 0.5) < 4 * math.sqrt(0.25 / 2000)
     assert 0 < shares.min() and abs(shares.mean() - 0.5) < 4 * math.sqrt(1 / 12 / len(shares))
     dropped = works(stragglers(0.5, drop=True))
-    assert [work.lost == "deadline" for work in dropped] == [work.share < 1 for work in drawn]  # the same clients are slow
+    assert [work.lost == "deadline" for work in dropped] == [
+        work.share < 1 for work in drawn
+    ]  # the same clients are slow
     assert {work.share for work in dropped} == {1.0}
 
 
 def test_conditions_hold_together():
-    both = works(conditions.together([stragglers(0.5), dropouts(0.3), lambda client_id, round_num, seed: Work(0.9)]))
+    both = works(
+        conditions.together(
+            [stragglers(0.5), dropouts(0.3), lambda client_id, round_num, seed: Work(0.9)]
+        )
+    )
     for work, slow, lost in zip(both, works(stragglers(0.5)), works(dropouts(0.3))):
         assert work == Work(min(slow.share, 0.9), lost.lost)

@@ -27,7 +27,13 @@ class Loads:
 def test_the_clients_used_last_are_kept():
     load = Loads()
     clients = ClientData(IDS, load, cache_bytes=3 * KB)
-    for client_id in ("c0", "c1", "c2", "c0", "c3"):  # c3 takes the place of c1, which was used longest ago
+    for client_id in (
+        "c0",
+        "c1",
+        "c2",
+        "c0",
+        "c3",
+    ):  # c3 takes the place of c1, which was used longest ago
         assert clients[client_id]["x"][0] == int(client_id[1:])
     assert set(load.counts.values()) == {1}
     clients["c0"], clients["c2"], clients["c3"]
@@ -50,7 +56,11 @@ def test_selections_share_a_cache_and_map_has_its_own():
 
 def test_memory_is_bounded_for_any_number_of_clients():
     size, bound = 2**18, 2**21
-    clients = ClientData([f"c{i}" for i in range(100)], lambda client_id: {"x": np.zeros(size, np.uint8)}, cache_bytes=bound)
+    clients = ClientData(
+        [f"c{i}" for i in range(100)],
+        lambda client_id: {"x": np.zeros(size, np.uint8)},
+        cache_bytes=bound,
+    )
     tracemalloc.start()
     for client_id in clients.map(dict):
         clients[client_id]
@@ -64,7 +74,9 @@ def test_what_is_not_kept():
     clients = ClientData(IDS, load, cache_bytes=KB - 1)
     clients["c0"], clients["c0"]
     assert load.counts["c0"] == 2
-    with pytest.raises(ValueError, match="cache_bytes is -1; allowed: an int of 0 or more, or None"):
+    with pytest.raises(
+        ValueError, match="cache_bytes is -1; allowed: an int of 0 or more, or None"
+    ):
         ClientData(IDS, load, cache_bytes=-1)
 
 
@@ -76,9 +88,14 @@ def test_clients_in_memory_are_not_copied():
 
 def test_a_client_that_loads_differently_is_named():
     sizes = iter([2, 3])
-    clients = ClientData(["a"], lambda client_id: {"x": np.zeros(next(sizes), np.int8)}, cache_bytes=0)
+    clients = ClientData(
+        ["a"], lambda client_id: {"x": np.zeros(next(sizes), np.int8)}, cache_bytes=0
+    )
     clients["a"]
-    with pytest.raises(ValueError, match=r"client 'a' had 2 examples of x: int8 \[\] .* and now has 3 examples of x: int8 \[\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"client 'a' had 2 examples of x: int8 \[\] .* and now has 3 examples of x: int8 \[\]",
+    ):
         clients["a"]
 
 

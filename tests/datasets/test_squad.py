@@ -17,11 +17,19 @@ CONTEXT = "Ann sang in Oslo.\r\nBj\u00f6rn, \U0001f600 said: \u201cyes\u201d."
 
 
 def entry(question_id, question, *answers, **more):
-    return {"id": question_id, "question": question, "answers": [{"text": t, "answer_start": s} for t, s in answers], **more}
+    return {
+        "id": question_id,
+        "question": question,
+        "answers": [{"text": t, "answer_start": s} for t, s in answers],
+        **more,
+    }
 
 
 def document():
-    qas = [entry("a", "Who sang?", ("Ann", 0)), entry("b", "Who spoke?", ("Bj\u00f6rn", 19), ("Bj\u00f6rn, \U0001f600", 19))]
+    qas = [
+        entry("a", "Who sang?", ("Ann", 0)),
+        entry("b", "Who spoke?", ("Bj\u00f6rn", 19), ("Bj\u00f6rn, \U0001f600", 19)),
+    ]
     other = [entry("c", "What said he?", ("yes", 35))]
     return {
         "version": "1.1",
@@ -57,14 +65,19 @@ def write_both(folder, train, dev, version="1.1", pack=False):
     for split, content in (("train", train), ("dev", dev)):
         data = json.dumps(content, ensure_ascii=split == "dev").encode()
         name = f"{split}-v{version}.json"
-        (folder / (name + ".gz" if pack else name)).write_bytes(gzip.compress(data) if pack else data)
+        (folder / (name + ".gz" if pack else name)).write_bytes(
+            gzip.compress(data) if pack else data
+        )
 
 
 @pytest.mark.parametrize("pack", [False, True])
 def test_a_folder_of_files(tmp_path, pack):
     write_both(tmp_path, document(), changed(lambda paragraph, qas: qas.pop()), pack=pack)
     train, test = squad.load_questions(path=tmp_path)
-    assert [q.question_id for q in train] == ["a", "b", "c"] and [q.question_id for q in test] == ["a", "c"]
+    assert [q.question_id for q in train] == ["a", "b", "c"] and [q.question_id for q in test] == [
+        "a",
+        "c",
+    ]
     assert train[0].context == CONTEXT  # no line break was translated
 
 
@@ -72,12 +85,21 @@ def test_version_2_has_questions_without_answers(tmp_path):
     def change(paragraph, qas):
         for one in qas:
             one["is_impossible"] = False
-        qas.append(entry("d", "Who danced?", is_impossible=True, plausible_answers=[{"text": "Ann", "answer_start": 0}]))
+        qas.append(
+            entry(
+                "d",
+                "Who danced?",
+                is_impossible=True,
+                plausible_answers=[{"text": "Ann", "answer_start": 0}],
+            )
+        )
 
     write_both(tmp_path, changed(change), changed(change), version="2.0")
     train, _ = squad.load_questions(path=tmp_path, version="2.0")
     assert [len(q.answers) for q in train] == [1, 2, 0, 1]
-    _, windows = squad.load_windows(path=tmp_path, version="2.0", max_length=48, vocabulary=small_vocabulary())
+    _, windows = squad.load_windows(
+        path=tmp_path, version="2.0", max_length=48, vocabulary=small_vocabulary()
+    )
     assert [bool(y.any()) for y in windows.y] == [True, True, False, True]
 
 
@@ -87,7 +109,10 @@ def small_vocabulary():
 
 
 SKIPPED = {
-    "a wrong offset": (lambda p, qas: qas[0]["answers"][0].update(answer_start=1), "no answer that stands at its answer_start"),
+    "a wrong offset": (
+        lambda p, qas: qas[0]["answers"][0].update(answer_start=1),
+        "no answer that stands at its answer_start",
+    ),
     "an offset before the text": (
         lambda p, qas: qas[0]["answers"][0].update(answer_start=-17),
         "no answer that stands at its answer_start",
@@ -96,11 +121,20 @@ SKIPPED = {
         lambda p, qas: qas[0]["answers"][0].update(answer_start=999),
         "no answer that stands at its answer_start",
     ),
-    "an empty answer": (lambda p, qas: qas[0]["answers"][0].update(text=""), "no answer that stands at its answer_start"),
+    "an empty answer": (
+        lambda p, qas: qas[0]["answers"][0].update(text=""),
+        "no answer that stands at its answer_start",
+    ),
     "no answers": (lambda p, qas: qas[0].update(answers=[]), "no answers"),
-    "answers to the impossible": (lambda p, qas: qas[0].update(is_impossible=True), "answers although it is marked as impossible"),
+    "answers to the impossible": (
+        lambda p, qas: qas[0].update(is_impossible=True),
+        "answers although it is marked as impossible",
+    ),
     "an empty question": (lambda p, qas: qas[0].update(question=" \n"), "a question that is empty"),
-    "half a character": (lambda p, qas: qas[0].update(question="Who \ud83d?"), "a question that is not valid Unicode"),
+    "half a character": (
+        lambda p, qas: qas[0].update(question="Who \ud83d?"),
+        "a question that is not valid Unicode",
+    ),
     "an id that came before": (lambda p, qas: qas[0].update(id="b"), "an id that came before"),
 }
 
@@ -118,21 +152,31 @@ def test_what_cannot_be_used_is_left_out_counted_and_logged(tmp_path, caplog, ch
 
 @pytest.mark.parametrize(
     "context, reason",
-    [("", "a context that is empty"), ("\r\n", "a context that is empty"), ("Ann \ud83d", "a context that is not valid Unicode")],
+    [
+        ("", "a context that is empty"),
+        ("\r\n", "a context that is empty"),
+        ("Ann \ud83d", "a context that is not valid Unicode"),
+    ],
 )
 def test_a_context_that_cannot_be_used(context, reason):
-    questions, skipped = _squad_json.parse(changed(lambda paragraph, qas: paragraph.update(context=context)))
+    questions, skipped = _squad_json.parse(
+        changed(lambda paragraph, qas: paragraph.update(context=context))
+    )
     assert [q.question_id for q in questions] == ["c"] and skipped == {reason: 2}
 
 
 def test_one_of_several_answers_with_a_wrong_offset():
-    questions, skipped = _squad_json.parse(changed(lambda paragraph, qas: qas[1]["answers"][0].update(answer_start=20)))
+    questions, skipped = _squad_json.parse(
+        changed(lambda paragraph, qas: qas[1]["answers"][0].update(answer_start=20))
+    )
     assert questions[1].answers == (Answer("Bj\u00f6rn, \U0001f600", 19),)
     assert skipped == {"(only one of several answers) not at its answer_start": 1}
 
 
 def test_line_breaks_that_were_translated_show_as_wrong_offsets():
-    _, skipped = _squad_json.parse(changed(lambda paragraph, qas: paragraph.update(context=CONTEXT.replace("\r\n", "\n"))))
+    _, skipped = _squad_json.parse(
+        changed(lambda paragraph, qas: paragraph.update(context=CONTEXT.replace("\r\n", "\n")))
+    )
     assert skipped == {"no answer that stands at its answer_start": 1}
 
 
@@ -141,9 +185,14 @@ def test_nothing_that_can_be_used_is_an_error(tmp_path):
     made = document()
     for article in made["data"]:
         article["paragraphs"][0]["context"] = ""
-    for content, left_out in ((made, "a context that is empty': 3"), ({"data": []}, "nothing, there is none")):
+    for content, left_out in (
+        (made, "a context that is empty': 3"),
+        ({"data": []}, "nothing, there is none"),
+    ):
         file.write_text(json.dumps(content))
-        with pytest.raises(ValueError, match=rf"no question that can be used \(left out: .*{left_out}"):
+        with pytest.raises(
+            ValueError, match=rf"no question that can be used \(left out: .*{left_out}"
+        ):
             squad.read(file)
 
 
@@ -169,12 +218,23 @@ FIRST = ("data", 0, "paragraphs", 0)
         (without(*FIRST, "context"), r"data\[0\].paragraphs\[0\] has no 'context'"),
         (without(*FIRST, "qas", 1, "id"), r"data\[0\].paragraphs\[0\].qas\[1\] has no 'id'"),
         (without(*FIRST, "qas", 1, "answers"), r"qas\[1\] has no 'answers'"),
-        (without(*FIRST, "qas", 1, "answers", 1, "answer_start"), r"qas\[1\].answers\[1\] has no 'answer_start'; its keys are text"),
-        (lambda made: made.update(data={}), "has data {}; allowed: a list"),
-        (lambda made: made["data"].append("x"), r"data\[2\] is a str; allowed: an object with 'title'"),
-        (lambda made: made["data"][0]["paragraphs"][0].update(context=None), "has context None; allowed: a string"),
         (
-            lambda made: made["data"][0]["paragraphs"][0]["qas"][0]["answers"][0].update(answer_start="0"),
+            without(*FIRST, "qas", 1, "answers", 1, "answer_start"),
+            r"qas\[1\].answers\[1\] has no 'answer_start'; its keys are text",
+        ),
+        (lambda made: made.update(data={}), "has data {}; allowed: a list"),
+        (
+            lambda made: made["data"].append("x"),
+            r"data\[2\] is a str; allowed: an object with 'title'",
+        ),
+        (
+            lambda made: made["data"][0]["paragraphs"][0].update(context=None),
+            "has context None; allowed: a string",
+        ),
+        (
+            lambda made: made["data"][0]["paragraphs"][0]["qas"][0]["answers"][0].update(
+                answer_start="0"
+            ),
             "answer_start '0'; allowed: an integer",
         ),
     ],
@@ -209,7 +269,9 @@ def test_a_file_that_is_no_json(tmp_path, content, message):
 def test_files_and_settings_that_do_not_exist(tmp_path):
     with pytest.raises(FileNotFoundError, match="no SQuAD file at"):
         squad.read(tmp_path / "squad.json")
-    with pytest.raises(FileNotFoundError, match="no train-v2.0.json or train-v2.0.json.gz; give the folder"):
+    with pytest.raises(
+        FileNotFoundError, match="no train-v2.0.json or train-v2.0.json.gz; give the folder"
+    ):
         squad.load(path=tmp_path, version="2.0")
     with pytest.raises(ValueError, match="source 'json' needs path="):
         squad.load()
@@ -253,7 +315,10 @@ def test_tensorflow_datasets_gives_the_same_questions(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", no_network)
     assert squad.load_questions("tfds", version="2.0", cache_dir=tmp_path)[0] == theirs  # kept
-    with pytest.raises(ConnectionError, match="could not be downloaded .*; give path= a folder with train-v1.1.json"):
+    with pytest.raises(
+        ConnectionError,
+        match="could not be downloaded .*; give path= a folder with train-v1.1.json",
+    ):
         squad.load_questions("tfds", cache_dir=tmp_path)
 
 
@@ -282,7 +347,12 @@ def test_tokens_are_kept_and_damage_is_noticed(tmp_path, caplog, monkeypatch):
 def test_a_cache_that_cannot_be_written_to_is_no_error(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    assert squad.make_windows(_squad_json.parse(document())[0], small_vocabulary(), cache_dir=blocked).num_windows == 3
+    assert (
+        squad.make_windows(
+            _squad_json.parse(document())[0], small_vocabulary(), cache_dir=blocked
+        ).num_windows
+        == 3
+    )
 
 
 # ---- Synthetic, and partitions ----
@@ -293,7 +363,9 @@ def test_synthetic_is_a_pure_function_of_its_seed():
     assert first == second != other
     train, test = first
     assert [len(train), len(test)] == [4 * 8 * 6, 8 * 6]
-    assert {q.title for q in test} == {"ARTICLE_4"} and test == squad.synthetic_questions(5)[0][-48:]
+    assert {q.title for q in test} == {"ARTICLE_4"} and test == squad.synthetic_questions(5)[0][
+        -48:
+    ]
     for question in train + test:
         (answer,) = question.answers
         assert question.context[answer.start :].startswith(answer.text)
@@ -303,7 +375,9 @@ def test_synthetic_answers_follow_from_the_text():
     def answer(question):
         """What the grammar says: the sentence with the question's thing, and its word at the kind's place."""
         thing = question.question.rstrip("?").split(" the ")[1].split()[0]
-        sentence = next(s.rstrip(".").split() for s in question.context.split(". ") if f" the {thing} " in s)
+        sentence = next(
+            s.rstrip(".").split() for s in question.context.split(". ") if f" the {thing} " in s
+        )
         return sentence[{"Who": 0, "Where": 5, "When": 7}[question.question.split()[0]]]
 
     for question in squad.synthetic_questions(3, num_facts=4)[0]:
@@ -315,16 +389,23 @@ def test_synthetic_with_unanswerable_questions():
     without_answer = [q for q in train if not q.answers]
     assert 0.35 < len(without_answer) / len(train) < 0.65
     for question in without_answer:
-        assert f" the {question.question.rstrip('?').split(' the ')[1].split()[0]} " not in question.context
+        assert (
+            f" the {question.question.rstrip('?').split(' the ')[1].split()[0]} "
+            not in question.context
+        )
     windows, _ = squad.synthetic_windows(5, unanswerable=0.5)
     assert [bool(q.answers) for q in windows.questions] == windows.y.any(axis=1).tolist()
 
 
 def test_synthetic_clients():
     train, test = squad.synthetic(num_clients=4, num_paragraphs=3)
-    assert train.client_ids == tuple(f"ARTICLE_{i}" for i in range(4)) and test.client_ids == ("ARTICLE_4",)
+    assert train.client_ids == tuple(f"ARTICLE_{i}" for i in range(4)) and test.client_ids == (
+        "ARTICLE_4",
+    )
     columns = train["ARTICLE_2"]
-    assert columns["input_ids"].shape == (18, 48) and columns["y"].min() > 0  # every question fits in one window
+    assert (
+        columns["input_ids"].shape == (18, 48) and columns["y"].min() > 0
+    )  # every question fits in one window
     assert not (columns["input_ids"] == 1).any()  # the vocabulary has every word
     assert squad.load("synthetic")[0].client_ids == tuple(f"ARTICLE_{i}" for i in range(10))
 
@@ -358,7 +439,9 @@ def test_partitions_keep_every_window_once(tmp_path, partition, options):
     assert len(data) == (6 if partition == "article" else 7)
 
     def rows(columns):
-        return sorted(map(tuple, np.concatenate([columns[name] for name in sorted(columns)], axis=1).tolist()))
+        return sorted(
+            map(tuple, np.concatenate([columns[name] for name in sorted(columns)], axis=1).tolist())
+        )
 
     assert rows(data.to_arrays()) == rows(windows.columns())
     chosen = squad.client_questions(windows.questions, partition, cache_dir=tmp_path, **options)
@@ -373,16 +456,23 @@ def test_dirichlet_clients_have_few_topics(tmp_path):
         by_context.setdefault(question.context, set()).add(number)
     assert all(len(numbers) == 1 for numbers in by_context.values()) and len(set(topic)) == 4
     options = {"num_clients": 4, "num_topics": 4, "min_examples": 0, "cache_dir": tmp_path}
-    narrow, wide = (squad.client_questions(questions, "dirichlet", alpha=alpha, **options) for alpha in (1e-3, 1e4))
+    narrow, wide = (
+        squad.client_questions(questions, "dirichlet", alpha=alpha, **options)
+        for alpha in (1e-3, 1e4)
+    )
     assert sum(len(set(topic[rows])) for rows in narrow.values()) == 4  # each topic has one owner
     assert all(len(set(topic[rows])) == 4 for rows in wide.values())
 
 
 def test_partitions_that_do_not_exist():
     windows, _ = squad.synthetic_windows(2)
-    with pytest.raises(ValueError, match="partition='title'; allowed are article, uniform, dirichlet, quantity"):
+    with pytest.raises(
+        ValueError, match="partition='title'; allowed are article, uniform, dirichlet, quantity"
+    ):
         squad.clients(windows, "title")
-    with pytest.raises(ValueError, match="'uniform' has no setting 'alpha'; allowed: num_clients, seed"):
+    with pytest.raises(
+        ValueError, match="'uniform' has no setting 'alpha'; allowed: num_clients, seed"
+    ):
         squad.clients(windows, "uniform", alpha=1.0)
 
 
@@ -415,12 +505,17 @@ def test_the_published_counts(real):
 
 def test_loading_all_of_it_is_quick_and_quicker_the_second_time(real):
     first, second = real[1]
-    assert first < 90 and second < 10  # seconds of the processor, so that other programs do not count; usually 17 and 2
+    assert (
+        first < 90 and second < 10
+    )  # seconds of the processor, so that other programs do not count; usually 17 and 2
 
 
 def test_offsets_give_back_the_answers_of_the_dev_set(real):
     (_, test), _ = real
-    answers = [q._replace(question_id=str(i), answers=(a,)) for i, (q, a) in enumerate((q, a) for q in test.questions for a in q.answers)]
+    answers = [
+        q._replace(question_id=str(i), answers=(a,))
+        for i, (q, a) in enumerate((q, a) for q in test.questions for a in q.answers)
+    ]
     windows = squad.make_windows(answers, test.vocabulary, cache=False)
     labelled = np.flatnonzero(windows.y.any(axis=1))
     first = dict(zip(windows.question[labelled][::-1].tolist(), labelled[::-1].tolist()))
@@ -435,5 +530,7 @@ def test_offsets_give_back_the_answers_of_the_dev_set(real):
             offsets = windows.context_tokens.of(windows.context_of[number])[1]
             low, high = gold.start, gold.start + len(gold.text)
             assert start <= low and high <= end
-            assert ((offsets[:, 0] < low) & (low < offsets[:, 1])).any() or ((offsets[:, 0] < high) & (high < offsets[:, 1])).any()
+            assert ((offsets[:, 0] < low) & (low < offsets[:, 1])).any() or (
+                (offsets[:, 0] < high) & (high < offsets[:, 1])
+            ).any()
     assert exact == 34_508

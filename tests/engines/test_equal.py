@@ -35,4 +35,8 @@ def test_local_equals_tff(make):
         assert result.metrics == pytest.approx(other.metrics, rel=1e-5)
         for row, other_row in zip(result.clients, other.clients):
             assert list(row["metrics"]) == [name for name in result.metrics if name != "loss"]
-            assert {**row, "loss": None, "metrics": {}} == other_row  # TFF reports neither per client
+            assert {
+                **row,
+                "loss": None,
+                "metrics": {},
+            } == other_row  # TFF reports neither per client

@@ -39,27 +39,59 @@ slow = pytest.mark.slow
 CASES = {
     "fed_sgd": (algorithms.fed_sgd(), None, None),
     "fed_sgd, adam": (algorithms.fed_sgd(optimizers.adam(0.05, epsilon=0.01)), None, None),
-    "fed_prox, mu 0": (algorithms.fed_prox(0.0, client_weighting="uniform", server_momentum=0.5), momentum, None),
+    "fed_prox, mu 0": (
+        algorithms.fed_prox(0.0, client_weighting="uniform", server_momentum=0.5),
+        momentum,
+        None,
+    ),
     "fed_avgm": (algorithms.fed_avgm(0.5, momentum=0.9), None, None),
     "fed_adagrad": (algorithms.fed_adagrad(0.1, epsilon=0.01, epsilon_in_root=True), None, None),
     "fed_adam": (algorithms.fed_adam(0.05, epsilon=0.01), None, None),
     "fed_yogi": (algorithms.fed_yogi(0.05, epsilon=0.01), momentum, None),
-    "fed_opt, rmsprop": (algorithms.fed_opt(optimizers.rmsprop(0.05, rho=0.8, epsilon=0.01, epsilon_in_root=False)), None, None),
-    "fed_opt, adamw": (algorithms.fed_opt(optimizers.adamw(0.05, epsilon=0.01, weight_decay=0.1)), None, None),
-    "server schedule": (algorithms.fed_avg(server_learning_rate=schedules.cosine(1.0, rounds=5)), None, None),
-    "client schedule": (algorithms.fed_avg(), momentum, schedules.warm_up(schedules.step(0.2, every=2, factor=0.5), rounds=2)),
+    "fed_opt, rmsprop": (
+        algorithms.fed_opt(optimizers.rmsprop(0.05, rho=0.8, epsilon=0.01, epsilon_in_root=False)),
+        None,
+        None,
+    ),
+    "fed_opt, adamw": (
+        algorithms.fed_opt(optimizers.adamw(0.05, epsilon=0.01, weight_decay=0.1)),
+        None,
+        None,
+    ),
+    "server schedule": (
+        algorithms.fed_avg(server_learning_rate=schedules.cosine(1.0, rounds=5)),
+        None,
+        None,
+    ),
+    "client schedule": (
+        algorithms.fed_avg(),
+        momentum,
+        schedules.warm_up(schedules.step(0.2, every=2, factor=0.5), rounds=2),
+    ),
     "mime_lite": (algorithms.mime_lite(), momentum, None),
-    "mime_lite, client schedule": (algorithms.mime_lite(), momentum, schedules.step(0.2, every=2, factor=0.5)),
-    "mime_lite, adam, uniform": (algorithms.mime_lite(client_weighting="uniform", server_learning_rate=0.7), adam, None),
+    "mime_lite, client schedule": (
+        algorithms.mime_lite(),
+        momentum,
+        schedules.step(0.2, every=2, factor=0.5),
+    ),
+    "mime_lite, adam, uniform": (
+        algorithms.mime_lite(client_weighting="uniform", server_learning_rate=0.7),
+        adam,
+        None,
+    ),
 }
 FAST = ("fed_sgd", "fed_adam", "client schedule", "mime_lite")
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FAST else slow) for name in CASES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FAST else slow) for name in CASES]
+)
 def test_same_weights_round_by_round(name):
     algorithm, optimizer, schedule = CASES[name]
     tf.keras.utils.set_random_seed(1)
-    setting = make_setting(mlp(optimizer and optimizer()), row_clients(x=features, y=classes), epochs=2)
+    setting = make_setting(
+        mlp(optimizer and optimizer()), row_clients(x=features, y=classes), epochs=2
+    )
     setting = setting._replace(algorithm=algorithm, client_learning_rate=schedule)
     start = weights_of(setting.model)[0]
     for ours, theirs in zip(rounds(local, setting), rounds(tff_engine, setting)):
@@ -76,12 +108,20 @@ def test_fed_prox_is_that_of_tff_with_the_sign_of_its_proximal_term_put_right(mo
     repelled = algorithms.fed_prox(0.5)
 
     def client_step(task, weights, state, batch):
-        turned = [w + (w - now) for w, now in zip(weights, state.weights)]  # w_k mirrored at w turns the sign of w_k - w
-        gradients = [g + 0.5 * (t - w) for g, t, w in zip(task.gradients(state.weights, batch), turned, weights)]
+        turned = [
+            w + (w - now) for w, now in zip(weights, state.weights)
+        ]  # w_k mirrored at w turns the sign of w_k - w
+        gradients = [
+            g + 0.5 * (t - w)
+            for g, t, w in zip(task.gradients(state.weights, batch), turned, weights)
+        ]
         return type(state)(*task.optimizer.apply(state.weights, state.optimizer, gradients))
 
     theirs = rounds(tff_engine, setting._replace(algorithm=repelled))
-    for mirrored, other in zip(rounds(local, setting._replace(algorithm=repelled._replace(client_step=client_step))), theirs):
+    for mirrored, other in zip(
+        rounds(local, setting._replace(algorithm=repelled._replace(client_step=client_step))),
+        theirs,
+    ):
         for value, expected in zip(mirrored, other):
             np.testing.assert_allclose(value, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     ours = rounds(local, setting._replace(algorithm=repelled), 1)[0]
@@ -91,12 +131,21 @@ def test_fed_prox_is_that_of_tff_with_the_sign_of_its_proximal_term_put_right(mo
 @pytest.mark.parametrize(
     "algorithm, message",
     [
-        (algorithms.mime(), "has no algorithm 'mime'; allowed: fed_adagrad, .*fed_prox, .*mime_lite"),
-        (algorithms.fed_adam(0.1, bias_correction=False), "bias_correction is False for 'adam'; allowed with engine 'tff': True"),
+        (
+            algorithms.mime(),
+            "has no algorithm 'mime'; allowed: fed_adagrad, .*fed_prox, .*mime_lite",
+        ),
+        (
+            algorithms.fed_adam(0.1, bias_correction=False),
+            "bias_correction is False for 'adam'; allowed with engine 'tff': True",
+        ),
         (algorithms.fed_adagrad(0.1), "epsilon_in_root is False"),
         (algorithms.fed_avgm(nesterov=True), "nesterov is True"),
         (algorithms.fed_prox(1.0), "mu is 1.0; allowed with engine 'tff': 0"),
-        (algorithms.fed_avg(client_weighting=lambda counts: counts.num_steps), "client_weighting is <function"),
+        (
+            algorithms.fed_avg(client_weighting=lambda counts: counts.num_steps),
+            "client_weighting is <function",
+        ),
         (algorithms.mime_lite(client_weighting="num_tokens"), "'num_examples', 'uniform'"),
     ],
 )
@@ -108,6 +157,10 @@ def test_what_tff_lacks_is_refused(algorithm, message):
 
 def test_a_schedule_that_tff_lacks_is_refused():
     setting = make_setting(mlp(), row_clients(x=features, y=classes))
-    setting = setting._replace(algorithm=algorithms.fed_prox(1.0), client_learning_rate=schedules.constant(0.1))
-    with pytest.raises(ValueError, match="no schedule of the clients' learning rate for 'fed_prox'"):
+    setting = setting._replace(
+        algorithm=algorithms.fed_prox(1.0), client_learning_rate=schedules.constant(0.1)
+    )
+    with pytest.raises(
+        ValueError, match="no schedule of the clients' learning rate for 'fed_prox'"
+    ):
         tff_engine.start(setting)

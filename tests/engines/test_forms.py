@@ -21,7 +21,14 @@ def embedding_model():
 
 def recurrent_model(kind=layers.LSTM):
     tf.keras.utils.set_random_seed(0)
-    model = tf.keras.Sequential([layers.Input([None]), layers.Embedding(9, 2), kind(3, return_sequences=True), layers.Dense(1)])
+    model = tf.keras.Sequential(
+        [
+            layers.Input([None]),
+            layers.Embedding(9, 2),
+            kind(3, return_sequences=True),
+            layers.Dense(1),
+        ]
+    )
     model.compile(tf.keras.optimizers.SGD(0.1), "mse", weighted_metrics=["mae"])
     return model
 
@@ -31,22 +38,37 @@ def averaged(build, clients, batch_size):
     weights, counts = {}, {}
     for client_id in clients:
         columns = clients[client_id]
-        alike = tuple(column.tobytes() for column in columns.values())  # clients with the same data train alike
+        alike = tuple(
+            column.tobytes() for column in columns.values()
+        )  # clients with the same data train alike
         counts[alike] = counts.get(alike, 0) + len(columns["x"])
         if alike in weights:
             continue
         model = build()
         model.run_eagerly = True  # tracing each of these small models would take longer
-        model.fit(columns["x"], columns["y"], sample_weight=columns.get("sample_weight"), batch_size=batch_size, shuffle=False, verbose=0)
+        model.fit(
+            columns["x"],
+            columns["y"],
+            sample_weight=columns.get("sample_weight"),
+            batch_size=batch_size,
+            shuffle=False,
+            verbose=0,
+        )
         weights[alike] = model.get_weights()
-    return [np.average(np.stack(values), axis=0, weights=list(counts.values())) for values in zip(*weights.values())]
+    return [
+        np.average(np.stack(values), axis=0, weights=list(counts.values()))
+        for values in zip(*weights.values())
+    ]
 
 
 def integers(num_clients, dtypes):
     """Clients with small numbers, and clients with numbers that an int8 does not hold."""
     return ClientData.from_dict(
         {
-            f"c{i}": {name: np.array([LARGE if i % 2 else SMALL], dtypes[i % 2]).reshape(1, 3) for name in ("x", "y")}
+            f"c{i}": {
+                name: np.array([LARGE if i % 2 else SMALL], dtypes[i % 2]).reshape(1, 3)
+                for name in ("x", "y")
+            }
             for i in range(num_clients)
         }
     )
@@ -55,12 +77,24 @@ def integers(num_clients, dtypes):
 @pytest.mark.parametrize("num_clients", [31, 32, 64])
 def test_integers_of_different_dtypes_in_cohorts_of_any_size(num_clients):
     clients = integers(num_clients, (np.int8, np.int16))
-    run = fl.simulate(embedding_model(), clients, rounds=1, clients_per_round=num_clients, evaluate_on=clients, progress=False)
+    run = fl.simulate(
+        embedding_model(),
+        clients,
+        rounds=1,
+        clients_per_round=num_clients,
+        evaluate_on=clients,
+        progress=False,
+    )
     for value, expected in zip(run.model.get_weights(), averaged(embedding_model, clients, 8)):
         np.testing.assert_allclose(value, expected, atol=1e-5, rtol=1e-4)
     plain = embedding_model().evaluate(clients.to_dataset(64), verbose=0)
     assert run.history[0]["test_loss"] == pytest.approx(plain, rel=1e-5)
-    assert plain == pytest.approx(np.mean(np.square([SMALL] * (num_clients - num_clients // 2) + [LARGE] * (num_clients // 2))), rel=1e-2)
+    assert plain == pytest.approx(
+        np.mean(
+            np.square([SMALL] * (num_clients - num_clients // 2) + [LARGE] * (num_clients // 2))
+        ),
+        rel=1e-2,
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,20 +115,38 @@ def test_one_dtype_for_all_clients(dtypes, expected):
     for first, second in (columns, columns[::-1]):
         clients = ClientData.from_dict({"empty": {"x": []}, "a": first, "b": second})
         assert clients.schema["x"] == (np.dtype(expected), (1,))
-        assert clients.to_arrays()["x"].dtype == expected and clients.to_arrays(["a"])["x"].dtype == expected
+        assert (
+            clients.to_arrays()["x"].dtype == expected
+            and clients.to_arrays(["a"])["x"].dtype == expected
+        )
         assert clients.in_schema("a")["x"].dtype == expected
-        assert clients.in_schema("empty")["x"].shape == (0, 1) and clients.in_schema("empty")["x"].dtype == expected
+        assert (
+            clients.in_schema("empty")["x"].shape == (0, 1)
+            and clients.in_schema("empty")["x"].dtype == expected
+        )
         assert clients.to_dataset().element_spec[0].dtype == tf.as_dtype(expected)
 
 
 @pytest.mark.parametrize(
     "first, second, message",
     [
-        ([[1]], [[1.5]], "client 'b' has column 'x' of float64 .* but client 'a' of int64 .* expected one kind of values"),
+        (
+            [[1]],
+            [[1.5]],
+            "client 'b' has column 'x' of float64 .* but client 'a' of int64 .* expected one kind of values",
+        ),
         ([["a"]], [[1]], "client 'b' has column 'x' of int64 .* but client 'a' of texts"),
         ([[True]], [[1]], "of int64 .* of bool"),
-        (np.uint64([[1]]), np.int64([[1]]), "client 'b' .* int64 .* uint64 .* expected a dtype that holds the values of both"),
-        ([[1]], [1], r"rows of shape \[\], but client 'a' .* rows of shape \[1\]; expected as many dimensions"),
+        (
+            np.uint64([[1]]),
+            np.int64([[1]]),
+            "client 'b' .* int64 .* uint64 .* expected a dtype that holds the values of both",
+        ),
+        (
+            [[1]],
+            [1],
+            r"rows of shape \[\], but client 'a' .* rows of shape \[1\]; expected as many dimensions",
+        ),
     ],
 )
 def test_clients_that_do_not_go_together_are_named_before_the_first_round(first, second, message):
@@ -109,17 +161,28 @@ def test_clients_that_do_not_go_together_are_named_before_the_first_round(first,
 def test_a_column_that_some_clients_lack():
     weighted = {"x": [[1]], "y": [[1.0]], "sample_weight": [1.0]}
     clients = ClientData.from_dict({"a": weighted, "b": {name: weighted[name] for name in "xy"}})
-    with pytest.raises(ValueError, match="client 'b' has the columns 'x', 'y', but client 'a' has 'x', 'y', 'sample_weight'"):
+    with pytest.raises(
+        ValueError,
+        match="client 'b' has the columns 'x', 'y', but client 'a' has 'x', 'y', 'sample_weight'",
+    ):
         fl.simulate(embedding_model(), clients, rounds=1, cohort=["a"], progress=False)
 
 
 def test_a_client_that_is_loaded_later_and_does_not_fit_is_named(monkeypatch):
     monkeypatch.setattr("fedlab.clients.client_data.SAMPLED_CLIENTS", 1)
-    data = {"a": np.int8([1]), "later": np.int16([300]), "fits": np.uint8([1]), "smaller": np.int8([2])}
+    data = {
+        "a": np.int8([1]),
+        "later": np.int16([300]),
+        "fits": np.uint8([1]),
+        "smaller": np.int8([2]),
+    }
     clients = ClientData(data, lambda client_id: {"x": data[client_id]})
     assert clients.in_schema("smaller")["x"].dtype == np.int8
     for client_id in ("later", "fits"):  # uint8 does not fit into int8
-        with pytest.raises(ValueError, match=f"client '{client_id}' has column 'x' of u?int.* expected what fits into int8"):
+        with pytest.raises(
+            ValueError,
+            match=f"client '{client_id}' has column 'x' of u?int.* expected what fits into int8",
+        ):
             clients.in_schema(client_id)
 
 
@@ -150,16 +213,35 @@ def test_sequences_of_different_lengths_trained_and_evaluated():
     clients = sequences(3, (4, 5, 4))
     build = lambda: recurrent_model(layers.GRU)  # noqa: E731
     sets = {"all": clients, "each": fl.per_client(clients, clients)}
-    run = fl.simulate(build(), clients, evaluate_on=sets, rounds=1, clients_per_round=3, batch_size=8, progress=False)
+    run = fl.simulate(
+        build(),
+        clients,
+        evaluate_on=sets,
+        rounds=1,
+        clients_per_round=3,
+        batch_size=8,
+        progress=False,
+    )
     for value, expected in zip(run.model.get_weights(), averaged(build, clients, 8)):
         np.testing.assert_allclose(value, expected, atol=2e-6)
     run.model.run_eagerly = True
-    long, short = (run.model.evaluate(clients.to_dataset(64, ids), verbose=0)[0] for ids in (["c1"], ["c0", "c2"]))
-    assert run.history[-1]["all_loss"] == pytest.approx((3 * long + 8 * short) / 11, rel=1e-5)  # batches of one length
-    rows = {(row["client_id"], row["metric"]): row["value"] for row in run.evaluations if row["round"] == 1}
+    long, short = (
+        run.model.evaluate(clients.to_dataset(64, ids), verbose=0)[0]
+        for ids in (["c1"], ["c0", "c2"])
+    )
+    assert run.history[-1]["all_loss"] == pytest.approx(
+        (3 * long + 8 * short) / 11, rel=1e-5
+    )  # batches of one length
+    rows = {
+        (row["client_id"], row["metric"]): row["value"]
+        for row in run.evaluations
+        if row["round"] == 1
+    }
     for client_id in clients:
         loss, mae = run.model.evaluate(clients.to_dataset(64, [client_id]), verbose=0)
-        assert (rows[client_id, "loss"], rows[client_id, "mae"]) == pytest.approx((loss, mae), rel=1e-5)
+        assert (rows[client_id, "loss"], rows[client_id, "mae"]) == pytest.approx(
+            (loss, mae), rel=1e-5
+        )
         tuned = recurrent_model(layers.GRU)
         tuned.run_eagerly = True
         tuned.set_weights(run.model.get_weights())
@@ -186,7 +268,14 @@ def test_one_graph_serves_all_lengths():
 
     def traces(lengths):
         traced.clear()
-        fl.simulate(build, sequences(6, lengths), rounds=1, clients_per_round=6, num_workers=1, progress=False)
+        fl.simulate(
+            build,
+            sequences(6, lengths),
+            rounds=1,
+            clients_per_round=6,
+            num_workers=1,
+            progress=False,
+        )
         return len(traced)
 
     assert traces((4,)) == traces((4, 5, 6, 7, 8, 9)) > 0
@@ -197,20 +286,30 @@ def test_rows_that_differ_in_two_dimensions_and_survey():
     """Images of different sizes, with an algorithm that reads the data twice."""
     rng = np.random.default_rng(0)
     data = {
-        f"c{i}": {"x": rng.normal(size=[3, 3 + i % 2, 2 + i % 3, 2]).astype(np.float32), "y": rng.normal(size=[3, 1]).astype(np.float32)}
+        f"c{i}": {
+            "x": rng.normal(size=[3, 3 + i % 2, 2 + i % 3, 2]).astype(np.float32),
+            "y": rng.normal(size=[3, 1]).astype(np.float32),
+        }
         for i in range(33)
     }
 
     def build():
         tf.keras.utils.set_random_seed(0)
-        model = tf.keras.Sequential([layers.Input([None, None, 2]), layers.GlobalAveragePooling2D(), layers.Dense(1)])
+        model = tf.keras.Sequential(
+            [layers.Input([None, None, 2]), layers.GlobalAveragePooling2D(), layers.Dense(1)]
+        )
         model.compile(tf.keras.optimizers.SGD(0.1), "mse")
         return model
 
     clients = ClientData.from_dict(data)
-    pooled = clients.map(lambda columns: {"x": columns["x"].mean(axis=(1, 2), keepdims=True), "y": columns["y"]})
+    pooled = clients.map(
+        lambda columns: {"x": columns["x"].mean(axis=(1, 2), keepdims=True), "y": columns["y"]}
+    )
     for algorithm in (fl.algorithms.fed_avg(), fl.algorithms.mime()):
-        runs = [fl.simulate(build(), each, algorithm, rounds=2, clients_per_round=33, progress=False) for each in (clients, pooled)]
+        runs = [
+            fl.simulate(build(), each, algorithm, rounds=2, clients_per_round=33, progress=False)
+            for each in (clients, pooled)
+        ]
         for value, expected in zip(*(run.model.get_weights() for run in runs)):
             np.testing.assert_allclose(value, expected, atol=1e-6)
 
@@ -218,7 +317,12 @@ def test_rows_that_differ_in_two_dimensions_and_survey():
 def test_tff_gives_the_same():
     pytest.importorskip("tensorflow_federated")
     clients = sequences(3, (4, 5))
-    runs = [fl.simulate(recurrent_model(), clients, engine=e, rounds=2, clients_per_round=3, progress=False) for e in ("local", "tff")]
+    runs = [
+        fl.simulate(
+            recurrent_model(), clients, engine=e, rounds=2, clients_per_round=3, progress=False
+        )
+        for e in ("local", "tff")
+    ]
     for value, expected in zip(*(run.model.get_weights() for run in runs)):
         np.testing.assert_allclose(value, expected, atol=1e-5)
     mixed = integers(2, (np.int8, np.int16)).to_tff()
@@ -228,10 +332,26 @@ def test_tff_gives_the_same():
 
 
 def test_empty_clients_train_next_to_others():
-    clients = ClientData.from_dict({"none": {"x": [], "y": []}, **{i: integers(2, (np.int8, np.int16))[i] for i in ("c0", "c1")}})
-    run = fl.simulate(embedding_model(), clients, rounds=1, clients_per_round=3, evaluate_on=clients, progress=False)
-    assert [row["num_examples"] for row in sorted(run.clients, key=lambda row: row["client_id"])] == [1, 1, 0]
-    for value, expected in zip(run.model.get_weights(), averaged(embedding_model, clients.select(["c0", "c1"]), 8)):
+    clients = ClientData.from_dict(
+        {
+            "none": {"x": [], "y": []},
+            **{i: integers(2, (np.int8, np.int16))[i] for i in ("c0", "c1")},
+        }
+    )
+    run = fl.simulate(
+        embedding_model(),
+        clients,
+        rounds=1,
+        clients_per_round=3,
+        evaluate_on=clients,
+        progress=False,
+    )
+    assert [
+        row["num_examples"] for row in sorted(run.clients, key=lambda row: row["client_id"])
+    ] == [1, 1, 0]
+    for value, expected in zip(
+        run.model.get_weights(), averaged(embedding_model, clients.select(["c0", "c1"]), 8)
+    ):
         np.testing.assert_allclose(value, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -243,7 +363,9 @@ def test_memory_does_not_grow_with_the_epochs():
 
     columns = {"x": np.zeros([1000, 250], np.float32), "y": np.zeros([1000], np.int32)}  # 1 MB
     tracemalloc.start()
-    part = batches.make_batches(columns, Batching(batch_size=10, epochs=80), np.random.default_rng(0))
+    part = batches.make_batches(
+        columns, Batching(batch_size=10, epochs=80), np.random.default_rng(0)
+    )
     blocks.make_block([part, part], {})
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -7,7 +7,15 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab import aggregators
-from fedlab.algorithms import Algorithm, ClientResult, Pass, fed_avg, fine_tuning, mime_lite, scaffold
+from fedlab.algorithms import (
+    Algorithm,
+    ClientResult,
+    Pass,
+    fed_avg,
+    fine_tuning,
+    mime_lite,
+    scaffold,
+)
 from tests.quadratics import linear_model, regressions
 
 BASE = fed_avg()
@@ -32,7 +40,9 @@ def after(function, change):
 
 def final(**fields):
     """FedAvg whose clients send other fields in their result."""
-    return BASE._replace(client_final=after(BASE.client_final, lambda result: result._replace(**fields)))
+    return BASE._replace(
+        client_final=after(BASE.client_final, lambda result: result._replace(**fields))
+    )
 
 
 DELTA = "allowed: \\[float64\\[3,1\\]\\]. One tensor for each weight"
@@ -57,15 +67,27 @@ MISTAKES = {
         final(state=[tf.zeros([3])])._replace(client_state=lambda weights: [tf.zeros([2])]),
         "keeps is \\[float32\\[3\\]\\]; allowed: \\[float32\\[2\\]\\]",
     ),
-    "a delta too few": (final(delta=[]), f"the delta that client_final of 'fed_avg' returns is \\[\\]; {DELTA}"),
-    "a delta of another shape": (final(delta=[tf.zeros([3], tf.float64)]), f"is \\[float64\\[3\\]\\]; {DELTA}"),
-    "a delta of another dtype": (final(delta=[tf.zeros([3, 1])]), f"is \\[float32\\[3,1\\]\\]; {DELTA}"),
+    "a delta too few": (
+        final(delta=[]),
+        f"the delta that client_final of 'fed_avg' returns is \\[\\]; {DELTA}",
+    ),
+    "a delta of another shape": (
+        final(delta=[tf.zeros([3], tf.float64)]),
+        f"is \\[float64\\[3\\]\\]; {DELTA}",
+    ),
+    "a delta of another dtype": (
+        final(delta=[tf.zeros([3, 1])]),
+        f"is \\[float32\\[3,1\\]\\]; {DELTA}",
+    ),
     "a delta that is None": (final(delta=None), f"is None; {DELTA}"),
     "a weight that is no scalar": (
         final(weight=tf.ones([1])),
         "the weight that client_final of 'fed_avg' returns is float32\\[1\\]; allowed: float32\\[\\]. It is a scalar of 0 or more",
     ),
-    "a weight below 0": (final(weight=tf.constant(-2.0)), "client_final of 'fed_avg' gives client 'c.' the weight -2; allowed: 0 or more"),
+    "a weight below 0": (
+        final(weight=tf.constant(-2.0)),
+        "client_final of 'fed_avg' gives client 'c.' the weight -2; allowed: 0 or more",
+    ),
     "no result": (
         BASE._replace(client_final=after(BASE.client_final, lambda result: tuple(result)[:2])),
         "what client_final of 'fed_avg' returns is \\(\\[float64\\[3,1\\]\\], float32\\[\\]\\); allowed: a fedlab.algorithms.ClientResult",
@@ -79,15 +101,25 @@ MISTAKES = {
         "the state that client_step of 'fed_avg' returns is None; allowed: ClientState\\(weights=\\[float64\\[3,1\\]\\], optimizer=.*"
         "A step keeps the nesting, dtypes and shapes of what client_init of 'fed_avg' returns",
     ),
-    "client_step that changes the nesting": (BASE._replace(client_step=lambda *a: tuple(BASE.client_step(*a))), "client_step .* is \\(\\["),
+    "client_step that changes the nesting": (
+        BASE._replace(client_step=lambda *a: tuple(BASE.client_step(*a))),
+        "client_step .* is \\(\\[",
+    ),
     "client_step that changes a shape": (
-        BASE._replace(client_step=after(BASE.client_step, lambda state: state._replace(weights=[state.weights[0][0]]))),
+        BASE._replace(
+            client_step=after(
+                BASE.client_step, lambda state: state._replace(weights=[state.weights[0][0]])
+            )
+        ),
         "client_step of 'fed_avg' returns is ClientState\\(weights=\\[float64\\[1\\]\\]",
     ),
     "client_step that loses a shape": (
         BASE._replace(
             client_step=after(
-                BASE.client_step, lambda state: state._replace(weights=[tf.boolean_mask(w, w[:, 0] > 0) for w in state.weights])
+                BASE.client_step,
+                lambda state: state._replace(
+                    weights=[tf.boolean_mask(w, w[:, 0] > 0) for w in state.weights]
+                ),
             )
         ),
         "client_step of 'fed_avg' returns is ClientState\\(weights=\\[float64\\[\\?,1\\]\\]",
@@ -122,7 +154,11 @@ MISTAKES = {
 
 
 def change_survey(algorithm):
-    return algorithm._replace(survey=algorithm.survey._replace(final=lambda *arguments: algorithm.survey.final(*arguments).gradients))
+    return algorithm._replace(
+        survey=algorithm.survey._replace(
+            final=lambda *arguments: algorithm.survey.final(*arguments).gradients
+        )
+    )
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -136,7 +172,9 @@ def test_what_makes_tensors_is_taken():
     """A number is a tensor to be, a tuple as good as a list of deltas, a state a tensor in the next round."""
 
     def server_update(weights, state, update):
-        return tuple(w - d for w, d in zip(weights, update.delta)), {"rounds": state["rounds"] + 1.0}
+        return tuple(w - d for w, d in zip(weights, update.delta)), {
+            "rounds": state["rounds"] + 1.0
+        }
 
     algorithm = Algorithm(
         name="own",
@@ -144,7 +182,9 @@ def test_what_makes_tensors_is_taken():
         server_init=lambda weights: {"rounds": 0.0},
         client_init=lambda task, weights: (weights, 0),
         client_step=lambda task, weights, state, batch: (state[0], state[1] + 1),
-        client_final=lambda task, weights, state, counts: ClientResult(tuple(tf.ones_like(w) for w in weights), 1.0),
+        client_final=lambda task, weights, state, counts: ClientResult(
+            tuple(tf.ones_like(w) for w in weights), 1.0
+        ),
         server_update=server_update,
     )
     assert run(algorithm).model.get_weights()[0].tolist() == [[-1.0]] * 3
@@ -152,9 +192,13 @@ def test_what_makes_tensors_is_taken():
 
 def test_own_weights_of_another_form():
     base = fine_tuning()
-    broken = base._replace(personalize=Pass(base.personalize.init, base.personalize.step, lambda *arguments: []))
+    broken = base._replace(
+        personalize=Pass(base.personalize.init, base.personalize.step, lambda *arguments: [])
+    )
     clients, _, _ = regressions(num_clients=2)
-    with pytest.raises(ValueError, match=f"^what personalize.final of 'fed_avg' returns is \\[\\]; {DELTA}[^\n]*$"):
+    with pytest.raises(
+        ValueError, match=f"^what personalize.final of 'fed_avg' returns is \\[\\]; {DELTA}[^\n]*$"
+    ):
         run(broken, evaluate_on=(clients, clients))
 
 
@@ -165,7 +209,10 @@ def test_own_weights_of_another_form():
             dict(accumulate=lambda state, accumulator, delta, weight, seed: delta),
             "what accumulate of mean returns is \\[float64\\[3,1\\]\\]; allowed: WeightedSum",
         ),
-        (dict(report=lambda state, accumulator, seed: ([], state, {})), f"the update that mean reports is \\[\\]; {DELTA}"),
+        (
+            dict(report=lambda state, accumulator, seed: ([], state, {})),
+            f"the update that mean reports is \\[\\]; {DELTA}",
+        ),
     ],
 )
 def test_an_aggregator_of_another_form(change, message):
@@ -176,7 +223,10 @@ def test_an_aggregator_of_another_form(change, message):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ((fed_avg,), "algorithm is fed_avg; allowed: an Algorithm, as a call such as fedlab.algorithms.fed_avg\\(\\) gives it"),
+        (
+            (fed_avg,),
+            "algorithm is fed_avg; allowed: an Algorithm, as a call such as fedlab.algorithms.fed_avg\\(\\) gives it",
+        ),
         (("fed_avg",), "algorithm is str, 'fed_avg'; allowed: an Algorithm"),
         ((BASE, aggregators.median), "aggregator is median; allowed: an Aggregator, as a call"),
         ((BASE, "median"), "aggregator is str; allowed: an Aggregator"),

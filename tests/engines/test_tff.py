@@ -45,7 +45,9 @@ def started(setting):
 
 
 def weights_of(model):
-    return [v.numpy() for v in model.trainable_variables], [v.numpy() for v in model.non_trainable_variables]
+    return [v.numpy() for v in model.trainable_variables], [
+        v.numpy() for v in model.non_trainable_variables
+    ]
 
 
 # Against plain Keras.
@@ -54,13 +56,19 @@ def weights_of(model):
 def char_clients():
     """Texts that fill neither their last row nor their last batch."""
     rng = np.random.default_rng(0)
-    return {f"c{i}": text.sequences(rng.integers(0, 11, 40 + 17 * i).astype(np.int32), 6) for i in range(3)}
+    return {
+        f"c{i}": text.sequences(rng.integers(0, 11, 40 + 17 * i).astype(np.int32), 6)
+        for i in range(3)
+    }
 
 
 def row_clients(**columns):
     """columns: name -> function of (generator, number of rows)."""
     rng = np.random.default_rng(0)
-    return {f"c{i}": {name: column(rng, 6 + 3 * i) for name, column in columns.items()} for i in range(3)}
+    return {
+        f"c{i}": {name: column(rng, 6 + 3 * i) for name, column in columns.items()}
+        for i in range(3)
+    }
 
 
 def classes(rng, n):
@@ -82,9 +90,16 @@ def padded_ids(rng, n):
 
 
 def mlp(optimizer=None, *middle, **options):
-    model = tf.keras.Sequential([layers.Input([5]), layers.Dense(6, "tanh", **options), *middle, layers.Dense(3)])
+    model = tf.keras.Sequential(
+        [layers.Input([5]), layers.Dense(6, "tanh", **options), *middle, layers.Dense(3)]
+    )
     loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer or tf.keras.optimizers.SGD(0.1), loss, metrics=["accuracy"], weighted_metrics=["accuracy"])
+    model.compile(
+        optimizer or tf.keras.optimizers.SGD(0.1),
+        loss,
+        metrics=["accuracy"],
+        weighted_metrics=["accuracy"],
+    )
     return model
 
 
@@ -107,13 +122,19 @@ def masked_model():
 
 def two_inputs():
     a, b = layers.Input([3], name="a"), layers.Input([2], name="b")
-    model = tf.keras.Model({"a": a, "b": b}, layers.Dense(1)(layers.Concatenate()([a, layers.Dense(3)(b)])))
+    model = tf.keras.Model(
+        {"a": a, "b": b}, layers.Dense(1)(layers.Concatenate()([a, layers.Dense(3)(b)]))
+    )
     model.compile(tf.keras.optimizers.SGD(0.1), "mse", metrics=["mae"])
     return model
 
 
 def regularized():
-    return mlp(None, layers.Dense(4, activity_regularizer="l2"), kernel_regularizer=tf.keras.regularizers.L1(0.01))
+    return mlp(
+        None,
+        layers.Dense(4, activity_regularizer="l2"),
+        kernel_regularizer=tf.keras.regularizers.L1(0.01),
+    )
 
 
 def masked_clients():
@@ -131,7 +152,11 @@ slow = pytest.mark.slow
 CASES = [
     pytest.param(lambda: make_setting(char_rnn(11, 4, 5), char_clients()), id="gru"),
     pytest.param(
-        lambda: make_setting(char_rnn(11, 4, 5, stateful=True, batch_size=4), char_clients(), client_weighting="num_tokens"),
+        lambda: make_setting(
+            char_rnn(11, 4, 5, stateful=True, batch_size=4),
+            char_clients(),
+            client_weighting="num_tokens",
+        ),
         id="stateful-tokens",
     ),
     pytest.param(
@@ -147,13 +172,23 @@ CASES = [
         marks=slow,
     ),
     pytest.param(
-        lambda: make_setting(char_rnn(11, 4, 5, reset_after=False), char_clients(), client_weighting="uniform"),
+        lambda: make_setting(
+            char_rnn(11, 4, 5, reset_after=False), char_clients(), client_weighting="uniform"
+        ),
         id="gru-uniform",
         marks=slow,
     ),
-    pytest.param(lambda: make_setting(masked_model(), masked_clients()), id="keras-mask", marks=slow),
-    pytest.param(lambda: make_setting(regularized(), row_clients(x=features, y=classes)), id="regularizers", marks=slow),
-    pytest.param(lambda: make_setting(two_inputs(), two_input_clients()), id="two-inputs", marks=slow),
+    pytest.param(
+        lambda: make_setting(masked_model(), masked_clients()), id="keras-mask", marks=slow
+    ),
+    pytest.param(
+        lambda: make_setting(regularized(), row_clients(x=features, y=classes)),
+        id="regularizers",
+        marks=slow,
+    ),
+    pytest.param(
+        lambda: make_setting(two_inputs(), two_input_clients()), id="two-inputs", marks=slow
+    ),
     pytest.param(
         lambda: make_setting(mlp(), row_clients(x=features, y=classes, sample_weight=weights)),
         id="sample-weight",
@@ -161,7 +196,9 @@ CASES = [
     ),
     *[
         pytest.param(
-            lambda make=make: make_setting(mlp(make()), row_clients(x=features, y=classes), epochs=2),
+            lambda make=make: make_setting(
+                mlp(make()), row_clients(x=features, y=classes), epochs=2
+            ),
             id=id,
             marks=marks,
         )
@@ -169,7 +206,11 @@ CASES = [
             ("momentum", slow, lambda: tf.keras.optimizers.SGD(0.1, momentum=0.9)),
             # With Keras's tiny epsilon Adam blows the rounding of a gradient near zero up to a whole step.
             ("adam", (), lambda: tf.keras.optimizers.Adam(0.05, epsilon=0.01)),
-            ("adamw", slow, lambda: tf.keras.optimizers.AdamW(0.05, weight_decay=0.1, epsilon=0.01)),
+            (
+                "adamw",
+                slow,
+                lambda: tf.keras.optimizers.AdamW(0.05, weight_decay=0.1, epsilon=0.01),
+            ),
             ("adagrad", slow, lambda: tf.keras.optimizers.Adagrad(0.3)),
             ("yogi", slow, lambda: fl.optimizers.Yogi(0.05, epsilon=0.01)),
         ]
@@ -186,7 +227,12 @@ def keras_rounds(setting, rounds, cohort):
     velocity = [np.zeros_like(w) for w in trainable]
     losses = []
     for round_num in range(rounds):
-        total, total_weight, loss_sum, examples = [np.zeros_like(w) for w in trainable], 0.0, 0.0, 0.0
+        total, total_weight, loss_sum, examples = (
+            [np.zeros_like(w) for w in trainable],
+            0.0,
+            0.0,
+            0.0,
+        )
         for client_id in cohort:
             model.compile(type(model.optimizer).from_config(config), model.loss, run_eagerly=True)
             for variable, value in zip(model.trainable_variables, trainable):
@@ -194,15 +240,27 @@ def keras_rounds(setting, rounds, cohort):
             model.reset_states()
             part = client_batches(setting, round_num, client_id)
             for i, size in enumerate(part.sizes):
-                x, y, sample_weight = (*keras_batch({name: c[i, :size] for name, c in part.columns.items()}), None)[:3]
+                x, y, sample_weight = (
+                    *keras_batch({name: c[i, :size] for name, c in part.columns.items()}),
+                    None,
+                )[:3]
                 model.reset_metrics()
                 loss_sum += float(model.train_on_batch(x, y, sample_weight)) * part.examples[i]
-            counts = {"num_examples": part.examples.sum(), "num_tokens": part.tokens.sum(), "uniform": 1.0}
+            counts = {
+                "num_examples": part.examples.sum(),
+                "num_tokens": part.tokens.sum(),
+                "uniform": 1.0,
+            }
             weight = counts[settings["client_weighting"]]
-            total = [t + weight * (w - v.numpy()) for t, w, v in zip(total, trainable, model.trainable_variables)]
+            total = [
+                t + weight * (w - v.numpy())
+                for t, w, v in zip(total, trainable, model.trainable_variables)
+            ]
             total_weight += weight
             examples += part.examples.sum()
-        velocity = [settings["server_momentum"] * m + t / total_weight for m, t in zip(velocity, total)]
+        velocity = [
+            settings["server_momentum"] * m + t / total_weight for m, t in zip(velocity, total)
+        ]
         trainable = [w - settings["server_learning_rate"] * m for w, m in zip(trainable, velocity)]
         losses.append(loss_sum / examples)
     return trainable, losses
@@ -232,13 +290,18 @@ def test_equals_a_keras_loop(make):
 
 
 def line(learning_rate=0.1):
-    model = tf.keras.Sequential([layers.Input([1]), layers.Dense(1, use_bias=False, kernel_initializer="ones")])
+    model = tf.keras.Sequential(
+        [layers.Input([1]), layers.Dense(1, use_bias=False, kernel_initializer="ones")]
+    )
     model.compile(tf.keras.optimizers.SGD(learning_rate), "mse", metrics=["mae"])
     return model
 
 
 LINE_CLIENTS = {
-    "ann": {"x": np.array([[1.0]], np.float32), "y": np.array([[0.0]], np.float32)},  # loss 1, w = 1 - .1 * 2 = .8
+    "ann": {
+        "x": np.array([[1.0]], np.float32),
+        "y": np.array([[0.0]], np.float32),
+    },  # loss 1, w = 1 - .1 * 2 = .8
     "bob": {
         "x": np.array([[1.0], [1.0]], np.float32),
         "y": np.array([[3.0], [3.0]], np.float32),
@@ -265,7 +328,14 @@ def test_two_clients_by_hand(line_process):
     assert result.metrics == pytest.approx({"loss": (1 + 2 * 4) / 3, "mae": (1 + 2 * 2) / 3})
     assert list(result.metrics) == ["loss", "mae"]
     assert result.clients[1] == dict(
-        client_id="bob", num_examples=2, num_tokens=2, num_steps=1, weight=2.0, loss=None, dropped=False, metrics={}
+        client_id="bob",
+        num_examples=2,
+        num_tokens=2,
+        num_steps=1,
+        weight=2.0,
+        loss=None,
+        dropped=False,
+        metrics={},
     )
 
 
@@ -305,7 +375,9 @@ def test_a_worker_that_has_grown_is_restarted(line_process, monkeypatch, caplog)
     line_process.restart_worker()
     sizes = iter([100, 150, 201, 90, 180])  # MB, of two workers
     monkeypatch.setattr("fedlab.engines.tff.process._GROWTH_BYTES", 0)
-    monkeypatch.setattr(type(line_process._worker), "resident_bytes", lambda worker: next(sizes) * 10**6)
+    monkeypatch.setattr(
+        type(line_process._worker), "resident_bytes", lambda worker: next(sizes) * 10**6
+    )
     pids, values = [], []
     with caplog.at_level("INFO", "fedlab"):
         for round_num in range(5):
@@ -359,7 +431,9 @@ def test_error_in_a_round_ends_the_worker():
 
 @pytest.mark.slow
 def test_batch_normalization_is_broadcast_and_eager_models_still_work(tmp_path):
-    setting = make_setting(mlp(None, layers.BatchNormalization()), row_clients(x=features, y=classes))
+    setting = make_setting(
+        mlp(None, layers.BatchNormalization()), row_clients(x=features, y=classes)
+    )
     setting = setting._replace(non_trainable="broadcast")
     model, columns = setting.model, setting.clients["c0"]
     other = masked_model()
@@ -371,7 +445,10 @@ def test_batch_normalization_is_broadcast_and_eager_models_still_work(tmp_path):
             np.testing.assert_array_equal(kept, given)
     np.testing.assert_array_equal(model.predict(columns["x"], verbose=0), before)
     model.save(tmp_path / "model.keras")
-    np.testing.assert_array_equal(tf.keras.models.load_model(tmp_path / "model.keras").predict(columns["x"], verbose=0), before)
+    np.testing.assert_array_equal(
+        tf.keras.models.load_model(tmp_path / "model.keras").predict(columns["x"], verbose=0),
+        before,
+    )
     model.evaluate(columns["x"], columns["y"], verbose=0)
     model.fit(columns["x"], columns["y"], verbose=0)
     other.fit(np.ones([2, 6]), np.ones([2, 6]), verbose=0)
@@ -382,7 +459,9 @@ def build_as_in_a_tff_tutorial(monkeypatch):
     from fedlab.engines.tff import model as _tff_model
 
     model = char_rnn(11, 4, 5)
-    monkeypatch.setattr(_tff_model.Blueprint, "build", lambda self: type(model).from_config(model.get_config()))
+    monkeypatch.setattr(
+        _tff_model.Blueprint, "build", lambda self: type(model).from_config(model.get_config())
+    )
     return _tff_model, model
 
 
@@ -390,7 +469,9 @@ def test_round_at_rate_0_refuses_a_model_that_loses_weights(monkeypatch):
     _tff_model, model = build_as_in_a_tff_tutorial(monkeypatch)
     monkeypatch.setattr(_tff_model, "check_reads", lambda model: None)
     before = children()  # other tests' workers
-    with pytest.raises(RuntimeError, match="TFF loses the weights gru.*/recurrent_kernel:0.* learning rate 0"):
+    with pytest.raises(
+        RuntimeError, match="TFF loses the weights gru.*/recurrent_kernel:0.* learning rate 0"
+    ):
         tff_engine.start(make_setting(model, char_clients()))
     assert children() == before
 
@@ -412,15 +493,27 @@ def subclassed():
     return model
 
 
-RMSprop, SGD, LegacySGD = tf.keras.optimizers.RMSprop, tf.keras.optimizers.SGD, tf.keras.optimizers.legacy.SGD
+RMSprop, SGD, LegacySGD = (
+    tf.keras.optimizers.RMSprop,
+    tf.keras.optimizers.SGD,
+    tf.keras.optimizers.legacy.SGD,
+)
 schedule = tf.keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
 
 
 @pytest.mark.parametrize(
     ("make", "changes", "message"),
     [
-        (line, dict(algorithm=fl.algorithms.fed_avg()._replace(name="mine")), "no algorithm 'mine'; allowed: .*fed_avg"),
-        (line, dict(aggregator=fl.aggregators.mean()._replace(name="median")), "no aggregator 'median'; allowed: mean, clipped"),
+        (
+            line,
+            dict(algorithm=fl.algorithms.fed_avg()._replace(name="mine")),
+            "no algorithm 'mine'; allowed: .*fed_avg",
+        ),
+        (
+            line,
+            dict(aggregator=fl.aggregators.mean()._replace(name="median")),
+            "no aggregator 'median'; allowed: mean, clipped",
+        ),
         (
             line,
             dict(algorithm=fl.algorithms.fed_avg(client_weighting=lambda counts: 1.0)),
@@ -431,7 +524,11 @@ schedule = tf.keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
             {},
             "such as 'mine/moving_mean:0'; allowed .*'broadcast'",
         ),
-        (lambda: mlp(RMSprop()), {}, "RMSprop; allowed with engine 'tff': SGD, Adam, AdamW, Adagrad"),
+        (
+            lambda: mlp(RMSprop()),
+            {},
+            "RMSprop; allowed with engine 'tff': SGD, Adam, AdamW, Adagrad",
+        ),
         (lambda: mlp(LegacySGD()), {}, "optimizer is SGD; allowed"),
         (lambda: mlp(SGD(nesterov=True, momentum=0.9)), {}, "nesterov=True, which TFF lacks"),
         (lambda: mlp(SGD(clipnorm=1.0)), {}, "clipnorm=1.0, which TFF lacks"),
@@ -442,7 +539,9 @@ schedule = tf.keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
 )
 def test_what_tff_lacks_is_refused(make, changes, message):
     model = make()
-    clients = LINE_CLIENTS if make is line or make is subclassed else row_clients(x=features, y=classes)
+    clients = (
+        LINE_CLIENTS if make is line or make is subclassed else row_clients(x=features, y=classes)
+    )
     setting = make_setting(model, clients)._replace(**changes)
     with pytest.raises(ValueError, match=message):
         tff_engine.start(setting)
@@ -455,15 +554,22 @@ def test_client_of_another_shape_is_named():
     }
     setting = make_setting(mlp(), clients)
     with started(setting) as process:
-        with pytest.raises(ValueError, match=r"client 'b' has column 'x' with rows of shape \[4\]; the model takes \[5\]"):
+        with pytest.raises(
+            ValueError,
+            match=r"client 'b' has column 'x' with rows of shape \[4\]; the model takes \[5\]",
+        ):
             process.run_round(process.init(*weights_of(setting.model)), 0, ["b"])
 
 
 def test_tff_is_imported_when_needed_only(monkeypatch):
-    code = "import sys, fedlab, fedlab.engines.tff; assert 'tensorflow_federated' not in sys.modules"
+    code = (
+        "import sys, fedlab, fedlab.engines.tff; assert 'tensorflow_federated' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     monkeypatch.setitem(sys.modules, "tensorflow_federated", None)
-    with pytest.raises(ModuleNotFoundError, match="engine 'tff' needs TensorFlow Federated.*scripts/setup"):
+    with pytest.raises(
+        ModuleNotFoundError, match="engine 'tff' needs TensorFlow Federated.*scripts/setup"
+    ):
         tff_engine.start(make_setting(line(), LINE_CLIENTS))
 
 
@@ -515,7 +621,12 @@ print("end", flush=True)
 
 def run_script(path, end, **options):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(path), end], env=environment, start_new_session=True, **options)
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(path), end],
+        env=environment,
+        start_new_session=True,
+        **options,
+    )
 
 
 def wait_for(condition, timeout_s):
@@ -527,8 +638,12 @@ def wait_for(condition, timeout_s):
 
 @pytest.mark.slow
 def test_a_script_without_close_ends_and_frees_its_pipe(tmp_path):
-    script = run_script(tmp_path / "pid", "return", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    output, _ = script.communicate(timeout=120)  # like `script | cat`: until the last holder of the pipe closes it
+    script = run_script(
+        tmp_path / "pid", "return", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    output, _ = script.communicate(
+        timeout=120
+    )  # like `script | cat`: until the last holder of the pipe closes it
     assert (script.returncode, output.decode()) == (0, "end\n")
     assert gone(int((tmp_path / "pid").read_text()))
 

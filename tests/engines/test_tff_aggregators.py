@@ -8,7 +8,17 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
-from fedlab.aggregators import adaptive, clipped, differentially_private, krum, mean, median, quantized, trimmed_mean, zeroed
+from fedlab.aggregators import (
+    adaptive,
+    clipped,
+    differentially_private,
+    krum,
+    mean,
+    median,
+    quantized,
+    trimmed_mean,
+    zeroed,
+)
 from fedlab.engines import local
 from fedlab.engines import tff as tff_engine
 from fedlab.engines.engine import Setting
@@ -21,13 +31,28 @@ def make_setting(aggregator, weighting="uniform", width=3):
     """Four clients whose updates' norms differ several times."""
     rng = np.random.default_rng(0)
     sizes = {f"c{k}": 4 + 4 * k for k in range(4)}
-    clients = {name: {"x": (rng.normal(size=[n, 4]) * n / 4).astype(np.float32), "y": rng.integers(3, size=n)} for name, n in sizes.items()}
+    clients = {
+        name: {
+            "x": (rng.normal(size=[n, 4]) * n / 4).astype(np.float32),
+            "y": rng.integers(3, size=n),
+        }
+        for name, n in sizes.items()
+    }
     tf.keras.utils.set_random_seed(0)
     model = tf.keras.Sequential([tf.keras.Input([4]), tf.keras.layers.Dense(width)])
-    model.compile(tf.keras.optimizers.SGD(0.1), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        tf.keras.optimizers.SGD(0.1),
+        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
     algorithm = fl.algorithms.fed_avg(client_weighting=weighting)
     return Setting(
-        model, lambda: clone(model), fl.ClientData.from_dict(clients), algorithm, aggregator, fl.clients.Batching(batch_size=4), 0
+        model,
+        lambda: clone(model),
+        fl.ClientData.from_dict(clients),
+        algorithm,
+        aggregator,
+        fl.clients.Batching(batch_size=4),
+        0,
     )
 
 
@@ -48,14 +73,26 @@ def rounds(engine, setting, num_rounds=3, restored=False):
 slow = pytest.mark.slow
 CASES = [
     pytest.param(lambda: make_setting(clipped(mean(), 0.3), "num_examples"), id="clipped"),
-    pytest.param(lambda: make_setting(clipped(mean(), adaptive(0.5, 0.4, 0.5)), "num_examples"), id="clipped-adaptive"),
+    pytest.param(
+        lambda: make_setting(clipped(mean(), adaptive(0.5, 0.4, 0.5)), "num_examples"),
+        id="clipped-adaptive",
+    ),
     pytest.param(lambda: make_setting(zeroed(mean(), 0.55)), id="zeroed", marks=slow),
     pytest.param(
-        lambda: make_setting(zeroed(clipped(), adaptive(0.3, 0.5, 1.0, multiplier=1.5, increment=0.1)), "num_examples"), id="zeroed-clipped"
+        lambda: make_setting(
+            zeroed(clipped(), adaptive(0.3, 0.5, 1.0, multiplier=1.5, increment=0.1)),
+            "num_examples",
+        ),
+        id="zeroed-clipped",
     ),
     pytest.param(lambda: make_setting(zeroed(clipped())), id="robust_aggregator", marks=slow),
-    pytest.param(lambda: make_setting(differentially_private(0.0, 4, 10, norm=0.3)), id="dp", marks=slow),
-    pytest.param(lambda: make_setting(zeroed(differentially_private(0.0, 5, 10), 2.0)), id="zeroed-dp-adaptive"),
+    pytest.param(
+        lambda: make_setting(differentially_private(0.0, 4, 10, norm=0.3)), id="dp", marks=slow
+    ),
+    pytest.param(
+        lambda: make_setting(zeroed(differentially_private(0.0, 5, 10), 2.0)),
+        id="zeroed-dp-adaptive",
+    ),
     pytest.param(
         lambda: make_setting(differentially_private(0.0, 4, 10, norm=0.3))._replace(
             algorithm=fl.algorithms.fed_prox(0.0, client_weighting="uniform", server_momentum=0.5)
@@ -64,7 +101,9 @@ CASES = [
         marks=slow,
     ),
     pytest.param(
-        lambda: make_setting(zeroed(clipped(mean(), 0.3), 0.55))._replace(algorithm=fl.algorithms.fed_adam(0.05, epsilon=0.01)),
+        lambda: make_setting(zeroed(clipped(mean(), 0.3), 0.55))._replace(
+            algorithm=fl.algorithms.fed_adam(0.05, epsilon=0.01)
+        ),
         id="zeroed-clipped, fed_adam",
         marks=slow,
     ),
@@ -76,20 +115,29 @@ def test_equals_tff_without_noise(make):
     setting = make()
     # TFF corrects Adam's bias in float32, where sqrt(1 - 0.999) is off by 6e-6; the local engine in float64.
     tolerance = 1e-5 if setting.algorithm.name == "fed_adam" else 1e-6
-    for (ours, metrics), (theirs, tff_metrics) in zip(rounds(local, setting), rounds(tff_engine, setting)):
+    for (ours, metrics), (theirs, tff_metrics) in zip(
+        rounds(local, setting), rounds(tff_engine, setting)
+    ):
         for value, other in zip(ours, theirs):
             np.testing.assert_allclose(value, other, rtol=0, atol=tolerance * np.abs(other).max())
         assert {"clip_norm", "zero_norm", "epsilon"} & set(tff_metrics)
         assert {name: metrics[name] for name in tff_metrics} == pytest.approx(tff_metrics, rel=1e-6)
 
 
-@pytest.mark.parametrize("norm", [0.3, pytest.param(adaptive(0.3, 0.5, 0.2), marks=slow)], ids=["fixed", "adaptive"])
+@pytest.mark.parametrize(
+    "norm", [0.3, pytest.param(adaptive(0.3, 0.5, 0.2), marks=slow)], ids=["fixed", "adaptive"]
+)
 def test_noise_is_distributed_as_that_of_tff(norm):
     """The first round's weights, minus those without noise, over the standard deviation that ours reports: both are N(0, 1)."""
     width, arguments = 4000, dict(clients_per_round=400, num_clients=1000, norm=norm)
-    silent = rounds(local, make_setting(differentially_private(0.0, **arguments), width=width), 1)[0][0][0]
+    silent = rounds(local, make_setting(differentially_private(0.0, **arguments), width=width), 1)[
+        0
+    ][0][0]
     setting = make_setting(differentially_private(1.0, **arguments), width=width)
-    (ours, metrics), (theirs, tff_metrics) = rounds(local, setting, 1)[0], rounds(tff_engine, setting, 1)[0]
+    (ours, metrics), (theirs, tff_metrics) = (
+        rounds(local, setting, 1)[0],
+        rounds(tff_engine, setting, 1)[0],
+    )
     assert metrics["epsilon"] == tff_metrics["epsilon"]
     size = silent.size
     for weights in (ours[0], theirs[0]):
@@ -97,17 +145,29 @@ def test_noise_is_distributed_as_that_of_tff(norm):
         assert abs(z.mean()) < 4 / math.sqrt(size)
         assert abs(z.var() - 1) < 4 * math.sqrt(2 / size)
         for bound, share in [(1, 0.682689), (2, 0.954500)]:
-            assert abs((np.abs(z) < bound).mean() - share) < 4 * math.sqrt(share * (1 - share) / size)
+            assert abs((np.abs(z) < bound).mean() - share) < 4 * math.sqrt(
+                share * (1 - share) / size
+            )
 
 
 def test_a_checkpoint_of_tff_goes_on():
     setting = make_setting(zeroed(differentially_private(0.0, 5, 10), 2.0))
-    for (weights, metrics), (others, other_metrics) in zip(rounds(tff_engine, setting, 2, restored=True), rounds(tff_engine, setting, 2)):
-        assert all(np.array_equal(a, b) for a, b in zip(weights, others)) and metrics == other_metrics
+    for (weights, metrics), (others, other_metrics) in zip(
+        rounds(tff_engine, setting, 2, restored=True), rounds(tff_engine, setting, 2)
+    ):
+        assert (
+            all(np.array_equal(a, b) for a, b in zip(weights, others)) and metrics == other_metrics
+        )
 
 
 @pytest.mark.parametrize(
-    "aggregator, name", [(median(), "median"), (trimmed_mean(), "trimmed_mean"), (krum(), "krum"), (clipped(quantized()), "quantized")]
+    "aggregator, name",
+    [
+        (median(), "median"),
+        (trimmed_mean(), "trimmed_mean"),
+        (krum(), "krum"),
+        (clipped(quantized()), "quantized"),
+    ],
 )
 def test_what_tff_lacks_is_refused(aggregator, name):
     message = f"engine 'tff' has no aggregator '{name}'; allowed: mean, clipped, zeroed, differentially_private"
@@ -116,5 +176,7 @@ def test_what_tff_lacks_is_refused(aggregator, name):
 
 
 def test_a_private_aggregator_wants_uniform_weights_on_tff_too():
-    with pytest.raises(ValueError, match="client_weighting is 'num_examples'; allowed with a private aggregator"):
+    with pytest.raises(
+        ValueError, match="client_weighting is 'num_examples'; allowed with a private aggregator"
+    ):
         tff_engine.start(make_setting(differentially_private(1.0, 100, 1000), "num_examples"))

@@ -35,9 +35,13 @@ print(found, all(np.array_equal(a, b) for a, b in zip(ours, expected)))
 @pytest.mark.slow
 def test_replicas_are_put_on_devices_in_turn():
     """Two logical CPUs stand for two GPUs: a replica's variables are on its own, and the numbers are the same."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[-2] == ("[('/device:CPU:0', {'CPU:0'}), ('/device:CPU:1', {'CPU:1'})] True")
+    assert done.stdout.split("\n")[-2] == (
+        "[('/device:CPU:0', {'CPU:0'}), ('/device:CPU:1', {'CPU:1'})] True"
+    )
 
 
 def test_an_error_does_not_wait_for_a_graph_that_is_traced():

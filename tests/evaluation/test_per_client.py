@@ -39,20 +39,35 @@ def test_what_fine_tuning_gains_by_hand():
     found = fl.evaluate_federated(model_at(1.0), clients, own=clients)
     assert [each["personal_loss"] for each in found.clients] == [0.25, 2.25]
     assert found.summary["personal_loss"] == (3 * 0.25 + 2.25) / 4
-    assert found.summary["loss_gain"] == found.summary["loss"] - found.summary["personal_loss"] == 2.25
+    assert (
+        found.summary["loss_gain"] == found.summary["loss"] - found.summary["personal_loss"] == 2.25
+    )
     assert found.summary["personal_loss_worst_decile"] == 2.25
 
 
 def test_the_worst_tenth():
     values = np.arange(21.0)
     summary = summarize([{"accuracy": v, "loss": v} for v in values], np.ones(21))
-    assert summary["accuracy_worst_decile"] == 1.0 and summary["loss_worst_decile"] == 19.0  # of three: a tenth of 21, rounded up
-    assert (summary["accuracy_p10"], summary["accuracy_p50"], summary["accuracy_p90"]) == (2.0, 10.0, 18.0)
+    assert (
+        summary["accuracy_worst_decile"] == 1.0 and summary["loss_worst_decile"] == 19.0
+    )  # of three: a tenth of 21, rounded up
+    assert (summary["accuracy_p10"], summary["accuracy_p50"], summary["accuracy_p90"]) == (
+        2.0,
+        10.0,
+        18.0,
+    )
 
 
 @pytest.mark.parametrize(
     "name, lower",
-    [("loss", True), ("val_mse", True), ("mean_absolute_error", True), ("perplexity", True), ("accuracy", False), ("lossless", False)],
+    [
+        ("loss", True),
+        ("val_mse", True),
+        ("mean_absolute_error", True),
+        ("perplexity", True),
+        ("accuracy", False),
+        ("lossless", False),
+    ],
 )
 def test_which_way_is_better(name, lower):
     assert lower_is_better(name) is lower
@@ -69,8 +84,12 @@ def test_each_client_is_evaluated_as_keras_does(texts):
     found = fl.evaluate_federated(model, test, evaluation_batch_size=4)
     for each in found.clients:
         columns = test[each["client_id"]]
-        keras = model.evaluate(columns["x"], columns["y"], 4, 0, columns.get("sample_weight"), return_dict=True)
-        assert {"loss": each["loss"], "accuracy": each["accuracy"]} == pytest.approx(keras, rel=1e-5)
+        keras = model.evaluate(
+            columns["x"], columns["y"], 4, 0, columns.get("sample_weight"), return_dict=True
+        )
+        assert {"loss": each["loss"], "accuracy": each["accuracy"]} == pytest.approx(
+            keras, rel=1e-5
+        )
         assert each["num_examples"] == test.num_examples(each["client_id"])
 
 
@@ -88,7 +107,9 @@ def test_clients_without_examples_are_left_out_of_the_means():
     found = fl.evaluate_federated(model_at(1.0), clients)
     assert found.summary == fl.evaluate_federated(model_at(1.0), some).summary
     nobody = found.clients[0]
-    assert (nobody["client_id"], nobody["num_examples"]) == ("nobody", 0.0) and math.isnan(nobody["loss"])
+    assert (nobody["client_id"], nobody["num_examples"]) == ("nobody", 0.0) and math.isnan(
+        nobody["loss"]
+    )
 
 
 def same_rows(first, second):
@@ -99,7 +120,10 @@ def same_rows(first, second):
 
 @pytest.mark.parametrize(
     "algorithm",
-    [pytest.param(fl.algorithms.fed_avg, marks=pytest.mark.slow), lambda: fl.algorithms.fine_tuning(fl.algorithms.scaffold())],
+    [
+        pytest.param(fl.algorithms.fed_avg, marks=pytest.mark.slow),
+        lambda: fl.algorithms.fine_tuning(fl.algorithms.scaffold()),
+    ],
 )
 def test_in_a_run_and_after_an_interruption(tmp_path, algorithm):
     own, _, _ = regressions(num_clients=4)
@@ -123,12 +147,21 @@ def test_in_a_run_and_after_an_interruption(tmp_path, algorithm):
     run(tmp_path / "parts", 1)
     parts, memory = run(tmp_path / "parts", 3, num_workers=2), run(None, 3)
     assert same_rows(parts.history, whole.history) and same_rows(memory.history, whole.history)
-    assert list(parts.evaluations) == list(whole.evaluations) == memory.evaluations and len(memory.evaluations) == 4 * 4 * 2
+    assert (
+        list(parts.evaluations) == list(whole.evaluations) == memory.evaluations
+        and len(memory.evaluations) == 4 * 4 * 2
+    )
     last = whole.history[-1]
-    assert last["each_loss"] == pytest.approx(last["all_loss"], rel=1e-6)  # clients count by their examples
-    assert all(f"each_{metric}_{end}" in last for metric in ("loss", "personal_loss") for end in STATISTICS)
+    assert last["each_loss"] == pytest.approx(
+        last["all_loss"], rel=1e-6
+    )  # clients count by their examples
+    assert all(
+        f"each_{metric}_{end}" in last for metric in ("loss", "personal_loss") for end in STATISTICS
+    )
     assert last["each_loss_gain"] == last["each_loss"] - last["each_personal_loss"]
-    assert last["each_personal_loss"] == pytest.approx(fl.evaluate_personalized(whole.model, own, test)["loss"], rel=1e-6)
+    assert last["each_personal_loss"] == pytest.approx(
+        fl.evaluate_personalized(whole.model, own, test)["loss"], rel=1e-6
+    )
     assert memory.evaluations[-1] == {
         "round": 3,
         "part": "each",
@@ -141,7 +174,13 @@ def test_in_a_run_and_after_an_interruption(tmp_path, algorithm):
 
 def test_rounds_without_evaluation_have_no_rows():
     clients = points([2, 4], [3, 1])
-    options = dict(rounds=3, clients_per_round=1, evaluate_on=fl.per_client(clients), evaluate_every=2, progress=False)
+    options = dict(
+        rounds=3,
+        clients_per_round=1,
+        evaluate_on=fl.per_client(clients),
+        evaluate_every=2,
+        progress=False,
+    )
     run = fl.simulate(model_at(1.0), clients, **options)
     assert [row["round"] for row in run.evaluations] == [0, 0, 2, 2, 3, 3]
     assert ["test_loss_p10" in row for row in run.history] == [True, False, True, True]
@@ -156,7 +195,17 @@ def test_what_is_refused():
     empty = fl.ClientData.from_dict({"a": {"x": np.zeros([0, 1]), "y": np.zeros([0, 1])}})
     with pytest.raises(ValueError, match="no example to evaluate on: every client is empty"):
         fl.evaluate_federated(model_at(1.0), empty)
-    with pytest.raises(ValueError, match="1 clients have test examples but none of their own, such as \\['c1'\\]"):
-        fl.simulate(model_at(1.0), clients, rounds=1, clients_per_round=1, evaluate_on=fl.per_client(clients, clients.select(["c0"])))
-    with pytest.raises(ValueError, match="'fed_avg' does not say how clients make the model their own"):
+    with pytest.raises(
+        ValueError, match="1 clients have test examples but none of their own, such as \\['c1'\\]"
+    ):
+        fl.simulate(
+            model_at(1.0),
+            clients,
+            rounds=1,
+            clients_per_round=1,
+            evaluate_on=fl.per_client(clients, clients.select(["c0"])),
+        )
+    with pytest.raises(
+        ValueError, match="'fed_avg' does not say how clients make the model their own"
+    ):
         fl.evaluate_federated(model_at(1.0), clients, clients, fl.algorithms.fed_avg())

@@ -35,7 +35,9 @@ def pretrained(tmp_path_factory):
     loss = model.evaluate(data, verbose=0)[0]
     random_losses, trained = [], [layer.get_weights() for layer in model.layers]
     for _ in range(10):
-        fresh = [layer.get_weights() for layer in fl.models.char_rnn(units=8, embedding_dim=8).layers]
+        fresh = [
+            layer.get_weights() for layer in fl.models.char_rnn(units=8, embedding_dim=8).layers
+        ]
         for layer, *weights in zip(model.layers, trained, fresh):
             layer.set_weights(weights[isinstance(layer, tf.keras.layers.GRU)])
         random_losses.append(model.evaluate(data, verbose=0)[0])
@@ -46,25 +48,48 @@ def table(module, path, folder, *arguments):
     """Rows of the curve that a module writes; its output goes to a file, so that nothing waits for a worker that holds a pipe."""
     with open(folder / "log.txt", "w") as log:
         command = [sys.executable, "-m", module, f"--model={path}", *FLAGS, *arguments]
-        code = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ), timeout=600).returncode
+        code = subprocess.run(
+            command, cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ), timeout=600
+        ).returncode
     assert code == 0, (folder / "log.txt").read_text()[-3000:]
-    with open(next(folder.rglob("*.csv") if module.endswith("as_published") else folder.rglob("metrics.csv"))) as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    with open(
+        next(
+            folder.rglob("*.csv")
+            if module.endswith("as_published")
+            else folder.rglob("metrics.csv")
+        )
+    ) as file:
+        return [
+            {name: float(value) for name, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]
 
 
 def test_as_published_trains_from_random_recurrent_weights(pretrained, tmp_path):
     path, loss, random_losses = pretrained
     margin = np.std(random_losses)
     assert min(random_losses) - margin > loss + 0.5, "the trained recurrent weights matter"
-    before, after = table("experiments.shakespeare.as_published", path, tmp_path, f"--out={tmp_path / 'curve.csv'}")
+    before, after = table(
+        "experiments.shakespeare.as_published", path, tmp_path, f"--out={tmp_path / 'curve.csv'}"
+    )
     assert min(random_losses) - margin < after["train_loss"] < max(random_losses) + margin
-    assert after["test_loss"] > before["test_loss"] + 0.5, "the server takes the random weights over"
+    assert (
+        after["test_loss"] > before["test_loss"] + 0.5
+    ), "the server takes the random weights over"
 
 
 def test_repaired_keeps_them(pretrained, tmp_path):
     path, loss, _ = pretrained
-    before, after = table("experiments.shakespeare.as_published", path, tmp_path, "--repaired", f"--out={tmp_path / 'curve.csv'}")
-    assert after["train_loss"] == pytest.approx(loss, abs=0.2)  # other sequences of the same clients
+    before, after = table(
+        "experiments.shakespeare.as_published",
+        path,
+        tmp_path,
+        "--repaired",
+        f"--out={tmp_path / 'curve.csv'}",
+    )
+    assert after["train_loss"] == pytest.approx(
+        loss, abs=0.2
+    )  # other sequences of the same clients
     assert after["test_loss"] == pytest.approx(before["test_loss"], abs=1e-5)
 
 

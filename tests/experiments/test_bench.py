@@ -77,7 +77,9 @@ def test_flops_of_layers_by_hand():
     # 5 x 5 image, 3 x 3 kernel: 9 positions; 9 (positions) 9 (kernel) 2 (in) 4 (out) 2 = 1296.
     assert [product.flops for product in conv(1, 5, 2, 4, 3)] == [1296] * 3
     # 7 steps, batch 2: inputs 14 rows of 3 by 4 * 5; states 7 times 2 rows of 5 by 4 * 5.
-    assert sum(product.flops for product in recurrent(2, 7, 3, 5, gates=4)) == 3 * (2 * 14 * 3 * 20) + 3 * (2 * 7 * 2 * 5 * 20)
+    assert sum(product.flops for product in recurrent(2, 7, 3, 5, gates=4)) == 3 * (
+        2 * 14 * 3 * 20
+    ) + 3 * (2 * 7 * 2 * 5 * 20)
 
 
 def test_products_multiply_as_their_layers_do():
@@ -87,28 +89,50 @@ def test_products_multiply_as_their_layers_do():
     for product in (Product("matmul", (2, 3, 4, 5)), *conv(2, 7, 3, 4, 3)):
         left, right, multiply = limit._factors(tf, product)
         result = multiply(tf.random.normal(left), tf.random.normal(right)).shape
-        assert result == {"matmul": [2, 3, 5], "conv": [2, 5, 5, 4], "conv_input": [2, 7, 7, 3], "conv_kernel": [3, 3, 3, 4]}[product.op]
+        assert (
+            result
+            == {
+                "matmul": [2, 3, 5],
+                "conv": [2, 5, 5, 4],
+                "conv_input": [2, 7, 7, 3],
+                "conv_kernel": [3, 3, 3, 4],
+            }[product.op]
+        )
 
 
 def test_limits_by_hand():
     """3 clients, 4 steps; two products of 600 and one of 300 FLOPs a step, at 100 and 50 FLOPs a second; the best rate is 200."""
-    products = [Product("matmul", (1, 10, 10, 3)), Product("matmul", (1, 10, 10, 3)), Product("matmul", (1, 10, 5, 3))]
+    products = [
+        Product("matmul", (1, 10, 10, 3)),
+        Product("matmul", (1, 10, 10, 3)),
+        Product("matmul", (1, 10, 5, 3)),
+    ]
     workload = SMALL._replace(make_products=lambda batch: products)
-    rates = {("matmul", (1, 10, 10, 3)): {"flops_per_s": 100.0}, ("matmul", (1, 10, 5, 3)): {"flops_per_s": 50.0}}
-    assert limit.limits(workload, {"flops_per_s": 200.0}, rates) == {"limit_s": 12 * 1500 / 200, "limit_shapes_s": 12 * (12 + 6)}
+    rates = {
+        ("matmul", (1, 10, 10, 3)): {"flops_per_s": 100.0},
+        ("matmul", (1, 10, 5, 3)): {"flops_per_s": 50.0},
+    }
+    assert limit.limits(workload, {"flops_per_s": 200.0}, rates) == {
+        "limit_s": 12 * 1500 / 200,
+        "limit_shapes_s": 12 * (12 + 6),
+    }
 
 
 @pytest.mark.slow
 def test_rates_are_measured_at_every_shape():
     products = [*dense(2, 3, 4), *conv(1, 5, 2, 4, 3)]
     best, rates = limit.measure_rates(products, 1, 0.01, squares=(16, 64))
-    assert set(rates) == {(p.op, p.shape) for p in products} | {("matmul", (1, n, n, n)) for n in (16, 64)}
+    assert set(rates) == {(p.op, p.shape) for p in products} | {
+        ("matmul", (1, n, n, n)) for n in (16, 64)
+    }
     fastest = max(rate["flops_per_s"] for (op, _), rate in rates.items() if op == "matmul")
     assert rates["matmul", best["shape"]]["flops_per_s"] == best["flops_per_s"] == fastest > 0
 
 
 def test_line_through_points_by_hand():
-    assert scaling.line([100, 1000, 10000], [0.25, 1.15, 10.15]) == pytest.approx({"ms_per_client": 1.0, "constant_ms": 150.0})
+    assert scaling.line([100, 1000, 10000], [0.25, 1.15, 10.15]) == pytest.approx(
+        {"ms_per_client": 1.0, "constant_ms": 150.0}
+    )
 
 
 def test_weight_difference_by_hand():
@@ -121,7 +145,9 @@ def test_weight_difference_by_hand():
 def test_peak_memory_is_found_and_forgotten():
     wait = "print(flush=True); sys.stdin.readline()"
     code = f"import sys; block = bytearray(200_000_000); {wait}; del block; {wait}"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
         child.stdout.readline()
         assert 200 < processes.peak_mb(child.pid) < 250
         assert 200 < processes.resident_mb(child.pid) < 250
@@ -161,7 +187,9 @@ def test_the_keras_loop_is_federated_averaging():
         kernel, bias = weights
         columns = client_batches(setting, 3, client_id).columns
         for x, y in zip(columns["x"], columns["y"]):
-            error = (tf.nn.softmax(x @ kernel + bias).numpy() - np.eye(62)[y]) / len(y)  # of the mean cross-entropy, by the logits
+            error = (tf.nn.softmax(x @ kernel + bias).numpy() - np.eye(62)[y]) / len(
+                y
+            )  # of the mean cross-entropy, by the logits
             kernel, bias = kernel - 0.1 * x.T @ error, bias - 0.1 * error.sum(axis=0)
         trained.append([kernel, bias])
     for value, ours in zip(zip(*trained), process.weights(state)[0]):
@@ -169,7 +197,10 @@ def test_the_keras_loop_is_federated_averaging():
 
 
 def test_a_failing_engine_is_named(capfd):
-    with pytest.raises(RuntimeError, match="engine 'spark': ValueError: .*allowed: local, tff"), measure.running(["spark"], SMALL, 0):
+    with (
+        pytest.raises(RuntimeError, match="engine 'spark': ValueError: .*allowed: local, tff"),
+        measure.running(["spark"], SMALL, 0),
+    ):
         pass
     assert "Traceback" in capfd.readouterr().err  # of the child, for whoever mends it
 
@@ -184,12 +215,23 @@ def test_an_engine_that_is_killed_is_named():
 
 def test_report_has_the_layout(measured):
     """The ratios are those of the medians, and the tables show the numbers."""
-    numbers = {"local": {**measured["local"], "median_s": 0.5}, "keras": {**measured["keras"], "median_s": 2.0}}
+    numbers = {
+        "local": {**measured["local"], "median_s": 0.5},
+        "keras": {**measured["keras"], "median_s": 2.0},
+    }
     entry = report.with_ratios({**measured, **numbers}, {"limit_s": 0.25, "limit_shapes_s": 0.4})
-    assert (entry["ratio_keras"], entry["ratio_limit"], entry["ratio_limit_shapes"]) == (4.0, 2.0, 1.25)
+    assert (entry["ratio_keras"], entry["ratio_limit"], entry["ratio_limit_shapes"]) == (
+        4.0,
+        2.0,
+        1.25,
+    )
     assert "ratio_tff" not in entry
     text = report.markdown({"workloads": {"tiny": entry}})
-    assert "| tiny |" in text.replace("  ", "").replace("| ", "| ") and "4.00" in text and "2.000" in text
+    assert (
+        "| tiny |" in text.replace("  ", "").replace("| ", "| ")
+        and "4.00" in text
+        and "2.000" in text
+    )
 
 
 def test_methods_are_measured_in_turn():
@@ -198,16 +240,26 @@ def test_methods_are_measured_in_turn():
     algorithms, aggregators = methods.algorithm_cases(model), methods.aggregator_cases(3)
     assert {*algorithms, "fed_avg"} == set(_modules.names("fedlab.algorithms"))
     assert {*aggregators, "mean"} == set(_modules.names("fedlab.aggregators"))
-    chosen = {"scaffold": algorithms["scaffold"], "differentially_private": aggregators["differentially_private"]}
+    chosen = {
+        "scaffold": algorithms["scaffold"],
+        "differentially_private": aggregators["differentially_private"],
+    }
     measured = methods.measure_methods(SMALL.setting(seed=5), chosen, 2)
     assert list(measured) == ["fed_avg", "scaffold", "differentially_private", "fed_avg again"]
     for method in measured.values():
         ratios = np.divide(method["rounds_s"], measured["fed_avg"]["rounds_s"])
-        assert method["over_fed_avg"] == pytest.approx(np.median(ratios)) and len(method["rounds_s"]) == 2
+        assert (
+            method["over_fed_avg"] == pytest.approx(np.median(ratios))
+            and len(method["rounds_s"]) == 2
+        )
     assert measured["fed_avg"]["over_fed_avg"] == measured["fed_avg"]["cpu_over_fed_avg"] == 1.0
-    assert all(method["cpu_s"] > 0 and method["cpu_over_fed_avg"] > 0 for method in measured.values())
+    assert all(
+        method["cpu_s"] > 0 and method["cpu_over_fed_avg"] > 0 for method in measured.values()
+    )
     lines = report.markdown({"workloads": {}, "methods": {"tiny": measured}}).splitlines()
-    assert [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:] == list(measured)
+    assert [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:] == list(
+        measured
+    )
 
 
 @pytest.mark.slow
@@ -224,13 +276,21 @@ def test_command_writes_json_table_and_picture(tmp_path):
     pytest.importorskip("tensorflow_federated")
     path = tmp_path / "bench.json"
     engines = f"--engines={','.join(measure.ENGINES)}"
-    result = bench("--quick", "--workloads=W3b", engines, f"--json={path}", f"--out={tmp_path / 'out'}")
+    result = bench(
+        "--quick", "--workloads=W3b", engines, f"--json={path}", f"--out={tmp_path / 'out'}"
+    )
     assert result.returncode == 0, result.stderr
     written = json.loads(path.read_text())
-    assert {"machine", "commit", "command", "workloads"} <= set(written) and list(written["workloads"]) == ["W3b"]
+    assert {"machine", "commit", "command", "workloads"} <= set(written) and list(
+        written["workloads"]
+    ) == ["W3b"]
     entry = written["workloads"]["W3b"]
     for engine in measure.ENGINES:
-        assert entry[engine]["median_s"] > 0 and entry[engine]["first_s"] > 0 and entry[engine]["peak_mb"] > 100
+        assert (
+            entry[engine]["median_s"] > 0
+            and entry[engine]["first_s"] > 0
+            and entry[engine]["peak_mb"] > 100
+        )
     assert entry["ratio_tff"] == entry["tff"]["median_s"] / entry["local"]["median_s"]
     assert entry["ratio_keras"] == entry["keras"]["median_s"] / entry["local"]["median_s"]
     assert entry["ratio_limit"] == entry["local"]["median_s"] / entry["limit_s"]
@@ -245,8 +305,14 @@ def test_command_writes_json_table_and_picture(tmp_path):
     [
         (["--workloads=W1,W9"], "unknown W9; allowed: W1, W2, W3, W3b, W4"),
         (["--json=/no/such/folder/x.json"], "/no/such/folder"),
-        (["--workloads=", "--algorithms", "--methods_on=W9"], "--methods_on: unknown W9; allowed: W1, W2, W3, W3b, W4"),
-        (["--workloads="], "nothing to measure: give --workloads, --scaling, --memory, --algorithms, --aggregators or --states"),
+        (
+            ["--workloads=", "--algorithms", "--methods_on=W9"],
+            "--methods_on: unknown W9; allowed: W1, W2, W3, W3b, W4",
+        ),
+        (
+            ["--workloads="],
+            "nothing to measure: give --workloads, --scaling, --memory, --algorithms, --aggregators or --states",
+        ),
     ],
 )
 def test_mistakes_get_a_line_and_exit_code_2(arguments, message):
@@ -259,6 +325,12 @@ def test_mistakes_get_a_line_and_exit_code_2(arguments, message):
 def test_script_is_executable_and_help_needs_no_tensorflow():
     assert os.access(ROOT / "scripts" / "bench", os.X_OK)
     code = "import sys, runpy; sys.argv = ['bench', '--help']; runpy.run_module('experiments.bench.run', run_name='__main__')"
-    result = subprocess.run([sys.executable, "-X", "importtime", "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert "--workloads" in result.stdout
     assert "tensorflow" not in result.stderr and "numpy" not in result.stderr

@@ -21,7 +21,13 @@ def command(*arguments):
 
 @pytest.mark.slow
 def test_a_small_run_writes_the_table_and_pictures(tmp_path):
-    flags = ['--sets="1,1"', "--stragglers=90", "--rounds=4", "--local_epochs=3", f"--out={tmp_path}"]
+    flags = [
+        '--sets="1,1"',
+        "--stragglers=90",
+        "--rounds=4",
+        "--local_epochs=3",
+        f"--out={tmp_path}",
+    ]
     result = command(*flags)
     assert result.returncode == 0, result.stderr
     with open(tmp_path / "table.csv") as file:
@@ -29,7 +35,9 @@ def test_a_small_run_writes_the_table_and_pictures(tmp_path):
     assert (row["set"], row["stragglers"]) == ("1,1", "90")
     losses = {method: float(row[f"{method} loss"]) for method in run.METHODS}
     fed_avg, keeps, holds_back = losses.values()
-    assert keeps != holds_back and max(keeps, holds_back) < min(fed_avg, np.log(10))  # nine clients of ten are lost to FedAvg
+    assert keeps != holds_back and max(keeps, holds_back) < min(
+        fed_avg, np.log(10)
+    )  # nine clients of ten are lost to FedAvg
     for picture in ("loss.png", "accuracy.png"):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     # What is done is not done again, and gives the same table.
@@ -40,7 +48,9 @@ def test_a_small_run_writes_the_table_and_pictures(tmp_path):
 
 @pytest.mark.slow
 def test_without_stragglers_fed_prox_with_mu_0_is_fed_avg(tmp_path):
-    result = command("--sets=iid", "--stragglers=0", "--rounds=2", "--local_epochs=2", f"--out={tmp_path}")
+    result = command(
+        "--sets=iid", "--stragglers=0", "--rounds=2", "--local_epochs=2", f"--out={tmp_path}"
+    )
     assert result.returncode == 0, result.stderr
     with open(tmp_path / "table.csv") as file:
         (row,) = csv.DictReader(file)
@@ -53,7 +63,11 @@ def test_the_data_are_those_of_the_paper():
     sizes = [train.num_examples(c) + test.num_examples(c) for c in train.client_ids]
     assert min(sizes) >= 50 and max(sizes) > 10 * min(sizes)
     client = train[train.client_ids[0]]
-    assert client["x"].shape[1:] == (60,) and client["x"].dtype == np.float32 and set(client["y"]) <= set(range(10))
+    assert (
+        client["x"].shape[1:] == (60,)
+        and client["x"].dtype == np.float32
+        and set(client["y"]) <= set(range(10))
+    )
     # x_j deviates by j^-0.6 around the client's own mean.
     largest = train[max(train.client_ids, key=train.num_examples)]["x"]
     np.testing.assert_allclose(largest.std(axis=0), np.arange(1, 61) ** -0.6, rtol=0.1)
@@ -70,7 +84,10 @@ def test_the_same_clients_are_slow_under_every_method(share, num_slow):
     options = dict(client_ids=ids, share=share, clients_per_round=10, local_epochs=20)
     for round_num in (1, 2):
         cohort = sampling.uniform(10)(ids, round_num, 7)
-        kept, dropped = ([run.condition(drop, **options)(c, round_num, 7) for c in cohort] for drop in (False, True))
+        kept, dropped = (
+            [run.condition(drop, **options)(c, round_num, 7) for c in cohort]
+            for drop in (False, True)
+        )
         assert sum(work.lost == "deadline" for work in dropped) == num_slow
         for keeps, drops in zip(kept, dropped):
             assert not keeps.lost

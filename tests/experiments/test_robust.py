@@ -18,13 +18,23 @@ def run(*arguments):
 
 @pytest.mark.slow
 def test_a_small_run_writes_curves_and_picture(tmp_path):
-    result = run(f"--out={tmp_path}", "--rounds=6", "--num_clients=20", "--clients_per_round=15", "--scale=10")
+    result = run(
+        f"--out={tmp_path}",
+        "--rounds=6",
+        "--num_clients=20",
+        "--clients_per_round=15",
+        "--scale=10",
+    )
     assert result.returncode == 0, result.stderr
     with open(tmp_path / "robust.csv") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 6 * 7
     assert (tmp_path / "robust.png").read_bytes().startswith(b"\x89PNG")
-    last = {row["aggregator"]: float(row["test_accuracy"]) for row in rows if row["round"] == "6" and "alike" in row["clients"]}
+    last = {
+        row["aggregator"]: float(row["test_accuracy"])
+        for row in rows
+        if row["round"] == "6" and "alike" in row["clients"]
+    }
     assert last["mean"] < 0.2 < 0.4 < min(last["no attack"], last["multi-Krum"])
 
 
@@ -40,4 +50,8 @@ def test_help_answers_at_once():
 
 def test_mistakes_get_a_line():
     result = run("--attackers=0.9")
-    assert result.returncode in (1, 2) and "attackers" in result.stderr + result.stdout and "Traceback" not in result.stderr
+    assert (
+        result.returncode in (1, 2)
+        and "attackers" in result.stderr + result.stdout
+        and "Traceback" not in result.stderr
+    )

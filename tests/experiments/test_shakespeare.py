@@ -11,13 +11,22 @@ import time
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SMALL = ["--source=synthetic", "--rounds=2", "--clients_per_round=3", "--max_batches=1", "--evaluation_examples=8", "--num_chars=5"]
+SMALL = [
+    "--source=synthetic",
+    "--rounds=2",
+    "--clients_per_round=3",
+    "--max_batches=1",
+    "--evaluation_examples=8",
+    "--num_chars=5",
+]
 
 
 def run(*arguments, **options):
     command = [sys.executable, "-m", "experiments.shakespeare.run", *map(str, arguments)]
     environment = {**os.environ, **options.pop("env", {})}
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=600, **options)
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=600, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +47,30 @@ def finished(small_model, tmp_path_factory):
 def test_run_prints_the_curve_and_writes_the_folder(finished):
     result, folder = finished
     assert result.returncode == 0, result.stderr
-    assert "Accuracy on new text of held-out clients" in result.stdout and "--- After ---" in result.stdout
+    assert (
+        "Accuracy on new text of held-out clients" in result.stdout
+        and "--- After ---" in result.stdout
+    )
     with open(folder / "metrics.csv") as file:
         assert [row["round"] for row in csv.DictReader(file)] == ["0", "1", "2"]
     assert (folder / "model.keras").is_file() and (folder / "config.json").is_file()
     samples = json.loads((folder / "samples.json").read_text())
-    assert [each["title"] for each in samples] == ["Before", "After"] and f"--- After ---\n{samples[1]['text']}\n" in result.stdout
+    assert [each["title"] for each in samples] == [
+        "Before",
+        "After",
+    ] and f"--- After ---\n{samples[1]['text']}\n" in result.stdout
     assert "Samples" in (folder / "report.html").read_text()
 
 
 @pytest.mark.slow
 def test_a_run_that_diverges_fails_in_one_line(small_model):
-    result = run(f"--model={small_model}", *SMALL, "--client_learning_rate=3e38", "--max_batches=5", "--max_dropped_rounds=1")
+    result = run(
+        f"--model={small_model}",
+        *SMALL,
+        "--client_learning_rate=3e38",
+        "--max_batches=5",
+        "--max_dropped_rounds=1",
+    )
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "has no usable update (not finite: 3, first" in result.stderr.splitlines()[-1]
 
@@ -60,16 +81,24 @@ def test_same_command_same_bits(finished, small_model, tmp_path):
     import tensorflow as tf
 
     assert run(f"--model={small_model}", f"--run_dir={tmp_path / 'run'}", *SMALL).returncode == 0
-    first, second = (tf.keras.models.load_model(folder / "model.keras") for folder in (finished[1], tmp_path / "run"))
+    first, second = (
+        tf.keras.models.load_model(folder / "model.keras")
+        for folder in (finished[1], tmp_path / "run")
+    )
     assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights()))
 
 
 @pytest.mark.slow
 def test_precision_reaches_the_clients(finished, small_model, tmp_path):
-    result = run(f"--model={small_model}", f"--run_dir={tmp_path / 'run'}", "--precision=bfloat16", *SMALL)
+    result = run(
+        f"--model={small_model}", f"--run_dir={tmp_path / 'run'}", "--precision=bfloat16", *SMALL
+    )
     assert result.returncode == 0, result.stderr
     assert json.loads((tmp_path / "run" / "config.json").read_text())["precision"] == "bfloat16"
-    exact, rounded = (list(csv.DictReader((folder / "metrics.csv").read_text().splitlines())) for folder in (finished[1], tmp_path / "run"))
+    exact, rounded = (
+        list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+        for folder in (finished[1], tmp_path / "run")
+    )
     assert rounded[0]["other_loss"] == exact[0]["other_loss"]  # evaluation is float32
     assert rounded[2]["train_loss"] != exact[2]["train_loss"]
     assert float(rounded[2]["train_loss"]) == pytest.approx(float(exact[2]["train_loss"]), rel=0.01)
@@ -103,12 +132,28 @@ def test_the_tutorial_notebook_runs(tmp_path):
 
     notebook = nbformat.read(ROOT / "experiments" / "shakespeare" / "tutorial.ipynb", as_version=4)
     os.environ["PYTHONPATH"] = str(ROOT)
-    client = nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}})
+    client = nbclient.NotebookClient(
+        notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}
+    )
     client.execute()
-    text = "\n".join(output.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs)
+    text = "\n".join(
+        output.get("text", "")
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    )
     local, tff = (
-        [float(x) for x in line.split("[")[1].rstrip("]").split(",")] for line in text.splitlines() if line.startswith("train loss")
+        [float(x) for x in line.split("[")[1].rstrip("]").split(",")]
+        for line in text.splitlines()
+        if line.startswith("train loss")
     )
     assert local == pytest.approx(tff, abs=2e-5)
-    assert local[0] < 2.5, "the first round trains from the pretrained weights, far below ln 86 = 4.45"
-    assert any("image/png" in output.get("data", {}) for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs)
+    assert (
+        local[0] < 2.5
+    ), "the first round trains from the pretrained weights, far below ln 86 = 4.45"
+    assert any(
+        "image/png" in output.get("data", {})
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    )

@@ -120,12 +120,16 @@ def with_closure_loss():
 
 def tied():
     inputs, body, head = parts()
-    return compiled(keras.Model(inputs, head(tf.matmul(body(inputs), body.kernel, transpose_b=True))))
+    return compiled(
+        keras.Model(inputs, head(tf.matmul(body(inputs), body.kernel, transpose_b=True)))
+    )
 
 
 KEPT = {
     "a tensor as a loss": with_tensor_loss,
-    "a regularizer": lambda: with_layer(layers.Dense(2, kernel_regularizer=Decay(0.3), activity_regularizer="l2")),
+    "a regularizer": lambda: with_layer(
+        layers.Dense(2, kernel_regularizer=Decay(0.3), activity_regularizer="l2")
+    ),
     "an argument that Keras records": lambda: with_layer(AutoScale(3.0)),
     "a table": lambda: with_layer(Table()),
     "a schedule": lambda: compiled(functional(), optimizer=keras.optimizers.SGD(Halving(0.5), 0.9)),
@@ -268,22 +272,36 @@ REFUSED = {
     "loss, metric or layer of model .* reads the weight 'body/kernel:0'": with_closure_metric,
     "metric or layer of model .* reads the weight 'body/kernel:0'": with_closure_layer,
     "model 'model.*' cannot be copied .*: pass a function that builds the model": tied,
-    "layer 'lost_rate.*' of class LostRate has another 'rate' in a copy: add it to get_config, or": lambda: with_layer(LostRate(0.5)),
-    "layer 'required.*' of class Required cannot be made from its get_config .*missing .*'scale'": lambda: with_layer(Required(0.0, 2)),
-    "layer 'function.*' of class Function has no get_config: define it, or": lambda: with_layer(Function(tf.nn.relu)),
+    "layer 'lost_rate.*' of class LostRate has another 'rate' in a copy: add it to get_config, or": lambda: with_layer(
+        LostRate(0.5)
+    ),
+    "layer 'required.*' of class Required cannot be made from its get_config .*missing .*'scale'": lambda: with_layer(
+        Required(0.0, 2)
+    ),
+    "layer 'function.*' of class Function has no get_config: define it, or": lambda: with_layer(
+        Function(tf.nn.relu)
+    ),
     "layer 'dense.*' of class Dense has another 'strength' in a copy": lambda: with_layer(
         layers.Dense(2, kernel_regularizer=LostDecay(0.3))
     ),
     "LostSchedule, which the model is compiled with, has no get_config": lambda: compiled(
         functional(), optimizer=keras.optimizers.SGD(LostSchedule())
     ),
-    "optimizer 'SGD' of class LostFactor has another 'factor'": lambda: compiled(functional(), optimizer=LostFactor(0.1, factor=3.0)),
+    "optimizer 'SGD' of class LostFactor has another 'factor'": lambda: compiled(
+        functional(), optimizer=LostFactor(0.1, factor=3.0)
+    ),
     "metric 'counted' of class Counted has another 'factor' in a copy: define get_config": lambda: compiled(
         functional(), metrics=[Counted(3.0)]
     ),
-    "model 'scaled' loses its Scaled in a copy: pass a function": lambda: compiled(functional(Scaled, scale=3.0)),
-    "model 'subclassed.*' has no weights yet: call it on a batch, or model.build": lambda: lambda: compiled(Subclassed()),
-    "model 'sequential.*' has no weights yet": lambda: compiled(keras.Sequential([layers.Dense(1)])),
+    "model 'scaled' loses its Scaled in a copy: pass a function": lambda: compiled(
+        functional(Scaled, scale=3.0)
+    ),
+    "model 'subclassed.*' has no weights yet: call it on a batch, or model.build": lambda: lambda: compiled(
+        Subclassed()
+    ),
+    "model 'sequential.*' has no weights yet": lambda: compiled(
+        keras.Sequential([layers.Dense(1)])
+    ),
     "shares the weight 'body/kernel:0' with the model: pass a function that makes new layers": lambda: (
         ONCE.append(compiled(functional())) or always_the_same
     ),

@@ -12,10 +12,18 @@ layers = tf.keras.layers
 
 def model(compiled=True):
     tf.keras.utils.set_random_seed(0)
-    parts = [layers.Input([3]), layers.Dense(4, name="body_0"), layers.BatchNormalization(name="norm"), layers.Dense(5, name="body_1")]
+    parts = [
+        layers.Input([3]),
+        layers.Dense(4, name="body_0"),
+        layers.BatchNormalization(name="norm"),
+        layers.Dense(5, name="body_1"),
+    ]
     made = tf.keras.Sequential([*parts, layers.Dense(2, name="head")])
     if compiled:
-        made.compile(tf.keras.optimizers.SGD(0.5), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        made.compile(
+            tf.keras.optimizers.SGD(0.5),
+            tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
     return made
 
 
@@ -52,7 +60,11 @@ def test_keras_trains_what_is_left():
 def test_mistakes_leave_the_model_as_it_was():
     made = freeze(model(), "body_0")
     for names, keep, message in [
-        (["bodies"], (), "no layer is called 'bodies'; allowed: body_0, norm, body_1, head, or patterns"),
+        (
+            ["bodies"],
+            (),
+            "no layer is called 'bodies'; allowed: body_0, norm, body_1, head, or patterns",
+        ),
         ([], ["tail"], "no layer is called 'tail'"),
         ([], (), "freezing all layers leaves nothing to train: pass keep="),
         (["*"], (), "leaves nothing to train"),
@@ -74,7 +86,9 @@ def test_statistics_are_what_training_changes():
     assert [w.name for w in statistics(nested)] == moving
     nested.layers[1].trainable = False
     assert statistics(nested) == []
-    nested.layers[1].get_layer("norm").trainable = True  # inside of a frozen model: Keras updates it
+    nested.layers[1].get_layer(
+        "norm"
+    ).trainable = True  # inside of a frozen model: Keras updates it
     assert [w.name for w in statistics(nested)] == moving
 
 
@@ -88,7 +102,9 @@ def clients():
 
 
 def simulate(model, **options):
-    return fl.simulate(model, clients(), rounds=2, clients_per_round=2, batch_size=4, progress=False, **options)
+    return fl.simulate(
+        model, clients(), rounds=2, clients_per_round=2, batch_size=4, progress=False, **options
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,12 +121,16 @@ def simulate(model, **options):
 def test_bytes_are_those_of_what_is_trained(tmp_path, names, non_trainable, down, up):
     made = freeze(model(), *names, keep=() if names else "*")
     run = simulate(made, non_trainable=non_trainable, run_dir=tmp_path)
-    assert [(row["bytes_down"], row["bytes_up"]) for row in run.history[1:]] == [(8 * down, 8 * up)] * 2
+    assert [(row["bytes_down"], row["bytes_up"]) for row in run.history[1:]] == [
+        (8 * down, 8 * up)
+    ] * 2
     assert f"{8 * up}" in (tmp_path / "metrics.csv").read_text().splitlines()[-1].split(",")
 
 
 @pytest.mark.parametrize("non_trainable", ["broadcast", "average"])
-@pytest.mark.parametrize("optimizer", [tf.keras.optimizers.SGD(0.5), tf.keras.optimizers.AdamW(0.1, weight_decay=0.1)])
+@pytest.mark.parametrize(
+    "optimizer", [tf.keras.optimizers.SGD(0.5), tf.keras.optimizers.AdamW(0.1, weight_decay=0.1)]
+)
 def test_frozen_weights_stay_bit_for_bit(non_trainable, optimizer):
     made = model()
     made.compile(optimizer, made.loss)

@@ -25,7 +25,9 @@ Input = keras.Input
 def make_clients(sizes=(7, 4, 5), **columns):
     """Clients of so many rows; columns: name -> function of (generator, rows)."""
     rng = np.random.default_rng(5)
-    return ClientData.from_dict({f"k{n}": {name: column(rng, n) for name, column in columns.items()} for n in sizes})
+    return ClientData.from_dict(
+        {f"k{n}": {name: column(rng, n) for name, column in columns.items()} for n in sizes}
+    )
 
 
 def floats(*shape):
@@ -38,7 +40,9 @@ def classes(*shape):
 
 def padded_ids(rng, n):
     """Ids of 1 to 8; rows of 1 to 6 of them, then zeros."""
-    return (rng.integers(1, 9, size=[n, 6]) * (np.arange(6) < rng.integers(1, 7, size=[n, 1]))).astype(np.int32)
+    return (
+        rng.integers(1, 9, size=[n, 6]) * (np.arange(6) < rng.integers(1, 7, size=[n, 1]))
+    ).astype(np.int32)
 
 
 def sequential(*parts):
@@ -55,7 +59,11 @@ def set_generators(setting):
 
     def prepare(model, round_num, client_id):
         seed = seeding.generator(setting.seed, "dropout", round_num, client_id).integers(2**63)
-        random_layers = [layer for layer in model._flatten_layers(include_self=False) if hasattr(layer, "_random_generator")]
+        random_layers = [
+            layer
+            for layer in model._flatten_layers(include_self=False)
+            if hasattr(layer, "_random_generator")
+        ]
         for i, layer in enumerate(random_layers):
             layer._random_generator = type(layer._random_generator)(seed=0, rng_type="stateful")
             layer._random_generator._maybe_init()
@@ -69,7 +77,9 @@ def assert_equals_keras(model, clients, make=None, **options):
     setting = make_setting(model, clients, **options)
     if make is not None:
         build = lambda: clone(model, make)  # noqa: E731
-        setting = setting._replace(build=build, workers=Workers(build, clients[clients.client_ids[0]], 1))
+        setting = setting._replace(
+            build=build, workers=Workers(build, clients[clients.client_ids[0]], 1)
+        )
     ours, _ = run(setting)
     expected, _ = by_hand(setting, prepare=set_generators(setting))
     assert largest_difference(ours, expected) < 5e-6
@@ -167,7 +177,9 @@ def other_recurrent():
 
 def nested():
     """A model in a model in a model, one of them used twice."""
-    inner = keras.Sequential([Input([4]), layers.Dense(4, activation="tanh"), layers.LayerNormalization()])
+    inner = keras.Sequential(
+        [Input([4]), layers.Dense(4, activation="tanh"), layers.LayerNormalization()]
+    )
     x = Input([4])
     middle = keras.Model(x, inner(inner(x)) + x)
     return sequential(Input([4]), middle, layers.Dense(3))
@@ -178,7 +190,11 @@ def regularized():
         Input([4]),
         layers.Dense(5, kernel_regularizer="l1", bias_regularizer="l2", activity_regularizer="l2"),
         layers.ActivityRegularization(l2=0.1),
-        layers.Dense(3, kernel_constraint=keras.constraints.MaxNorm(0.3), bias_constraint=keras.constraints.NonNeg()),
+        layers.Dense(
+            3,
+            kernel_constraint=keras.constraints.MaxNorm(0.3),
+            bias_constraint=keras.constraints.NonNeg(),
+        ),
     )
 
 
@@ -197,7 +213,9 @@ LAYERS = {
 SLOW = {"masked recurrent", "other recurrent"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in LAYERS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in LAYERS]
+)
 def test_layers_equal_a_keras_loop(name):
     make, clients = LAYERS[name]
     assert_equals_keras(make(), clients())
@@ -214,7 +232,13 @@ def batch_normalized():
     # Without a bias, whose gradient before a normalization is only rounding error.
     adapted = layers.Normalization()  # counts in integers
     adapted.adapt(np.random.default_rng(0).normal(2, 3, size=[20, 4]))
-    return sequential(Input([4]), adapted, layers.Dense(6, use_bias=False), layers.BatchNormalization(momentum=0.8), layers.Dense(3))
+    return sequential(
+        Input([4]),
+        adapted,
+        layers.Dense(6, use_bias=False),
+        layers.BatchNormalization(momentum=0.8),
+        layers.Dense(3),
+    )
 
 
 @pytest.mark.parametrize("policy", ["broadcast", "average"])
@@ -253,7 +277,9 @@ def augmented():
     )
 
 
-@pytest.mark.parametrize("make, clients", [(noisy, sequences), (augmented, images)], ids=["noise", "augmentation"])
+@pytest.mark.parametrize(
+    "make, clients", [(noisy, sequences), (augmented, images)], ids=["noise", "augmentation"]
+)
 def test_random_layers_equal_a_keras_loop_with_the_same_draws(make, clients):
     assert_equals_keras(make(), clients())
 
@@ -261,13 +287,21 @@ def test_random_layers_equal_a_keras_loop_with_the_same_draws(make, clients):
 def quickly_noisy():
     """Of random layers only, whose graph is quick to make."""
     return sequential(
-        Input([6, 4]), layers.SpatialDropout1D(0.3), layers.GaussianNoise(0.1), layers.Flatten(), layers.Dropout(0.3), layers.Dense(3)
+        Input([6, 4]),
+        layers.SpatialDropout1D(0.3),
+        layers.GaussianNoise(0.1),
+        layers.Flatten(),
+        layers.Dropout(0.3),
+        layers.Dense(3),
     )
 
 
 def losses(setting, cohort):
     with contextlib.closing(local.start(setting)) as process:
-        arrays = [[w.numpy() for w in weights] for weights in (setting.model.trainable_weights, setting.model.non_trainable_weights)]
+        arrays = [
+            [w.numpy() for w in weights]
+            for weights in (setting.model.trainable_weights, setting.model.non_trainable_weights)
+        ]
         _, result = process.run_round(process.init(*arrays), 1, cohort)
     setting.workers.close()
     return {client["client_id"]: client["loss"] for client in result.clients}
@@ -285,7 +319,11 @@ def test_dropout_keeps_the_expected_value():
     """E[w] after one step of linear regression through dropout, over 4,000 clients' draws, is that of a step on E[gradient]."""
     rate, x, y, w, step = 0.25, 2.0, 1.0, 0.5, 0.1
     model = keras.Sequential(
-        [Input([1]), layers.Dropout(rate), layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(w))]
+        [
+            Input([1]),
+            layers.Dropout(rate),
+            layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(w)),
+        ]
     )
     model.compile(keras.optimizers.SGD(step), "mse")
     one = {"x": np.full([1, 1], x, np.float32), "y": np.full([1, 1], y, np.float32)}
@@ -296,7 +334,10 @@ def test_dropout_keeps_the_expected_value():
     gradients = np.array([0, 2 * (w * kept - y) * kept])
     mean, deviation = (1 - rate) * gradients[1], gradients[1] * np.sqrt(rate * (1 - rate))
     assert abs(ours.item() - (w - step * mean)) < 4 * step * deviation / np.sqrt(4000)
-    assert {round(client["loss"], 4) for client in result.clients} == {round(y**2, 4), round((w * kept - y) ** 2, 4)}
+    assert {round(client["loss"], 4) for client in result.clients} == {
+        round(y**2, 4),
+        round((w * kept - y) ** 2, 4),
+    }
 
 
 class Sampling(layers.Layer):
@@ -327,10 +368,14 @@ class Delayed(Workers):
                 self.ended.append(i)
             return result
 
-        return super().map(delayed, enumerate(items), lambda numbered: (numbered[0], prepare(numbered[1])))
+        return super().map(
+            delayed, enumerate(items), lambda numbered: (numbered[0], prepare(numbered[1]))
+        )
 
 
-@pytest.mark.parametrize("delays, ended", [([0.0, 0.6, 1.2], [0, 1, 2]), ([1.2, 0.6, 0.0], [2, 1, 0])])
+@pytest.mark.parametrize(
+    "delays, ended", [([0.0, 0.6, 1.2], [0, 1, 2]), ([1.2, 0.6, 0.0], [2, 1, 0])]
+)
 def test_bits_do_not_depend_on_which_worker_ends_first(delays, ended):
     model, clients = quickly_noisy(), sequences()
     expected, _ = run(make_setting(model, clients), rounds=1)
@@ -370,7 +415,9 @@ class TwoDense(layers.Layer):
 def partly_frozen():
     """Returns the model and its frozen layers."""
     inside = TwoDense()
-    body = keras.Sequential([Input([5]), layers.Dense(6), layers.BatchNormalization(), layers.Dense(4)])
+    body = keras.Sequential(
+        [Input([5]), layers.Dense(6), layers.BatchNormalization(), layers.Dense(4)]
+    )
     middle, normalization = layers.Dense(5), layers.BatchNormalization()
     model = keras.Sequential([Input([4]), inside, body, middle, normalization, layers.Dense(3)])
     frozen = [inside.first, body, normalization]
@@ -380,7 +427,10 @@ def partly_frozen():
 
 
 @pytest.mark.parametrize("policy", ["broadcast", "average"])
-@pytest.mark.parametrize("optimizer", [lambda: keras.optimizers.SGD(0.1), lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1)])
+@pytest.mark.parametrize(
+    "optimizer",
+    [lambda: keras.optimizers.SGD(0.1), lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1)],
+)
 def test_frozen_layers_keep_their_bits(policy, optimizer):
     model, frozen = partly_frozen()
     model = compiled(model, optimizer())
@@ -403,7 +453,13 @@ def two_outputs():
     shared, embedding = layers.Dense(5, activation="tanh"), layers.Embedding(9, 4)
     words = layers.GlobalAveragePooling1D()(embedding(b)) + embedding(b)[:, 0]
     hidden = layers.Concatenate()([shared(a), shared(words)])
-    model = keras.Model({"a": a, "b": b}, {"kind": layers.Dense(3, name="kind")(hidden), "size": layers.Dense(1, name="size")(hidden)})
+    model = keras.Model(
+        {"a": a, "b": b},
+        {
+            "kind": layers.Dense(3, name="kind")(hidden),
+            "size": layers.Dense(1, name="size")(hidden),
+        },
+    )
     model.compile(
         keras.optimizers.SGD(0.1),
         loss={"kind": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "size": "mse"},
@@ -443,10 +499,15 @@ class Confidence(keras.metrics.Metric):
 
     def __init__(self, name="confidence", **options):
         super().__init__(name=name, **options)
-        self.total, self.count = self.add_weight("total", initializer="zeros"), self.add_weight("count", initializer="zeros")
+        self.total, self.count = (
+            self.add_weight("total", initializer="zeros"),
+            self.add_weight("count", initializer="zeros"),
+        )
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        p = tf.gather(tf.nn.softmax(y_pred), tf.cast(tf.reshape(y_true, [-1]), tf.int32), batch_dims=1)
+        p = tf.gather(
+            tf.nn.softmax(y_pred), tf.cast(tf.reshape(y_true, [-1]), tf.int32), batch_dims=1
+        )
         weights = tf.ones_like(p) if sample_weight is None else tf.cast(sample_weight, tf.float32)
         self.total.assign_add(tf.reduce_sum(p * weights))
         self.count.assign_add(tf.reduce_sum(weights))
@@ -468,20 +529,28 @@ def test_metrics_of_every_kind(weighted):
     model.compile(
         keras.optimizers.SGD(0.1),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2, name="top"), Confidence()],
+        metrics=[
+            "accuracy",
+            keras.metrics.SparseTopKCategoricalAccuracy(2, name="top"),
+            Confidence(),
+        ],
         weighted_metrics=["sparse_categorical_crossentropy", Confidence("weighted_confidence")],
     )
     columns = {"x": floats(4), "y": classes()}
     if weighted:
         columns["sample_weight"] = lambda rng, n: rng.uniform(0.1, 2, size=n).astype(np.float32)
     names = metrics_equal_keras(model, make_clients(**columns))
-    assert {"loss", "accuracy", "top", "confidence", "weighted_confidence", "mean_hidden"} < set(names)
+    assert {"loss", "accuracy", "top", "confidence", "weighted_confidence", "mean_hidden"} < set(
+        names
+    )
 
 
 def test_area_under_the_curve():
     model = keras.Sequential([Input([4]), layers.Dense(1, activation="sigmoid")])
     model.compile(
-        keras.optimizers.SGD(0.1), "binary_crossentropy", metrics=[keras.metrics.AUC(name="auc"), keras.metrics.Precision(name="p")]
+        keras.optimizers.SGD(0.1),
+        "binary_crossentropy",
+        metrics=[keras.metrics.AUC(name="auc"), keras.metrics.Precision(name="p")],
     )
     clients = make_clients(x=floats(4), y=lambda rng, n: rng.integers(2, size=[n, 1]))
     assert metrics_equal_keras(model, clients) == ["loss", "auc", "p"]
@@ -548,9 +617,14 @@ def test_blocks_of_clients_with_and_without_short_batches():
     model = compiled(keras.Sequential([Input([4], batch_size=2), layers.Dense(3)]))
     rng = np.random.default_rng(0)
     sizes = [2 + i % 3 for i in range(64)]
-    clients = {f"k{i}": {"x": rng.normal(size=[n, 4]).astype(np.float32), "y": rng.integers(3, size=n)} for i, n in enumerate(sizes)}
+    clients = {
+        f"k{i}": {"x": rng.normal(size=[n, 4]).astype(np.float32), "y": rng.integers(3, size=n)}
+        for i, n in enumerate(sizes)
+    }
     setting = make_setting(model, ClientData.from_dict(clients), batch_size=2)
     ours, result = run(setting, rounds=1)
-    assert {client["client_id"]: client["num_examples"] for client in result.clients} == {f"k{i}": n for i, n in enumerate(sizes)}
+    assert {client["client_id"]: client["num_examples"] for client in result.clients} == {
+        f"k{i}": n for i, n in enumerate(sizes)
+    }
     expected, _ = one_round(setting, model.get_weights(), 1, list(clients))
     assert largest_difference(ours, expected) < 1e-5

@@ -64,21 +64,34 @@ class Table(tf.keras.metrics.Metric):
 
     def result(self):
         rows = tf.reduce_sum(self.table, axis=1)
-        return {"negative": rows[0], "share": rows / tf.reduce_sum(rows)} if self.as_dict else self.table
+        return (
+            {"negative": rows[0], "share": rows / tf.reduce_sum(rows)}
+            if self.as_dict
+            else self.table
+        )
 
     def get_config(self):
         return {**super().get_config(), "as_dict": self.as_dict}
 
 
 def metrics():
-    return ["mae", Largest(), MergedLargest(name="merged"), FBeta(3.0), Table(), Table(True, name="parts")]
+    return [
+        "mae",
+        Largest(),
+        MergedLargest(name="merged"),
+        FBeta(3.0),
+        Table(),
+        Table(True, name="parts"),
+    ]
 
 
 def linear(given=None):
     """A model that training leaves as it is, with updates that are NaN where the data are."""
     tf.keras.utils.set_random_seed(1)
     model = tf.keras.Sequential([tf.keras.Input([3]), tf.keras.layers.Dense(1)])
-    model.compile(tf.keras.optimizers.SGD(1e-30), "mse", metrics=metrics() if given is None else given)
+    model.compile(
+        tf.keras.optimizers.SGD(1e-30), "mse", metrics=metrics() if given is None else given
+    )
     return model
 
 
@@ -91,12 +104,23 @@ def in_keras(x, y):
 
 
 def run(clients, **options):
-    options = {"rounds": 1, "cohort": list(clients), "batch_size": 2, "evaluation_batch_size": 2, "progress": False, **options}
+    options = {
+        "rounds": 1,
+        "cohort": list(clients),
+        "batch_size": 2,
+        "evaluation_batch_size": 2,
+        "progress": False,
+        **options,
+    }
     return fl.simulate(linear(options.pop("given", None)), clients, **options)
 
 
 def of_part(row, part):
-    return {name.removeprefix(f"{part}_"): value for name, value in row.items() if name.startswith(f"{part}_")}
+    return {
+        name.removeprefix(f"{part}_"): value
+        for name, value in row.items()
+        if name.startswith(f"{part}_")
+    }
 
 
 def test_metrics_are_those_of_one_stream(caplog):
@@ -112,8 +136,14 @@ def test_metrics_are_those_of_one_stream(caplog):
     trained = of_part(rows[0], "train")
     del expected["largest"]
     assert trained == pytest.approx(expected, rel=1e-5)
-    left_out = [record.getMessage() for record in caplog.records if "without the training metric" in record.getMessage()]
-    assert len(left_out) == 2 and all("'largest'" in message for message in left_out)  # one for each run
+    left_out = [
+        record.getMessage()
+        for record in caplog.records
+        if "without the training metric" in record.getMessage()
+    ]
+    assert len(left_out) == 2 and all(
+        "'largest'" in message for message in left_out
+    )  # one for each run
 
 
 def test_clients_one_by_one_and_with_their_own_models():
@@ -144,8 +174,18 @@ def test_sets_whose_columns_have_the_same_name_are_refused(names):
     model = tf.keras.Sequential([tf.keras.layers.Input([3]), tf.keras.layers.Dense(1)])
     model.compile("sgd", "mse", metrics=[tf.keras.metrics.MeanAbsoluteError(name="a_loss")])
     data = fl.ClientData.from_dict(CLIENTS)
-    with pytest.raises(ValueError, match=rf"^evaluate_on\['{names[-1]}'\] gives a value called '{names[-1]}_loss'[^\n]*: rename the set.$"):
-        fl.simulate(model, data, rounds=1, clients_per_round=2, evaluate_on=dict.fromkeys(names, data), progress=False)
+    with pytest.raises(
+        ValueError,
+        match=rf"^evaluate_on\['{names[-1]}'\] gives a value called '{names[-1]}_loss'[^\n]*: rename the set.$",
+    ):
+        fl.simulate(
+            model,
+            data,
+            rounds=1,
+            clients_per_round=2,
+            evaluate_on=dict.fromkeys(names, data),
+            progress=False,
+        )
 
 
 class InPython(tf.keras.metrics.Metric):
@@ -187,7 +227,9 @@ class Written(tf.keras.metrics.Metric):
         self.value = self.add_weight(name="value", initializer="zeros")
 
     def update_state(self, y, predicted, sample_weight=None):
-        self.write(self.value, tf.cast(tf.shape(y)[0], tf.float32), tf.reduce_sum(tf.abs(y - predicted)))
+        self.write(
+            self.value, tf.cast(tf.shape(y)[0], tf.float32), tf.reduce_sum(tf.abs(y - predicted))
+        )
 
     def result(self):
         return self.value + 0.0
@@ -208,12 +250,16 @@ ADDING = {
     "assign_add": lambda value, rows, error: value.assign_add(error),
     "assign of a sum": lambda value, rows, error: value.assign(error + value),
     "assign of a difference": lambda value, rows, error: value.assign(tf.identity(value) - error),
-    "where the batch is bad": lambda value, rows, error: tf.cond(error > 1, lambda: value.assign_add(1.0), lambda: value.assign_add(0.0)),
+    "where the batch is bad": lambda value, rows, error: tf.cond(
+        error > 1, lambda: value.assign_add(1.0), lambda: value.assign_add(0.0)
+    ),
     "in a loop": add_for_each_row,
 }
 NOT_ADDING = {
     "a count that stops": lambda value, rows, error: value.assign(tf.minimum(value + rows, 60.0)),
-    "adding until it is enough": lambda value, rows, error: value.assign_add(tf.where(value < 60.0, rows, 0.0)),
+    "adding until it is enough": lambda value, rows, error: value.assign_add(
+        tf.where(value < 60.0, rows, 0.0)
+    ),
     "a branch on the state": lambda value, rows, error: tf.cond(
         value < 60.0, lambda: value.assign_add(rows), lambda: value.assign_add(0.0)
     ),
@@ -230,21 +276,41 @@ def test_what_looks_like_a_sum_on_little_data_is_not_taken_for_one(kind):
     data = fl.ClientData.from_dict({"all": {"x": X, "y": Y}})
     plain = model.evaluate(X, Y, batch_size=1, verbose=0, return_dict=True)["written"]
     assert fl.evaluate(model, data, batch_size=1)["written"] == pytest.approx(plain, rel=1e-5)
-    row = fl.simulate(model, fl.ClientData.from_dict(CLIENTS), rounds=1, clients_per_round=33, batch_size=2, progress=False).history[-1]
+    row = fl.simulate(
+        model,
+        fl.ClientData.from_dict(CLIENTS),
+        rounds=1,
+        clients_per_round=33,
+        batch_size=2,
+        progress=False,
+    ).history[-1]
     assert ("train_written" in row) == (kind in ADDING)
 
 
 @pytest.mark.parametrize(
     "metric, message",
     [
-        (lambda: InPython(name="python"), "metric 'python' of class InPython has no variables; allowed"),
+        (
+            lambda: InPython(name="python"),
+            "metric 'python' of class InPython has no variables; allowed",
+        ),
         (lambda: Text(name="text"), "metric 'text' gives b'text' as 'best'; allowed: a number"),
         (lambda: Loss(name="other"), "two metrics of the model have values called 'loss'; allowed"),
-        (lambda: Unmerged(name="own"), "metric 'own' of class Unmerged cannot be merged by its merge_state: later"),
-        (lambda: Lost(3.0), "metric 'lost' of class Lost has another 'beta' in a copy: define get_config with it"),
+        (
+            lambda: Unmerged(name="own"),
+            "metric 'own' of class Unmerged cannot be merged by its merge_state: later",
+        ),
+        (
+            lambda: Lost(3.0),
+            "metric 'lost' of class Lost has another 'beta' in a copy: define get_config with it",
+        ),
     ],
 )
 def test_what_cannot_be_reported_is_refused_before_the_first_round(metric, message):
     with pytest.raises(ValueError) as error:
-        run(fl.ClientData.from_dict(CLIENTS), given=[metric()], evaluate_on={"fail": lambda model, round_num: 1 / 0})
+        run(
+            fl.ClientData.from_dict(CLIENTS),
+            given=[metric()],
+            evaluate_on={"fail": lambda model, round_num: 1 / 0},
+        )
     assert message in str(error.value) and "\n" not in str(error.value)

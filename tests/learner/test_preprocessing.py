@@ -26,7 +26,10 @@ def adapted(layer, data):
 LAYERS = {
     "StringLookup": (lambda: adapted(layers.StringLookup(output_mode="one_hot"), WORDS), WORDS),
     "StringLookup, two unknown": (
-        lambda: adapted(layers.StringLookup(num_oov_indices=2, mask_token="", output_mode="multi_hot"), WORDS[:2]),
+        lambda: adapted(
+            layers.StringLookup(num_oov_indices=2, mask_token="", output_mode="multi_hot"),
+            WORDS[:2],
+        ),
         WORDS,
     ),
     "IntegerLookup, tf-idf": (
@@ -36,7 +39,9 @@ LAYERS = {
     "Discretization": (lambda: adapted(layers.Discretization(num_bins=3), FLOATS), FLOATS),
     "Normalization": (lambda: adapted(layers.Normalization(axis=None), FLOATS), FLOATS),
     "Hashing": (
-        lambda: keras.Sequential([layers.Hashing(4, salt=3), layers.CategoryEncoding(4, "one_hot")]),
+        lambda: keras.Sequential(
+            [layers.Hashing(4, salt=3), layers.CategoryEncoding(4, "one_hot")]
+        ),
         WORDS,
     ),
 }
@@ -76,7 +81,9 @@ def assert_one_round_is_a_fit(make, x, tmp_path, per_client=False):
     for model in (run.model, fl.models.load(tmp_path / "run" / "model.keras")):
         for ours, theirs in zip(model.trainable_weights, plain.trainable_weights, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(model.predict(x, verbose=0), plain.predict(x, verbose=0), rtol=1e-5)
+        np.testing.assert_allclose(
+            model.predict(x, verbose=0), plain.predict(x, verbose=0), rtol=1e-5
+        )
     names = "all_loss", "all_mae"
     np.testing.assert_allclose([run.history[0][name] for name in names], first, rtol=1e-5)
     last = plain.evaluate(x, Y, verbose=0)
@@ -132,7 +139,9 @@ def test_a_function_that_builds_the_model_gets_the_constants():
 
 def test_a_copy_has_the_bins_that_decide_a_shape():
     # Not saved here: Keras itself cannot load such a model.
-    model = new_model(adapted(layers.Discretization(num_bins=3, output_mode="one_hot"), FLOATS), FLOATS)
+    model = new_model(
+        adapted(layers.Discretization(num_bins=3, output_mode="one_hot"), FLOATS), FLOATS
+    )
     np.testing.assert_allclose(clone(model)(FLOATS[:, None]), model(FLOATS[:, None]))
 
 
@@ -140,6 +149,9 @@ def test_tff_refuses_tables():
     pytest.importorskip("tensorflow_federated")
     model = new_model(LAYERS["StringLookup"][0](), WORDS)
     clients = fl.ClientData.from_dict({"one": {"x": WORDS[:, None], "y": Y}})
-    with pytest.raises(ValueError, match="engine 'tff' cannot copy what layer 'string_lookup.*' has learnt in adapt"):
+    with pytest.raises(
+        ValueError,
+        match="engine 'tff' cannot copy what layer 'string_lookup.*' has learnt in adapt",
+    ):
         options = dict(rounds=1, clients_per_round=1, progress=False)
         fl.simulate(model, clients, engine="tff", non_trainable="broadcast", **options)

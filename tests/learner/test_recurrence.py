@@ -6,7 +6,10 @@ import tensorflow as tf
 
 from fedlab.learner.keras2 import _graph_scans, recurrence
 
-compiled = pytest.importorskip("fedlab.learner.keras2._compiled_scans", reason="numba is not installed: the compiled loops are an extra")
+compiled = pytest.importorskip(
+    "fedlab.learner.keras2._compiled_scans",
+    reason="numba is not installed: the compiled loops are an extra",
+)
 
 
 def _normal(rng, *shape):
@@ -20,22 +23,36 @@ SIZES = [(7, 3, 20), (5, 8, 64), (1, 4, 100), (6, 1, 257)]
 @pytest.mark.parametrize("num_steps, num_rows, units", SIZES)
 def test_gru_loops_agree(num_steps, num_rows, units):
     rng = np.random.default_rng(0)
-    x, h0, dy = _normal(rng, num_steps, num_rows, 3 * units), _normal(rng, num_rows, units), _normal(rng, num_steps, num_rows, units)
+    x, h0, dy = (
+        _normal(rng, num_steps, num_rows, 3 * units),
+        _normal(rng, num_rows, units),
+        _normal(rng, num_steps, num_rows, units),
+    )
     kernel, bias = _normal(rng, units, 3 * units) / units**0.5, _normal(rng, 3 * units)
     h, saved = _graph_scans.gru_forward(x, h0, kernel, bias)
     _assert_close(compiled.gru_forward(x, h0, kernel, bias), (h, saved))
-    _assert_close(compiled.gru_backward(dy, h0, h, saved, kernel), _graph_scans.gru_backward(dy, h0, h, saved, kernel))
+    _assert_close(
+        compiled.gru_backward(dy, h0, h, saved, kernel),
+        _graph_scans.gru_backward(dy, h0, h, saved, kernel),
+    )
 
 
 @pytest.mark.parametrize("num_steps, num_rows, units", SIZES)
 def test_lstm_loops_agree(num_steps, num_rows, units):
     rng = np.random.default_rng(0)
-    x, h0, c0 = _normal(rng, num_steps, num_rows, 4 * units), _normal(rng, num_rows, units), _normal(rng, num_rows, units)
+    x, h0, c0 = (
+        _normal(rng, num_steps, num_rows, 4 * units),
+        _normal(rng, num_rows, units),
+        _normal(rng, num_rows, units),
+    )
     dh, dc = _normal(rng, num_steps, num_rows, units), _normal(rng, num_steps, num_rows, units)
     kernel = _normal(rng, units, 4 * units) / units**0.5
     h, c, gates = _graph_scans.lstm_forward(x, h0, c0, kernel)
     _assert_close(compiled.lstm_forward(x, h0, c0, kernel), (h, c, gates))
-    _assert_close(compiled.lstm_backward(dh, dc, c0, c, gates, kernel), _graph_scans.lstm_backward(dh, dc, c0, c, gates, kernel))
+    _assert_close(
+        compiled.lstm_backward(dh, dc, c0, c, gates, kernel),
+        _graph_scans.lstm_backward(dh, dc, c0, c, gates, kernel),
+    )
 
 
 def _assert_close(actual, expected):
@@ -44,7 +61,9 @@ def _assert_close(actual, expected):
 
 
 def test_tanh_is_exact_to_a_few_units_in_the_last_place():
-    x = np.concatenate([np.linspace(-12, 12, 20001), [0.0, 1e-30, -1e-8, np.inf, -np.inf]]).astype(np.float32)
+    x = np.concatenate([np.linspace(-12, 12, 20001), [0.0, 1e-30, -1e-8, np.inf, -np.inf]]).astype(
+        np.float32
+    )
     error = np.array([compiled._tanh(value) for value in x]) - np.tanh(x.astype(np.float64))
     assert np.abs(error).max() < 5e-7
 
@@ -83,7 +102,10 @@ def test_either_form_gives_the_gradients_of_tensorflow(num_rows, static):
             h, loss = h0, 0.0
             for t in range(4):
                 inner = h @ kernel + bias
-                z, r = tf.sigmoid(x[t, :, :units] + inner[:, :units]), tf.sigmoid(x[t, :, units : 2 * units] + inner[:, units : 2 * units])
+                z, r = (
+                    tf.sigmoid(x[t, :, :units] + inner[:, :units]),
+                    tf.sigmoid(x[t, :, units : 2 * units] + inner[:, units : 2 * units]),
+                )
                 h = z * h + (1 - z) * tf.tanh(x[t, :, 2 * units :] + r * inner[:, 2 * units :])
                 loss += tf.reduce_sum(h**2)
         return tape.gradient(loss, [x, h0, kernel, bias])

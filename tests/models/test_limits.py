@@ -35,7 +35,10 @@ def files(tmp_path_factory):
 
 def repacked(files, target, compression=zipfile.ZIP_DEFLATED, **changes):
     """A .keras archive with other contents: name without its suffix -> bytes -> bytes."""
-    with zipfile.ZipFile(files / "model.keras") as old, zipfile.ZipFile(target, "w", compression) as new:
+    with (
+        zipfile.ZipFile(files / "model.keras") as old,
+        zipfile.ZipFile(target, "w", compression) as new,
+    ):
         for name in old.namelist():
             change = changes.get(name.partition(".")[0], bytes)
             new.writestr(name, change(old.read(name)))
@@ -65,7 +68,11 @@ def changed(data, change):
 def kernel(file):
     """The path of the kernel."""
     found = []
-    file.visititems(lambda name, part: found.append(name) if isinstance(part, h5py.Dataset) and part.shape == (2, 2) else None)
+    file.visititems(
+        lambda name, part: found.append(name)
+        if isinstance(part, h5py.Dataset) and part.shape == (2, 2)
+        else None
+    )
     return found[0]
 
 
@@ -132,21 +139,48 @@ def huge_saved_model(files, target):
 
 
 ATTACKS = {
-    "padded.keras": (lambda files, to: repacked(files, to, config=padded), "configuration of 200 MB"),
-    "padded_metadata.keras": (lambda files, to: repacked(files, to, metadata=padded), "configuration of 200 MB"),
-    "objects.keras": (lambda files, to: repacked(files, to, config=many_objects), "configuration of more than 500,000 lists"),
-    "weights.keras": (lambda files, to: repacked(files, to, model=padded), "200 MB of weights in a file of 0 MB"),
-    "bzip2.keras": (lambda files, to: repacked(files, to, zipfile.ZIP_BZIP2), "packed by another method than deflate"),
-    "declared.keras": (lambda files, to: repacked(files, to, model=lambda data: changed(data, declare)), "4,096 MB of weights"),
-    "units.keras": (lambda files, to: repacked(files, to, config=units(10**9)), "model whose weights take more than 64 MB"),
+    "padded.keras": (
+        lambda files, to: repacked(files, to, config=padded),
+        "configuration of 200 MB",
+    ),
+    "padded_metadata.keras": (
+        lambda files, to: repacked(files, to, metadata=padded),
+        "configuration of 200 MB",
+    ),
+    "objects.keras": (
+        lambda files, to: repacked(files, to, config=many_objects),
+        "configuration of more than 500,000 lists",
+    ),
+    "weights.keras": (
+        lambda files, to: repacked(files, to, model=padded),
+        "200 MB of weights in a file of 0 MB",
+    ),
+    "bzip2.keras": (
+        lambda files, to: repacked(files, to, zipfile.ZIP_BZIP2),
+        "packed by another method than deflate",
+    ),
+    "declared.keras": (
+        lambda files, to: repacked(files, to, model=lambda data: changed(data, declare)),
+        "4,096 MB of weights",
+    ),
+    "units.keras": (
+        lambda files, to: repacked(files, to, config=units(10**9)),
+        "model whose weights take more than 64 MB",
+    ),
     "declared.h5": (lambda files, to: h5(files, to, declare), "4,096 MB of weights in a file"),
     "more.h5": (lambda files, to: h5(files, to, declare_more), "4,096 MB of weights in a file"),
     "compressed.h5": (lambda files, to: h5(files, to, compress), "compressed weight"),
     "texts.h5": (lambda files, to: h5(files, to, texts), "not made of numbers"),
     "often.h5": (lambda files, to: h5(files, to, name_often), "1,6.. MB of weights in a file"),
     "names.h5": (lambda files, to: h5(files, to, long_names), "list of 2,999 MB of names"),
-    "units.h5": (lambda files, to: h5(files, to, configured(units(10**9))), "model whose weights take more than 64 MB"),
-    "objects.h5": (lambda files, to: h5(files, to, configured(many_objects)), "configuration of more than 500,000 lists"),
+    "units.h5": (
+        lambda files, to: h5(files, to, configured(units(10**9))),
+        "model whose weights take more than 64 MB",
+    ),
+    "objects.h5": (
+        lambda files, to: h5(files, to, configured(many_objects)),
+        "configuration of more than 500,000 lists",
+    ),
     "saved_model": (huge_saved_model, "model whose weights take more than 64 MB"),
 }
 
@@ -167,7 +201,9 @@ for path in sys.argv[2:]:
 def test_small_files_that_ask_for_gigabytes(files, tmp_path):
     paths = [make(files, tmp_path / name) for name, (make, _) in ATTACKS.items()]
     arguments = [sys.executable, "-c", LOAD_ALL, files / "model.keras", *paths]
-    done = subprocess.run([*map(str, arguments)], capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(
+        [*map(str, arguments)], capture_output=True, text=True, check=True, timeout=300
+    )
     lines = done.stdout.splitlines()
     assert len(lines) == len(ATTACKS), done.stdout + done.stderr
     for line, path, (_, message) in zip(lines, paths, ATTACKS.values(), strict=True):
@@ -213,7 +249,9 @@ def test_trusted_files_have_no_limits(files, tmp_path):
 
 def test_models_that_compress_well_are_within_the_limits(tmp_path):
     """Zeros, with two moments, in a deflated archive: 24 MB in 50 kB."""
-    model = tf.keras.Sequential([layers.Input([1]), layers.Dense(1_000_000, kernel_initializer="zeros")])
+    model = tf.keras.Sequential(
+        [layers.Input([1]), layers.Dense(1_000_000, kernel_initializer="zeros")]
+    )
     model.compile("adam", "mse")
     model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "model.keras")

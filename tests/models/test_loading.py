@@ -30,7 +30,9 @@ def same(model, other):
 @pytest.fixture(scope="module")
 def model():
     tf.keras.utils.set_random_seed(0)
-    return fl.models.char_rnn(units=3, embedding_dim=2, stateful=True, batch_size=2, reset_after=False)
+    return fl.models.char_rnn(
+        units=3, embedding_dim=2, stateful=True, batch_size=2, reset_after=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,15 @@ def files(model, tmp_path_factory):
     return folder
 
 
-FORMATS = ["model.keras", "model.h5", "saved_model", "rnn.batch2.kerasmodel", "hdf5.keras", "zip.model", "bare"]
+FORMATS = [
+    "model.keras",
+    "model.h5",
+    "saved_model",
+    "rnn.batch2.kerasmodel",
+    "hdf5.keras",
+    "zip.model",
+    "bare",
+]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -69,18 +79,28 @@ def test_the_published_tutorials_way(files, model, tmp_path):
     copy.set_weights(model.get_weights())
     with pytest.warns(UserWarning):
         copy.save(tmp_path / "dickens_rnn.h5")
-    loaded = fl.models.load(str((tmp_path / "dickens_rnn.h5").rename(tmp_path / "dickens_rnn.batch2.kerasmodel")))
+    loaded = fl.models.load(
+        str((tmp_path / "dickens_rnn.h5").rename(tmp_path / "dickens_rnn.batch2.kerasmodel"))
+    )
     assert getattr(loaded, "_compile_config", None) is None
-    result = fl.models.compile_char_rnn(loaded).evaluate(X, np.where(X > 5, -1, X), batch_size=2, verbose=0)
+    result = fl.models.compile_char_rnn(loaded).evaluate(
+        X, np.where(X > 5, -1, X), batch_size=2, verbose=0
+    )
     assert np.isfinite(result).all()
     assert loaded.input_shape == (2, None)
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 def test_a_legacy_optimizer_becomes_new(tmp_path, suffix):
-    old = tf.keras.optimizers.legacy.SGD(0.5, momentum=0.75, nesterov=True, decay=0.25, clipnorm=2.0)
+    old = tf.keras.optimizers.legacy.SGD(
+        0.5, momentum=0.75, nesterov=True, decay=0.25, clipnorm=2.0
+    )
     model = fl.models.char_rnn(units=1, embedding_dim=1)
-    model.compile(old, loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["sparse_categorical_accuracy"])
+    model.compile(
+        old,
+        loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["sparse_categorical_accuracy"],
+    )
     model.save(tmp_path / f"model.{suffix}")
     loaded = fl.models.load(tmp_path / f"model.{suffix}")
     assert type(loaded.optimizer) is tf.keras.optimizers.SGD
@@ -113,7 +133,9 @@ def lambda_models():
     wrapped = layers.TimeDistributed(layers.Lambda(lambda x: x * 2.0, name="double"))
     inner = tf.keras.Sequential([layers.Input([4]), touch])
     return {
-        "plain": tf.keras.Sequential([layers.Input([4]), layers.Lambda(lambda x: x * 2.0, name="double")]),
+        "plain": tf.keras.Sequential(
+            [layers.Input([4]), layers.Lambda(lambda x: x * 2.0, name="double")]
+        ),
         "nested": tf.keras.Model(x, tf.keras.Sequential([inner, layers.Dense(1)])(x)),
         "wrapped": tf.keras.Sequential([layers.Input([3, 4]), wrapped]),
     }
@@ -128,12 +150,17 @@ def test_lambda_layers_are_refused(tmp_path, name, kind):
         fl.models.load(tmp_path / name)
     if kind == "plain":
         x = np.ones([1, 4], np.float32)
-        np.testing.assert_array_equal(fl.models.load(tmp_path / name, trust_model=True).predict(x, verbose=0), x * 2)
+        np.testing.assert_array_equal(
+            fl.models.load(tmp_path / name, trust_model=True).predict(x, verbose=0), x * 2
+        )
 
 
 def rewritten(files, folder, change):
     """A .keras archive with its configuration changed."""
-    with zipfile.ZipFile(files / "model.keras") as source, zipfile.ZipFile(folder / "changed.keras", "w") as target:
+    with (
+        zipfile.ZipFile(files / "model.keras") as source,
+        zipfile.ZipFile(folder / "changed.keras", "w") as target,
+    ):
         for name in source.namelist():
             data = source.read(name)
             if name == "config.json":
@@ -165,22 +192,37 @@ def test_an_archive_is_what_keras_makes_of_it(tmp_path):
     data = np.ones([2, 3], np.float32), np.zeros([2, 3], np.float32)
     model.fit(*data, verbose=0)
     model.save(tmp_path / "model.keras")
-    loaded, expected = fl.models.load(tmp_path / "model.keras"), tf.keras.models.load_model(tmp_path / "model.keras")
+    loaded, expected = (
+        fl.models.load(tmp_path / "model.keras"),
+        tf.keras.models.load_model(tmp_path / "model.keras"),
+    )
     assert len(loaded.weights) == len(expected.weights) == 2
     for each in (loaded, expected):
         each.fit(*data, verbose=0)  # with what the optimizer knew
     for ours, theirs in zip(
-        loaded.get_weights() + loaded.evaluate(*data, verbose=0), expected.get_weights() + expected.evaluate(*data, verbose=0)
+        loaded.get_weights() + loaded.evaluate(*data, verbose=0),
+        expected.get_weights() + expected.evaluate(*data, verbose=0),
     ):
         np.testing.assert_array_equal(ours, theirs)
 
 
 CHANGES = {
-    "a class of another module": (lambda config: dense_of(config).update(module="os.path"), "custom class 'Dense' of module 'os.path'"),
-    "an unknown class": (lambda config: dense_of(config).update(class_name="Attack"), "custom class 'Attack'"),
+    "a class of another module": (
+        lambda config: dense_of(config).update(module="os.path"),
+        "custom class 'Dense' of module 'os.path'",
+    ),
+    "an unknown class": (
+        lambda config: dense_of(config).update(class_name="Attack"),
+        "custom class 'Attack'",
+    ),
     "a built-in function": (
         lambda config: dense_of(config)["config"].update(
-            activation={"module": "builtins", "class_name": "function", "config": "exec", "registered_name": "function"}
+            activation={
+                "module": "builtins",
+                "class_name": "function",
+                "config": "exec",
+                "registered_name": "function",
+            }
         ),
         "custom function 'exec'",
     ),
@@ -191,11 +233,15 @@ CHANGES = {
         "lambda function",
     ),
     "an operation on files": (
-        lambda config: dense_of(config).update(class_name="TFOpLambda", config={"name": "write", "function": "io.write_file"}),
+        lambda config: dense_of(config).update(
+            class_name="TFOpLambda", config={"name": "write", "function": "io.write_file"}
+        ),
         "'io.write_file'",
     ),
     "a nested model's compilation": (
-        lambda config: dense_of(config).update(compile_config={"loss": {"module": "os", "class_name": "function", "config": "system"}}),
+        lambda config: dense_of(config).update(
+            compile_config={"loss": {"module": "os", "class_name": "function", "config": "system"}}
+        ),
         "custom function 'system'",
     ),
 }
@@ -211,7 +257,12 @@ def test_what_keras_would_import_is_refused(files, tmp_path, kind):
 
 def test_code_in_the_training_settings_leaves_these_out(files, tmp_path, caplog):
     def change(config):
-        config["compile_config"]["loss"] = {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}
+        config["compile_config"]["loss"] = {
+            "module": "os",
+            "class_name": "function",
+            "config": "system",
+            "registered_name": "system",
+        }
 
     loaded = fl.models.load(rewritten(files, tmp_path, change))
     assert getattr(loaded, "_compile_config", None) is None
@@ -248,11 +299,15 @@ class Subclassed(tf.keras.Model):
 @pytest.mark.parametrize("name", ["model.keras", "model.h5", "saved_model"])
 def test_custom_classes(tmp_path, name):
     tf.keras.Sequential([layers.Input([2]), Doubling()]).save(tmp_path / name)
-    with pytest.raises(ValueError, match="custom class 'Doubling'.*register_keras_serializable") as raised:
+    with pytest.raises(
+        ValueError, match="custom class 'Doubling'.*register_keras_serializable"
+    ) as raised:
         fl.models.load(tmp_path / name)
     assert "\n" not in str(raised.value)
     with tf.keras.utils.custom_object_scope({"Doubling": Doubling}):  # the program's own class
-        assert fl.models.load(tmp_path / name).predict(np.ones([1, 2]), verbose=0).tolist() == [[2.0, 2.0]]
+        assert fl.models.load(tmp_path / name).predict(np.ones([1, 2]), verbose=0).tolist() == [
+            [2.0, 2.0]
+        ]
 
 
 def test_a_subclassed_saved_model(tmp_path):
@@ -276,18 +331,28 @@ def test_a_graph_that_writes_files():
 
 def test_keras_own_layers_are_harmless(tmp_path):
     x = layers.Input([6, 4])
-    h = layers.Bidirectional(layers.SimpleRNN(2, return_sequences=True, kernel_regularizer="l2"))(x * 2.0 + 1.0)
+    h = layers.Bidirectional(layers.SimpleRNN(2, return_sequences=True, kernel_regularizer="l2"))(
+        x * 2.0 + 1.0
+    )
     h = layers.TimeDistributed(layers.Dense(3, activation="relu"))(layers.BatchNormalization()(h))
     h = tf.concat([tf.reduce_mean(h, 1), tf.squeeze(h[:, :1], 1)], 1)
-    model = tf.keras.Model(x, tf.keras.Sequential([layers.Input([6]), layers.Dropout(0.5), layers.Dense(2)])(h))
+    model = tf.keras.Model(
+        x, tf.keras.Sequential([layers.Input([6]), layers.Dropout(0.5), layers.Dense(2)])(h)
+    )
     schedule = tf.keras.optimizers.schedules.CosineDecay(0.1, 10)
-    model.compile(tf.keras.optimizers.AdamW(schedule), tf.keras.losses.Huber(), metrics=["mae", tf.keras.metrics.CosineSimilarity()])
+    model.compile(
+        tf.keras.optimizers.AdamW(schedule),
+        tf.keras.losses.Huber(),
+        metrics=["mae", tf.keras.metrics.CosineSimilarity()],
+    )
     values = np.random.default_rng(0).normal(size=[2, 6, 4])
     model.train_on_batch(values, np.ones([2, 2]))
     for name in ("model.keras", "model.h5"):
         model.save(tmp_path / name)
         loaded = fl.models.load(tmp_path / name)
-        np.testing.assert_allclose(loaded.predict(values, verbose=0), model.predict(values, verbose=0), rtol=1e-5)
+        np.testing.assert_allclose(
+            loaded.predict(values, verbose=0), model.predict(values, verbose=0), rtol=1e-5
+        )
         assert isinstance(loaded.optimizer, tf.keras.optimizers.AdamW)
 
 
@@ -295,25 +360,65 @@ def image_model():
     """Convolutions, pooling, normalization and augmentation."""
     x = layers.Input([8, 8, 3])
     h = layers.Rescaling(0.5)(x)
-    for layer in (layers.RandomFlip(), layers.RandomZoom(0.1), layers.RandomContrast(0.1), layers.RandomCrop(6, 6), layers.Resizing(8, 8)):
+    for layer in (
+        layers.RandomFlip(),
+        layers.RandomZoom(0.1),
+        layers.RandomContrast(0.1),
+        layers.RandomCrop(6, 6),
+        layers.Resizing(8, 8),
+    ):
         h = layer(h)
-    for layer in (layers.Conv2D(2, 2), layers.DepthwiseConv2D(2), layers.SeparableConv2D(2, 2), layers.Conv2DTranspose(2, 2)):
+    for layer in (
+        layers.Conv2D(2, 2),
+        layers.DepthwiseConv2D(2),
+        layers.SeparableConv2D(2, 2),
+        layers.Conv2DTranspose(2, 2),
+    ):
         h = layer(h)
-    for layer in (layers.BatchNormalization(), layers.LayerNormalization(), layers.GroupNormalization(2), layers.UnitNormalization()):
+    for layer in (
+        layers.BatchNormalization(),
+        layers.LayerNormalization(),
+        layers.GroupNormalization(2),
+        layers.UnitNormalization(),
+    ):
         h = layer(h)
-    for layer in (layers.UpSampling2D(interpolation="bilinear"), layers.MaxPooling2D(), layers.AveragePooling2D(), layers.PReLU()):
+    for layer in (
+        layers.UpSampling2D(interpolation="bilinear"),
+        layers.MaxPooling2D(),
+        layers.AveragePooling2D(),
+        layers.PReLU(),
+    ):
         h = layer(h)
     h = layers.Conv3D(2, 1)(layers.Reshape([3, 3, 2, 1])(layers.ZeroPadding2D(0)(h)))
     h = layers.GlobalAveragePooling3D()(layers.MaxPooling3D(1)(layers.Conv3DTranspose(2, 1)(h)))
-    return tf.keras.Model(x, layers.Dense(2, "softmax", kernel_regularizer="l2", activity_regularizer="l1")(layers.Dropout(0.1)(h)))
+    return tf.keras.Model(
+        x,
+        layers.Dense(2, "softmax", kernel_regularizer="l2", activity_regularizer="l1")(
+            layers.Dropout(0.1)(h)
+        ),
+    )
 
 
 def sequence_model():
     """Recurrent layers, attention and merging."""
     x = layers.Input([5, 3])
-    h = layers.GRU(2, return_sequences=True)(layers.LSTM(2, return_sequences=True)(layers.Masking()(x)))
-    h = layers.Add()([layers.Attention()([h, h]), layers.AdditiveAttention()([h, h]), layers.MultiHeadAttention(1, 2)(h, h)])
-    h = layers.Concatenate()([layers.Dot(2)([h, h]), layers.Multiply()([h, h]), layers.TimeDistributed(layers.Dense(1))(h)])
+    h = layers.GRU(2, return_sequences=True)(
+        layers.LSTM(2, return_sequences=True)(layers.Masking()(x))
+    )
+    h = layers.Add()(
+        [
+            layers.Attention()([h, h]),
+            layers.AdditiveAttention()([h, h]),
+            layers.MultiHeadAttention(1, 2)(h, h),
+        ]
+    )
+    h = layers.Concatenate()(
+        [
+            layers.Dot(2)([h, h]),
+            layers.Multiply()([h, h]),
+            layers.TimeDistributed(layers.Dense(1))(h),
+        ]
+    )
     h = layers.Conv1D(2, 3, padding="causal")(layers.EinsumDense("abc,cd->abd", [None, 2])(h))
     h = layers.ConvLSTM1D(1, 2)(layers.Reshape([5, 2, 1])(layers.GaussianNoise(0.1)(h)))
     return tf.keras.Model(x, layers.Dense(1, "gelu")(layers.Flatten()(h)))
@@ -327,9 +432,18 @@ def word_model():
     adapted = layers.StringLookup(output_mode="multi_hot")
     adapted.adapt(["a", "b"])
     parts = [adapted(words), layers.StringLookup(vocabulary=["a"], output_mode="count")(words)]
-    parts += [layers.IntegerLookup(vocabulary=[1, 2], output_mode="one_hot")(number), layers.Hashing(4, output_mode="one_hot")(words)]
-    parts += [layers.Flatten()(layers.Embedding(9, 2)(text(words))), layers.CategoryEncoding(9)(layers.Discretization([0.0, 1.0])(number))]
-    parts += [layers.HashedCrossing(4, output_mode="one_hot")([words, number]), layers.Normalization(mean=0.0, variance=2.0)(number)]
+    parts += [
+        layers.IntegerLookup(vocabulary=[1, 2], output_mode="one_hot")(number),
+        layers.Hashing(4, output_mode="one_hot")(words),
+    ]
+    parts += [
+        layers.Flatten()(layers.Embedding(9, 2)(text(words))),
+        layers.CategoryEncoding(9)(layers.Discretization([0.0, 1.0])(number)),
+    ]
+    parts += [
+        layers.HashedCrossing(4, output_mode="one_hot")([words, number]),
+        layers.Normalization(mean=0.0, variance=2.0)(number),
+    ]
     return tf.keras.Model([words, number], layers.Dense(1)(layers.Concatenate()(parts)))
 
 
@@ -338,7 +452,11 @@ def test_saved_models_of_ordinary_layers_need_no_trust(tmp_path, build):
     model = build()
     model.compile(tf.keras.optimizers.AdamW(), "mse", metrics=["mae"])
     draw = np.random.default_rng(0).normal(size=[2, *model.inputs[0].shape[1:]]).astype(np.float32)
-    x = [tf.constant([["a b"], ["c"]]), tf.constant([[1], [5]], tf.int64)] if build is word_model else draw
+    x = (
+        [tf.constant([["a b"], ["c"]]), tf.constant([[1], [5]], tf.int64)]
+        if build is word_model
+        else draw
+    )
     model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "model")
     loaded = fl.models.load(tmp_path / "model")
@@ -364,7 +482,13 @@ def test_truncated_files(files, tmp_path, name, share):
 
 
 @pytest.mark.parametrize(
-    "name", ["saved_model.pb", "keras_metadata.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"]
+    "name",
+    [
+        "saved_model.pb",
+        "keras_metadata.pb",
+        "variables/variables.index",
+        "variables/variables.data-00000-of-00001",
+    ],
 )
 def test_damaged_saved_models(files, tmp_path, name):
     shutil.copytree(files / "saved_model", tmp_path / "model")
@@ -429,7 +553,9 @@ NO_MODELS = [
 ]
 
 
-@pytest.mark.parametrize("make, kind, message", NO_MODELS, ids=[case[0].__name__ for case in NO_MODELS])
+@pytest.mark.parametrize(
+    "make, kind, message", NO_MODELS, ids=[case[0].__name__ for case in NO_MODELS]
+)
 def test_no_models(tmp_path, make, kind, message):
     make(tmp_path)
     with pytest.raises(kind, match=message) as raised:
@@ -438,7 +564,9 @@ def test_no_models(tmp_path, make, kind, message):
 
 
 def test_mistaken_sources(files, tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no model at '/nowhere/model.keras'; allowed"):
+    with pytest.raises(
+        FileNotFoundError, match="there is no model at '/nowhere/model.keras'; allowed"
+    ):
         fl.models.load("/nowhere/model.keras")
     with pytest.raises(TypeError, match="received int"):
         fl.models.load(3)
@@ -455,8 +583,12 @@ def test_mistaken_sources(files, tmp_path):
 def saved_pretrained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretrained")
     model = fl.models.char_rnn(units=3, embedding_dim=2, num_layers=2)
-    model.set_weights([np.random.default_rng(0).normal(size=weight.shape) for weight in model.get_weights()])
-    path = shipped.save_pretrained(model, "small_rnn", "char_rnn", {"units": 3, "embedding_dim": 2, "num_layers": 2}, folder)
+    model.set_weights(
+        [np.random.default_rng(0).normal(size=weight.shape) for weight in model.get_weights()]
+    )
+    path = shipped.save_pretrained(
+        model, "small_rnn", "char_rnn", {"units": 3, "embedding_dim": 2, "num_layers": 2}, folder
+    )
     assert path == folder / "small_rnn.safetensors"
     return model, folder
 
@@ -476,8 +608,14 @@ def test_a_shipped_model_comes_back(shipped_model):
         loaded = fl.models.load("small_rnn", **overrides)
         for weight, original in zip(loaded.weights, shipped_model.get_weights(), strict=True):
             assert weight.dtype == tf.float32
-            np.testing.assert_array_equal(weight.numpy(), original.astype(np.float16).astype(np.float32))
-    assert loaded.input_shape[0] == 8 and loaded.layers[1].stateful and float(loaded.optimizer.learning_rate) == 0.125
+            np.testing.assert_array_equal(
+                weight.numpy(), original.astype(np.float16).astype(np.float32)
+            )
+    assert (
+        loaded.input_shape[0] == 8
+        and loaded.layers[1].stateful
+        and float(loaded.optimizer.learning_rate) == 0.125
+    )
 
 
 def test_shipped_files_hold_half_floats_by_position_and_name(shipped_model):
@@ -486,13 +624,18 @@ def test_shipped_files_hold_half_floats_by_position_and_name(shipped_model):
     stored = load_file(shipped.FOLDER / "small_rnn.safetensors")
     assert {array.dtype for array in stored.values()} == {np.dtype(np.float16)}
     assert sorted(stored)[:2] == ["0000:embedding/embeddings", "0001:gru/gru_cell/kernel"]
-    assert sorted(stored)[4] == "0004:gru/gru_cell/kernel"  # the second layer: by position, not by name
+    assert (
+        sorted(stored)[4] == "0004:gru/gru_cell/kernel"
+    )  # the second layer: by position, not by name
 
 
 @pytest.mark.parametrize(
     "overrides, message",
     [
-        ({"units": 4}, r"expects weight 0001:gru/gru_cell/kernel \(2, 12\), its file has .* \(2, 9\)"),
+        (
+            {"units": 4},
+            r"expects weight 0001:gru/gru_cell/kernel \(2, 12\), its file has .* \(2, 9\)",
+        ),
         ({"cell": "lstm"}, "expects weight 0001:lstm/lstm_cell/kernel"),
         ({"num_layers": 1}, "has 6 weights, its file has 9"),
         ({"dropout": 0.1}, "no argument 'dropout'; allowed: vocabulary_size"),
@@ -533,7 +676,9 @@ def test_what_cannot_be_shipped(tmp_path):
 
 
 def test_models_of_the_package_load():
-    assert fl.models.names() == tuple(sorted(path.stem for path in shipped.FOLDER.glob("*.safetensors")))
+    assert fl.models.names() == tuple(
+        sorted(path.stem for path in shipped.FOLDER.glob("*.safetensors"))
+    )
     for name in fl.models.names():
         assert (shipped.FOLDER / f"{name}.md").is_file()
         assert fl.models.load(name).optimizer is not None
@@ -564,7 +709,9 @@ def server(files, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     (files / "page.keras").write_text("<!doctype html>Not here.")
     Handler.requests = []
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *args: Handler(*args, directory=str(files))) as running:
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), lambda *args: Handler(*args, directory=str(files))
+    ) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{running.server_port}"
         running.shutdown()
@@ -587,7 +734,11 @@ def test_the_cache_of_the_environment(server, tmp_path, monkeypatch):
     monkeypatch.delenv("FEDLAB_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     fl.models.load(f"{server}/model.keras")
-    assert len(list((tmp_path / "own" / "models").iterdir())) == len(list((tmp_path / "xdg" / "fedlab" / "models").iterdir())) == 1
+    assert (
+        len(list((tmp_path / "own" / "models").iterdir()))
+        == len(list((tmp_path / "xdg" / "fedlab" / "models").iterdir()))
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -610,7 +761,9 @@ def test_no_network(shipped_model, tmp_path, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(ConnectionError, match="refused.*or use a shipped model: small_rnn") as raised:
+    with pytest.raises(
+        ConnectionError, match="refused.*or use a shipped model: small_rnn"
+    ) as raised:
         fl.models.load(f"http://127.0.0.1:{port}/model.keras", cache_dir=tmp_path / "cache")
     assert "\n" not in str(raised.value)
 

@@ -131,21 +131,30 @@ def test_reconstruction_keeps_constraints_and_exclusions_of_the_shared_layers():
 
 def test_exclusions_need_the_variables():
     model = excluding(keras.optimizers.AdamW(), new_model(), "names")
-    with pytest.raises(ValueError, match="AdamW excludes variables from weight decay: pass variables="):
+    with pytest.raises(
+        ValueError, match="AdamW excludes variables from weight decay: pass variables="
+    ):
         optimizers.from_keras(model.optimizer)
     ours = optimizers.of_model(model)
-    with pytest.raises(ValueError, match="received 1 weights, the model's exclusions from weight decay are for 4"):
+    with pytest.raises(
+        ValueError, match="received 1 weights, the model's exclusions from weight decay are for 4"
+    ):
         ours.init([tf.zeros([3, 2])])
 
 
 # State that starts from the weights.
 
 
-@pytest.mark.parametrize("algorithm", [fl.algorithms.fed_avg, fl.algorithms.fed_sgd, fl.algorithms.local_adam])
+@pytest.mark.parametrize(
+    "algorithm", [fl.algorithms.fed_avg, fl.algorithms.fed_sgd, fl.algorithms.local_adam]
+)
 def test_moving_averages_of_weights_are_refused(algorithm):
     model = new_model()
     model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_overwrite_frequency=2), "mse")
-    with pytest.raises(ValueError, match="the model's SGD has use_ema=True, which changes the weights after the last step"):
+    with pytest.raises(
+        ValueError,
+        match="the model's SGD has use_ema=True, which changes the weights after the last step",
+    ):
         after_round(model, algorithm())
 
 
@@ -155,7 +164,9 @@ class Lookahead(keras.optimizers.SGD):
     def build(self, var_list):
         super().build(var_list)
         if not hasattr(self, "slow"):
-            self.slow = [self.add_variable_from_reference(v, "slow", initial_value=v) for v in var_list]
+            self.slow = [
+                self.add_variable_from_reference(v, "slow", initial_value=v) for v in var_list
+            ]
 
     def update_step(self, gradient, variable):
         super().update_step(gradient, variable)
@@ -172,7 +183,9 @@ class Normalized(keras.optimizers.SGD):
     def build(self, var_list):
         super().build(var_list)
         if not hasattr(self, "norms"):
-            self.norms = [self.add_variable_from_reference(v, "norm", [], tf.norm(v)) for v in var_list]
+            self.norms = [
+                self.add_variable_from_reference(v, "norm", [], tf.norm(v)) for v in var_list
+            ]
 
 
 def test_state_that_starts_as_a_copy_of_the_weights():
@@ -187,7 +200,10 @@ def test_state_that_starts_as_a_copy_of_the_weights():
 def test_state_computed_from_the_weights_is_refused():
     model = new_model()
     model.compile(Normalized(0.1), "mse")
-    with pytest.raises(ValueError, match="Normalized starts its state 'norm/body/kernel:0' neither from a constant nor as a copy"):
+    with pytest.raises(
+        ValueError,
+        match="Normalized starts its state 'norm/body/kernel:0' neither from a constant nor as a copy",
+    ):
         after_round(model)
 
 
@@ -197,7 +213,17 @@ def test_nadam_starts_anew_at_each_client_and_counts_each_step_once():
     model.compile(keras.optimizers.Nadam(0.1), "mse", run_eagerly=True)
     before = model.get_weights()
     two = fl.ClientData.from_dict({name: {"x": X, "y": Y} for name in ("a", "b")})
-    run = fl.simulate(model, two, rounds=1, cohort=["a", "b"], batch_size=2, local_epochs=2, shuffle=False, num_workers=1, progress=False)
+    run = fl.simulate(
+        model,
+        two,
+        rounds=1,
+        cohort=["a", "b"],
+        batch_size=2,
+        local_epochs=2,
+        shuffle=False,
+        num_workers=1,
+        progress=False,
+    )
     assert [client["dropped"] for client in run.clients] == [False, False]
     model.set_weights(before)
     model.fit(X, Y, batch_size=2, epochs=2, shuffle=False, verbose=0)

@@ -11,8 +11,16 @@ keras = tf.keras
 
 CASES = {
     "sgd": (optimizers.sgd(0.1), keras.optimizers.SGD(0.1), lambda b: b.build_sgdm(0.1)),
-    "momentum": (optimizers.sgd(0.1, 0.9), keras.optimizers.SGD(0.1, momentum=0.9), lambda b: b.build_sgdm(0.1, 0.9)),
-    "nesterov": (optimizers.sgd(0.1, 0.9, True), keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True), None),
+    "momentum": (
+        optimizers.sgd(0.1, 0.9),
+        keras.optimizers.SGD(0.1, momentum=0.9),
+        lambda b: b.build_sgdm(0.1, 0.9),
+    ),
+    "nesterov": (
+        optimizers.sgd(0.1, 0.9, True),
+        keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+        None,
+    ),
     "adam": (
         optimizers.adam(0.05, 0.8, 0.99, 1e-4),
         keras.optimizers.Adam(0.05, beta_1=0.8, beta_2=0.99, epsilon=1e-4),
@@ -28,7 +36,11 @@ CASES = {
         keras.optimizers.Adagrad(0.3, initial_accumulator_value=0.2, epsilon=0.01),
         lambda b: b.build_adagrad(0.3, 0.2, 0.01),
     ),
-    "rmsprop": (optimizers.rmsprop(0.05, 0.8, 0.01), keras.optimizers.RMSprop(0.05, rho=0.8, epsilon=0.01), None),
+    "rmsprop": (
+        optimizers.rmsprop(0.05, 0.8, 0.01),
+        keras.optimizers.RMSprop(0.05, rho=0.8, epsilon=0.01),
+        None,
+    ),
     "rmsprop of TFF": (
         optimizers.rmsprop(0.05, 0.8, 0.01, epsilon_in_root=False),
         None,
@@ -56,7 +68,9 @@ def run(optimizer, dtype, **options):
     weights = [tf.constant(w) for w in weights]
     state, found = optimizer.init(weights), []
     for gradients in steps:
-        weights, state = optimizer.apply(weights, state, [tf.constant(g) for g in gradients], **options)
+        weights, state = optimizer.apply(
+            weights, state, [tf.constant(g) for g in gradients], **options
+        )
         assert [w.dtype for w in weights] == [dtype, dtype]
         found.append([w.numpy() for w in weights])
     return found
@@ -99,21 +113,34 @@ def test_yogi_comes_back_with_a_saved_model(tmp_path):
     model = keras.Sequential([keras.Input([2]), keras.layers.Dense(1)])
     model.compile(fl.optimizers.Yogi(0.25, beta_1=0.5, clipnorm=1.0), "mse")
     model.save(tmp_path / "model.keras")
-    assert fl.models.load(tmp_path / "model.keras").optimizer.get_config() == model.optimizer.get_config()
+    assert (
+        fl.models.load(tmp_path / "model.keras").optimizer.get_config()
+        == model.optimizer.get_config()
+    )
 
 
 def test_adam_without_bias_correction_by_hand():
     # m = .1 * 2 = .2, v = .01 * 4 = .04: w = 1 - .5 * .2 / (.2 + .3); then m = .18 - .1 = .08, v = .0396 + .01 = .0496.
     optimizer = optimizers.adam(0.5, 0.9, 0.99, 0.3, bias_correction=False)
     weights = [tf.constant([1.0], tf.float64)]
-    weights, state = optimizer.apply(weights, optimizer.init(weights), [tf.constant([2.0], tf.float64)])
+    weights, state = optimizer.apply(
+        weights, optimizer.init(weights), [tf.constant([2.0], tf.float64)]
+    )
     np.testing.assert_allclose(weights[0], [0.8], rtol=1e-12)
     weights, _ = optimizer.apply(weights, state, [tf.constant([-1.0], tf.float64)])
     np.testing.assert_allclose(weights[0], [0.8 - 0.5 * 0.08 / (np.sqrt(0.0496) + 0.3)], rtol=1e-12)
 
 
 @pytest.mark.parametrize(
-    "make", [optimizers.sgd, optimizers.adam, optimizers.adamw, optimizers.adagrad, optimizers.yogi, optimizers.rmsprop]
+    "make",
+    [
+        optimizers.sgd,
+        optimizers.adam,
+        optimizers.adamw,
+        optimizers.adagrad,
+        optimizers.yogi,
+        optimizers.rmsprop,
+    ],
 )
 def test_a_schedule_is_the_rate_of_its_round(make):
     schedule = schedules.exponential(0.5, factor=0.5)
@@ -124,7 +151,14 @@ def test_a_schedule_is_the_rate_of_its_round(make):
         make(-0.1)
 
 
-@pytest.mark.parametrize("optimizer", [keras.optimizers.SGD(7.0, momentum=0.5), keras.optimizers.Adam(7.0), keras.optimizers.RMSprop(7.0)])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        keras.optimizers.SGD(7.0, momentum=0.5),
+        keras.optimizers.Adam(7.0),
+        keras.optimizers.RMSprop(7.0),
+    ],
+)
 def test_a_schedule_takes_the_place_of_a_keras_optimizers_rate(optimizer):
     schedule = schedules.exponential(0.5, factor=0.5)
     plain = type(optimizer).from_config({**optimizer.get_config(), "learning_rate": 0.125})
@@ -138,21 +172,34 @@ def test_a_schedule_takes_the_place_of_a_keras_optimizers_rate(optimizer):
 @pytest.mark.parametrize(
     "schedule, theirs",
     [
-        (schedules.exponential(0.5, factor=0.9), keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.9)),
-        (schedules.step(0.5, every=3, factor=0.5), keras.optimizers.schedules.ExponentialDecay(0.5, 3, 0.5, staircase=True)),
-        (schedules.cosine(0.5, rounds=6, final=0.05), keras.optimizers.schedules.CosineDecay(0.5, 6, alpha=0.1)),
+        (
+            schedules.exponential(0.5, factor=0.9),
+            keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.9),
+        ),
+        (
+            schedules.step(0.5, every=3, factor=0.5),
+            keras.optimizers.schedules.ExponentialDecay(0.5, 3, 0.5, staircase=True),
+        ),
+        (
+            schedules.cosine(0.5, rounds=6, final=0.05),
+            keras.optimizers.schedules.CosineDecay(0.5, 6, alpha=0.1),
+        ),
         (schedules.constant(0.5), lambda step: 0.5),
     ],
     ids=lambda value: getattr(value, "name", None) if isinstance(value, schedules.Schedule) else "",
 )
 def test_schedules_are_those_of_keras(schedule, theirs):
     for round_num in range(1, 12):
-        assert float(schedule(round_num)) == pytest.approx(float(theirs(round_num - 1)), rel=1e-6, abs=1e-8)
+        assert float(schedule(round_num)) == pytest.approx(
+            float(theirs(round_num - 1)), rel=1e-6, abs=1e-8
+        )
 
 
 def test_warm_up_then_another_schedule():
     schedule = schedules.warm_up(schedules.step(0.8, every=5, factor=0.5), rounds=4)
-    assert [float(schedule(r)) for r in range(1, 8)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.4, 0.4], rel=1e-12)
+    assert [float(schedule(r)) for r in range(1, 8)] == pytest.approx(
+        [0.2, 0.4, 0.6, 0.8, 0.8, 0.4, 0.4], rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(
@@ -160,7 +207,10 @@ def test_warm_up_then_another_schedule():
     [
         (lambda: schedules.constant(-1.0), "learning_rate is -1.0; allowed: a number of 0 or more"),
         (lambda: schedules.step(0.1, every=0), "every is 0; allowed: an int of 1 or more"),
-        (lambda: schedules.exponential(0.1, factor=1.5), "factor is 1.5; allowed: above 0, at most 1"),
+        (
+            lambda: schedules.exponential(0.1, factor=1.5),
+            "factor is 1.5; allowed: above 0, at most 1",
+        ),
         (lambda: schedules.cosine(0.1, rounds=2.5), "rounds is 2.5"),
         (lambda: schedules.warm_up(0.1, rounds=0), "rounds is 0"),
         (lambda: optimizers.adam(0.1, beta_1=1.0), "beta_1 is 1.0; allowed: 0 or more, below 1"),

@@ -26,7 +26,16 @@ def model(dropout=0.3):
 
     layers = tf.keras.layers
     frozen = layers.Dense(16, "tanh", trainable=False)
-    made = tf.keras.Sequential([layers.Input([5]), frozen, layers.Dense(8, "relu"), layers.Dropout(dropout), layers.Dense(3)], name="model")
+    made = tf.keras.Sequential(
+        [
+            layers.Input([5]),
+            frozen,
+            layers.Dense(8, "relu"),
+            layers.Dropout(dropout),
+            layers.Dense(3),
+        ],
+        name="model",
+    )
     loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     made.compile(tf.keras.optimizers.SGD(0.05, momentum=0.9), loss, metrics=["accuracy"])
     rng = tf.random.Generator.from_seed(1)
@@ -50,7 +59,11 @@ def run(engine, folder, rounds=ROUNDS):
         return {"x": rng.normal(size=[n, 5]).astype(np.float32), "y": rng.integers(0, 3, n)}
 
     clients = fl.ClientData.from_dict({f"client_{i}": examples(40 + 15 * i) for i in range(8)})
-    algorithm = fl.algorithms.scaffold() if engine == "local" else fl.algorithms.fed_avg(server_momentum=0.9)
+    algorithm = (
+        fl.algorithms.scaffold()
+        if engine == "local"
+        else fl.algorithms.fed_avg(server_momentum=0.9)
+    )
     return fl.simulate(
         model() if engine == "local" else model(dropout=0.0),
         clients,
@@ -64,7 +77,10 @@ def run(engine, folder, rounds=ROUNDS):
         conditions=fl.clients.dropouts(0.2),
         evaluate_on={"other": examples(200)},
         evaluation_batch_size=4,
-        callbacks=[fl.callbacks.BestModel("other_loss"), fl.callbacks.EarlyStopping("other_loss", patience=ROUNDS + 1)],
+        callbacks=[
+            fl.callbacks.BestModel("other_loss"),
+            fl.callbacks.EarlyStopping("other_loss", patience=ROUNDS + 1),
+        ],
         run_dir=folder,
         num_workers=2,
         progress=False,
@@ -103,7 +119,9 @@ def end_at(moment, log):
     rounds.evaluate_weights = lambda *arguments: called("evaluate", evaluate, *arguments)
     evaluation.test_state = lambda *arguments: called("inside evaluate", state, *arguments)
     fsync, replace, connect, opened = os.fsync, os.replace, sqlite3.connect, open
-    os.fsync = lambda file: called(f"fsync {kind(os.readlink(f'/proc/self/fd/{file}'))}", fsync, file)
+    os.fsync = lambda file: called(
+        f"fsync {kind(os.readlink(f'/proc/self/fd/{file}'))}", fsync, file
+    )
     os.replace = lambda source, target: called(f"replace {kind(target)}", replace, source, target)
     sqlite3.connect = lambda database, **options: connect(database, factory=Connection, **options)
 
@@ -133,7 +151,11 @@ def kind(path):
     path = pathlib.Path(path)
     if path.is_dir():
         return "folder"
-    return "checkpoint" if path.name.startswith("round_") else path.name.removesuffix(".tmp").replace(".tmp.", ".")
+    return (
+        "checkpoint"
+        if path.name.startswith("round_")
+        else path.name.removesuffix(".tmp").replace(".tmp.", ".")
+    )
 
 
 def main(engine, folder, moment=""):

@@ -46,14 +46,21 @@ class Norms:
 
     def __call__(self, model, round_num):
         self.seen.append(round_num)
-        return {"norm": sum(np.abs(w).sum() for w in model.get_weights()) * self.order, "kinds": len(KINDS)}
+        return {
+            "norm": sum(np.abs(w).sum() for w in model.get_weights()) * self.order,
+            "kinds": len(KINDS),
+        }
 
 
 def model():
     inputs = K.Input([3])
     inner = K.Sequential([K.layers.Dense(2, "tanh", input_shape=[3])])
     made = K.Model(inputs, K.layers.Dense(1)(Scaled(1.5)(inner(inputs) * 2.0)))
-    metrics = ["mae", K.metrics.MeanSquaredError(), lambda y, predicted: tf.abs(y - predicted) * SCALE]
+    metrics = [
+        "mae",
+        K.metrics.MeanSquaredError(),
+        lambda y, predicted: tf.abs(y - predicted) * SCALE,
+    ]
     made.compile(K.optimizers.Adam(0.01), Huber(), metrics=metrics)
     rng = np.random.default_rng(0)
     made.set_weights([rng.normal(size=w.shape) for w in made.get_weights()])
@@ -62,7 +69,9 @@ def model():
 
 def clients(seed=0):
     rng = np.random.default_rng(seed)
-    return fl.ClientData.from_dict({f"c{i}": {"x": rng.normal(size=[4, 3]), "y": rng.normal(size=[4, 1])} for i in range(3)})
+    return fl.ClientData.from_dict(
+        {f"c{i}": {"x": rng.normal(size=[4, 3]), "y": rng.normal(size=[4, 1])} for i in range(3)}
+    )
 
 
 def run(folder, rounds, **options):
@@ -73,7 +82,12 @@ def run(folder, rounds, **options):
         return {"weights": model.count_params()}
 
     sets = {"norms": Norms(2), "count": count, "each": fl.per_client(clients(1))}
-    options = {"cohort": lambda client_ids, round_num, seed: client_ids[:2], "evaluate_on": sets, "progress": False, **options}
+    options = {
+        "cohort": lambda client_ids, round_num, seed: client_ids[:2],
+        "evaluate_on": sets,
+        "progress": False,
+        **options,
+    }
     return fl.simulate(model(), clients(), rounds=rounds, run_dir=folder, **options)
 
 

@@ -17,7 +17,11 @@ from fedlab.runs.write.checkpoints import Checkpoint, Checkpoints, DamagedError,
 
 arrays = hnp.arrays(
     st.one_of(
-        hnp.boolean_dtypes(), hnp.integer_dtypes(), hnp.unsigned_integer_dtypes(), hnp.floating_dtypes(), hnp.complex_number_dtypes()
+        hnp.boolean_dtypes(),
+        hnp.integer_dtypes(),
+        hnp.unsigned_integer_dtypes(),
+        hnp.floating_dtypes(),
+        hnp.complex_number_dtypes(),
     ),
     hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4),
 )
@@ -32,7 +36,9 @@ def bits(array):
 
 
 @settings(deadline=None)
-@given(st.lists(st.none() | arrays, max_size=4), st.dictionaries(st.text(), st.integers() | st.text()))
+@given(
+    st.lists(st.none() | arrays, max_size=4), st.dictionaries(st.text(), st.integers() | st.text())
+)
 def test_arrays_come_back_bit_for_bit(given_arrays, more):
     about = {**more, "round": 3}
     back = decode(encoded(Checkpoint(about, given_arrays)))
@@ -44,11 +50,16 @@ def bfloats(array):
     return array.astype(tf.bfloat16.as_numpy_dtype)
 
 
-texts = hnp.arrays(st.one_of(hnp.byte_string_dtypes(), hnp.unicode_string_dtypes()), hnp.array_shapes(max_dims=2, max_side=3))
+texts = hnp.arrays(
+    st.one_of(hnp.byte_string_dtypes(), hnp.unicode_string_dtypes()),
+    hnp.array_shapes(max_dims=2, max_side=3),
+)
 leaves = arrays | arrays.filter(lambda array: array.dtype.kind in "iuf").map(bfloats) | texts
 nests = st.recursive(
     leaves,
-    lambda inner: st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple) | st.dictionaries(st.text(), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.lists(inner, max_size=3).map(tuple)
+    | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
 
@@ -58,7 +69,9 @@ nests = st.recursive(
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numbers too large for bfloat16
 def test_any_nest_comes_back_bit_for_bit(nest):
     """As an engine packs its state: names of any Unicode, no array, one alone."""
-    back = tf.nest.pack_sequence_as(nest, decode(encoded(Checkpoint({"round": 1}, tf.nest.flatten(nest)))).arrays)
+    back = tf.nest.pack_sequence_as(
+        nest, decode(encoded(Checkpoint({"round": 1}, tf.nest.flatten(nest)))).arrays
+    )
     assert tf.nest.map_structure(bits, back) == tf.nest.map_structure(bits, nest)
 
 
@@ -84,17 +97,23 @@ def test_other_bytes_with_a_right_checksum_are_no_checkpoint(body):
 
 
 def test_what_no_checkpoint_can_hold_is_refused_when_it_is_written():
-    with pytest.raises(TypeError, match="array 0 of the state is of .*; allowed in a checkpoint: numbers"):
+    with pytest.raises(
+        TypeError, match="array 0 of the state is of .*; allowed in a checkpoint: numbers"
+    ):
         encode(Checkpoint({"round": 1}, [np.zeros(3, [("a", "f4")])]))
 
 
 def test_special_numbers_come_back_bit_for_bit():
-    special = np.array([0x7FC00001, 0x80000000, 0x00000001, 0x7F800000, 0xFFBADBAD], np.uint32).view(np.float32)  # NaNs, -0, 1e-45, inf
+    special = np.array(
+        [0x7FC00001, 0x80000000, 0x00000001, 0x7F800000, 0xFFBADBAD], np.uint32
+    ).view(np.float32)  # NaNs, -0, 1e-45, inf
     half = np.arange(6, dtype=np.float32).reshape(2, 3).astype(tf.bfloat16.as_numpy_dtype)
     fortran = np.asfortranarray(np.arange(6.0).reshape(2, 3))
     for array in (special, half, half[:0], half[0, 0].reshape([]), fortran, fortran[:, ::2]):
         (back,) = decode(encoded(Checkpoint({"round": 0}, [array]))).arrays
-        assert bits(back) == bits(array) and np.array_equal(back[...], array, equal_nan=array.dtype == np.float32)
+        assert bits(back) == bits(array) and np.array_equal(
+            back[...], array, equal_nan=array.dtype == np.float32
+        )
 
 
 def test_the_same_state_is_the_same_bytes():
@@ -135,7 +154,9 @@ def test_two_are_kept(three):
     assert sorted(os.listdir(three.folder)) == ["round_000002.npz", "round_000003.npz"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "emptied", "flipped", "of another round", "not a checkpoint"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "emptied", "flipped", "of another round", "not a checkpoint"]
+)
 def test_a_damaged_one_is_named_and_the_one_before_it_is_used(three, damage, caplog):
     file = three.file(3)
     data = bytearray(file.read_bytes())
@@ -151,14 +172,20 @@ def test_a_damaged_one_is_named_and_the_one_before_it_is_used(three, damage, cap
     file.write_bytes(after[damage])
     with caplog.at_level(logging.WARNING, "fedlab"):
         assert three.last().about["round"] == 2
-    assert "round_000003.npz is damaged" in caplog.text and "the checkpoint before it is used" in caplog.text
+    assert (
+        "round_000003.npz is damaged" in caplog.text
+        and "the checkpoint before it is used" in caplog.text
+    )
 
 
 def test_a_missing_one_and_all_damaged(three):
     three.file(3).unlink()
     assert three.last().about["round"] == 2
     three.file(2).write_bytes(b"")
-    with pytest.raises(ValueError, match="every checkpoint in .* is damaged: round_000002.npz. Put a good copy back, or start a new run"):
+    with pytest.raises(
+        ValueError,
+        match="every checkpoint in .* is damaged: round_000002.npz. Put a good copy back, or start a new run",
+    ):
         three.last()
     three.file(2).unlink()
     assert three.last() is None
@@ -202,7 +229,9 @@ def test_no_code_runs(three, tmp_path, caplog):
     for body in (buffer.getvalue(), pickle.dumps(evil)):
         three.file(3).write_bytes(body + hashlib.sha256(body).digest())
         assert three.last().about["round"] == 2
-    assert "it is no checkpoint: Object arrays cannot be loaded when allow_pickle=False" in caplog.text
+    assert (
+        "it is no checkpoint: Object arrays cannot be loaded when allow_pickle=False" in caplog.text
+    )
     assert not (tmp_path / "ran").exists()
     np.load(io.BytesIO(buffer.getvalue()), allow_pickle=True)["array_00000"]
     assert (tmp_path / "ran").exists()  # it would have

@@ -14,10 +14,21 @@ from tests.quadratics import linear_model, regressions
 
 
 def test_arrays_come_back_bit_for_bit():
-    special = np.array([0x7FC00001, 0x80000000, 0x00000001, 0x7F800000, 0xFFBADBAD], np.uint32).view(np.float32)  # NaNs, -0, 1e-45, inf
-    arrays = [special, np.random.default_rng(0).normal(size=[3, 4]), np.array(7, np.int64), np.zeros([0, 2], np.float32)]
+    special = np.array(
+        [0x7FC00001, 0x80000000, 0x00000001, 0x7F800000, 0xFFBADBAD], np.uint32
+    ).view(np.float32)  # NaNs, -0, 1e-45, inf
+    arrays = [
+        special,
+        np.random.default_rng(0).normal(size=[3, 4]),
+        np.array(7, np.int64),
+        np.zeros([0, 2], np.float32),
+    ]
     for array, back in zip(arrays, unpack(pack(arrays), arrays), strict=True):
-        assert (array.shape, array.dtype, array.tobytes()) == (back.shape, back.dtype, back.tobytes())
+        assert (array.shape, array.dtype, array.tobytes()) == (
+            back.shape,
+            back.dtype,
+            back.tobytes(),
+        )
 
 
 def test_a_round_reads_what_rounds_before_it_wrote():
@@ -39,10 +50,18 @@ def test_versions_are_kept_as_long_as_a_checkpoint_needs_them(tmp_path):
     for round_num in (1, 2, 3, 4):
         states.write(round_num, [("a", b"%d" % round_num)])
     states.commit()
-    assert [states.read("a", r) for r in (2, 3, 4, 5)] == [None, b"2", b"3", b"4"]  # that of round 1 nobody needs
+    assert [states.read("a", r) for r in (2, 3, 4, 5)] == [
+        None,
+        b"2",
+        b"3",
+        b"4",
+    ]  # that of round 1 nobody needs
     states.rewind(2, num_clients=1)
     assert states.read("a", 9) == b"2"
-    with pytest.raises(ValueError, match="holds the states of 1 clients, the checkpoint of round 2 needs 5: put the file back"):
+    with pytest.raises(
+        ValueError,
+        match="holds the states of 1 clients, the checkpoint of round 2 needs 5: put the file back",
+    ):
         states.rewind(2, num_clients=5)
     states.close()
 
@@ -68,10 +87,15 @@ def test_damage_is_named(tmp_path):
 
 
 def test_a_full_disk_is_named_before_the_commit_too(tmp_path):
-    states, before = ClientStates(tmp_path / "states.sqlite"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    states, before = (
+        ClientStates(tmp_path / "states.sqlite"),
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+    )
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
     try:
-        with pytest.raises(OSError, match="states.sqlite cannot be written .*: make room and run the same again"):
+        with pytest.raises(
+            OSError, match="states.sqlite cannot be written .*: make room and run the same again"
+        ):
             for i in range(200):
                 states.write(1, [(f"client_{i}", bytes(2**18))])
     finally:
@@ -85,7 +109,9 @@ def test_a_hundred_thousand_clients_are_not_in_memory(tmp_path):
     rng, peak = np.random.default_rng(0), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     block = rng.integers(256, size=[1000, 4000], dtype=np.uint8)
     for first in range(0, 100_000, 1000):
-        states.write(1, [(f"client_{first + i}", block[i].tobytes()[first // 1000 :]) for i in range(1000)])
+        states.write(
+            1, [(f"client_{first + i}", block[i].tobytes()[first // 1000 :]) for i in range(1000)]
+        )
     assert states.commit() == 100_000
     for i in (0, 1, 50_123, 99_999):
         assert states.read(f"client_{i}", 2) == block[i % 1000].tobytes()[i // 1000 :]
@@ -109,8 +135,12 @@ def test_rounds_of_a_hundred_thousand_clients_stay_in_their_memory():
 def simulate(rounds, run_dir=None):
     clients, _, _ = regressions()
     model = linear_model(3, tf.keras.optimizers.SGD(0.0625))
-    options = dict(clients_per_round=2, local_epochs=2, num_workers=1, progress=False, run_dir=run_dir)
-    return fl.simulate(model, clients, fl.algorithms.scaffold(), rounds=rounds, **options).model.get_weights()[0]
+    options = dict(
+        clients_per_round=2, local_epochs=2, num_workers=1, progress=False, run_dir=run_dir
+    )
+    return fl.simulate(
+        model, clients, fl.algorithms.scaffold(), rounds=rounds, **options
+    ).model.get_weights()[0]
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +158,10 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("moment", ["before the states are committed", "between states and checkpoint", "after the checkpoint"])
+@pytest.mark.parametrize(
+    "moment",
+    ["before the states are committed", "between states and checkpoint", "after the checkpoint"],
+)
 def test_killed_within_a_round(whole, tmp_path, monkeypatch, moment):
     commits, real_commit, real_write = [], ClientStates.commit, checkpoints.write
 
@@ -164,12 +197,17 @@ def test_a_damaged_checkpoint_and_the_states_before_it(whole, tmp_path):
 def test_a_run_without_its_states_is_refused(tmp_path):
     simulate(2, tmp_path / "run")
     (tmp_path / "run" / "client_states.sqlite").unlink()
-    with pytest.raises(ValueError, match="client_states.sqlite holds the states of 0 clients, the checkpoint of round 2 needs"):
+    with pytest.raises(
+        ValueError,
+        match="client_states.sqlite holds the states of 0 clients, the checkpoint of round 2 needs",
+    ):
         simulate(3, tmp_path / "run")
 
 
 def test_methods_that_keep_nothing_make_no_file(tmp_path):
     clients, _, _ = regressions()
     model = linear_model(3, tf.keras.optimizers.SGD(0.0625))
-    fl.simulate(model, clients, rounds=2, clients_per_round=2, progress=False, run_dir=tmp_path / "run")
+    fl.simulate(
+        model, clients, rounds=2, clients_per_round=2, progress=False, run_dir=tmp_path / "run"
+    )
     assert not list((tmp_path / "run").glob("client_states*"))

@@ -28,22 +28,50 @@ CONFIG = {
 }
 
 
-def write_run(folder, client_ids=("ann", "bob", "é😀"), metrics=(0.5, 0.25, 0.125, 1 / 3), **config):
+def write_run(
+    folder, client_ids=("ann", "bob", "é😀"), metrics=(0.5, 0.25, 0.125, 1 / 3), **config
+):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
     with contextlib.closing(Records(folder / "clients.sqlite")) as records:
         for round_num, loss in enumerate(metrics):
             row = {"round": round_num, "test_loss": loss, "each_loss": loss}
-            trained = {"seconds": 1.5, "bytes_down": 8, "bytes_up": 8, "clients_asked": 3, "clients_finished": 2, "clients_dropped": 1}
+            trained = {
+                "seconds": 1.5,
+                "bytes_down": 8,
+                "bytes_up": 8,
+                "clients_asked": 3,
+                "clients_finished": 2,
+                "clients_dropped": 1,
+            }
             counts = {"num_examples": 2, "num_tokens": 2, "num_steps": 1, "weight": 2.0}
             clients = [
-                {"client_id": client_id, **counts, "loss": loss, "dropped": client_id == "bob", "reason": "", "metrics": {"accuracy": loss}}
+                {
+                    "client_id": client_id,
+                    **counts,
+                    "loss": loss,
+                    "dropped": client_id == "bob",
+                    "reason": "",
+                    "metrics": {"accuracy": loss},
+                }
                 for client_id in client_ids
             ]
             each = [
-                {"part": "each", "client_id": client_id, "num_examples": 2.0, "metric": "loss", "value": loss} for client_id in client_ids
+                {
+                    "part": "each",
+                    "client_id": client_id,
+                    "num_examples": 2.0,
+                    "metric": "loss",
+                    "value": loss,
+                }
+                for client_id in client_ids
             ]
-            records.add(1.7e9 + round_num, {**row, **(trained if round_num else {})}, clients if round_num else [], each)
+            records.add(
+                1.7e9 + round_num,
+                {**row, **(trained if round_num else {})},
+                clients if round_num else [],
+                each,
+            )
     return folder
 
 
@@ -55,8 +83,12 @@ def good(tmp_path_factory):
 def contents(folder):
     """Everything that is read of a run's tables."""
     run = read_run(folder)
-    parts = run.query("SELECT part, round, COUNT(*) FROM evaluations GROUP BY part, round ORDER BY part, round")
-    taken = run.query("SELECT client_id, SUM(dropped IS NOT 1) FROM clients GROUP BY client_id ORDER BY client_id")
+    parts = run.query(
+        "SELECT part, round, COUNT(*) FROM evaluations GROUP BY part, round ORDER BY part, round"
+    )
+    taken = run.query(
+        "SELECT client_id, SUM(dropped IS NOT 1) FROM clients GROUP BY client_id ORDER BY client_id"
+    )
     return run.history, run.times, run.rows("clients"), run.rows("evaluations"), parts, taken
 
 
@@ -66,7 +98,11 @@ def test_every_flipped_bit_is_noticed_or_harmless(good, tmp_path):
     data = (good / "clients.sqlite").read_bytes()
     rng = random.Random(0)
     written = [i for i, byte in enumerate(data) if byte]
-    places = [*range(100), *rng.sample(written, min(500, len(written))), *rng.sample(range(len(data)), 200)]
+    places = [
+        *range(100),
+        *rng.sample(written, min(500, len(written))),
+        *rng.sample(range(len(data)), 200),
+    ]
     noticed = 0
     for place in places:
         flipped = bytearray(data)
@@ -82,7 +118,9 @@ def test_every_flipped_bit_is_noticed_or_harmless(good, tmp_path):
                 assert [row for _, row in records.rounds()] == wanted[0], place
         except ValueError as error:
             assert "clients.sqlite is damaged (" in str(error), place
-        except sqlite3.OperationalError as error:  # as a bit of the file's header says; the run folder names it
+        except (
+            sqlite3.OperationalError
+        ) as error:  # as a bit of the file's header says; the run folder names it
             assert "readonly" in str(error), place
     assert noticed > 400
 
@@ -122,7 +160,10 @@ def nested(levels):
 
 
 def row(**changes):
-    return ("UPDATE rounds SET row = ? WHERE round = 2", json.dumps({"round": 2, "test_loss": 0.5, **changes}))
+    return (
+        "UPDATE rounds SET row = ? WHERE round = 2",
+        json.dumps({"round": 2, "test_loss": 0.5, **changes}),
+    )
 
 
 # Statements that change a run's tables, or settings: all with checksums that belong to them.
@@ -132,10 +173,16 @@ HOSTILE = {
     "negative_bytes": row(bytes_up=-1),
     "huge_bytes": row(bytes_up=1e300),
     "huge_int": row(test_loss=10**400),
-    "longest_int": ("UPDATE rounds SET row = ? WHERE round = 2", f'{{"round": 2, "test_loss": {"9" * 5000}}}'),
+    "longest_int": (
+        "UPDATE rounds SET row = ? WHERE round = 2",
+        f'{{"round": 2, "test_loss": {"9" * 5000}}}',
+    ),
     "text_in_row": row(test_loss="low"),
     "list_in_row": row(test_loss=[0.5]),
-    "nested_row": ("UPDATE rounds SET row = ? WHERE round = 2", f'{{"round": 2, "test_loss": {nested(900)}}}'),
+    "nested_row": (
+        "UPDATE rounds SET row = ? WHERE round = 2",
+        f'{{"round": 2, "test_loss": {nested(900)}}}',
+    ),
     "other_round": row(round=1),
     "no_object": ("UPDATE rounds SET row = '[1]' WHERE round = 2",),
     "blob_row": ("UPDATE rounds SET row = x'80ff' WHERE round = 2",),
@@ -150,7 +197,9 @@ HOSTILE = {
     "nested_version": f'{{"format_version": {nested(90)}, "versions": {{"fedlab": {nested(90)}}}}}',
     "huge_rounds": json.dumps({**CONFIG, "rounds": 10**400}),
     "huge_set": json.dumps({**CONFIG, "evaluation_examples": {"test": 10**400}}),
-    "text_in_set": json.dumps({**CONFIG, "evaluation_examples": {"each": {"clients": "three", "test": 1}}}),
+    "text_in_set": json.dumps(
+        {**CONFIG, "evaluation_examples": {"each": {"clients": "three", "test": 1}}}
+    ),
     "list_of_sets": json.dumps({**CONFIG, "evaluation_examples": {"test": [1]}}),
     "escape_in_config": json.dumps({**CONFIG, "rounds": "\x1b[2J\x9b31m\u202e"}),
 }
@@ -170,7 +219,10 @@ def hostile(good, tmp_path_factory):
     shutil.copytree(good, runs / "good")
     sets = {f"each{ESCAPES}": {"clients": 3, "test": 6}, "test": 4}
     folder = write_run(
-        runs / "escapes", [ESCAPES, "b", "c"], evaluation_examples=sets, **{f"setting{ESCAPES}": ESCAPES, "model": [ESCAPES]}
+        runs / "escapes",
+        [ESCAPES, "b", "c"],
+        evaluation_examples=sets,
+        **{f"setting{ESCAPES}": ESCAPES, "model": [ESCAPES]},
     )
     change(
         folder / "clients.sqlite",
@@ -194,7 +246,11 @@ def test_a_damaged_run_does_not_hide_the_others(capsys, hostile):
     code, out, _ = printed(capsys, "runs", "list", hostile)
     lines = out.splitlines()
     damaged = {line.split()[0] for line in lines if "  ! " in line}
-    assert code == 0 and damaged == set(HOSTILE) and max(len(line) for line in lines if "  ! " in line) < 600
+    assert (
+        code == 0
+        and damaged == set(HOSTILE)
+        and max(len(line) for line in lines if "  ! " in line) < 600
+    )
     assert sum(line.startswith(("good ", "escapes ")) for line in lines) == 2
     code, out, _ = printed(capsys, "runs", "list", hostile, "--json")
     assert code == 0 and sum("problem" in each for each in json.loads(out)) == len(HOSTILE)
@@ -219,18 +275,35 @@ def test_escape_sequences_do_not_reach_the_terminal(capsys, hostile, tmp_path):
     code, out, _ = printed(capsys, "runs", "show", escapes)
     assert code == 0 and r"setting\x1b[2J" in out
     assert printed(capsys, "runs", "show", escapes, "--json")[0] == 0
-    code, out, _ = printed(capsys, "runs", "compare", hostile / "good", escapes, f"--plot={tmp_path / 'p.png'}", "--metric=test_loss")
+    code, out, _ = printed(
+        capsys,
+        "runs",
+        "compare",
+        hostile / "good",
+        escapes,
+        f"--plot={tmp_path / 'p.png'}",
+        "--metric=test_loss",
+    )
     assert code == 0 and r"\x1b[2J" in out
     assert printed(capsys, "report", escapes, f"--output={tmp_path / 'r.html'}")[0] == 0
     code, out, _ = printed(capsys, "runs", "export", escapes, "--format=json", "--table=clients")
     assert code == 0 and json.loads(out)[0]["client_id"] == ESCAPES
 
 
-@pytest.mark.parametrize("values", [[1e308, -1e308, 1e308], [math.inf, 1e-300, math.nan], [1e18, 10**18, -(10**18)]], ids=str)
+@pytest.mark.parametrize(
+    "values",
+    [[1e308, -1e308, 1e308], [math.inf, 1e-300, math.nan], [1e18, 10**18, -(10**18)]],
+    ids=str,
+)
 def test_a_report_of_extreme_numbers(capsys, tmp_path, values):
     folder = write_run(tmp_path / "run", metrics=[0.5, *values])
     assert printed(capsys, "report", folder)[0] == 0
-    for command in (["show", folder], ["list", tmp_path], ["export", folder], ["compare", folder, folder, f"--plot={tmp_path / 'a.png'}"]):
+    for command in (
+        ["show", folder],
+        ["list", tmp_path],
+        ["export", folder],
+        ["compare", folder, folder, f"--plot={tmp_path / 'a.png'}"],
+    ):
         assert printed(capsys, "runs", *command)[0] == 0
 
 
@@ -242,7 +315,10 @@ values = st.recursive(
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.dictionaries(st.sampled_from([*CONFIG, "stopped", "other"]), values), st.dictionaries(st.text() | st.just("seconds"), values))
+@given(
+    st.dictionaries(st.sampled_from([*CONFIG, "stopped", "other"]), values),
+    st.dictionaries(st.text() | st.just("seconds"), values),
+)
 def test_any_settings_and_rows_are_listed(good, tmp_path_factory, config, more):
     runs = tmp_path_factory.mktemp("fuzz")
     folder = shutil.copytree(good, runs / "run")
@@ -255,5 +331,10 @@ def test_any_settings_and_rows_are_listed(good, tmp_path_factory, config, more):
         read_run(folder)
     except ValueError:
         return
-    for command in (["show", folder], ["show", folder, "--json"], ["compare", folder, runs / "good"], ["export", folder]):
+    for command in (
+        ["show", folder],
+        ["show", folder, "--json"],
+        ["compare", folder, runs / "good"],
+        ["export", folder],
+    ):
         assert cli.main(["runs", *map(str, command)]) == 0

@@ -38,7 +38,9 @@ def disk(tmp_path):
     try:
         disk = Disk(tmp_path / "disk")
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no small file system can be mounted here: {getattr(error, 'stderr', None) or error}")
+        pytest.skip(
+            f"no small file system can be mounted here: {getattr(error, 'stderr', None) or error}"
+        )
     yield disk
     disk.close()
 
@@ -54,7 +56,10 @@ def test_a_run_goes_on_whenever_there_is_more_room(disk, tmp_path):
             killable.run("local", folder)
             break
         except OSError as error:
-            assert re.fullmatch(r".*/run.* cannot be written \(.+\); .* last checkpoint stays good: make room .*", str(error))  # a line
+            assert re.fullmatch(
+                r".*/run.* cannot be written \(.+\); .* last checkpoint stays good: make room .*",
+                str(error),
+            )  # a line
             stopped += 1
         if (checkpoint := Checkpoints(folder / "checkpoints").last()) is not None:
             rounds.append(checkpoint.about["round"])
@@ -74,12 +79,18 @@ def test_a_command_ends_with_a_line_in_the_middle_and_goes_on(disk, tmp_path):
 
     assert command(whole)[0] == 0
     at_the_end = {"model.keras", "report.html"}
-    used = sum(-(-file.stat().st_size // PAGE) for file in whole.rglob("*") if file.is_file() and file.name not in at_the_end)
+    used = sum(
+        -(-file.stat().st_size // PAGE)
+        for file in whole.rglob("*")
+        if file.is_file() and file.name not in at_the_end
+    )
     disk.resize(used - 2)
     code, err = command(folder)
     assert code == 1 and "Traceback" not in err, err
     (line,) = (line for line in err.splitlines() if line.startswith("fedlab: error:"))
-    assert re.search(r"/run.* cannot be written \(.+\); .* last checkpoint stays good: make room", line)
+    assert re.search(
+        r"/run.* cannot be written \(.+\); .* last checkpoint stays good: make room", line
+    )
     assert 1 < Checkpoints(folder / "checkpoints").last().about["round"] < 60
     disk.resize(used + 1000)
     assert command(folder)[0] == 0
@@ -88,4 +99,7 @@ def test_a_command_ends_with_a_line_in_the_middle_and_goes_on(disk, tmp_path):
 
 
 def weights_of(run):
-    return [w.tobytes() for w in tf.keras.models.load_model(run / "model.keras", compile=False).get_weights()]
+    return [
+        w.tobytes()
+        for w in tf.keras.models.load_model(run / "model.keras", compile=False).get_weights()
+    ]

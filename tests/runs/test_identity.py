@@ -20,8 +20,21 @@ from tests.runs import same_run
 K = tf.keras
 
 
-def model(rate=0.1, activation="relu", loss="mse", metrics=("mae",), optimizer=None, trainable=True, without_decay=None, **compiled):
-    layers = [K.layers.Dense(2, activation, input_shape=[3]), K.layers.Dropout(rate), K.layers.Dense(1, trainable=trainable)]
+def model(
+    rate=0.1,
+    activation="relu",
+    loss="mse",
+    metrics=("mae",),
+    optimizer=None,
+    trainable=True,
+    without_decay=None,
+    **compiled,
+):
+    layers = [
+        K.layers.Dense(2, activation, input_shape=[3]),
+        K.layers.Dropout(rate),
+        K.layers.Dense(1, trainable=trainable),
+    ]
     made = K.Sequential(layers)
     optimizer = optimizer or K.optimizers.AdamW(0.1)
     if without_decay:
@@ -63,24 +76,69 @@ def sets(**changes):
 
 
 CHANGES = {
-    "loss": (lambda: dict(made=model(loss="mae")), "loss is 'mean_absolute_error', was 'mean_squared_error'. Choose"),
-    "loss function": (lambda: dict(made=model(loss=loss_with(1.0))), "loss is {'function': 'loss_with"),
-    "loss object": (lambda: dict(made=model(loss=K.losses.Huber(0.5))), "loss is {'class': 'Huber'"),
-    "loss weights": (lambda: dict(made=model(loss_weights=[2.0])), r"loss_weights is \[2.0\], was None"),
-    "dropout rate": (lambda: dict(made=model(rate=0.5)), r"layers\[1\].rate is 0.5, was 0.1. Choose"),
-    "activation": (lambda: dict(made=model(activation="tanh")), r"layers\[0\].activation is 'tanh', was 'relu'. Choose"),
-    "frozen layer": (lambda: dict(made=model(trainable=False)), r"layers\[2\].trainable is False, was True"),
+    "loss": (
+        lambda: dict(made=model(loss="mae")),
+        "loss is 'mean_absolute_error', was 'mean_squared_error'. Choose",
+    ),
+    "loss function": (
+        lambda: dict(made=model(loss=loss_with(1.0))),
+        "loss is {'function': 'loss_with",
+    ),
+    "loss object": (
+        lambda: dict(made=model(loss=K.losses.Huber(0.5))),
+        "loss is {'class': 'Huber'",
+    ),
+    "loss weights": (
+        lambda: dict(made=model(loss_weights=[2.0])),
+        r"loss_weights is \[2.0\], was None",
+    ),
+    "dropout rate": (
+        lambda: dict(made=model(rate=0.5)),
+        r"layers\[1\].rate is 0.5, was 0.1. Choose",
+    ),
+    "activation": (
+        lambda: dict(made=model(activation="tanh")),
+        r"layers\[0\].activation is 'tanh', was 'relu'. Choose",
+    ),
+    "frozen layer": (
+        lambda: dict(made=model(trainable=False)),
+        r"layers\[2\].trainable is False, was True",
+    ),
     "metrics": (lambda: dict(made=model(metrics=["mse"])), r"metrics\[0\] is 'mse', was 'mae'"),
-    "weighted metrics": (lambda: dict(made=model(weighted_metrics=["mse"])), r"weighted_metrics is \['mse'\], was None"),
-    "optimizer": (lambda: dict(made=model(optimizer=K.optimizers.AdamW(0.1, beta_1=0.5))), "optimizer.beta_1 is 0.5, was 0.9"),
-    "other optimizer": (lambda: dict(made=model(optimizer=K.optimizers.SGD())), "optimizer.class is 'SGD', was 'AdamW'; .*; and .* more"),
-    "weight decay": (lambda: dict(made=model(without_decay=["bias"])), r"optimizer.weights_without_decay is \[1, 3\], was None"),
+    "weighted metrics": (
+        lambda: dict(made=model(weighted_metrics=["mse"])),
+        r"weighted_metrics is \['mse'\], was None",
+    ),
+    "optimizer": (
+        lambda: dict(made=model(optimizer=K.optimizers.AdamW(0.1, beta_1=0.5))),
+        "optimizer.beta_1 is 0.5, was 0.9",
+    ),
+    "other optimizer": (
+        lambda: dict(made=model(optimizer=K.optimizers.SGD())),
+        "optimizer.class is 'SGD', was 'AdamW'; .*; and .* more",
+    ),
+    "weight decay": (
+        lambda: dict(made=model(without_decay=["bias"])),
+        r"optimizer.weights_without_decay is \[1, 3\], was None",
+    ),
     "labels": (lambda: dict(data=clients(y=0.0)), "training_data is '.{8}', was '.{8}'. Choose"),
     "inputs": (lambda: dict(data=clients(x=0.5)), "training_data is"),
-    "evaluation examples": (lambda: sets(test=clients(y=2.0)), "evaluation_data.test is '.{8}', was '.{8}'. Choose"),
-    "evaluation per client": (lambda: sets(test=fl.per_client(clients())), "evaluation_examples.test is {'clients': 2, 'test': 8}, was 8"),
-    "evaluation function": (lambda: sets(own=scored(2.0)), "evaluation_data.own.code is '.{8}', was"),
-    "evaluation batch size": (lambda: dict(evaluation_batch_size=2), "evaluation_batch_size is 2, was 64"),
+    "evaluation examples": (
+        lambda: sets(test=clients(y=2.0)),
+        "evaluation_data.test is '.{8}', was '.{8}'. Choose",
+    ),
+    "evaluation per client": (
+        lambda: sets(test=fl.per_client(clients())),
+        "evaluation_examples.test is {'clients': 2, 'test': 8}, was 8",
+    ),
+    "evaluation function": (
+        lambda: sets(own=scored(2.0)),
+        "evaluation_data.own.code is '.{8}', was",
+    ),
+    "evaluation batch size": (
+        lambda: dict(evaluation_batch_size=2),
+        "evaluation_batch_size is 2, was 64",
+    ),
     "evaluate every": (lambda: dict(evaluate_every=2), "evaluate_every is 2, was 1"),
     "cohort": (lambda: dict(cohort=["a"]), r"cohort.cohort\[1\] is None, was 'b'"),
 }
@@ -90,7 +148,9 @@ CHANGES = {
 def test_a_change_is_refused_by_name(folder, name):
     options, message = CHANGES[name]
     for rounds in (1, 2):  # whether the run is finished or not
-        with pytest.raises(ValueError, match=f"holds a run of other settings: .*{message}") as error:
+        with pytest.raises(
+            ValueError, match=f"holds a run of other settings: .*{message}"
+        ) as error:
             simulate(folder, **{"rounds": rounds, **options()})
         assert len(str(error.value)) < 500 and "\n" not in str(error.value)
 
@@ -105,7 +165,9 @@ def test_what_does_not_change_the_result_is_the_same_run(folder, tmp_path):
 
 
 def test_the_same_script_is_the_same_run_in_this_process_and_in_others(tmp_path):
-    K.Sequential([K.layers.Dense(1), K.layers.Dense(1)])  # numbers that the first run's layers do not get
+    K.Sequential(
+        [K.layers.Dense(1), K.layers.Dense(1)]
+    )  # numbers that the first run's layers do not get
     same_run.run(tmp_path / "run", 1)
     same_run.run(tmp_path / "run", 1)
     root = pathlib.Path(__file__).parents[2]
@@ -155,7 +217,9 @@ def networks():
         return K.Sequential([K.layers.Dense(1, input_shape=[2]), K.layers.Lambda(lambda x: x * by)])
 
     def recurrent(dropout):
-        return K.Sequential([K.layers.Bidirectional(K.layers.LSTM(1, dropout=dropout), input_shape=[3, 2])])
+        return K.Sequential(
+            [K.layers.Bidirectional(K.layers.LSTM(1, dropout=dropout), input_shape=[3, 2])]
+        )
 
     return {
         "subclassed": Own,
@@ -204,15 +268,19 @@ def test_functions_are_known_by_their_code_and_what_they_refer_to():
 
         return count
 
-    assert plain(closure(1)) == plain(closure(1)) != plain(closure(2)) and plain(closure(1)) != plain(closure(1, 2))
+    assert plain(closure(1)) == plain(closure(1)) != plain(closure(2)) and plain(
+        closure(1)
+    ) != plain(closure(1, 2))
     assert plain(counter(1)) == plain(counter(2))
     assert plain(lambda x: {"a", "b"}) != plain(lambda x: {"a", "c"})
     assert plain(closure(np.arange(40))) != plain(closure(np.arange(1, 41)))
     seen = [1]
-    assert plain(closure(seen)) == plain(closure([])) and plain(closure(seen), traced=True) != plain(closure([]), traced=True)
-    assert plain(tf.function(closure(1))) == plain(closure(1)) and plain(functools.partial(closure, 1)) != plain(
-        functools.partial(closure, 2)
-    )
+    assert plain(closure(seen)) == plain(closure([])) and plain(
+        closure(seen), traced=True
+    ) != plain(closure([]), traced=True)
+    assert plain(tf.function(closure(1))) == plain(closure(1)) and plain(
+        functools.partial(closure, 1)
+    ) != plain(functools.partial(closure, 2))
 
     def by_global(x):
         return x > THRESHOLD

@@ -30,12 +30,23 @@ class Runs:
 
     def __init__(self, engine):
         self.engine = engine
-        self._server = self._start("serve", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) if engine == "local" else None
+        self._server = (
+            self._start("serve", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            if engine == "local"
+            else None
+        )
 
     def _start(self, *arguments, **options):
         name, value = MARK.split("=")
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", name: value}
-        return subprocess.Popen([sys.executable, "-m", MODULE, *arguments], cwd=ROOT, env=environment, **options)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            name: value,
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", MODULE, *arguments], cwd=ROOT, env=environment, **options
+        )
 
     def __call__(self, folder, moment="", kill=None):
         """Runs until the end, or the moment, or until `kill(pid)` has killed it; returns whether it was killed."""
@@ -87,21 +98,41 @@ def gone(pids):
 def outcome(folder):
     """Everything that a run leaves, but for its times."""
     with open(folder / "metrics.csv") as file:
-        metrics = [{name: value for name, value in row.items() if name not in SECONDS} for row in csv.DictReader(file)]
+        metrics = [
+            {name: value for name, value in row.items() if name not in SECONDS}
+            for row in csv.DictReader(file)
+        ]
     tables = {}
     for name in ("clients.sqlite", "client_states.sqlite"):
         if not (folder / name).exists():
             continue
         with contextlib.closing(sqlite3.connect(folder / name)) as connection:
-            names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            names = [
+                name
+                for (name,) in connection.execute(
+                    "SELECT name FROM sqlite_master WHERE type = 'table'"
+                )
+            ]
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-            tables |= {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in names}
-    tables["rounds"] = [(number, without_seconds(json.loads(row))) for number, _, row, _ in tables["rounds"]]
+            tables |= {
+                table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in names
+            }
+    tables["rounds"] = [
+        (number, without_seconds(json.loads(row))) for number, _, row, _ in tables["rounds"]
+    ]
     tables["states"] = sorted(tables.get("states", []))
-    assert [row["round"] for row in metrics] == [str(number) for number, _ in tables["rounds"]] == [str(i) for i in range(ROUNDS + 1)]
-    checkpoints = {file.name: file.read_bytes() for file in sorted((folder / "checkpoints").iterdir())}
+    assert (
+        [row["round"] for row in metrics]
+        == [str(number) for number, _ in tables["rounds"]]
+        == [str(i) for i in range(ROUNDS + 1)]
+    )
+    checkpoints = {
+        file.name: file.read_bytes() for file in sorted((folder / "checkpoints").iterdir())
+    }
     assert list(checkpoints) == [f"round_{number:06}.npz" for number in (ROUNDS - 1, ROUNDS)]
-    weights = [w.tobytes() for w in tf.keras.models.load_model(folder / "model.keras").get_weights()]
+    weights = [
+        w.tobytes() for w in tf.keras.models.load_model(folder / "model.keras").get_weights()
+    ]
     return {
         "files": sorted(file.name for file in folder.iterdir()),
         "metrics": metrics,
@@ -120,7 +151,11 @@ def scalars(folder):
     """(step, name, value) of the event file, in its order."""
     (file,) = (folder / "events").iterdir()
     events = tf.compat.v1.train.summary_iterator(str(file))
-    values = [(event.step, value.tag, value.simple_value) for event in events for value in event.summary.value]
+    values = [
+        (event.step, value.tag, value.simple_value)
+        for event in events
+        for value in event.summary.value
+    ]
     return [(step, tag, value) for step, tag, value in values if tag not in SECONDS]
 
 
@@ -136,7 +171,10 @@ def at_a_random_time(folder, rng):
 
     def last():
         with contextlib.suppress(OSError):
-            return max((file.stat().st_mtime_ns for file in (folder / "checkpoints").glob("round_*.npz")), default=0)
+            return max(
+                (file.stat().st_mtime_ns for file in (folder / "checkpoints").glob("round_*.npz")),
+                default=0,
+            )
 
     def kill(pid):
         before, deadline = last(), time.monotonic() + 60
@@ -250,8 +288,12 @@ def test_a_kill_of_each_kind(tmp_path):
             assert runs(tmp_path / name, f"{number}-")
             if name == "write checkpoint":
                 (half,) = (tmp_path / name / "checkpoints").glob("*.tmp")
-                assert 0 < half.stat().st_size < len(wanted["checkpoints"][f"round_{ROUNDS:06}.npz"])
+                assert (
+                    0 < half.stat().st_size < len(wanted["checkpoints"][f"round_{ROUNDS:06}.npz"])
+                )
             assert not runs(tmp_path / name)
             assert outcome(tmp_path / name) == wanted
         state = decode(wanted["checkpoints"][f"round_{ROUNDS:06}.npz"])
-        assert sum(array is None for array in state.arrays) == 2  # the frozen layer's, which no checkpoint needs to repeat
+        assert (
+            sum(array is None for array in state.arrays) == 2
+        )  # the frozen layer's, which no checkpoint needs to repeat

@@ -31,7 +31,9 @@ def made(tmp_path_factory):
     clients = fl.ClientData.from_dict({f"{name} {EVIL}": plain[name] for name in plain})
     model = linear_model(1, tf.keras.optimizers.SGD(0.125), 1.0)
     model.compile(model.optimizer, loss="mse", metrics=["mae"])
-    aggregator = fl.aggregators.differentially_private(1.0, 6, 12, norm=1.0, delta=1e-3, sampling="uniform")
+    aggregator = fl.aggregators.differentially_private(
+        1.0, 6, 12, norm=1.0, delta=1e-3, sampling="uniform"
+    )
     sets = {"central": clients, f"$each$ {EVIL}": fl.per_client(clients, clients)}
     run = fl.simulate(
         model,
@@ -46,7 +48,9 @@ def made(tmp_path_factory):
         progress=False,
     )
     assert (folder / "report.html").is_file()
-    fl.write_samples(folder, [{"title": "Before", "text": EVIL}, {"title": "After", "text": "O, speak again"}])
+    fl.write_samples(
+        folder, [{"title": "Before", "text": EVIL}, {"title": "After", "text": "O, speak again"}]
+    )
     return folder, run
 
 
@@ -96,13 +100,20 @@ def test_every_section_is_there(page, made):
     assert f"loss better by {number(history[-1][f'$each$ {EVIL}_loss_gain'])}" in page.text(name)
     asked = sum(row.get("clients_asked", 0) for row in history)
     assert f"{asked * 8} bytes down" in page.text(None)  # one weight in float64
-    assert "O, speak again" in page.text("Samples") and "batching.batch_size 8" in page.text("Settings")
+    assert "O, speak again" in page.text("Samples") and "batching.batch_size 8" in page.text(
+        "Settings"
+    )
 
 
 def test_nothing_in_the_data_becomes_markup(page, made):
     text = (made[0] / "report.html").read_text()
     tags = {tag for tag, _ in page.tags}
-    assert "script" not in tags and "<script" not in text and EVIL not in text and "&lt;script&gt;" in text
+    assert (
+        "script" not in tags
+        and "<script" not in text
+        and EVIL not in text
+        and "&lt;script&gt;" in text
+    )
     assert "run & <more>" in page.text(None)
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
 
@@ -111,40 +122,74 @@ def test_nothing_in_the_folder_becomes_markup(made, tmp_path):
     """Names and values that no run of ours would write, but that whoever made the folder may have: in every place that is shown."""
     folder = shutil.copytree(made[0], tmp_path / f"run {EVIL.replace('/', '∕')}")
     config = json.loads((folder / "config.json").read_text())
-    config |= {f"setting {EVIL}": f"value {EVIL}", "algorithm_settings": {EVIL: {EVIL: EVIL}}, "model": [EVIL], "commit": EVIL}
+    config |= {
+        f"setting {EVIL}": f"value {EVIL}",
+        "algorithm_settings": {EVIL: {EVIL: EVIL}},
+        "model": [EVIL],
+        "commit": EVIL,
+    }
     config["versions"] |= {EVIL: EVIL}
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "samples.json").write_text(json.dumps([{"title": f"title {EVIL}", "text": f"text {EVIL}"}]))
-    (folder / f"probe_{EVIL.replace('/', '∕')}.png").write_bytes(tf.io.encode_png(np.zeros([2, 2, 3], np.uint8)).numpy())
+    (folder / "samples.json").write_text(
+        json.dumps([{"title": f"title {EVIL}", "text": f"text {EVIL}"}])
+    )
+    (folder / f"probe_{EVIL.replace('/', '∕')}.png").write_bytes(
+        tf.io.encode_png(np.zeros([2, 2, 3], np.uint8)).numpy()
+    )
     connection = sqlite3.connect(folder / "clients.sqlite")
     for round_num, row in connection.execute("SELECT round, row FROM rounds").fetchall():
         row = {**json.loads(row), f"central_{EVIL}": 0.5}
-        connection.execute("UPDATE rounds SET row = ? WHERE round = ?", (json.dumps(row), round_num))
+        connection.execute(
+            "UPDATE rounds SET row = ? WHERE round = ?", (json.dumps(row), round_num)
+        )
     connection.execute("UPDATE clients SET dropped = 1, reason = ? WHERE round = 1", (EVIL,))
     connection.execute("UPDATE evaluations SET metric = ? WHERE metric = 'mae'", (EVIL,))
     sign(connection)
     connection.close()
     text = fl.write_report(folder).read_text()
     found = Page(text)
-    assert "script" not in {tag for tag, _ in found.tags} and "<script" not in text and EVIL not in text
-    assert {tag for tag, _ in found.tags} == {tag for tag, _ in Page((made[0] / "report.html").read_text()).tags} | {"img"}
-    assert not [name for _, attributes in found.tags for name in attributes if name.startswith("on")]
+    assert (
+        "script" not in {tag for tag, _ in found.tags}
+        and "<script" not in text
+        and EVIL not in text
+    )
+    assert {tag for tag, _ in found.tags} == {
+        tag for tag, _ in Page((made[0] / "report.html").read_text()).tags
+    } | {"img"}
+    assert not [
+        name for _, attributes in found.tags for name in attributes if name.startswith("on")
+    ]
     shown = html.unescape(text)
-    for part in (f"setting {EVIL}", f"value {EVIL}", f"title {EVIL}", f"text {EVIL}", f"{EVIL} by round"):
+    for part in (
+        f"setting {EVIL}",
+        f"value {EVIL}",
+        f"title {EVIL}",
+        f"text {EVIL}",
+        f"{EVIL} by round",
+    ):
         assert part in shown, part
-    assert "Content-Security-Policy" in text and "default-src 'none'" in text  # a browser would not run it either
+    assert (
+        "Content-Security-Policy" in text and "default-src 'none'" in text
+    )  # a browser would not run it either
 
 
 def test_it_needs_no_other_file(page, made):
     text = (made[0] / "report.html").read_text()
-    links = [value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href", "xlink:href")]
+    links = [
+        value
+        for _, attributes in page.tags
+        for name, value in attributes.items()
+        if name in ("src", "href", "xlink:href")
+    ]
     assert all(link.startswith(("#", "data:")) for link in links) and "link" not in dict(page.tags)
     assert not re.findall(r"url\((?!#)", text) and "@import" not in text
 
 
 def test_every_picture_is_sound_and_of_its_own_names(page, made):
     pictures = re.findall(r"<svg.*?</svg>", (made[0] / "report.html").read_text(), re.DOTALL)
-    assert len(pictures) == 2 * 3 + 2 + 2 + 1 + 1  # two metrics by round, bytes and seconds; clients; participation; bytes; privacy
+    assert (
+        len(pictures) == 2 * 3 + 2 + 2 + 1 + 1
+    )  # two metrics by round, bytes and seconds; clients; participation; bytes; privacy
     ids = []
     for picture in pictures:
         root = xml.etree.ElementTree.fromstring(picture)
@@ -154,7 +199,9 @@ def test_every_picture_is_sound_and_of_its_own_names(page, made):
 
 
 def test_the_same_run_gives_the_same_page(made, tmp_path):
-    first, second = (fl.write_report(made[0], tmp_path / name).read_bytes() for name in ("a.html", "b.html"))
+    first, second = (
+        fl.write_report(made[0], tmp_path / name).read_bytes() for name in ("a.html", "b.html")
+    )
     assert first == second == (made[0] / "report.html").read_bytes()
 
 
@@ -163,7 +210,11 @@ def test_the_probes_pictures_are_in_it(made, tmp_path):
     picture = tf.io.encode_png(np.zeros([2, 2, 3], np.uint8)).numpy()
     (folder / "probe_loss.png").write_bytes(picture)
     (folder / "other.png").write_bytes(picture)
-    sources = [attributes["src"] for tag, attributes in Page(fl.write_report(folder).read_text()).tags if tag == "img"]
+    sources = [
+        attributes["src"]
+        for tag, attributes in Page(fl.write_report(folder).read_text()).tags
+        if tag == "img"
+    ]
     assert len(sources) == 1 and sources[0].startswith("data:image/png;base64,")
 
 
@@ -171,12 +222,30 @@ def test_what_a_probe_has_kept_is_drawn(tmp_path):
     clients = points([2, 4], [3, 1])
     model = linear_model(1, tf.keras.optimizers.SGD(0.125), 1.0)
     probe = fl.question_answering.Probe(clients.to_arrays(["c0"]), tmp_path / "run" / "probe.npz")
-    options = dict(rounds=1, clients_per_round=1, evaluate_on={"probe": probe}, run_dir=tmp_path / "run", progress=False)
+    options = dict(
+        rounds=1,
+        clients_per_round=1,
+        evaluate_on={"probe": probe},
+        run_dir=tmp_path / "run",
+        progress=False,
+    )
     fl.simulate(model, clients, **options)
     page = Page((tmp_path / "run" / "report.html").read_text())
     titles = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
-    assert titles == ["probe loss", "probe output 0", "probe output 1", "probe output 2", "probe weights"]
-    assert [attributes.get("class") for tag, attributes in page.tags if tag == "figure"][-5:] == [None, "long", "long", "long", None]
+    assert titles == [
+        "probe loss",
+        "probe output 0",
+        "probe output 1",
+        "probe output 2",
+        "probe weights",
+    ]
+    assert [attributes.get("class") for tag, attributes in page.tags if tag == "figure"][-5:] == [
+        None,
+        "long",
+        "long",
+        "long",
+        None,
+    ]
     assert "probe: examples 3" in (tmp_path / "run" / "report.html").read_text()
     assert not [*(tmp_path / "run").glob("*.png")]
 
@@ -184,7 +253,9 @@ def test_what_a_probe_has_kept_is_drawn(tmp_path):
 def test_a_run_without_evaluation_shows_the_clients_train_losses(tmp_path):
     clients = points([2, 4], [3, 1])
     model = linear_model(1, tf.keras.optimizers.SGD(0.125), 1.0)
-    fl.simulate(model, clients, rounds=1, clients_per_round=2, run_dir=tmp_path / "run", progress=False)
+    fl.simulate(
+        model, clients, rounds=1, clients_per_round=2, run_dir=tmp_path / "run", progress=False
+    )
     found = Page((tmp_path / "run" / "report.html").read_text())
     assert "The train loss of each client when it last took part" in found.text("Over clients")
     assert "c1 9" in found.text("Over clients")  # (1 - 4)^2, before its step
@@ -192,7 +263,10 @@ def test_a_run_without_evaluation_shows_the_clients_train_losses(tmp_path):
 
 def test_samples_are_checked(made):
     for samples in ({}, ["text"], [{"title": "Before"}], [{"title": "Before", "text": 3}]):
-        with pytest.raises(ValueError, match='received samples that are .*allowed: a list of {"title": a text, "text": a text}'):
+        with pytest.raises(
+            ValueError,
+            match='received samples that are .*allowed: a list of {"title": a text, "text": a text}',
+        ):
             fl.write_samples(made[0], samples)
 
 
@@ -200,7 +274,14 @@ def test_damaged_samples_do_not_fail_a_run(tmp_path, caplog):
     clients = points([2], [1])
     for rounds in (1, 2):
         model = linear_model(1, tf.keras.optimizers.SGD(0.125), 1.0)
-        fl.simulate(model, clients, rounds=rounds, clients_per_round=1, run_dir=tmp_path / "run", progress=False)
+        fl.simulate(
+            model,
+            clients,
+            rounds=rounds,
+            clients_per_round=1,
+            run_dir=tmp_path / "run",
+            progress=False,
+        )
         (tmp_path / "run" / "samples.json").write_text("[")
     assert "no report.html is written" in caplog.text and "samples.json is damaged" in caplog.text
     assert (tmp_path / "run" / "model.keras").is_file()
@@ -211,7 +292,9 @@ def test_without_the_libraries_there_is_a_line_and_no_report(tmp_path, caplog, m
     clients = points([2], [1])
     with caplog.at_level(logging.INFO, "fedlab"):
         model = linear_model(1, tf.keras.optimizers.SGD(0.125), 1.0)
-        fl.simulate(model, clients, rounds=1, clients_per_round=1, run_dir=tmp_path / "run", progress=False)
+        fl.simulate(
+            model, clients, rounds=1, clients_per_round=1, run_dir=tmp_path / "run", progress=False
+        )
     assert "no report.html is written: matplotlib is not installed" in caplog.text
     assert not (tmp_path / "run" / "report.html").exists()
     with pytest.raises(ModuleNotFoundError, match="reports need the library matplotlib"):
@@ -241,9 +324,13 @@ def test_a_browser_draws_it(made, tmp_path, width):
     if browser is None:
         pytest.skip("no chromium on the path")
     folder = shutil.copytree(made[0], tmp_path / "run")
-    (folder / "probe_loss.png").write_bytes(tf.io.encode_png(np.zeros([60, 90, 3], np.uint8)).numpy())
+    (folder / "probe_loss.png").write_bytes(
+        tf.io.encode_png(np.zeros([60, 90, 3], np.uint8)).numpy()
+    )
     text = json.dumps(fl.write_report(folder).read_text()).replace("</", "<\\/")
-    (tmp_path / "measure.html").write_text(MEASURE.replace("WIDTH", str(width)).replace("PAGE", text))
+    (tmp_path / "measure.html").write_text(
+        MEASURE.replace("WIDTH", str(width)).replace("PAGE", text)
+    )
     done = subprocess.run(
         [
             browser,
@@ -261,7 +348,9 @@ def test_a_browser_draws_it(made, tmp_path, width):
         text=True,
         timeout=120,
     )
-    found = json.loads(re.search(r"FOUND(\{.*?\})END</pre>", done.stdout).group(1).replace("&quot;", '"'))
+    found = json.loads(
+        re.search(r"FOUND(\{.*?\})END</pre>", done.stdout).group(1).replace("&quot;", '"')
+    )
     assert found["pictures"] == found["drawn"] == 13 and found["sections"] == 8
     assert found["width"] <= width
     assert "CONSOLE" not in done.stderr, done.stderr

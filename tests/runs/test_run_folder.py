@@ -68,16 +68,30 @@ def killable_row(row):
 
 def test_config_says_the_versions_and_the_commit(whole):
     config = json.loads((whole.path / "config.json").read_text())
-    assert config["format_version"] == 2 and config["algorithm"] == "scaffold" and config["seed"] == 3
-    assert config["versions"]["tensorflow"] == tf.__version__ and {"fedlab", "numpy", "python"} < set(config["versions"])
+    assert (
+        config["format_version"] == 2 and config["algorithm"] == "scaffold" and config["seed"] == 3
+    )
+    assert config["versions"]["tensorflow"] == tf.__version__ and {
+        "fedlab",
+        "numpy",
+        "python",
+    } < set(config["versions"])
     assert config["commit"] is None or len(config["commit"].rstrip("+")) == 40
 
 
 def test_clients_are_read_from_the_folder_as_they_are_without_one(whole):
     in_memory = run(None).clients
-    assert isinstance(in_memory, list) and list(whole.clients) == in_memory == list(ClientRows(whole.path / "clients.sqlite"))
-    assert whole.clients[3] == in_memory[3] and whole.clients[-2:] == in_memory[-2:] and whole.clients[::-1] == in_memory[::-1]
-    assert len(whole.clients) == 16 and whole.clients == in_memory and whole.clients != in_memory[1:]
+    assert isinstance(in_memory, list) and list(whole.clients) == in_memory == list(
+        ClientRows(whole.path / "clients.sqlite")
+    )
+    assert (
+        whole.clients[3] == in_memory[3]
+        and whole.clients[-2:] == in_memory[-2:]
+        and whole.clients[::-1] == in_memory[::-1]
+    )
+    assert (
+        len(whole.clients) == 16 and whole.clients == in_memory and whole.clients != in_memory[1:]
+    )
     assert whole.clients[5:2] == [] and "16 rows of" in repr(whole.clients)
     with pytest.raises(IndexError, match="row 16 of 16 clients"):
         whole.clients[16]
@@ -87,23 +101,40 @@ def test_clients_are_read_from_the_folder_as_they_are_without_one(whole):
 
 def test_the_tables_of_clients_sqlite(whole):
     with contextlib.closing(sqlite3.connect(whole.path / "clients.sqlite")) as connection:
-        lost = connection.execute("SELECT COUNT(*) FROM clients WHERE reason = 'dropout' AND dropped = 1 AND loss IS NULL").fetchone()[0]
-        assert connection.execute("SELECT row FROM rounds WHERE round = 4").fetchone()[0] == json.dumps(whole.history[4])
+        lost = connection.execute(
+            "SELECT COUNT(*) FROM clients WHERE reason = 'dropout' AND dropped = 1 AND loss IS NULL"
+        ).fetchone()[0]
+        assert connection.execute("SELECT row FROM rounds WHERE round = 4").fetchone()[
+            0
+        ] == json.dumps(whole.history[4])
         keys = {
-            table: [name for _, name, *_, key in connection.execute(f"PRAGMA table_info({table})") if key]
+            table: [
+                name
+                for _, name, *_, key in connection.execute(f"PRAGMA table_info({table})")
+                if key
+            ]
             for table in ("clients", "evaluations")
         }
     assert lost == sum(row["clients_dropped"] for row in whole.history[1:]) > 0
-    assert keys == {"clients": ["round", "client_id"], "evaluations": ["round", "part", "client_id", "metric"]}
+    assert keys == {
+        "clients": ["round", "client_id"],
+        "evaluations": ["round", "part", "client_id", "metric"],
+    }
 
 
 def test_tensorboard_shows_what_metrics_csv_says(whole):
     """Every number of the table, no other, and as TensorBoard's own reader gives them: none is left out where steps or times are odd."""
     with open(whole.path / "metrics.csv") as file:
         table = [*csv.DictReader(file)]
-    wanted = {name: [(int(row["round"]), np.float32(row[name])) for row in table if row[name]] for name in table[0].keys() - {"round"}}
+    wanted = {
+        name: [(int(row["round"]), np.float32(row[name])) for row in table if row[name]]
+        for name in table[0].keys() - {"round"}
+    }
     reader = EventAccumulator(str(whole.path / "events")).Reload()
-    shown = {tag: [(event.step, np.float32(event.value)) for event in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
+    shown = {
+        tag: [(event.step, np.float32(event.value)) for event in reader.Scalars(tag)]
+        for tag in reader.Tags()["scalars"]
+    }
     assert shown == wanted and len(shown) > 10 and len(table) == 5
     times = [event.wall_time for event in reader.Scalars("other_loss")]
     assert times == sorted(times) and time.time() - 3600 < times[0]
@@ -116,45 +147,89 @@ def test_a_run_that_goes_on_has_each_event_once(two_rounds, whole):
 
 def test_a_loss_that_is_not_a_number_is_none(tmp_path):
     clients = fl.ClientData.from_dict(
-        {name: {"x": np.full([2, 1], value), "y": np.ones([2, 1])} for name, value in {"good": 1.0, "bad": math.nan}.items()}
+        {
+            name: {"x": np.full([2, 1], value), "y": np.ones([2, 1])}
+            for name, value in {"good": 1.0, "bad": math.nan}.items()
+        }
     )
     for folder in (None, tmp_path / "run"):
         model = linear_model(1, tf.keras.optimizers.SGD(0.1))
-        rows = {row["client_id"]: row for row in fl.simulate(model, clients, rounds=1, cohort=["good", "bad"], run_dir=folder).clients}
-        assert rows["bad"]["loss"] is None and rows["bad"]["reason"] == "not finite" and rows["good"]["loss"] > 0
+        rows = {
+            row["client_id"]: row
+            for row in fl.simulate(
+                model, clients, rounds=1, cohort=["good", "bad"], run_dir=folder
+            ).clients
+        }
+        assert (
+            rows["bad"]["loss"] is None
+            and rows["bad"]["reason"] == "not finite"
+            and rows["good"]["loss"] > 0
+        )
 
 
 def test_a_cohort_that_names_a_client_twice_is_refused():
     clients, _, _ = regressions()
     model = linear_model(3, tf.keras.optimizers.SGD(0.1))
     with pytest.raises(ValueError, match="cohort of round 1 names a client twice"):
-        fl.simulate(model, clients, rounds=1, cohort=lambda client_ids, round_num, seed: ["c0", "c0"], progress=False)
+        fl.simulate(
+            model,
+            clients,
+            rounds=1,
+            cohort=lambda client_ids, round_num, seed: ["c0", "c0"],
+            progress=False,
+        )
 
 
 def client_row(client_id, **changes):
     return {
         "client_id": client_id,
         **dict.fromkeys(["num_examples", "num_tokens", "num_steps"], 1),
-        **{"weight": 1.0, "loss": 0.5, "dropped": False, "reason": "", "metrics": {"accuracy": 0.25}},
+        **{
+            "weight": 1.0,
+            "loss": 0.5,
+            "dropped": False,
+            "reason": "",
+            "metrics": {"accuracy": 0.25},
+        },
         **changes,
     }
 
 
 def test_records_are_rewound_with_all_their_tables(tmp_path):
     records = Records(tmp_path / "clients.sqlite")
-    score = {"part": "other", "client_id": "é😀", "num_examples": 3.0, "metric": "accuracy", "value": 0.5}
+    score = {
+        "part": "other",
+        "client_id": "é😀",
+        "num_examples": 3.0,
+        "metric": "accuracy",
+        "value": 0.5,
+    }
     for round_num in range(4):
-        records.add(float(round_num), {"round": round_num, "loss": math.nan}, [client_row("é😀", dropped=None, weight=None)], [score])
+        records.add(
+            float(round_num),
+            {"round": round_num, "loss": math.nan},
+            [client_row("é😀", dropped=None, weight=None)],
+            [score],
+        )
     assert records.counts == {"rounds": 4, "clients": 4, "evaluations": 4}
     with pytest.raises(sqlite3.IntegrityError):  # all of a round or nothing
         records.add(4.0, {"round": 4}, [client_row("a"), client_row("a")], [])
     assert records.last_round() == 3
     records.rewind(1)
-    assert records.last_round() == 1 and records.counts == {"rounds": 2, "clients": 2, "evaluations": 2}
-    assert [(t, row["round"]) for t, row in records.rounds()] == [(0.0, 0), (1.0, 1)] and math.isnan(records.rounds()[1][1]["loss"])
+    assert records.last_round() == 1 and records.counts == {
+        "rounds": 2,
+        "clients": 2,
+        "evaluations": 2,
+    }
+    assert [(t, row["round"]) for t, row in records.rounds()] == [
+        (0.0, 0),
+        (1.0, 1),
+    ] and math.isnan(records.rounds()[1][1]["loss"])
     records.close()
     rows = ClientRows(tmp_path / "clients.sqlite")
-    assert rows[1] == {"round": 1, **client_row("é😀", dropped=None, weight=None)} and len(rows) == 2
+    assert (
+        rows[1] == {"round": 1, **client_row("é😀", dropped=None, weight=None)} and len(rows) == 2
+    )
 
 
 # Who may use it.
@@ -165,27 +240,41 @@ def test_a_second_process_is_refused(two_rounds, whole):
         "import pathlib, sys; from fedlab.runs.write.lock import Lock\n"
         "lock = Lock(pathlib.Path(sys.argv[1]) / 'lock'); print('held', flush=True); sys.stdin.read()"
     )
-    other = subprocess.Popen([sys.executable, "-c", hold, str(two_rounds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+    other = subprocess.Popen(
+        [sys.executable, "-c", hold, str(two_rounds)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    )
     try:
         assert other.stdout.readline() == b"held\n"
         before = {file: file.read_bytes() for file in two_rounds.rglob("*") if file.is_file()}
         with pytest.raises(
-            ValueError, match=f"run is in use by process {other.pid}: wait until that run ends, or choose another run folder"
+            ValueError,
+            match=f"run is in use by process {other.pid}: wait until that run ends, or choose another run folder",
         ):
             run(two_rounds)
-        assert {file: file.read_bytes() for file in two_rounds.rglob("*") if file.is_file()} == before
+        assert {
+            file: file.read_bytes() for file in two_rounds.rglob("*") if file.is_file()
+        } == before
     finally:
         other.kill()
         other.communicate()
     assert same(run(two_rounds), whole)
 
 
-@pytest.mark.parametrize("version, message", [(None, "of format version None"), (7, "of format version 7, written by fedlab 9.9")])
+@pytest.mark.parametrize(
+    "version, message",
+    [(None, "of format version None"), (7, "of format version 7, written by fedlab 9.9")],
+)
 def test_a_folder_of_another_format_version_is_refused(two_rounds, version, message):
     config = json.loads((two_rounds / "config.json").read_text())
     config |= {"format_version": version, "versions": {"fedlab": "9.9"}}
     (two_rounds / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=f"{message}.* reads version 2: go on with that one, or start a new run folder"):
+    with pytest.raises(
+        ValueError,
+        match=f"{message}.* reads version 2: go on with that one, or start a new run folder",
+    ):
         run(two_rounds)
 
 
@@ -215,7 +304,10 @@ def test_a_missing_checkpoint_is_named_and_the_one_before_is_used(two_rounds, wh
     remove(two_rounds, "checkpoints/round_000002.npz")
     with caplog.at_level(logging.WARNING, "fedlab"):
         assert same(run(two_rounds), whole)
-    assert "round_000002.npz is not there: the run ended before, or it was removed; its round runs again" in caplog.text
+    assert (
+        "round_000002.npz is not there: the run ended before, or it was removed; its round runs again"
+        in caplog.text
+    )
 
 
 def test_without_checkpoints_or_with_damaged_ones_alone_a_run_is_refused(two_rounds, whole):
@@ -223,12 +315,14 @@ def test_without_checkpoints_or_with_damaged_ones_alone_a_run_is_refused(two_rou
     for file in (two_rounds / "checkpoints").iterdir():
         file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(
-        ValueError, match="every checkpoint in .*checkpoints is damaged: round_000001.npz, round_000002.npz. Put a good copy"
+        ValueError,
+        match="every checkpoint in .*checkpoints is damaged: round_000001.npz, round_000002.npz. Put a good copy",
     ):
         run(two_rounds)
     shutil.rmtree(two_rounds / "checkpoints")
     with pytest.raises(
-        ValueError, match="checkpoints lacks the checkpoints of a run of 2 rounds: put them back, or start a new run folder"
+        ValueError,
+        match="checkpoints lacks the checkpoints of a run of 2 rounds: put them back, or start a new run folder",
     ):
         run(two_rounds)
     shutil.copytree(good, two_rounds / "checkpoints")  # nothing was lost
@@ -239,11 +333,18 @@ def test_tables_that_are_made_from_others_are_made_again(two_rounds, whole):
     shutil.rmtree(two_rounds / "events")
     remove(two_rounds, "metrics.csv", "model.keras")
     again = run(two_rounds)
-    assert same(again, whole) and scalars(two_rounds) == scalars(whole.path) and (two_rounds / "model.keras").exists()
+    assert (
+        same(again, whole)
+        and scalars(two_rounds) == scalars(whole.path)
+        and (two_rounds / "model.keras").exists()
+    )
     assert len((two_rounds / "metrics.csv").read_text().splitlines()) == 6
 
 
-@pytest.mark.parametrize("name, message", [("clients.sqlite", "the checkpoint of round 2 needs"), ("client_states.sqlite", "needs")])
+@pytest.mark.parametrize(
+    "name, message",
+    [("clients.sqlite", "the checkpoint of round 2 needs"), ("client_states.sqlite", "needs")],
+)
 def test_a_missing_table_is_named(two_rounds, name, message):
     remove(two_rounds, name)
     with pytest.raises(ValueError, match=f"{name} holds the .*{message}.*: put the file back"):
@@ -253,7 +354,9 @@ def test_a_missing_table_is_named(two_rounds, name, message):
 @pytest.mark.parametrize("name", ["clients.sqlite", "client_states.sqlite"])
 def test_a_damaged_table_is_named(two_rounds, name):
     (two_rounds / name).write_bytes(b"not a table" * 1000)
-    with pytest.raises(ValueError, match="is damaged .*: put a good copy back, or start a new run folder"):
+    with pytest.raises(
+        ValueError, match="is damaged .*: put a good copy back, or start a new run folder"
+    ):
         run(two_rounds)
 
 
@@ -271,8 +374,17 @@ def unseeded(tmp_path_factory):
     model, (clients, _, _) = without_a_seed(), regressions()
 
     def train(folder, model=None, rounds=2):
-        options = dict(rounds=rounds, cohort=["c0", "c1"], seed=1, run_dir=folder, num_workers=1, progress=False)
-        run = fl.simulate(model or without_a_seed(), clients, fl.algorithms.fed_adam(0.1), **options)
+        options = dict(
+            rounds=rounds,
+            cohort=["c0", "c1"],
+            seed=1,
+            run_dir=folder,
+            num_workers=1,
+            progress=False,
+        )
+        run = fl.simulate(
+            model or without_a_seed(), clients, fl.algorithms.fed_adam(0.1), **options
+        )
         return [w.tobytes() for w in run.model.get_weights()]
 
     folder = tmp_path_factory.mktemp("runs") / "one"
@@ -280,7 +392,9 @@ def unseeded(tmp_path_factory):
     return model, train(None, model), train, folder
 
 
-def test_a_model_without_a_seed_continues_from_the_weights_that_the_run_started_with(unseeded, tmp_path, caplog):
+def test_a_model_without_a_seed_continues_from_the_weights_that_the_run_started_with(
+    unseeded, tmp_path, caplog
+):
     model, whole, train, one_round = unseeded
     folder = shutil.copytree(one_round, tmp_path / "run")
     with caplog.at_level(logging.WARNING, "fedlab"):
@@ -295,11 +409,16 @@ def test_a_model_without_a_seed_continues_from_the_weights_that_the_run_started_
     for name in ("config.json", "initial.npz"):
         shutil.copy(one_round / name, start)
     assert train(start) == whole
-    with np.load(folder / "checkpoints" / "round_000002.npz") as checkpoint:  # does not repeat what never changes
+    with np.load(
+        folder / "checkpoints" / "round_000002.npz"
+    ) as checkpoint:  # does not repeat what never changes
         assert not {"array_00002", "array_00003"} & set(checkpoint) and "array_00000" in checkpoint
 
 
-@pytest.mark.parametrize("damage, problem", [(None, "is missing"), (b"no archive" * 9, "is damaged"), ("another", "is of another run")])
+@pytest.mark.parametrize(
+    "damage, problem",
+    [(None, "is missing"), (b"no archive" * 9, "is damaged"), ("another", "is of another run")],
+)
 def test_missing_or_damaged_initial_weights_are_named(unseeded, tmp_path, damage, problem):
     model, whole, train, one_round = unseeded
     folder = shutil.copytree(one_round, tmp_path / "run")
@@ -311,23 +430,35 @@ def test_missing_or_damaged_initial_weights_are_named(unseeded, tmp_path, damage
     else:
         (folder / "initial.npz").write_bytes(damage)
     with pytest.raises(
-        ValueError, match=f"initial.npz .*{problem}.*: put the file back that belongs to the run, or start a new run folder"
+        ValueError,
+        match=f"initial.npz .*{problem}.*: put the file back that belongs to the run, or start a new run folder",
     ):
         train(folder)
-    assert train(folder, model) == whole and (folder / "initial.npz").read_bytes() == (one_round / "initial.npz").read_bytes()
+    assert (
+        train(folder, model) == whole
+        and (folder / "initial.npz").read_bytes() == (one_round / "initial.npz").read_bytes()
+    )
 
 
 # What stops a run.
 
 
 @pytest.mark.parametrize(
-    "size_bytes", [300, pytest.param(2_000, marks=pytest.mark.slow), pytest.param(20_000, marks=pytest.mark.slow), 40_000]
+    "size_bytes",
+    [
+        300,
+        pytest.param(2_000, marks=pytest.mark.slow),
+        pytest.param(20_000, marks=pytest.mark.slow),
+        40_000,
+    ],
 )
 def test_a_full_disk(two_rounds, whole, size_bytes):
     """Stops the run at its first, second ... large file; what was there stays good."""
     with (
         files_of_at_most(size_bytes),
-        pytest.raises(OSError, match="cannot be written .* last checkpoint stays good: make room") as info,
+        pytest.raises(
+            OSError, match="cannot be written .* last checkpoint stays good: make room"
+        ) as info,
     ):
         run(two_rounds)
     assert "\n" not in str(info.value)
@@ -336,7 +467,11 @@ def test_a_full_disk(two_rounds, whole, size_bytes):
     assert same(run(two_rounds), whole)
 
 
-@pytest.mark.parametrize("sent, raised", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    "sent, raised",
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)],
+    ids=["Ctrl-C", "SIGTERM"],
+)
 def test_a_signal_ends_within_one_clients_work(sent, raised):
     """64 clients are one block, which one call of one graph trains; the clients after the one at work are left out."""
     started = []
@@ -355,7 +490,9 @@ def test_a_signal_ends_within_one_clients_work(sent, raised):
 
         return init
 
-    algorithm = wrap(fl.algorithms.fed_avg(), lambda base: base._replace(client_init=client_init(base)))
+    algorithm = wrap(
+        fl.algorithms.fed_avg(), lambda base: base._replace(client_init=client_init(base))
+    )
     clients = points(np.zeros(1024), np.ones(1024, int))
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -376,7 +513,14 @@ def test_a_signal_ends_within_one_clients_work(sent, raised):
     assert time.monotonic() - started[-1] > 0.1  # nothing goes on
 
 
-COMMAND = ["-m", "experiments.shakespeare.run", "--source=synthetic", "--clients_per_round=3", "--max_batches=2", "--evaluation_examples=8"]
+COMMAND = [
+    "-m",
+    "experiments.shakespeare.run",
+    "--source=synthetic",
+    "--clients_per_round=3",
+    "--max_batches=2",
+    "--evaluation_examples=8",
+]
 
 
 @pytest.fixture(scope="module")
@@ -387,19 +531,38 @@ def small_model(tmp_path_factory):
 
 
 def start(model, folder, *arguments, **options):
-    command = [sys.executable, *COMMAND, f"--model={model}", f"--run_dir={folder}", "--num_chars=0", *arguments]
-    return subprocess.Popen(as_on_a_terminal(command), cwd=ROOT, stderr=subprocess.PIPE, text=True, **options)
+    command = [
+        sys.executable,
+        *COMMAND,
+        f"--model={model}",
+        f"--run_dir={folder}",
+        "--num_chars=0",
+        *arguments,
+    ]
+    return subprocess.Popen(
+        as_on_a_terminal(command), cwd=ROOT, stderr=subprocess.PIPE, text=True, **options
+    )
 
 
 @pytest.mark.parametrize("engine", ["local", pytest.param("tff", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name, code", [pytest.param("SIGINT", 130, marks=pytest.mark.slow), ("SIGTERM", 143)])
+@pytest.mark.parametrize(
+    "name, code", [pytest.param("SIGINT", 130, marks=pytest.mark.slow), ("SIGTERM", 143)]
+)
 def test_signals_end_a_command_with_a_checkpoint(small_model, tmp_path, engine, name, code):
     if engine == "tff":
         pytest.importorskip("tensorflow_federated")
     mark = f"FEDLAB_TEST_SIGNAL_{os.getpid()}_{engine}_{name}"
-    process = start(small_model, tmp_path / "run", "--rounds=100000", f"--engine={engine}", env={**os.environ, mark: "1"})
+    process = start(
+        small_model,
+        tmp_path / "run",
+        "--rounds=100000",
+        f"--engine={engine}",
+        env={**os.environ, mark: "1"},
+    )
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "run" / "checkpoints").glob("*2.npz")) and time.monotonic() < deadline:
+    while (
+        not list((tmp_path / "run" / "checkpoints").glob("*2.npz")) and time.monotonic() < deadline
+    ):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
     sent = time.monotonic()
@@ -415,8 +578,17 @@ def test_signals_end_a_command_with_a_checkpoint(small_model, tmp_path, engine, 
 
 
 def test_a_full_disk_ends_a_command_with_a_line(small_model, tmp_path):
-    process = start(small_model, tmp_path / "run", "--rounds=2", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)))
+    process = start(
+        small_model,
+        tmp_path / "run",
+        "--rounds=2",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)),
+    )
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1 and "Traceback" not in err
     line = [line for line in err.splitlines() if line.startswith("fedlab: error:")]
-    assert len(line) == 1 and "run cannot be written" in line[0] and "its last checkpoint stays good" in line[0]
+    assert (
+        len(line) == 1
+        and "run cannot be written" in line[0]
+        and "its last checkpoint stays good" in line[0]
+    )

@@ -46,7 +46,11 @@ class Copy:
         self.calls = folder / "calls.txt"
 
     def start(self, **variables):
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("FEDLAB_", "PIP_"))}
+        env = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("FEDLAB_", "PIP_"))
+        }
         env |= {"FEDLAB_PYTHON": str(self.python), "STUB_CALLS": str(self.calls)} | variables
         return subprocess.Popen(
             [shutil.which("bash"), str(self.root / "scripts" / "setup")],
@@ -88,7 +92,9 @@ def test_first_start_installs_in_order_and_second_returns_at_once(repo):
     assert "--require-hashes" in packages and "requirements.lock" in packages
     assert "--editable" in fedlab
     assert all("--no-deps" in call for call in (build_tools, packages, fedlab))
-    names = re.findall(r"^([\w-]+)==", (repo.root / ".venv" / "build-tools.txt").read_text(), re.MULTILINE)
+    names = re.findall(
+        r"^([\w-]+)==", (repo.root / ".venv" / "build-tools.txt").read_text(), re.MULTILINE
+    )
     assert names == ["setuptools", "wheel"]
 
     started = time.monotonic()
@@ -106,7 +112,9 @@ def test_second_start_needs_no_python(repo):
 
 def test_missing_python(repo):
     result = repo.setup(FEDLAB_PYTHON="/nonexistent/python3.11")
-    assert_one_line_error(result, "no /nonexistent/python3.11", "needs Python 3.11", "apt-get install")
+    assert_one_line_error(
+        result, "no /nonexistent/python3.11", "needs Python 3.11", "apt-get install"
+    )
     assert not (repo.root / ".venv").exists()
 
 
@@ -116,7 +124,9 @@ def test_wrong_python_on_the_path(repo):
     for tool in TOOLS:
         (bin_folder / tool).symlink_to(shutil.which(tool))
     result = repo.setup(FEDLAB_PYTHON=None, PATH=str(bin_folder), STUB_VERSION="3.9.18")
-    assert_one_line_error(result, "no python3.11", "Python 3.9.18 (python3)", "needs Python 3.11", "FEDLAB_PYTHON")
+    assert_one_line_error(
+        result, "no python3.11", "Python 3.9.18 (python3)", "needs Python 3.11", "FEDLAB_PYTHON"
+    )
     assert not (repo.root / ".venv").exists()
 
 
@@ -130,7 +140,9 @@ def test_wrong_python_leaves_an_older_environment_alone(repo):
 
 def test_python_without_venv(repo):
     result = repo.setup(STUB_VENV_STATUS="1")
-    assert_one_line_error(result, "found Python 3.11.9", "ensurepip", "apt-get install python3.11-venv")
+    assert_one_line_error(
+        result, "found Python 3.11.9", "ensurepip", "apt-get install python3.11-venv"
+    )
 
 
 def test_no_network_with_the_real_pip(repo):
@@ -140,7 +152,9 @@ def test_no_network_with_the_real_pip(repo):
     log = Path(result[2].strip().rpartition("log: ")[2])
     assert "No matching distribution found" in log.read_text()
     # What is left does not pass for an environment.
-    assert_one_line_error(repo.setup(FEDLAB_PYTHON=sys.executable, **nowhere), "No matching distribution found")
+    assert_one_line_error(
+        repo.setup(FEDLAB_PYTHON=sys.executable, **nowhere), "No matching distribution found"
+    )
 
 
 def test_half_made_environment_is_made_again(repo):
@@ -152,7 +166,9 @@ def test_half_made_environment_is_made_again(repo):
     assert not (repo.root / ".venv" / "left-over").exists()
 
 
-@pytest.mark.parametrize("name, num_pip_calls", [("requirements.lock", 3), ("setup.cfg", 1), ("pyproject.toml", 1)])
+@pytest.mark.parametrize(
+    "name, num_pip_calls", [("requirements.lock", 3), ("setup.cfg", 1), ("pyproject.toml", 1)]
+)
 def test_a_change_installs_what_it_touches(repo, name, num_pip_calls):
     assert repo.setup()[0] == 0
     with open(repo.root / name, "a") as file:
@@ -203,7 +219,9 @@ def run_tests_script(tmp_path, pytest_stand_in, *arguments):
     write_script(tmp_path / "scripts" / "setup", "#!/bin/bash\n")
     write_script(tmp_path / ".venv" / "bin" / "python", "#!/bin/bash\n" + pytest_stand_in)
     command = [shutil.which("bash"), str(tmp_path / "scripts" / "test"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30)
+    return subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=30
+    )
 
 
 def test_test_script_ends_workers_that_outlive_the_tests(tmp_path):
@@ -253,7 +271,9 @@ def test_lock_pins_and_hashes_every_requirement():
     for requirement, *hashes in entries:
         assert re.fullmatch(r"[a-z0-9-]+==[\w.]+", requirement)
         assert hashes, requirement
-        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", item) for item in hashes), requirement
+        assert all(
+            re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", item) for item in hashes
+        ), requirement
 
 
 def test_lock_holds_what_is_asked_for():
@@ -274,7 +294,15 @@ def test_no_file_of_the_repository_names_an_index():
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     # The parts are joined here so that this file does not name what it looks for.
-    addresses = re.compile(rb"|".join([rb"pythonhosted" + rb"\.org", rb"://[^\s\"'<>]*/sim" + rb"ple\b", rb"/opt/" + rb"pypi"]))
+    addresses = re.compile(
+        rb"|".join(
+            [rb"pythonhosted" + rb"\.org", rb"://[^\s\"'<>]*/sim" + rb"ple\b", rb"/opt/" + rb"pypi"]
+        )
+    )
     assert addresses.search(b"https://example.com/root/" + b"simple/absl-py")
-    named = [name for name in names.split("\0") if name and (ROOT / name).is_file() and addresses.search((ROOT / name).read_bytes())]
+    named = [
+        name
+        for name in names.split("\0")
+        if name and (ROOT / name).is_file() and addresses.search((ROOT / name).read_bytes())
+    ]
     assert named == []

@@ -31,7 +31,11 @@ class Largest(keras.metrics.Metric):
 
 def made():
     model = keras.Sequential([keras.layers.Dense(2, input_shape=[3], activation="softmax")])
-    model.compile(keras.optimizers.SGD(0.3), "sparse_categorical_crossentropy", metrics=["accuracy", Largest()])
+    model.compile(
+        keras.optimizers.SGD(0.3),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy", Largest()],
+    )
     for i, weight in enumerate(model.weights):
         weight.assign(np.random.default_rng(i).normal(size=weight.shape))
     return model
@@ -39,7 +43,10 @@ def made():
 
 def columns(seed, num_examples):
     rng = np.random.default_rng(seed)
-    return {"x": rng.normal(size=[num_examples, 3]).astype(np.float32), "y": rng.integers(0, 2, num_examples)}
+    return {
+        "x": rng.normal(size=[num_examples, 3]).astype(np.float32),
+        "y": rng.integers(0, 2, num_examples),
+    }
 
 
 def test_rows_hold_what_fit_reports(tmp_path, capsys):
@@ -49,17 +56,31 @@ def test_rows_hold_what_fit_reports(tmp_path, capsys):
     run = fl.simulate(made(), fl.ClientData.from_dict(data), run_dir=tmp_path / "run", **options)
     rows = {row["client_id"]: row for row in run.clients}
     for client_id in ("a", "b"):
-        expected = made().fit(*data[client_id].values(), batch_size=3, shuffle=False, verbose=0).history
+        expected = (
+            made().fit(*data[client_id].values(), batch_size=3, shuffle=False, verbose=0).history
+        )
         for name in ("accuracy", "top", "predictions"):
-            assert rows[client_id]["metrics"][name] == pytest.approx(expected[name][0], rel=1e-6), (client_id, name)
+            assert rows[client_id]["metrics"][name] == pytest.approx(expected[name][0], rel=1e-6), (
+                client_id,
+                name,
+            )
         assert rows[client_id]["loss"] == pytest.approx(expected["loss"][0], rel=1e-6)
     assert rows["empty"]["metrics"] == {} and rows["empty"]["loss"] is None
-    assert rows["bad"]["dropped"] and rows["bad"]["metrics"]["predictions"] == 4  # two examples of two classes
+    assert (
+        rows["bad"]["dropped"] and rows["bad"]["metrics"]["predictions"] == 4
+    )  # two examples of two classes
     in_memory = fl.simulate(made(), fl.ClientData.from_dict(data), **options)
     assert in_memory.clients == [*run.clients]
 
     for form in ("json", "csv"):
-        assert main(["runs", "export", str(tmp_path / "run"), "--table=clients", f"--format={form}"]) == 0
+        assert (
+            main(["runs", "export", str(tmp_path / "run"), "--table=clients", f"--format={form}"])
+            == 0
+        )
         printed = capsys.readouterr().out
-        exported = json.loads(printed) if form == "json" else [*csv.DictReader(printed.splitlines())]
-        assert [float(row["train_accuracy"]) for row in exported[:2]] == [rows[name]["metrics"]["accuracy"] for name in ("a", "b")]
+        exported = (
+            json.loads(printed) if form == "json" else [*csv.DictReader(printed.splitlines())]
+        )
+        assert [float(row["train_accuracy"]) for row in exported[:2]] == [
+            rows[name]["metrics"]["accuracy"] for name in ("a", "b")
+        ]

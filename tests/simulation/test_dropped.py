@@ -19,7 +19,10 @@ NAN = float("nan")
 
 def line(learning_rate=0.1, **options):
     """y = w x from w = 0 with loss (y - w)^2: at x = 1 a step of rate 0.1 takes w to 0.8 w + 0.2 y."""
-    layers = [tf.keras.Input([1]), tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")]
+    layers = [
+        tf.keras.Input([1]),
+        tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros"),
+    ]
     model = tf.keras.Sequential(layers)
     model.compile(tf.keras.optimizers.SGD(learning_rate, **options), "mse", metrics=["mae"])
     return model
@@ -27,7 +30,9 @@ def line(learning_rate=0.1, **options):
 
 def clients_of(**goals):
     rows = {name: np.array(values, np.float32).reshape(-1, 1) for name, values in goals.items()}
-    return fl.ClientData.from_dict({name: {"x": np.ones_like(y), "y": y} for name, y in rows.items()})
+    return fl.ClientData.from_dict(
+        {name: {"x": np.ones_like(y), "y": y} for name, y in rows.items()}
+    )
 
 
 def run(clients, model=None, **options):
@@ -54,7 +59,9 @@ def test_the_finite_clients_alone_count_by_hand(engine, caplog):
     result = run(GOALS, engine=engine, cohort=["good", "bad", "better", "nobody", "worse"])
     row = result.history[-1]
     assert (row["clients_finished"], row["clients_dropped"]) == (3, 2)
-    assert row["train_loss"] == pytest.approx((2 * 1 + 4) / 3) and row["train_mae"] == pytest.approx(4 / 3)
+    assert row["train_loss"] == pytest.approx((2 * 1 + 4) / 3) and row[
+        "train_mae"
+    ] == pytest.approx(4 / 3)
     which = "first 'bad'" if engine == "local" else "not finite: 2)"
     assert len(warnings_of(caplog)) == 1 and which in warnings_of(caplog)[0]
     if engine == "local":
@@ -67,7 +74,9 @@ def test_a_lost_round_has_no_training_metrics(engine, tmp_path, caplog):
     if engine == "tff":
         pytest.importorskip("tensorflow_federated")
     cohort = only([["good"], ["bad", "worse"], ["good", "bad"], ["nobody", "bad"]])
-    options = dict(rounds=4, cohort=cohort, engine=engine, evaluate_on={"test": GOALS.select(["good"])})
+    options = dict(
+        rounds=4, cohort=cohort, engine=engine, evaluate_on={"test": GOALS.select(["good"])}
+    )
     result = run(GOALS, run_dir=tmp_path / "run", **options)
     lost = result.history[2]
     assert (lost["train_loss"], lost["train_mae"], lost["clients_finished"]) == (None, None, 0)
@@ -94,7 +103,11 @@ def test_clients_lost_to_conditions_can_lose_a_round(engine, caplog):
     assert result.model.get_weights()[0] == pytest.approx(0.2 * 4 / 3)
     assert "round 1 has no usable update (dropout: 2, first 'good')" in caplog.text
     caplog.clear()
-    run(GOALS, cohort=["good", "better"], conditions=lambda client_id, *_: Work(lost="dropout" if client_id == "good" else ""))
+    run(
+        GOALS,
+        cohort=["good", "better"],
+        conditions=lambda client_id, *_: Work(lost="dropout" if client_id == "good" else ""),
+    )
     assert not warnings_of(caplog)  # they are what was asked for
 
 
@@ -120,13 +133,18 @@ NOT_FINITE, DROPOUT = None, fl.clients.dropouts(1.0)
 
 @pytest.mark.parametrize(
     "method, conditions",
-    [*((method, NOT_FINITE) for method in [*METHODS, *AGGREGATORS]), *((method, DROPOUT) for method in ("mime", "local_adam", "krum"))],
+    [
+        *((method, NOT_FINITE) for method in [*METHODS, *AGGREGATORS]),
+        *((method, DROPOUT) for method in ("mime", "local_adam", "krum")),
+    ],
 )
 def test_a_lost_first_round_leaves_the_weights(method, conditions):
     model = line(momentum=0.9) if "mime" in method else line()
     if method == "local_adam":
         model.optimizer = tf.keras.optimizers.Adam(0.1)
-    options = dict(algorithm=METHODS.get(method), aggregator=AGGREGATORS.get(method), conditions=conditions)
+    options = dict(
+        algorithm=METHODS.get(method), aggregator=AGGREGATORS.get(method), conditions=conditions
+    )
     result = run(GOALS, model, cohort=["bad", "worse"], **options)
     assert result.model.get_weights()[0] == 0.0 and result.history[1]["train_loss"] is None
 
@@ -135,20 +153,32 @@ def test_rounds_without_an_update_end_the_run_which_can_be_continued(tmp_path):
     cohort = only([["bad"], ["good"], ["bad"], ["bad", "worse"], ["good"]])
     options = dict(rounds=5, cohort=cohort, run_dir=tmp_path / "run")
     for _ in range(2):  # the same call ends in the same error
-        with pytest.raises(RuntimeError, match=r"^rounds 3 to 4 have no usable update \([^\n]*max_dropped_rounds, now 2\.$"):
+        with pytest.raises(
+            RuntimeError,
+            match=r"^rounds 3 to 4 have no usable update \([^\n]*max_dropped_rounds, now 2\.$",
+        ):
             run(GOALS, max_dropped_rounds=2, **options)
     assert read_run(tmp_path / "run").rounds_done == 4
-    resumed, whole = run(GOALS, **options), run(GOALS, **{**options, "run_dir": None}, max_dropped_rounds=None)
-    assert resumed.model.get_weights() == whole.model.get_weights() and resumed.history[-1]["train_loss"] == pytest.approx(0.64)
+    resumed, whole = (
+        run(GOALS, **options),
+        run(GOALS, **{**options, "run_dir": None}, max_dropped_rounds=None),
+    )
+    assert resumed.model.get_weights() == whole.model.get_weights() and resumed.history[-1][
+        "train_loss"
+    ] == pytest.approx(0.64)
 
 
 def test_lost_rounds_before_an_interruption_count(tmp_path):
     run(GOALS, rounds=2, cohort=["bad"], run_dir=tmp_path / "run")
-    with pytest.raises(RuntimeError, match=r"^rounds 1 to 3 have no usable update \(not finite: 1, first 'bad'\)"):
+    with pytest.raises(
+        RuntimeError, match=r"^rounds 1 to 3 have no usable update \(not finite: 1, first 'bad'\)"
+    ):
         run(GOALS, rounds=9, cohort=["bad"], run_dir=tmp_path / "run")
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "3"])
 def test_max_dropped_rounds_is_checked(value):
-    with pytest.raises(ValueError, match="^max_dropped_rounds is .*; allowed: an int of 1 or more, or None"):
+    with pytest.raises(
+        ValueError, match="^max_dropped_rounds is .*; allowed: an int of 1 or more, or None"
+    ):
         run(GOALS, cohort=["good"], max_dropped_rounds=value)

@@ -21,8 +21,13 @@ def normalized(rate=0.1, name=None):
     # Without a bias, whose gradient before a normalization is only rounding error.
     adapted = layers.Normalization()
     adapted.adapt(np.random.default_rng(0).normal(2, 3, [20, 3]))
-    frozen, mine = layers.BatchNormalization(trainable=False), layers.BatchNormalization(momentum=0.8, name=name)
-    return compiled(adapted, frozen, layers.Dense(4, use_bias=False), mine, layers.Dense(1), rate=rate)
+    frozen, mine = (
+        layers.BatchNormalization(trainable=False),
+        layers.BatchNormalization(momentum=0.8, name=name),
+    )
+    return compiled(
+        adapted, frozen, layers.Dense(4, use_bias=False), mine, layers.Dense(1), rate=rate
+    )
 
 
 def clients_of(**sizes):
@@ -35,23 +40,42 @@ def clients_of(**sizes):
 
 def simulate(model, clients, *algorithm, rounds=1, **options):
     everyone = {} if "cohort" in options else {"clients_per_round": len(clients)}
-    return fl.simulate(model, clients, *algorithm, rounds=rounds, progress=False, num_workers=1, **{**everyone, **options})
+    return fl.simulate(
+        model,
+        clients,
+        *algorithm,
+        rounds=rounds,
+        progress=False,
+        num_workers=1,
+        **{**everyone, **options},
+    )
 
 
 def test_one_client_gets_the_statistics_of_fit():
     model, clients = normalized(), clients_of(a=8)
     constants = [w.numpy() for w in model.non_trainable_weights[:5]]
-    run = simulate(model, clients, rounds=2, batch_size=4, local_epochs=2, shuffle=False, evaluate_on=clients)
-    model.fit(clients["a"]["x"], clients["a"]["y"], batch_size=4, epochs=4, shuffle=False, verbose=0)
+    run = simulate(
+        model, clients, rounds=2, batch_size=4, local_epochs=2, shuffle=False, evaluate_on=clients
+    )
+    model.fit(
+        clients["a"]["x"], clients["a"]["y"], batch_size=4, epochs=4, shuffle=False, verbose=0
+    )
     for ours, theirs in zip(run.model.get_weights(), model.get_weights()):
         np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=1e-6)
     for before, after in zip(constants, run.model.non_trainable_weights[:5]):
         np.testing.assert_array_equal(after, before)
-    assert [w.name.split("/")[1] for w in run.model.non_trainable_weights[7:]] == ["moving_mean:0", "moving_variance:0"]
+    assert [w.name.split("/")[1] for w in run.model.non_trainable_weights[7:]] == [
+        "moving_mean:0",
+        "moving_variance:0",
+    ]
     assert np.abs(run.model.non_trainable_weights[7]).max() > 0.1
     expected = run.model.evaluate(clients["a"]["x"], clients["a"]["y"], batch_size=8, verbose=0)
-    assert [run.history[-1]["test_loss"], run.history[-1]["test_mae"]] == pytest.approx(expected, rel=1e-5)
-    assert run.history[-1]["bytes_up"] == 4 * (12 + 8 + 5 + 8)  # kernels, gamma and beta; the statistics of the layer that trains
+    assert [run.history[-1]["test_loss"], run.history[-1]["test_mae"]] == pytest.approx(
+        expected, rel=1e-5
+    )
+    assert run.history[-1]["bytes_up"] == 4 * (
+        12 + 8 + 5 + 8
+    )  # kernels, gamma and beta; the statistics of the layer that trains
 
 
 class Counts(layers.Layer):
@@ -59,11 +83,15 @@ class Counts(layers.Layer):
 
     def build(self, shape):
         def add(name, dtype, value):
-            return self.add_weight(name, [], dtype, initializer=keras.initializers.Constant(value), trainable=False)
+            return self.add_weight(
+                name, [], dtype, initializer=keras.initializers.Constant(value), trainable=False
+            )
 
         self.steps, self.left = add("steps", "int32", 5), add("left", "uint8", 250)
         self.rows, self.constant = add("rows", "float32", 0.0), add("constant", "float32", 0.1)
-        self.sum_of_large = self.add_weight("large", [2], "bool", initializer="zeros", trainable=False)
+        self.sum_of_large = self.add_weight(
+            "large", [2], "bool", initializer="zeros", trainable=False
+        )
 
     def call(self, x, training=None):
         if training:
@@ -89,7 +117,14 @@ def test_statistics_of_distant_features_track_the_data():
     # Features of mean 5 and standard deviation 3: statistics of 0 and 1 are far from what the layer trains with.
     clients, test = clients_of(a=24, b=40), clients_of(t=60)
     runs = {
-        policy: simulate(normalized_alone(), clients, rounds=6, local_epochs=4, non_trainable=policy, evaluate_on=test)
+        policy: simulate(
+            normalized_alone(),
+            clients,
+            rounds=6,
+            local_epochs=4,
+            non_trainable=policy,
+            evaluate_on=test,
+        )
         for policy in ("average", "broadcast")
     }
     curves = [[row["train_loss"] for row in run.history[1:]] for run in runs.values()]
@@ -100,7 +135,10 @@ def test_statistics_of_distant_features_track_the_data():
     mean, variance = runs["average"].model.non_trainable_weights
     np.testing.assert_allclose(mean, x.mean(axis=0), rtol=0.05)
     np.testing.assert_allclose(variance, x.var(axis=0), rtol=0.2)
-    assert [w.numpy().tolist() for w in runs["broadcast"].model.non_trainable_weights] == [[0.0] * 3, [1.0] * 3]
+    assert [w.numpy().tolist() for w in runs["broadcast"].model.non_trainable_weights] == [
+        [0.0] * 3,
+        [1.0] * 3,
+    ]
 
 
 def normalized_alone():
@@ -111,7 +149,8 @@ def test_an_algorithm_that_looks_twice_at_a_batch_counts_it_once():
     # At rate 0 every pass sees the same weights: Mime's second one must not move the statistics once more.
     clients = clients_of(a=8, b=4)
     once, twice = (
-        simulate(normalized(rate=0.0), clients, algorithm(), batch_size=4) for algorithm in (fl.algorithms.fed_avg, fl.algorithms.mime)
+        simulate(normalized(rate=0.0), clients, algorithm(), batch_size=4)
+        for algorithm in (fl.algorithms.fed_avg, fl.algorithms.mime)
     )
     for expected, ours in zip(once.model.non_trainable_weights, twice.model.non_trainable_weights):
         np.testing.assert_array_equal(ours, expected)
@@ -119,9 +158,13 @@ def test_an_algorithm_that_looks_twice_at_a_batch_counts_it_once():
 
 def test_a_client_with_statistics_that_are_not_finite_is_dropped():
     clients = {name: dict(clients_of(a=8, b=4)[name]) for name in ("a", "b")}
-    clients["b"]["x"] = clients["b"]["x"] * np.float32(1e30)  # its square is infinite, the normalized value is 0
+    clients["b"]["x"] = clients["b"]["x"] * np.float32(
+        1e30
+    )  # its square is infinite, the normalized value is 0
     run = simulate(normalized_alone(), fl.ClientData.from_dict(clients))
-    assert [client["reason"] for client in run.clients] == [{"a": "", "b": "not finite"}[client["client_id"]] for client in run.clients]
+    assert [client["reason"] for client in run.clients] == [
+        {"a": "", "b": "not finite"}[client["client_id"]] for client in run.clients
+    ]
     alone = simulate(normalized_alone(), fl.ClientData.from_dict(clients), cohort=["a"])
     for ours, expected in zip(run.model.get_weights(), alone.model.get_weights()):
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
@@ -142,7 +185,10 @@ def private(**options):
 
 def test_private_aggregators_take_no_statistics_but_constants():
     clients, algorithm = clients_of(a=8, b=4), fl.algorithms.fed_avg(client_weighting="uniform")
-    with pytest.raises(ValueError, match="weights such as 'mine/moving_mean:0', .*without noise; allowed .*non_trainable='broadcast'"):
+    with pytest.raises(
+        ValueError,
+        match="weights such as 'mine/moving_mean:0', .*without noise; allowed .*non_trainable='broadcast'",
+    ):
         simulate(normalized(name="mine"), clients, algorithm, **private())
     model = normalized()
     model.layers[3].trainable = False
@@ -163,7 +209,12 @@ class Named(layers.Layer):
 
 def test_what_has_no_average_is_refused():
     clients = clients_of(a=4)
-    with pytest.raises(ValueError, match="has text in its weight 'named.*label:0'; allowed: weights of numbers or bools"):
+    with pytest.raises(
+        ValueError,
+        match="has text in its weight 'named.*label:0'; allowed: weights of numbers or bools",
+    ):
         simulate(compiled(Named(), layers.Dense(1)), clients)
-    with pytest.raises(ValueError, match="non_trainable is 'keep'; allowed: 'average', 'broadcast'"):
+    with pytest.raises(
+        ValueError, match="non_trainable is 'keep'; allowed: 'average', 'broadcast'"
+    ):
         simulate(normalized(), clients, non_trainable="keep")

@@ -26,12 +26,23 @@ def small_model(**options):
 
 
 def simulate(data, model=None, **options):
-    options = {"rounds": 3, "clients_per_round": 2, "max_batches": 2, "num_workers": 1, "progress": False, **options}
-    return fl.simulate(model or small_model(), data[0], fl.algorithms.fed_avg(server_momentum=0.5), **options)
+    options = {
+        "rounds": 3,
+        "clients_per_round": 2,
+        "max_batches": 2,
+        "num_workers": 1,
+        "progress": False,
+        **options,
+    }
+    return fl.simulate(
+        model or small_model(), data[0], fl.algorithms.fed_avg(server_momentum=0.5), **options
+    )
 
 
 def same_weights(first, second):
-    return all(np.array_equal(a, b) for a, b in zip(first.model.get_weights(), second.model.get_weights()))
+    return all(
+        np.array_equal(a, b) for a, b in zip(first.model.get_weights(), second.model.get_weights())
+    )
 
 
 def without_seconds(history):
@@ -40,17 +51,33 @@ def without_seconds(history):
 
 @pytest.fixture(scope="module")
 def whole_run(data, tmp_path_factory):
-    return simulate(data, evaluate_on={"other": data[1]}, run_dir=tmp_path_factory.mktemp("runs") / "whole")
+    return simulate(
+        data, evaluate_on={"other": data[1]}, run_dir=tmp_path_factory.mktemp("runs") / "whole"
+    )
 
 
 def test_history_and_tables(whole_run):
     assert [row["round"] for row in whole_run.history] == [0, 1, 2, 3]
-    assert {"train_loss", "train_accuracy", "other_loss", "other_accuracy", "bytes_up", "seconds"} <= set(whole_run.history[1])
+    assert {
+        "train_loss",
+        "train_accuracy",
+        "other_loss",
+        "other_accuracy",
+        "bytes_up",
+        "seconds",
+    } <= set(whole_run.history[1])
     with open(whole_run.path / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [float(row["other_loss"]) for row in rows] == [row["other_loss"] for row in whole_run.history]
+    assert [float(row["other_loss"]) for row in rows] == [
+        row["other_loss"] for row in whole_run.history
+    ]
     assert len(whole_run.clients) == 6
-    assert json.loads((whole_run.path / "config.json").read_text())["algorithm_settings"]["server_momentum"] == 0.5
+    assert (
+        json.loads((whole_run.path / "config.json").read_text())["algorithm_settings"][
+            "server_momentum"
+        ]
+        == 0.5
+    )
 
 
 def test_the_model_handed_over_is_not_changed(data):
@@ -70,8 +97,16 @@ def test_plain_keras_in_a_fresh_python_gives_the_same_evaluation(whole_run, data
         "result = model.evaluate(d['x'], d['y'], sample_weight=d['sample_weight'], batch_size=64, verbose=0, return_dict=True)\n"
         "print(json.dumps(result)); assert 'fedlab' not in sys.modules"
     )
-    command = [sys.executable, "-c", program, str(whole_run.path / "model.keras"), str(tmp_path / "test.npz")]
-    answer = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        str(whole_run.path / "model.keras"),
+        str(tmp_path / "test.npz"),
+    ]
+    answer = json.loads(
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+    )
     for name, value in answer.items():
         assert whole_run.history[-1][f"other_{name}"] == pytest.approx(value, rel=1e-6)
 
@@ -87,12 +122,16 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(whole_run, data, tmp_path):
     options = {"evaluate_on": {"other": data[1]}, "run_dir": tmp_path / "run"}
     simulate(data, rounds=1, **options)
     run = simulate(data, rounds=3, **options)
-    assert same_weights(whole_run, run) and without_seconds(whole_run.history) == without_seconds(run.history)
+    assert same_weights(whole_run, run) and without_seconds(whole_run.history) == without_seconds(
+        run.history
+    )
     done = simulate(data, rounds=3, **options)  # nothing is left to do
     assert same_weights(run, done) and done.history == run.history
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(whole_run, data, tmp_path, caplog):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    whole_run, data, tmp_path, caplog
+):
     options = {"evaluate_on": {"other": data[1]}, "run_dir": tmp_path / "run"}
     simulate(data, rounds=2, **options)
     last = tmp_path / "run" / "checkpoints" / "round_000002.npz"
@@ -135,7 +174,9 @@ def test_a_subclassed_model_comes_as_a_function(data):
 
     run = simulate(data, make, rounds=2)
     assert run.history[-1]["train_loss"] < run.history[1]["train_loss"]
-    with pytest.raises(ValueError, match="subclassed model, which Keras cannot copy: pass a function"):
+    with pytest.raises(
+        ValueError, match="subclassed model, which Keras cannot copy: pass a function"
+    ):
         simulate(data, make())
 
 
@@ -150,7 +191,9 @@ def test_evaluation_of_a_stateful_model_is_that_of_keras(data):
     columns = {name: column[:16] for name, column in data[1].to_arrays().items()}
     model = small_model(stateful=True, batch_size=8)
     ours = fl.evaluate(model, columns)
-    dataset = tf.data.Dataset.from_tensor_slices((columns["x"], columns["y"], columns["sample_weight"])).batch(8)
+    dataset = tf.data.Dataset.from_tensor_slices(
+        (columns["x"], columns["y"], columns["sample_weight"])
+    ).batch(8)
     assert ours == pytest.approx(model.evaluate(dataset, verbose=0, return_dict=True), rel=1e-6)
 
 
@@ -160,8 +203,12 @@ def test_a_function_of_the_callers_own_joins_the_rows(data, tmp_path):
 
     def score(model, round_num):
         seen.append(round_num)
-        loss, accuracy = model.evaluate(examples["x"], examples["y"], 64, 0, examples["sample_weight"])
-        model.set_weights([np.zeros_like(w) for w in model.get_weights()])  # of its own model, which the run does not read
+        loss, accuracy = model.evaluate(
+            examples["x"], examples["y"], 64, 0, examples["sample_weight"]
+        )
+        model.set_weights(
+            [np.zeros_like(w) for w in model.get_weights()]
+        )  # of its own model, which the run does not read
         return {"loss": loss, "accuracy": np.float32(accuracy), "round": round_num}
 
     options = {"evaluate_on": {"own": score, "other": data[1], "again": score}, "evaluate_every": 2}
@@ -169,8 +216,14 @@ def test_a_function_of_the_callers_own_joins_the_rows(data, tmp_path):
     assert seen == [0, 0, 2, 2, 3, 3]
     assert [row.get("own_round") for row in run.history] == [0, None, 2, 3]
     for row in run.history[::2]:
-        assert row["own_loss"] == pytest.approx(row["other_loss"], rel=1e-6) and row["own_loss"] == row["again_loss"]
-        assert row["own_accuracy"] == pytest.approx(row["other_accuracy"]) and type(row["own_accuracy"]) is float
+        assert (
+            row["own_loss"] == pytest.approx(row["other_loss"], rel=1e-6)
+            and row["own_loss"] == row["again_loss"]
+        )
+        assert (
+            row["own_accuracy"] == pytest.approx(row["other_accuracy"])
+            and type(row["own_accuracy"]) is float
+        )
 
     del options["evaluate_every"]
     simulate(data, rounds=2, run_dir=tmp_path / "parts", **options)

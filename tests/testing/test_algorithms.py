@@ -11,7 +11,11 @@ ARGUMENTS = {
     "fed_adagrad": {"server_learning_rate": 0.1},
     "fed_adam": {"server_learning_rate": 0.01},
     "fed_dyn": {"alpha": 0.1},
-    "fed_opt": {"server_optimizer": algorithms.optimizers.rmsprop(algorithms.schedules.cosine(0.05, rounds=4))},
+    "fed_opt": {
+        "server_optimizer": algorithms.optimizers.rmsprop(
+            algorithms.schedules.cosine(0.05, rounds=4)
+        )
+    },
     "fed_prox": {"mu": 0.5},
     "fed_recon": {"local_layers": ["head"]},
     "fed_yogi": {"server_learning_rate": 0.01},
@@ -23,7 +27,9 @@ NAMES = _modules.names("fedlab.algorithms")
 SLOW = {"fed_adagrad", "fed_adam", "fed_yogi"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NAMES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NAMES]
+)
 def test_every_algorithm(name):
     check_algorithm(_modules.find("fedlab.algorithms", name)(**ARGUMENTS.get(name, {})))
 
@@ -31,7 +37,9 @@ def test_every_algorithm(name):
 def test_all_are_found_and_exported():
     assert {"fed_avg", "fed_sgd", "scaffold", "mime", "fed_recon", "fine_tuning"} <= set(NAMES)
     assert set(NAMES) <= set(algorithms.__all__)
-    with pytest.raises(ValueError, match="'fedavg' is not one of the algorithms; allowed: fed_adagrad, "):
+    with pytest.raises(
+        ValueError, match="'fedavg' is not one of the algorithms; allowed: fed_adagrad, "
+    ):
         _modules.find("fedlab.algorithms", "fedavg")
 
 
@@ -77,7 +85,9 @@ def broken_by_nan():
 
     def client_final(task, weights, state, counts):
         result = base.client_final(task, weights, state, counts)
-        return result._replace(delta=[tf.where(tf.math.is_finite(d), d, tf.ones_like(d)) for d in result.delta])
+        return result._replace(
+            delta=[tf.where(tf.math.is_finite(d), d, tf.ones_like(d)) for d in result.delta]
+        )
 
     return base._replace(client_final=client_final)
 

@@ -71,5 +71,13 @@ def comparison(runs, labels, others=(), most_metrics=math.inf):
     for i, (run, label, found) in enumerate(zip(runs, labels, results)):
         time = duration(run.total("seconds")) if run.total("seconds") else ""
         state = rounds(run) + ("" if run.finished else " not finished")
-        rows.append([label, state, time, *(result(found.get(name)) for name in metrics), *(cells[i] for _, cells in others)])
+        rows.append(
+            [
+                label,
+                state,
+                time,
+                *(result(found.get(name)) for name in metrics),
+                *(cells[i] for _, cells in others),
+            ]
+        )
     return rows

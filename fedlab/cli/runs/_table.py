@@ -10,7 +10,10 @@ def text(rows):
     """Rows of cells, the first with the titles, as aligned lines; columns in which every cell below the title is empty are left out."""
     columns = [[*map(visible, column)] for column in zip(*rows) if any(column[1:])]
     widths = [max(map(len, column)) for column in columns]
-    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths)).rstrip() for cells in zip(*columns)]
+    lines = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths)).rstrip()
+        for cells in zip(*columns)
+    ]
     return "\n".join(lines)
 
 

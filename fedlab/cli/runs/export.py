@@ -13,18 +13,31 @@ _TABLES = ("rounds", "clients", "evaluations")
 
 def add_arguments(parser):
     parser.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", help="one run folder or more")
-    parser.add_argument("--table", choices=_TABLES, default="rounds", help="a row a round, a client and round, or a client's metric")
-    parser.add_argument("--format", choices=["csv", "json"], help="by default the one that --output ends in, or csv")
-    parser.add_argument("--output", metavar="FILE", help="the file to write (default: what is printed)")
+    parser.add_argument(
+        "--table",
+        choices=_TABLES,
+        default="rounds",
+        help="a row a round, a client and round, or a client's metric",
+    )
+    parser.add_argument(
+        "--format", choices=["csv", "json"], help="by default the one that --output ends in, or csv"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="the file to write (default: what is printed)"
+    )
 
 
 def run(args):
     from fedlab._files import write
     from fedlab.runs.read import recorded
 
-    form = args.format or ("json" if args.output and args.output.lower().endswith(".json") else "csv")
+    form = args.format or (
+        "json" if args.output and args.output.lower().endswith(".json") else "csv"
+    )
     if args.output and not pathlib.Path(args.output).absolute().parent.is_dir():
-        raise FileNotFoundError(f"--output={args.output} would be in a folder that does not exist: make it, or give another file.")
+        raise FileNotFoundError(
+            f"--output={args.output} would be in a folder that does not exist: make it, or give another file."
+        )
     found = [recorded.read_run(path) for path in args.run_dirs]
     rows = [
         {"run": label, **_flat(row)}
@@ -45,7 +58,9 @@ def run(args):
 def _flat(row):
     """A row whose client's training metrics are columns, called as in the table of rounds."""
     metrics = row.get("metrics", {})
-    return {name: value for name, value in row.items() if name != "metrics"} | {f"train_{name}": metrics[name] for name in metrics}
+    return {name: value for name, value in row.items() if name != "metrics"} | {
+        f"train_{name}": metrics[name] for name in metrics
+    }
 
 
 def _csv(columns, rows):

@@ -7,7 +7,13 @@ _MOST_METRICS, _MOST_SETTINGS = 8, 6  # in a line; --json has all
 
 
 def add_arguments(parser):
-    parser.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="what holds the run folders (default: runs)")
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        default="runs",
+        metavar="FOLDER",
+        help="what holds the run folders (default: runs)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -16,27 +22,53 @@ def run(args):
 
     paths = recorded.find_runs(args.folder)
     if not paths:
-        raise FileNotFoundError(f"there is no run in {args.folder!r}: give a folder that holds run folders.")
+        raise FileNotFoundError(
+            f"there is no run in {args.folder!r}: give a folder that holds run folders."
+        )
     found, problems = [], {}
     for path in paths:
         try:
             found.append(_readable(path))
         except Exception as error:  # whatever is wrong with one folder, the others are listed
             known = isinstance(error, (ValueError, OSError))
-            problems[path] = " ".join((str(error) if known else f"it cannot be read ({type(error).__name__}: {error})").split())
+            problems[path] = " ".join(
+                (
+                    str(error) if known else f"it cannot be read ({type(error).__name__}: {error})"
+                ).split()
+            )
     labels = dict(zip(paths, _runs.names(paths)))
     settings = recorded.differing(found) if found else {}
     if args.json:
         runs = [
-            {**_runs.summary(each), "differing_settings": {name: values[i] for name, values in settings.items()}}
+            {
+                **_runs.summary(each),
+                "differing_settings": {name: values[i] for name, values in settings.items()},
+            }
             for i, each in enumerate(found)
         ]
-        print(_table.dumps([*runs, *({"path": str(path), "problem": problem} for path, problem in problems.items())]))
+        print(
+            _table.dumps(
+                [
+                    *runs,
+                    *(
+                        {"path": str(path), "problem": problem}
+                        for path, problem in problems.items()
+                    ),
+                ]
+            )
+        )
         return
     if found:
-        cells = [_settings({name: values[i] for name, values in settings.items()}) for i in range(len(found))]
+        cells = [
+            _settings({name: values[i] for name, values in settings.items()})
+            for i in range(len(found))
+        ]
         shown = [labels[each.path] for each in found]
-        print(_table.text(_runs.comparison(found, shown, [("settings that differ", cells)], _MOST_METRICS)))
+        print(
+            _table.text(
+                _runs.comparison(found, shown, [("settings that differ", cells)], _MOST_METRICS)
+            )
+        )
     for path, problem in problems.items():
         print(visible(f"{labels[path]}  ! {problem}"))
 
@@ -55,6 +87,10 @@ def _readable(path):
 def _settings(values):
     from fedlab.runs.read import recorded
 
-    texts = [f"{name}={_table.one_line(recorded.shown(name, value))}" for name, value in values.items() if value is not None]
+    texts = [
+        f"{name}={_table.one_line(recorded.shown(name, value))}"
+        for name, value in values.items()
+        if value is not None
+    ]
     more = f" and {len(texts) - _MOST_SETTINGS} more" if len(texts) > _MOST_SETTINGS else ""
     return " ".join(texts[:_MOST_SETTINGS]) + more

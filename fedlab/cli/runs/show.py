@@ -15,7 +15,9 @@ def run(args):
     from fedlab.runs.read import recorded
 
     found = recorded.read_run(args.run_dir)
-    print(_table.dumps({**_runs.summary(found), "config": found.config}) if args.json else text(found))
+    print(
+        _table.dumps({**_runs.summary(found), "config": found.config}) if args.json else text(found)
+    )
 
 
 def text(found):
@@ -26,14 +28,27 @@ def text(found):
     state = "finished" if found.finished else "not finished"
     if found.stopped is not None:
         state = f"stopped: {_table.one_line(found.stopped)}"
-    lines = [("run", os.fspath(found.path)), ("rounds", f"{_runs.rounds(found)}, {state}"), ("time", duration(found.total("seconds")))]
-    lines.append(("sent", f"{size(found.total('bytes_down'))} down, {size(found.total('bytes_up'))} up"))
+    lines = [
+        ("run", os.fspath(found.path)),
+        ("rounds", f"{_runs.rounds(found)}, {state}"),
+        ("time", duration(found.total("seconds"))),
+    ]
+    lines.append(
+        ("sent", f"{size(found.total('bytes_down'))} down, {size(found.total('bytes_up'))} up")
+    )
     if epsilons := found.curve("epsilon")[1]:
         lines.append(("epsilon", number(epsilons[-1])))
     results = [["metric", "last", "best", "in round"]]
     for name, each in found.results().items():
-        results.append([spoken(name), number(each["last"]), number(each["best"]), str(each["best_round"])])
+        results.append(
+            [spoken(name), number(each["last"]), number(each["best"]), str(each["best_round"])]
+        )
     settings = [["setting", "value"]]
-    settings += [[name, _table.one_line(recorded.shown(name, value))] for name, value in recorded.settings(found.config).items()]
+    settings += [
+        [name, _table.one_line(recorded.shown(name, value))]
+        for name, value in recorded.settings(found.config).items()
+    ]
     head = "\n".join(f"{name:<9}{visible(value)}" for name, value in lines)
-    return "\n\n".join([head, *(_table.text(table) for table in (results, settings) if len(table) > 1)])
+    return "\n\n".join(
+        [head, *(_table.text(table) for table in (results, settings) if len(table) > 1)]
+    )

@@ -12,7 +12,9 @@ def build(aggregator):
       ValueError: where TFF has none.
     """
     if aggregator.name not in _FACTORIES:
-        raise ValueError(f"engine 'tff' has no aggregator {aggregator.name!r}; allowed: {', '.join(_FACTORIES)}.")
+        raise ValueError(
+            f"engine 'tff' has no aggregator {aggregator.name!r}; allowed: {', '.join(_FACTORIES)}."
+        )
     return _FACTORIES[aggregator.name](**aggregator.settings)
 
 
@@ -26,18 +28,33 @@ def metrics(aggregator, measurements, num_clients, round_num):
       round_num: so many rounds have spent their epsilon.
     """
     if aggregator.name == "clipped":
-        own = {"clip_norm": measurements["clipping_norm"], "clipped_fraction": measurements["clipped_count"] / num_clients}
-        inner = metrics(aggregator.settings["inner"], measurements["clipping"], num_clients, round_num)
+        own = {
+            "clip_norm": measurements["clipping_norm"],
+            "clipped_fraction": measurements["clipped_count"] / num_clients,
+        }
+        inner = metrics(
+            aggregator.settings["inner"], measurements["clipping"], num_clients, round_num
+        )
     elif aggregator.name == "zeroed":
-        own = {"zero_norm": measurements["zeroing_norm"], "zeroed_count": measurements["zeroed_count"]}
-        inner = metrics(aggregator.settings["inner"], measurements["zeroing"], num_clients, round_num)
+        own = {
+            "zero_norm": measurements["zeroing_norm"],
+            "zeroed_count": measurements["zeroed_count"],
+        }
+        inner = metrics(
+            aggregator.settings["inner"], measurements["zeroing"], num_clients, round_num
+        )
     else:
-        own, inner = privacy.metrics(aggregator.privacy, round_num) if aggregator.privacy else {}, {}
+        own, inner = (
+            privacy.metrics(aggregator.privacy, round_num) if aggregator.privacy else {},
+            {},
+        )
     return {**{name: float(value) for name, value in own.items()}, **inner}
 
 
 def _mean():
-    return tff.aggregators.MeanFactory(no_nan_division=True)  # all weights zero: no step, as in ours
+    return tff.aggregators.MeanFactory(
+        no_nan_division=True
+    )  # all weights zero: no step, as in ours
 
 
 def _clipped(inner, norm):
@@ -61,10 +78,14 @@ def _norm(norm):
     )
 
 
-def _differentially_private(noise_multiplier, clients_per_round, norm, clipped_count_stddev, num_clients, delta, sampling):
+def _differentially_private(
+    noise_multiplier, clients_per_round, norm, clipped_count_stddev, num_clients, delta, sampling
+):
     if not isinstance(norm, norms.Adaptive):
         return tff.aggregators.DifferentiallyPrivateFactory.gaussian_fixed(
-            noise_multiplier=float(noise_multiplier), clients_per_round=float(clients_per_round), clip=float(norm)
+            noise_multiplier=float(noise_multiplier),
+            clients_per_round=float(clients_per_round),
+            clip=float(norm),
         )
     return tff.aggregators.DifferentiallyPrivateFactory.gaussian_adaptive(
         noise_multiplier=float(noise_multiplier),
@@ -76,4 +97,9 @@ def _differentially_private(noise_multiplier, clients_per_round, norm, clipped_c
     )
 
 
-_FACTORIES = {"mean": _mean, "clipped": _clipped, "zeroed": _zeroed, "differentially_private": _differentially_private}
+_FACTORIES = {
+    "mean": _mean,
+    "clipped": _clipped,
+    "zeroed": _zeroed,
+    "differentially_private": _differentially_private,
+}

@@ -26,7 +26,9 @@ def build(setting, model_fn):
     """
     algorithm = setting.algorithm
     if algorithm.name not in _ALGORITHMS:
-        raise ValueError(f"engine 'tff' has no algorithm {algorithm.name!r}; allowed: {', '.join(_ALGORITHMS)}.")
+        raise ValueError(
+            f"engine 'tff' has no algorithm {algorithm.name!r}; allowed: {', '.join(_ALGORITHMS)}."
+        )
     averaged = [*averaged_weights(setting).values()]
     privacy.check(setting.aggregator.privacy, algorithm, averaged)
     aggregator = _tff_aggregators.build(setting.aggregator)
@@ -36,15 +38,22 @@ def build(setting, model_fn):
             "allowed with engine 'tff': non_trainable='broadcast', which never updates them."
         )
     if setting.precision != "float32":
-        raise ValueError(f"precision is {setting.precision!r}; allowed with engine 'tff': 'float32'.")
+        raise ValueError(
+            f"precision is {setting.precision!r}; allowed with engine 'tff': 'float32'."
+        )
     constrained = [v.name for v in setting.model.trainable_variables if v.constraint is not None]
     if constrained:
-        raise ValueError(f"engine 'tff' has no weight constraints, weight {constrained[0]!r} has one; allowed with it: none.")
+        raise ValueError(
+            f"engine 'tff' has no weight constraints, weight {constrained[0]!r} has one; allowed with it: none."
+        )
     if setting.client_learning_rate is not None and algorithm.name not in _SCHEDULED:
         raise ValueError(
             f"engine 'tff' has no schedule of the clients' learning rate for {algorithm.name!r}; allowed with it: {', '.join(_SCHEDULED)}."
         )
-    if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory) and algorithm.name not in _UNWEIGHTED:
+    if (
+        isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory)
+        and algorithm.name not in _UNWEIGHTED
+    ):
         raise ValueError(
             f"engine 'tff' has no {setting.aggregator.name} for {algorithm.name!r}; allowed with it: {', '.join(_UNWEIGHTED)}."
         )
@@ -53,7 +62,10 @@ def build(setting, model_fn):
 
 def _fed_opt(setting, model_fn, aggregator, *, server_optimizer, client_weighting):
     client_weighting, count_tokens = _weighting(client_weighting)
-    options = dict(server_optimizer_fn=_server_optimizer(server_optimizer, setting.model), model_aggregator=aggregator)
+    options = dict(
+        server_optimizer_fn=_server_optimizer(server_optimizer, setting.model),
+        model_aggregator=aggregator,
+    )
     if setting.client_learning_rate is not None:
         if client_weighting is not tff.learning.ClientWeighting.NUM_EXAMPLES:
             raise ValueError(
@@ -69,7 +81,9 @@ def _fed_opt(setting, model_fn, aggregator, *, server_optimizer, client_weightin
     options["client_optimizer_fn"] = client_optimizer(setting.model)
     if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
         return tff.learning.algorithms.build_unweighted_fed_avg(model_fn(count_tokens), **options)
-    return tff.learning.algorithms.build_weighted_fed_avg(model_fn(count_tokens), client_weighting=client_weighting, **options)
+    return tff.learning.algorithms.build_weighted_fed_avg(
+        model_fn(count_tokens), client_weighting=client_weighting, **options
+    )
 
 
 def _fed_avg(*given, client_weighting, server_learning_rate, server_momentum):
@@ -82,13 +96,26 @@ def _fed_avgm(*given, client_weighting, server_learning_rate, momentum, nesterov
     return _fed_opt(*given, server_optimizer=server_optimizer, client_weighting=client_weighting)
 
 
-def _fed_adagrad(*given, client_weighting, server_learning_rate, epsilon, epsilon_in_root, initial_accumulator_value):
-    server_optimizer = optimizers.adagrad(server_learning_rate, initial_accumulator_value, epsilon, epsilon_in_root)
+def _fed_adagrad(
+    *given,
+    client_weighting,
+    server_learning_rate,
+    epsilon,
+    epsilon_in_root,
+    initial_accumulator_value,
+):
+    server_optimizer = optimizers.adagrad(
+        server_learning_rate, initial_accumulator_value, epsilon, epsilon_in_root
+    )
     return _fed_opt(*given, server_optimizer=server_optimizer, client_weighting=client_weighting)
 
 
 def _fed_adam(*given, client_weighting, server_learning_rate, **settings):
-    return _fed_opt(*given, server_optimizer=optimizers.adam(server_learning_rate, **settings), client_weighting=client_weighting)
+    return _fed_opt(
+        *given,
+        server_optimizer=optimizers.adam(server_learning_rate, **settings),
+        client_weighting=client_weighting,
+    )
 
 
 def _fed_yogi(*given, client_weighting, server_learning_rate, **settings):
@@ -105,30 +132,46 @@ def _fed_prox(*given, mu, **settings):
     return fed_prox_of_tff(*given, mu=mu, **settings)
 
 
-def fed_prox_of_tff(setting, model_fn, aggregator, *, mu, client_weighting, server_learning_rate, server_momentum):
+def fed_prox_of_tff(
+    setting, model_fn, aggregator, *, mu, client_weighting, server_learning_rate, server_momentum
+):
     """TFF's FedProx as it is, with the sign of its proximal term turned round."""
     client_weighting, count_tokens = _weighting(client_weighting)
     options = dict(
         proximal_strength=float(mu),
         client_optimizer_fn=client_optimizer(setting.model),
-        server_optimizer_fn=_server_optimizer(optimizers.sgd(server_learning_rate, server_momentum), setting.model),
+        server_optimizer_fn=_server_optimizer(
+            optimizers.sgd(server_learning_rate, server_momentum), setting.model
+        ),
         model_aggregator=aggregator,
     )
     if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
         return tff.learning.algorithms.build_unweighted_fed_prox(model_fn(count_tokens), **options)
-    return tff.learning.algorithms.build_weighted_fed_prox(model_fn(count_tokens), client_weighting=client_weighting, **options)
+    return tff.learning.algorithms.build_weighted_fed_prox(
+        model_fn(count_tokens), client_weighting=client_weighting, **options
+    )
 
 
 def _fed_sgd(setting, model_fn, aggregator, *, server_optimizer, client_weighting):
     if client_weighting != "num_examples":
-        raise ValueError(f"client_weighting is {client_weighting!r}; allowed with engine 'tff' and 'fed_sgd': 'num_examples'.")
-    optimizer = client_optimizer(setting.model) if server_optimizer is None else _server_optimizer(server_optimizer, setting.model)
-    return tff.learning.algorithms.build_fed_sgd(model_fn(False), server_optimizer_fn=optimizer, model_aggregator=aggregator)
+        raise ValueError(
+            f"client_weighting is {client_weighting!r}; allowed with engine 'tff' and 'fed_sgd': 'num_examples'."
+        )
+    optimizer = (
+        client_optimizer(setting.model)
+        if server_optimizer is None
+        else _server_optimizer(server_optimizer, setting.model)
+    )
+    return tff.learning.algorithms.build_fed_sgd(
+        model_fn(False), server_optimizer_fn=optimizer, model_aggregator=aggregator
+    )
 
 
 def _mime_lite(setting, model_fn, aggregator, *, client_weighting, server_learning_rate):
     if client_weighting == "num_tokens":
-        raise ValueError("client_weighting is 'num_tokens'; allowed with engine 'tff' and 'mime_lite': 'num_examples', 'uniform'.")
+        raise ValueError(
+            "client_weighting is 'num_tokens'; allowed with engine 'tff' and 'mime_lite': 'num_examples', 'uniform'."
+        )
     client_weighting, _ = _weighting(client_weighting)
     options = dict(
         server_optimizer=_server_optimizer(optimizers.sgd(server_learning_rate), setting.model),
@@ -137,13 +180,17 @@ def _mime_lite(setting, model_fn, aggregator, *, client_weighting, server_learni
         full_gradient_aggregator=tff.aggregators.MeanFactory(no_nan_division=True),
     )
     if setting.client_learning_rate is not None:
-        base_optimizer = client_optimizer_fn(setting.model, scheduled=True)(_number(1, setting.model))  # the schedule's takes its place
+        base_optimizer = client_optimizer_fn(setting.model, scheduled=True)(
+            _number(1, setting.model)
+        )  # the schedule's takes its place
         rate_fn = _rate_fn(setting.client_learning_rate, setting.model)
         return tff.learning.algorithms.build_mime_lite_with_optimizer_schedule(
             model_fn(False), learning_rate_fn=rate_fn, base_optimizer=base_optimizer, **options
         )
     base_optimizer = client_optimizer(setting.model)
-    return tff.learning.algorithms.build_weighted_mime_lite(model_fn(False), base_optimizer=base_optimizer, **options)
+    return tff.learning.algorithms.build_weighted_mime_lite(
+        model_fn(False), base_optimizer=base_optimizer, **options
+    )
 
 
 _ALGORITHMS = {
@@ -172,7 +219,9 @@ _WEIGHTINGS = {
 
 def _weighting(name):
     if name not in _WEIGHTINGS:
-        raise ValueError(f"client_weighting is {name!r}; allowed with engine 'tff': {', '.join(map(repr, _WEIGHTINGS))}.")
+        raise ValueError(
+            f"client_weighting is {name!r}; allowed with engine 'tff': {', '.join(map(repr, _WEIGHTINGS))}."
+        )
     return _WEIGHTINGS[name], name == "num_tokens"
 
 
@@ -182,11 +231,16 @@ def _dtype(model):
 
 
 def _number(value, model):
-    return np.float64(value) if _dtype(model) == tf.float64 else float(value)  # TFF takes float for float32
+    return (
+        np.float64(value) if _dtype(model) == tf.float64 else float(value)
+    )  # TFF takes float for float32
 
 
 def _numbers(settings, model):
-    return {name: value if isinstance(value, bool) else _number(value, model) for name, value in settings.items()}
+    return {
+        name: value if isinstance(value, bool) else _number(value, model)
+        for name, value in settings.items()
+    }
 
 
 def _rate_fn(schedule, model):
@@ -200,24 +254,36 @@ def _server_optimizer(optimizer, model):
     rate = settings.pop("learning_rate", None)
     build_fn, unlike = _SERVER_OPTIMIZERS.get(optimizer.name, (None, {}))
     if build_fn is None:
-        raise ValueError(f"engine 'tff' has no server optimizer {optimizer.name!r}; allowed: {', '.join(_SERVER_OPTIMIZERS)}.")
+        raise ValueError(
+            f"engine 'tff' has no server optimizer {optimizer.name!r}; allowed: {', '.join(_SERVER_OPTIMIZERS)}."
+        )
     _check_yogi(optimizer.name == "yogi", model)
     for name, has in unlike.items():
         if (value := settings.pop(name)) != has:
-            raise ValueError(f"{name} is {value!r} for {optimizer.name!r}; allowed with engine 'tff': {has}, as TFF has it.")
-    for ours, theirs in (("initial_accumulator_value", "initial_preconditioner_value"), ("rho", "decay")):
+            raise ValueError(
+                f"{name} is {value!r} for {optimizer.name!r}; allowed with engine 'tff': {has}, as TFF has it."
+            )
+    for ours, theirs in (
+        ("initial_accumulator_value", "initial_preconditioner_value"),
+        ("rho", "decay"),
+    ):
         if ours in settings:
             settings[theirs] = settings.pop(ours)
     build_fn = functools.partial(build_fn, **_numbers(settings, model))
     if isinstance(rate, Schedule):
-        return tff.learning.optimizers.schedule_learning_rate(build_fn(_number(1, model)), _rate_fn(rate, model))
+        return tff.learning.optimizers.schedule_learning_rate(
+            build_fn(_number(1, model)), _rate_fn(rate, model)
+        )
     return build_fn(_number(rate, model))
 
 
 # TFF's function, and the settings that must be as TFF has them.
 _SERVER_OPTIMIZERS = {
     "sgd": (tff.learning.optimizers.build_sgdm, {"nesterov": False}),
-    "adam": (tff.learning.optimizers.build_adam, {"bias_correction": True, "initial_accumulator_value": 0.0}),
+    "adam": (
+        tff.learning.optimizers.build_adam,
+        {"bias_correction": True, "initial_accumulator_value": 0.0},
+    ),
     "adamw": (tff.learning.optimizers.build_adamw, {}),
     "adagrad": (tff.learning.optimizers.build_adagrad, {"epsilon_in_root": True}),
     "yogi": (tff.learning.optimizers.build_yogi, {"bias_correction": True}),
@@ -228,7 +294,9 @@ _SERVER_OPTIMIZERS = {
 def _check_yogi(is_yogi, model):
     """Raises ValueError where TFF's Yogi, which counts its steps in float32, would meet weights of float64."""
     if is_yogi and (wrong := [v.name for v in model.trainable_variables if v.dtype != tf.float32]):
-        raise ValueError(f"weight {wrong[0]!r} is not of float32; allowed with engine 'tff' and Yogi: float32, or use engine 'local'.")
+        raise ValueError(
+            f"weight {wrong[0]!r} is not of float32; allowed with engine 'tff' and Yogi: float32, or use engine 'local'."
+        )
 
 
 def client_optimizer(model):
@@ -257,15 +325,21 @@ def client_optimizer_fn(model, scheduled=False):
     unsupported = {name: config[name] for name in _OPTIONS if config.get(name)}
     if type(optimizer) is not tf.keras.optimizers.AdamW and config.get("weight_decay"):
         unsupported["weight_decay"] = config["weight_decay"]
-    if getattr(optimizer, "_exclude_from_weight_decay", None) or getattr(optimizer, "_exclude_from_weight_decay_names", None):
+    if getattr(optimizer, "_exclude_from_weight_decay", None) or getattr(
+        optimizer, "_exclude_from_weight_decay_names", None
+    ):
         unsupported["exclude_from_weight_decay"] = True
     if not scheduled and isinstance(config["learning_rate"], dict):
         unsupported["learning_rate"] = config["learning_rate"].get("class_name")
     if unsupported:
         options = ", ".join(f"{name}={value!r}" for name, value in unsupported.items())
-        raise ValueError(f"the model's {type(optimizer).__name__} has {options}, which TFF lacks: compile without, or use engine 'local'.")
+        raise ValueError(
+            f"the model's {type(optimizer).__name__} has {options}, which TFF lacks: compile without, or use engine 'local'."
+        )
     build_fn, arguments = _OPTIMIZERS[type(optimizer)]
-    return functools.partial(build_fn, **_numbers({theirs: config[ours] for ours, theirs in arguments.items()}, model))
+    return functools.partial(
+        build_fn, **_numbers({theirs: config[ours] for ours, theirs in arguments.items()}, model)
+    )
 
 
 _OPTIONS = ("nesterov", "amsgrad", "clipnorm", "global_clipnorm", "clipvalue", "use_ema")
@@ -273,10 +347,16 @@ _ADAM = {"beta_1": "beta_1", "beta_2": "beta_2", "epsilon": "epsilon"}
 _OPTIMIZERS = {
     tf.keras.optimizers.SGD: (tff.learning.optimizers.build_sgdm, {"momentum": "momentum"}),
     tf.keras.optimizers.Adam: (tff.learning.optimizers.build_adam, _ADAM),
-    tf.keras.optimizers.AdamW: (tff.learning.optimizers.build_adamw, {**_ADAM, "weight_decay": "weight_decay"}),
+    tf.keras.optimizers.AdamW: (
+        tff.learning.optimizers.build_adamw,
+        {**_ADAM, "weight_decay": "weight_decay"},
+    ),
     tf.keras.optimizers.Adagrad: (
         tff.learning.optimizers.build_adagrad,
         {"initial_accumulator_value": "initial_preconditioner_value", "epsilon": "epsilon"},
     ),
-    Yogi: (tff.learning.optimizers.build_yogi, {**_ADAM, "initial_accumulator_value": "initial_preconditioner_value"}),
+    Yogi: (
+        tff.learning.optimizers.build_yogi,
+        {**_ADAM, "initial_accumulator_value": "initial_preconditioner_value"},
+    ),
 }

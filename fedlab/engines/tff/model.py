@@ -63,7 +63,11 @@ class Blueprint:
             raise ValueError(
                 f"engine 'tff' cannot copy {type(model).__name__}, a subclassed model; allowed: Sequential and Functional models."
             )
-        tables = [layer.name for layer in model._flatten_layers() if isinstance(layer, PreprocessingLayer) and _has_constants(layer)]
+        tables = [
+            layer.name
+            for layer in model._flatten_layers()
+            if isinstance(layer, PreprocessingLayer) and _has_constants(layer)
+        ]
         if tables:
             raise ValueError(
                 f"engine 'tff' cannot copy what layer {tables[0]!r} has learnt in adapt(): "
@@ -71,7 +75,10 @@ class Blueprint:
             )
         self.spec = spec
         self.target_spec = keras_batch(spec)[1]
-        self.weight_names = [v.name for v in model.trainable_variables], [v.name for v in model.non_trainable_variables]
+        self.weight_names = (
+            [v.name for v in model.trainable_variables],
+            [v.name for v in model.non_trainable_variables],
+        )
         self.weight_shapes = _shapes(model)
         self._cls = type(model)
         self._config = _strip(model.get_config())
@@ -85,7 +92,9 @@ class Blueprint:
     def losses(self, model):
         """Keras's own compiled loss, for the outputs of `model`."""
         container = compile_utils.LossesContainer(
-            self._compiled["loss"], loss_weights=self._compiled.get("loss_weights"), output_names=self._output_names
+            self._compiled["loss"],
+            loss_weights=self._compiled.get("loss_weights"),
+            output_names=self._output_names,
         )
         container.build(model._nested_outputs)
         return container
@@ -93,19 +102,27 @@ class Blueprint:
     def metrics(self, model):
         """Keras's own compiled metrics, new ones, for the outputs of `model`."""
         metrics, weighted_metrics = (
-            tf.nest.map_structure(copy_metric, self._compiled.get(name)) for name in ("metrics", "weighted_metrics")
+            tf.nest.map_structure(copy_metric, self._compiled.get(name))
+            for name in ("metrics", "weighted_metrics")
         )
-        container = compile_utils.MetricsContainer(metrics, weighted_metrics, output_names=self._output_names)
+        container = compile_utils.MetricsContainer(
+            metrics, weighted_metrics, output_names=self._output_names
+        )
         container.build(model._nested_outputs, self.target_spec)
         return container
 
 
 def _has_constants(layer):
-    return hasattr(layer, "lookup_table") or len(non_trainable_weights(layer)) < len(layer.non_trainable_weights)
+    return hasattr(layer, "lookup_table") or len(non_trainable_weights(layer)) < len(
+        layer.non_trainable_weights
+    )
 
 
 def _shapes(model):
-    return [[tuple(v.shape) for v in weights] for weights in (model.trainable_variables, model.non_trainable_variables)]
+    return [
+        [tuple(v.shape) for v in weights]
+        for weights in (model.trainable_variables, model.non_trainable_variables)
+    ]
 
 
 def _strip(config):
@@ -120,7 +137,9 @@ def check_reads(model):
     """Raises RuntimeError where the model would compute with values read before the server's weights were assigned."""
     cached = [v.name for v in model.variables if getattr(v, "_cached_value", None) is not None]
     if cached:
-        raise RuntimeError(f"TFF would lose the weights {', '.join(cached)}: the model caches them ({_CACHING}).")
+        raise RuntimeError(
+            f"TFF would lose the weights {', '.join(cached)}: the model caches them ({_CACHING})."
+        )
 
 
 class KerasVariableModel(tff.learning.models.VariableModel):
@@ -136,7 +155,9 @@ class KerasVariableModel(tff.learning.models.VariableModel):
         self._model = blueprint.build()
         check_reads(self._model)
         if _shapes(self._model) != blueprint.weight_shapes:
-            raise RuntimeError(f"TFF's copy has weights of shapes {_shapes(self._model)}, the model {blueprint.weight_shapes}.")
+            raise RuntimeError(
+                f"TFF's copy has weights of shapes {_shapes(self._model)}, the model {blueprint.weight_shapes}."
+            )
         self._spec = blueprint.spec
         self._count_tokens = count_tokens
         self._summed = summed
@@ -175,12 +196,20 @@ class KerasVariableModel(tff.learning.models.VariableModel):
         num_examples, num_tokens = _counts(y, sample_weight)
         self._loss_metric.update_state(loss, sample_weight=num_examples)
         self._finished.assign(tf.cast(tf.math.is_finite(loss), tf.float32))
-        return tff.learning.models.BatchOutput(loss, predictions, num_tokens if self._count_tokens else num_examples)
+        return tff.learning.models.BatchOutput(
+            loss, predictions, num_tokens if self._count_tokens else num_examples
+        )
 
     def report_local_unfinalized_metrics(self):
         # What they add to the initial state, which TFF would add up once for each client.
         values = OrderedDict(
-            (metric.name, [v.read_value() - before for v, before in zip(metric.variables, self._summed[metric.name])])
+            (
+                metric.name,
+                [
+                    v.read_value() - before
+                    for v, before in zip(metric.variables, self._summed[metric.name])
+                ],
+            )
             for metric in self._metrics
             if metric.name in self._summed
         )
@@ -189,7 +218,10 @@ class KerasVariableModel(tff.learning.models.VariableModel):
 
     def metric_finalizers(self):
         # The sums come back as they are: metrics are finalized in Python, once.
-        return OrderedDict((name, tf.function(lambda values: values)) for name in self.report_local_unfinalized_metrics())
+        return OrderedDict(
+            (name, tf.function(lambda values: values))
+            for name in self.report_local_unfinalized_metrics()
+        )
 
     def reset_metrics(self):
         # TFF calls this at the end of a client whose update is not finite. TFF's Mime calls it for

@@ -42,8 +42,14 @@ class TffProcess:
         self._worker = _tff_worker.Worker(len(os.sched_getaffinity(0)))
         self._context = _tff_worker.context(self._worker)
         try:
-            plain = setting.algorithm.name == "fed_avg" and setting.client_learning_rate is None and not setting.aggregator.privacy
-            averaging = setting._replace(algorithm=fed_avg(), client_learning_rate=None, aggregator=aggregators.mean())
+            plain = (
+                setting.algorithm.name == "fed_avg"
+                and setting.client_learning_rate is None
+                and not setting.aggregator.privacy
+            )
+            averaging = setting._replace(
+                algorithm=fed_avg(), client_learning_rate=None, aggregator=aggregators.mean()
+            )
             self._check_weights_kept(self._process if plain else self._build(averaging))
         except BaseException:
             self.close()
@@ -51,7 +57,9 @@ class TffProcess:
 
     def _build(self, setting):
         def model_fn(count_tokens):
-            return lambda: _tff_model.KerasVariableModel(self._blueprint, count_tokens, self._summed)
+            return lambda: _tff_model.KerasVariableModel(
+                self._blueprint, count_tokens, self._summed
+            )
 
         with _tff_model.keeping_eager_classes():
             return _tff_algorithms.build(setting, model_fn)
@@ -66,15 +74,24 @@ class TffProcess:
 
     def weights(self, state):
         weights = state.global_model_weights
-        return [np.asarray(w) for w in weights.trainable], [np.asarray(w) for w in weights.non_trainable]
+        return [np.asarray(w) for w in weights.trainable], [
+            np.asarray(w) for w in weights.non_trainable
+        ]
 
     def run_round(self, state, round_num, cohort):
         parts = [batches.client_batches(self.setting, round_num, client_id) for client_id in cohort]
         if parts and not any(len(part.sizes) for part in parts):
             raise batches.no_batch(self.setting.batching, round_num)
-        state, metrics, num_finished, measured = self._next(self._process, state, [self._dataset(*pair) for pair in zip(cohort, parts)])
-        rows = [self._client_row(client_id, part, num_finished, len(cohort)) for client_id, part in zip(cohort, parts)]
-        aggregated = _tff_aggregators.metrics(self.setting.aggregator, measured, len(cohort), round_num)
+        state, metrics, num_finished, measured = self._next(
+            self._process, state, [self._dataset(*pair) for pair in zip(cohort, parts)]
+        )
+        rows = [
+            self._client_row(client_id, part, num_finished, len(cohort))
+            for client_id, part in zip(cohort, parts)
+        ]
+        aggregated = _tff_aggregators.metrics(
+            self.setting.aggregator, measured, len(cohort), round_num
+        )
         self._restart_if_grown()
         return state, RoundResult(metrics, rows, num_finished, aggregated)
 
@@ -97,7 +114,11 @@ class TffProcess:
         if self._first_size is None or self._first_size[0] != self.worker_pid:
             self._first_size = self.worker_pid, size
         elif size > self._first_size[1] + max(_GROWTH_BYTES, self._first_size[1]):
-            logger.info("TFF's worker has grown from %.0f to %.0f MB: it is restarted.", self._first_size[1] / 1e6, size / 1e6)
+            logger.info(
+                "TFF's worker has grown from %.0f to %.0f MB: it is restarted.",
+                self._first_size[1] / 1e6,
+                size / 1e6,
+            )
             self.restart_worker()
 
     def _call(self, computation, *arguments):
@@ -110,26 +131,37 @@ class TffProcess:
             raise
 
     def _init(self, process, trainable, non_trainable):
-        weights = tff.learning.models.ModelWeights([np.asarray(w) for w in trainable], [np.asarray(w) for w in non_trainable])
+        weights = tff.learning.models.ModelWeights(
+            [np.asarray(w) for w in trainable], [np.asarray(w) for w in non_trainable]
+        )
         return self._call(process.set_model_weights, self._call(process.initialize), weights)
 
     def _next(self, process, state, datasets):
         output = self._call(process.next, state, datasets)
         sums = dict(output.metrics["client_work"]["train"])
         num_finished = int(sums.pop("finished")[0])
-        state = [before + more for name, values in sums.items() for before, more in zip(self._summed[name], values)]
+        state = [
+            before + more
+            for name, values in sums.items()
+            for before, more in zip(self._summed[name], values)
+        ]
         metrics = metric_state.training_metrics(self._metrics, state)
         return output.state, metrics, num_finished, output.metrics["aggregator"]
 
     def _eager_metrics(self):
         """Metrics whose clients' states TFF may add up, and name -> their initial state."""
         setting = self.setting
-        metrics = [tf.keras.metrics.Mean(name="loss"), *self._blueprint.metrics(setting.model).metrics]
+        metrics = [
+            tf.keras.metrics.Mean(name="loss"),
+            *self._blueprint.metrics(setting.model).metrics,
+        ]
         added = metrics
         if not all(map(metric_state.is_added, metrics)):
             names = (setting.workers or Workers(setting.build, setting.clients, 1)).merger.added
             added = [metric for metric in metrics if metric.name in names]
-            metric_state.warn_of_left_out([metric.name for metric in metrics if metric.name not in names], in_tff=True)
+            metric_state.warn_of_left_out(
+                [metric.name for metric in metrics if metric.name not in names], in_tff=True
+            )
         variables = [v for metric in added for v in metric.variables]
         summed = {metric.name: metric_state.initial_state(metric) for metric in added}
         return SimpleNamespace(loss=metrics[0], metrics=added, metric_variables=variables), summed
@@ -142,15 +174,22 @@ class TffProcess:
         """
         part, client_id = self._first_batch()
         rng = np.random.default_rng(0)
-        given = [rng.uniform(0.01, 0.05, v.shape).astype(v.dtype.as_numpy_dtype) for v in self.setting.model.trainable_variables]
-        state = self._init(averaging, given, [v.numpy() for v in self.setting.model.non_trainable_variables])
+        given = [
+            rng.uniform(0.01, 0.05, v.shape).astype(v.dtype.as_numpy_dtype)
+            for v in self.setting.model.trainable_variables
+        ]
+        state = self._init(
+            averaging, given, [v.numpy() for v in self.setting.model.non_trainable_variables]
+        )
         # The state of TFF's client work is its optimizer's settings: the same computation runs as in every other round.
         state.client_work["learning_rate"] = np.zeros_like(state.client_work["learning_rate"])
         state, *_ = self._next(averaging, state, [self._dataset(client_id, part)])
         names = zip(self._blueprint.weight_names[0], given, self.weights(state)[0])
         lost = [name for name, before, after in names if not np.array_equal(before, after)]
         if lost:
-            raise RuntimeError(f"TFF loses the weights {', '.join(lost)}: a round at client learning rate 0 changed them.")
+            raise RuntimeError(
+                f"TFF loses the weights {', '.join(lost)}: a round at client learning rate 0 changed them."
+            )
 
     def _first_batch(self):
         for client_id in self.setting.clients.client_ids:
@@ -174,7 +213,9 @@ class TffProcess:
         dataset, start = None, 0
         for size, run in itertools.groupby(part.sizes):
             stop = start + len(list(run))
-            piece = tf.data.Dataset.from_tensor_slices(OrderedDict((name, c[start:stop, :size]) for name, c in columns.items()))
+            piece = tf.data.Dataset.from_tensor_slices(
+                OrderedDict((name, c[start:stop, :size]) for name, c in columns.items())
+            )
             dataset, start = piece if dataset is None else dataset.concatenate(piece), stop
         return tf.data.Dataset.from_tensor_slices(columns) if dataset is None else dataset
 
@@ -203,8 +244,13 @@ def _class_weighted(setting, columns):
         return columns
     zero = [label for label, weight in setting.class_weight.items() if not weight]
     if zero:
-        raise ValueError(f"class_weight[{zero[0]}] is 0; allowed with engine 'tff': weights above 0, or use engine 'local'.")
-    if "sample_weight" not in columns and setting.algorithm.settings.get("client_weighting") == "num_tokens":
+        raise ValueError(
+            f"class_weight[{zero[0]}] is 0; allowed with engine 'tff': weights above 0, or use engine 'local'."
+        )
+    if (
+        "sample_weight" not in columns
+        and setting.algorithm.settings.get("client_weighting") == "num_tokens"
+    ):
         raise ValueError(
             "class_weight is given with client_weighting='num_tokens' and no column 'sample_weight'; allowed with engine 'tff': "
             "'num_examples', 'uniform', or use engine 'local'."
@@ -215,11 +261,23 @@ def _class_weighted(setting, columns):
 def _batch_spec(setting, columns):
     """Column name -> tf.TensorSpec of a batch, with a free dimension wherever the model's input has one or clients' rows differ."""
     fixed_size = batches.fixed_batch_size(setting.model)
-    free = [i for tensor in setting.model.inputs or () for i, size in enumerate(tensor.shape) if i and size is None]
+    free = [
+        i
+        for tensor in setting.model.inputs or ()
+        for i, size in enumerate(tensor.shape)
+        if i and size is None
+    ]
     spec, open_rows = OrderedDict(), batches.open_rows(setting)
     for name, column in columns.items():
-        row = [None if i in free else size for i, size in enumerate(open_rows.get(name, column.shape[1:]), 1)]
-        spec[name] = tf.TensorSpec([fixed_size, *row], tf.convert_to_tensor(column[:1]).dtype, name=name)
+        row = [
+            None if i in free else size
+            for i, size in enumerate(open_rows.get(name, column.shape[1:]), 1)
+        ]
+        spec[name] = tf.TensorSpec(
+            [fixed_size, *row], tf.convert_to_tensor(column[:1]).dtype, name=name
+        )
     if fixed_size and not setting.batching.drop_remainder and "sample_weight" not in spec:
-        spec["sample_weight"] = tf.TensorSpec([fixed_size], tf.float32, name="sample_weight")  # of rows that fill up a batch
+        spec["sample_weight"] = tf.TensorSpec(
+            [fixed_size], tf.float32, name="sample_weight"
+        )  # of rows that fill up a batch
     return spec

@@ -57,7 +57,11 @@ class Worker(tff.framework.ExecutorFactory):
     @property
     def pid(self):
         """The worker's process id, or None where none runs."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
+        return (
+            self._process.pid
+            if self._process is not None and self._process.poll() is None
+            else None
+        )
 
     def resident_bytes(self):
         """The memory that the worker has in RAM now; 0 where none runs."""
@@ -74,13 +78,24 @@ class Worker(tff.framework.ExecutorFactory):
         for _ in range(3):  # another process may take the port first
             if self._start():
                 return
-        raise RuntimeError(f"TFF's worker process does not start: {_PROGRAM} ended with exit code {self._process.returncode}.")
+        raise RuntimeError(
+            f"TFF's worker process does not start: {_PROGRAM} ended with exit code {self._process.returncode}."
+        )
 
     def _start(self):
         port = portpicker.pick_unused_port()
         options = [f"--port={port}", f"--max_concurrent_computation_calls={self._num_threads}"]
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), str(_PROGRAM), *options],
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                "-c",
+                _LAUNCHER,
+                str(os.getpid()),
+                str(_PROGRAM),
+                *options,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # so that it holds neither the terminal nor the caller's pipe
             stderr=subprocess.DEVNULL,
@@ -100,7 +115,9 @@ class Worker(tff.framework.ExecutorFactory):
             if time.monotonic() > deadline:
                 ready.cancel()
                 self.stop()
-                raise RuntimeError(f"TFF's worker process does not answer on port {port} within {_START_TIMEOUT_S:.0f} s.")
+                raise RuntimeError(
+                    f"TFF's worker process does not answer on port {port} within {_START_TIMEOUT_S:.0f} s."
+                )
         # TFF's stub would watch the channel for ever, from a thread that keeps it alive.
         channel.subscribe = lambda callback, try_to_connect=False: None
         self._stub = tff.framework.RemoteExecutorGrpcStub(channel)
@@ -121,7 +138,9 @@ class Worker(tff.framework.ExecutorFactory):
             if self.pid is None:
                 # TFF tries again after a lost connection: this ends the trying.
                 code = None if self._process is None else self._process.returncode
-                raise RuntimeError(f"TFF's worker process ended during a round with exit code {code}; -9 may mean that memory ran out.")
+                raise RuntimeError(
+                    f"TFF's worker process ended during a round with exit code {code}; -9 may mean that memory ran out."
+                )
             executor = tff.framework.RemoteExecutor(self._stub)
             executor.set_cardinalities({tff.CLIENTS: 0, **cardinalities})
             self._executors[_key(cardinalities)] = executor

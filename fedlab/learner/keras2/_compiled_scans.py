@@ -15,7 +15,9 @@ _WIDE, _NARROW = 512, 256  # columns of a panel
 _ROWS = 4  # rows of a batch, and rows of the matrix, that one pass over a panel's columns takes
 
 # NaN and infinity keep their meaning, unlike under fastmath=True: a client with such values must be found out.
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+_compiled = numba.njit(
+    nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"}
+)
 
 
 def _panels(matrix, transposed=False):
@@ -34,7 +36,9 @@ def _panels(matrix, transposed=False):
 def _rows_for(panels, num_rows):
     """Zeros that hold the left and the right side of a product with `panels`: [rows, K], [rows, N], rows rounded up."""
     rows = (num_rows + _ROWS - 1) // _ROWS * _ROWS
-    return np.zeros((rows, panels.shape[1]), np.float32), np.zeros((rows, panels.shape[0] * panels.shape[2]), np.float32)
+    return np.zeros((rows, panels.shape[1]), np.float32), np.zeros(
+        (rows, panels.shape[0] * panels.shape[2]), np.float32
+    )
 
 
 def _product_with(width):
@@ -200,7 +204,13 @@ def _lstm_backward(dh_out, dc_out, c0, c, gates, panels):
             g, c_t, c_before = gates[t, b], c[t, b], c[t - 1, b] if t > 0 else c0[b]
             dh, d, out, to_h, to_c = right[b], dc[b], d_pre[t, b], dh_out[t, b], dc_out[t, b]
             for j in range(units):
-                i_, f, candidate, o, tanh_c = g[j], g[units + j], g[2 * units + j], g[3 * units + j], _tanh(c_t[j])
+                i_, f, candidate, o, tanh_c = (
+                    g[j],
+                    g[units + j],
+                    g[2 * units + j],
+                    g[3 * units + j],
+                    _tanh(c_t[j]),
+                )
                 total_h = dh[j] + to_h[j]
                 total_c = d[j] + to_c[j] + total_h * o * (1 - tanh_c * tanh_c)
                 out[j] = total_c * candidate * i_ * (1 - i_)
@@ -223,18 +233,28 @@ def _call(function, arguments, *shapes):
 
 def gru_forward(x, h0, kernel, bias):
     units = h0.shape[1]
-    return _call(_gru_forward, [x, h0, bias, _panels(kernel)], [None, None, units], [None, None, 4 * units])
+    return _call(
+        _gru_forward, [x, h0, bias, _panels(kernel)], [None, None, units], [None, None, 4 * units]
+    )
 
 
 def gru_backward(dy, h0, h, saved, kernel):
     units = h0.shape[1]
     arguments = [dy, h0, h, saved, _panels(kernel, transposed=True)]
-    return _call(_gru_backward, arguments, [None, units], [None, None, 3 * units], [None, None, units])
+    return _call(
+        _gru_backward, arguments, [None, units], [None, None, 3 * units], [None, None, units]
+    )
 
 
 def lstm_forward(x, h0, c0, kernel):
     units = h0.shape[1]
-    return _call(_lstm_forward, [x, h0, c0, _panels(kernel)], [None, None, units], [None, None, units], [None, None, 4 * units])
+    return _call(
+        _lstm_forward,
+        [x, h0, c0, _panels(kernel)],
+        [None, None, units],
+        [None, None, units],
+        [None, None, 4 * units],
+    )
 
 
 def lstm_backward(dh_out, dc_out, c0, c, gates, kernel):

@@ -15,7 +15,9 @@ def _loop(num_steps, body, state, outputs, reverse=False):
         state, out = body(t, *state)
         return i + 1, state, [array.write(t, value) for array, value in zip(arrays, out)]
 
-    _, state, arrays = tf.while_loop(lambda i, *_: i < num_steps, step, (0, state, arrays), parallel_iterations=1)
+    _, state, arrays = tf.while_loop(
+        lambda i, *_: i < num_steps, step, (0, state, arrays), parallel_iterations=1
+    )
     return state, [array.stack() for array in arrays]
 
 
@@ -57,7 +59,9 @@ def gru_backward(dy, h0, h, saved, kernel):
         d_inner = tf.reshape(dh[:, None, :] * factors[t], [-1, 3 * units])
         return (dh * z[t] + tf.matmul(d_inner, kernel_t),), (dh,)
 
-    (dh0,), (dh,) = _loop(tf.shape(dy)[0], backward, (tf.zeros_like(h0),), ([None, units],), reverse=True)
+    (dh0,), (dh,) = _loop(
+        tf.shape(dy)[0], backward, (tf.zeros_like(h0),), ([None, units],), reverse=True
+    )
     d_inner = tf.reshape(dh[:, :, None, :] * factors, [tf.shape(dy)[0], -1, 3 * units])
     return dh0, d_inner, dh * to_candidate
 
@@ -87,7 +91,10 @@ def gru_before_backward(dy, h0, h, saved, kernel):
     h_before = _before(h0, h)
     to_z = (h_before - candidate) * z * (1 - z)
     to_r = h_before * r * (1 - r)
-    kernel_gates_t, kernel_h_t = tf.transpose(kernel[:, : 2 * units]), tf.transpose(kernel[:, 2 * units :])
+    kernel_gates_t, kernel_h_t = (
+        tf.transpose(kernel[:, : 2 * units]),
+        tf.transpose(kernel[:, 2 * units :]),
+    )
 
     def backward(t, dh):
         dh = dh + dy[t]
@@ -97,7 +104,9 @@ def gru_before_backward(dy, h0, h, saved, kernel):
         dh_before = dh * z[t] + d_reset_h * r[t] + tf.matmul(d_gates, kernel_gates_t)
         return (dh_before,), (tf.concat([d_gates, d_candidate], axis=-1),)
 
-    (dh0,), (dx,) = _loop(tf.shape(dy)[0], backward, (tf.zeros_like(h0),), ([None, 3 * units],), reverse=True)
+    (dh0,), (dx,) = _loop(
+        tf.shape(dy)[0], backward, (tf.zeros_like(h0),), ([None, 3 * units],), reverse=True
+    )
     return dh0, dx
 
 
@@ -114,7 +123,9 @@ def lstm_forward(x, h0, c0, kernel):
         h = o * tf.tanh(c)
         return (h, c), (h, c, tf.concat([i_f, g, o], axis=-1))
 
-    _, (h, c, gates) = _loop(tf.shape(x)[0], forward, (h0, c0), ([None, units], [None, units], [None, 4 * units]))
+    _, (h, c, gates) = _loop(
+        tf.shape(x)[0], forward, (h0, c0), ([None, units], [None, units], [None, 4 * units])
+    )
     return h, c, gates
 
 
@@ -132,9 +143,13 @@ def lstm_backward(dh_out, dc_out, c0, c, gates, kernel):
     def backward(t, dh, dc):
         dh = dh + dh_out[t]
         dc = dc + dc_out[t] + dh * h_to_c[t]
-        d_pre = tf.concat([tf.reshape(dc[:, None, :] * factors[t], [-1, 3 * units]), dh * h_to_o[t]], axis=-1)
+        d_pre = tf.concat(
+            [tf.reshape(dc[:, None, :] * factors[t], [-1, 3 * units]), dh * h_to_o[t]], axis=-1
+        )
         return (tf.matmul(d_pre, kernel_t), dc * f[t]), (d_pre,)
 
     zeros = tf.zeros_like(c0)
-    (dh0, dc0), (d_pre,) = _loop(tf.shape(dh_out)[0], backward, (zeros, zeros), ([None, 4 * units],), reverse=True)
+    (dh0, dc0), (d_pre,) = _loop(
+        tf.shape(dh_out)[0], backward, (zeros, zeros), ([None, 4 * units],), reverse=True
+    )
     return dh0, dc0, d_pre

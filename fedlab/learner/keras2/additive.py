@@ -34,7 +34,11 @@ def written(function, variables):
     functions = {each.signature.name: each for each in definition.library.function}
     captured = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
     places = {id(variable.handle): i for i, variable in enumerate(variables)}
-    handles = {tensor.op.name: places[id(handle)] for tensor, handle in zip(captured, function.captured_inputs) if id(handle) in places}
+    handles = {
+        tensor.op.name: places[id(handle)]
+        for tensor, handle in zip(captured, function.captured_inputs)
+        if id(handle) in places
+    }
     changed = _Reader(functions, frozenset()).read(definition.node, handles)
     reader = _Reader(functions, changed)
     reader.read(definition.node, handles)
@@ -69,9 +73,18 @@ class _Reader:
         Returns:
           The positions of the variables written to so far.
         """
-        nodes, handles, dependent = {node.name: node for node in nodes}, dict(handles), set(dependent)
+        nodes, handles, dependent = (
+            {node.name: node for node in nodes},
+            dict(handles),
+            set(dependent),
+        )
         before = None
-        while before != (len(handles), len(dependent), len(self._writes), len(self.overwritten)):  # nodes of functions have no order
+        while before != (
+            len(handles),
+            len(dependent),
+            len(self._writes),
+            len(self.overwritten),
+        ):  # nodes of functions have no order
             before = len(handles), len(dependent), len(self._writes), len(self.overwritten)
             for node in nodes.values():
                 self._read_node(node, nodes, handles, dependent)
@@ -98,7 +111,9 @@ class _Reader:
                 dependent.add(node.name)
         else:
             self._writes.update(variables)
-            if node.op != "AssignVariableOp" or not self._is_sum(inputs[1], variables[0], nodes, handles, dependent):
+            if node.op != "AssignVariableOp" or not self._is_sum(
+                inputs[1], variables[0], nodes, handles, dependent
+            ):
                 self.overwritten.update(variables)
 
     def _is_sum(self, name, variable, nodes, handles, dependent):
@@ -113,7 +128,10 @@ class _Reader:
             return self._is_sum(inputs[0], variable, nodes, handles, dependent)
         if node.op in ("AddV2", "Add", "Sub"):
             sides = (inputs,) if node.op == "Sub" else (inputs, inputs[::-1])
-            return any(b not in dependent and self._is_sum(a, variable, nodes, handles, dependent) for a, b in sides)
+            return any(
+                b not in dependent and self._is_sum(a, variable, nodes, handles, dependent)
+                for a, b in sides
+            )
         return False
 
     def _call(self, node, bodies, inputs, handles, dependent):
@@ -131,8 +149,13 @@ class _Reader:
             self._writes |= inner._writes
             self.overwritten |= inner.overwritten
             reads = len(inner._dependent) > 0
-            if inner._writes and (any(given in dependent for given in inputs[:skipped]) or (reads and "While" in node.op)):
-                self.overwritten |= inner._writes  # what decides whether, or how often, it is written depends on it
+            if inner._writes and (
+                any(given in dependent for given in inputs[:skipped])
+                or (reads and "While" in node.op)
+            ):
+                self.overwritten |= (
+                    inner._writes
+                )  # what decides whether, or how often, it is written depends on it
             if reads:
                 dependent.add(node.name)
 

@@ -76,7 +76,9 @@ def _copy(model, copy_layer):
     except CopyError:
         raise
     except Exception as error:  # whatever the code of a stranger's layer raises
-        raise CopyError(f"model {model.name!r} cannot be copied ({_first_line(error)}): {_REMEDY}.") from error
+        raise CopyError(
+            f"model {model.name!r} cannot be copied ({_first_line(error)}): {_REMEDY}."
+        ) from error
     layers, originals = list(copy._flatten_layers()), list(model._flatten_layers())
     kinds, kinds_before = ([type(layer).__name__ for layer in each] for each in (layers, originals))
     if kinds != kinds_before:
@@ -110,14 +112,18 @@ def copy_of_layer(layer):
     # Keras finds classes by name, those of strangers only where they are registered.
     inside = [part for each in layer._flatten_layers() for part in (each, *parts(each).values())]
     try:
-        with tf.keras.utils.custom_object_scope({type(part).__name__: type(part) for part in inside}):
+        with tf.keras.utils.custom_object_scope(
+            {type(part).__name__: type(part) for part in inside}
+        ):
             copy = type(layer).from_config(layer.get_config())
     except NotImplementedError as error:
         reason = "has no get_config"
         raise CopyError(f"{_named(layer)} {reason}: define it, or {_REMEDY}.") from error
     except Exception as error:  # whatever the code of a stranger's layer raises
         reason = _first_line(error.__cause__ or error.__context__ or error)
-        raise CopyError(f"{_named(layer)} cannot be made from its get_config ({reason}): {_REMEDY}.") from error
+        raise CopyError(
+            f"{_named(layer)} cannot be made from its get_config ({reason}): {_REMEDY}."
+        ) from error
 
     if isinstance(layer, tf.keras.layers.Discretization):
         copy.bin_boundaries = layer.bin_boundaries  # they decide the shape of its output
@@ -131,17 +137,26 @@ def _named(layer):
 def _check_layer(copy, original):
     """Raises CopyError where the copy of a layer has other settings or lacks a term of the loss."""
     if lacking := differing_argument(copy, original):
-        raise CopyError(f"{_named(original)} has another {lacking!r} in a copy: add it to get_config, or {_REMEDY}.")
+        raise CopyError(
+            f"{_named(original)} has another {lacking!r} in a copy: add it to get_config, or {_REMEDY}."
+        )
     if len(copy._callable_losses) != len(original._callable_losses):
         what = "model" if isinstance(original, tf.keras.Model) else "layer"
-        raise CopyError(f"{what} {original.name!r} has a loss from add_loss(function), which a copy loses: {_REMEDY}.")
+        raise CopyError(
+            f"{what} {original.name!r} has a loss from add_loss(function), which a copy loses: {_REMEDY}."
+        )
 
 
 def _check_weights(copy, model):
     """Raises ValueError where a copy's weights do not correspond to the model's, or are the same."""
-    shapes = [[None if _is_table(w) else w.shape.as_list() for w in each.weights] for each in (model, copy)]
+    shapes = [
+        [None if _is_table(w) else w.shape.as_list() for w in each.weights]
+        for each in (model, copy)
+    ]
     if shapes[0] != shapes[1]:
-        raise CopyError(f"the copy of {model.name} has weights of shapes {shapes[1]}, the model {shapes[0]}: is it built the same way?")
+        raise CopyError(
+            f"the copy of {model.name} has weights of shapes {shapes[1]}, the model {shapes[0]}: is it built the same way?"
+        )
     known = {id(w) for w in model.weights}
     shared = [w.name for w in copy.weights if not _is_table(w) and id(w) in known]
     if shared:
@@ -162,7 +177,9 @@ def non_trainable_weights(model):
     What `adapt()` has stored in a layer and has no fixed shape, such as the vocabulary of a
     `StringLookup` or the bins of a `Discretization`, is a constant: `clone` copies it.
     """
-    return [w for w in model.non_trainable_weights if not _is_table(w) and w.shape.is_fully_defined()]
+    return [
+        w for w in model.non_trainable_weights if not _is_table(w) and w.shape.is_fully_defined()
+    ]
 
 
 def ancestors(model):
@@ -176,22 +193,32 @@ def ancestors(model):
 def check_compiled(model):
     """Raises where `model` is not a compiled Keras model, or has no weights yet."""
     if not isinstance(model, tf.keras.Model):
-        raise TypeError(f"received {type(model).__name__}; allowed: a compiled tf.keras model, or a function that makes one.")
+        raise TypeError(
+            f"received {type(model).__name__}; allowed: a compiled tf.keras model, or a function that makes one."
+        )
     if getattr(model, "_compile_config", None) is None or model.loss is None:
-        raise ValueError(f"model {model.name!r} is not compiled: call model.compile(optimizer=..., loss=..., metrics=...) first.")
+        raise ValueError(
+            f"model {model.name!r} is not compiled: call model.compile(optimizer=..., loss=..., metrics=...) first."
+        )
     if not model.built:
-        raise ValueError(f"model {model.name!r} has no weights yet: call it on a batch, or model.build(input_shape), first.")
+        raise ValueError(
+            f"model {model.name!r} has no weights yet: call it on a batch, or model.build(input_shape), first."
+        )
 
 
 def check_finite(model):
     """Raises ValueError where a model has a weight that is not a finite number."""
     for weight in (*model.trainable_weights, *non_trainable_weights(model)):
         if weight.dtype == tf.string:
-            raise ValueError(f"model {model.name!r} has text in its weight {weight.name!r}; allowed: weights of numbers or bools.")
+            raise ValueError(
+                f"model {model.name!r} has text in its weight {weight.name!r}; allowed: weights of numbers or bools."
+            )
         value = weight.numpy()
         if value.dtype.kind in "fV" and not np.isfinite(value.astype(np.float32)).all():
             wrong = "nan" if np.isnan(value.astype(np.float32)).any() else "inf"
-            raise ValueError(f"model {model.name!r} has {wrong} in its weight {weight.name!r}: its training diverged; load another.")
+            raise ValueError(
+                f"model {model.name!r} has {wrong} in its weight {weight.name!r}: its training diverged; load another."
+            )
 
 
 def recompile(copy, model):
@@ -219,12 +246,18 @@ def _exclude_from_weight_decay(copy, excluded):
 
 def weight_arrays(model):
     """The model's weights as two lists of arrays, (trainable, non-trainable), as `with_weights` takes them."""
-    return tuple([weight.numpy() for weight in weights] for weights in (model.trainable_weights, non_trainable_weights(model)))
+    return tuple(
+        [weight.numpy() for weight in weights]
+        for weights in (model.trainable_weights, non_trainable_weights(model))
+    )
 
 
 def with_weights(model, trainable, non_trainable):
     """The model, after its weights have been set to lists of arrays in the order of `trainable_weights` and `non_trainable_weights`."""
-    for variables, values in ((model.trainable_weights, trainable), (non_trainable_weights(model), non_trainable)):
+    for variables, values in (
+        (model.trainable_weights, trainable),
+        (non_trainable_weights(model), non_trainable),
+    ):
         for variable, value in zip(variables, values):
             variable.assign(value)
     return model

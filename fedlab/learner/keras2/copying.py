@@ -30,7 +30,9 @@ def optimizer_config(optimizer):
     except NotImplementedError:
         schedule = getattr(optimizer, "_learning_rate", None)
         name = type(schedule if isinstance(schedule, _Schedule) else optimizer).__name__
-        raise ValueError(f"{name}, which the model is compiled with, has no get_config: define it.") from None
+        raise ValueError(
+            f"{name}, which the model is compiled with, has no get_config: define it."
+        ) from None
     if isinstance(config.get("learning_rate"), dict):
         config["learning_rate"] = optimizer._learning_rate
     return config
@@ -42,7 +44,11 @@ def copy_metric(metric):
     Raises:
       ValueError: the copy has other settings.
     """
-    return _copy(metric, metric.get_config(), "metric") if isinstance(metric, tf.keras.metrics.Metric) else metric
+    return (
+        _copy(metric, metric.get_config(), "metric")
+        if isinstance(metric, tf.keras.metrics.Metric)
+        else metric
+    )
 
 
 def _copy(thing, config, what):
@@ -51,7 +57,9 @@ def _copy(thing, config, what):
         copy = type(thing).from_config(config)
     except Exception as error:  # whatever the code of a stranger's class raises
         reason = " ".join(str(error).split())
-        raise ValueError(f"{name} cannot be made from its get_config ({reason}): define get_config.") from error
+        raise ValueError(
+            f"{name} cannot be made from its get_config ({reason}): define get_config."
+        ) from error
     if differing := differing_argument(copy, thing):
         raise ValueError(f"{name} has another {differing!r} in a copy: define get_config with it.")
     return copy
@@ -78,14 +86,27 @@ def _differing(copy, original, seen):
     seen.add(id(original))
     values, values_before = vars(copy), vars(original)
     if not is_keras(type(original)):
-        given, given_before = (getattr(getattr(thing, "_auto_config", None), "config", {}) for thing in (copy, original))
+        given, given_before = (
+            getattr(getattr(thing, "_auto_config", None), "config", {})
+            for thing in (copy, original)
+        )
         for name, default in _parameters(type(original)).items():
-            if name in given_before and name not in given and not _is_same(default, given_before[name]):
+            if (
+                name in given_before
+                and name not in given
+                and not _is_same(default, given_before[name])
+            ):
                 yield name
             for attribute in (name, f"_{name}"):
-                if attribute in values and attribute in values_before and not _is_same(values[attribute], values_before[attribute]):
+                if (
+                    attribute in values
+                    and attribute in values_before
+                    and not _is_same(values[attribute], values_before[attribute])
+                ):
                     yield name
-                elif _is_lost_constant(name, values.get(attribute), values_before.get(attribute), original):
+                elif _is_lost_constant(
+                    name, values.get(attribute), values_before.get(attribute), original
+                ):
                     yield name
     for attribute, value in parts(original).items():
         if attribute in values:
@@ -94,7 +115,11 @@ def _differing(copy, original, seen):
 
 def _is_lost_constant(name, value, value_before, original):
     """Whether a metric's copy has another value in a variable that the argument `name` sets, as it does without get_config."""
-    if not isinstance(original, tf.keras.metrics.Metric) or name in original.get_config() or not tf.executing_eagerly():
+    if (
+        not isinstance(original, tf.keras.metrics.Metric)
+        or name in original.get_config()
+        or not tf.executing_eagerly()
+    ):
         return False
     if not isinstance(value, tf.Variable) or not isinstance(value_before, tf.Variable):
         return False
@@ -108,7 +133,11 @@ def parts(thing):
     """
     not_parts = (type, tf.keras.layers.Layer, tf.keras.optimizers.Optimizer)
     items = {} if isinstance(thing, tf.keras.Model) else vars(thing)
-    return {name: value for name, value in items.items() if hasattr(value, "get_config") and not isinstance(value, not_parts)}
+    return {
+        name: value
+        for name, value in items.items()
+        if hasattr(value, "get_config") and not isinstance(value, not_parts)
+    }
 
 
 def is_keras(cls):
@@ -124,8 +153,16 @@ def _parameters(cls):
             break
         if "__init__" in vars(base):
             parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
-            found = {p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} | found
-    return {name: default for name, default in found.items() if name not in ("name", "dtype", "trainable")}
+            found = {
+                p.name: p.default
+                for p in parameters
+                if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+            } | found
+    return {
+        name: default
+        for name, default in found.items()
+        if name not in ("name", "dtype", "trainable")
+    }
 
 
 def _is_same(value, other):
@@ -156,10 +193,15 @@ def weight_decay_exclusions(optimizer, variables):
       ValueError: the optimizer excludes some, and the variables are not known.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    if not (getattr(optimizer, "_exclude_from_weight_decay", None) or getattr(optimizer, "_exclude_from_weight_decay_names", None)):
+    if not (
+        getattr(optimizer, "_exclude_from_weight_decay", None)
+        or getattr(optimizer, "_exclude_from_weight_decay_names", None)
+    ):
         return [False] * len(variables or ())
     if variables is None:
-        raise ValueError(f"{type(optimizer).__name__} excludes variables from weight decay: pass variables=model.trainable_variables.")
+        raise ValueError(
+            f"{type(optimizer).__name__} excludes variables from weight decay: pass variables=model.trainable_variables."
+        )
     return [not optimizer._use_weight_decay(v) for v in variables]
 
 

@@ -42,10 +42,18 @@ def freeze(model, *names, keep=()):
     known = [layer.name for layer in model.layers]
     for pattern in (*names, *keep):
         if not isinstance(pattern, str) or not fnmatch.filter(known, pattern):
-            raise ValueError(f"no layer is called {pattern!r}; allowed: {', '.join(known)}, or patterns such as 'layer_0_*'.")
-    trained = [layer for layer in model.layers if _matches(layer, keep) or (names and not _matches(layer, names))]
+            raise ValueError(
+                f"no layer is called {pattern!r}; allowed: {', '.join(known)}, or patterns such as 'layer_0_*'."
+            )
+    trained = [
+        layer
+        for layer in model.layers
+        if _matches(layer, keep) or (names and not _matches(layer, names))
+    ]
     if not any(layer.weights for layer in trained):
-        raise ValueError(f"freezing {', '.join(names) or 'all layers'} leaves nothing to train: pass keep=, such as keep=['head*'].")
+        raise ValueError(
+            f"freezing {', '.join(names) or 'all layers'} leaves nothing to train: pass keep=, such as keep=['head*']."
+        )
     model.trainable = True  # a model that is frozen as a whole hides what its layers say
     for layer in model.layers:
         layer.trainable = any(layer is other for other in trained)

@@ -13,7 +13,14 @@ from keras.src.engine.base_preprocessing_layer import PreprocessingLayer
 from fedlab import _fingerprint
 
 _NUMBERED = re.compile(r"(.*?)(?:_(\d+))?", re.DOTALL)
-_LEFT_OUT = {"name", "build_config", "batch_input_shape", "build_input_shape", "registered_name", "module"}
+_LEFT_OUT = {
+    "name",
+    "build_config",
+    "batch_input_shape",
+    "build_input_shape",
+    "registered_name",
+    "module",
+}
 
 
 def identity(model):
@@ -33,20 +40,33 @@ def identity(model):
     return {
         "model": [type(layer).__name__ for layer in model.layers],
         **own,
-        **{name: value for name, value in reader.network(model).items() if f"model_{name}" not in own},
+        **{
+            name: value
+            for name, value in reader.network(model).items()
+            if f"model_{name}" not in own
+        },
         "weights": [
-            f"{w.dtype.name} {w.shape.as_list()}{'' if w.trainable else ' not trainable'}" for w in model.weights if hasattr(w, "assign")
+            f"{w.dtype.name} {w.shape.as_list()}{'' if w.trainable else ' not trainable'}"
+            for w in model.weights
+            if hasattr(w, "assign")
         ],
         "loss": reader.compiled(arguments.get("loss"), is_loss=True),
         "loss_weights": reader.compiled(arguments.get("loss_weights")),
-        **{name: reader.compiled(_only(arguments.get(name))) for name in ("metrics", "weighted_metrics")},
+        **{
+            name: reader.compiled(_only(arguments.get(name)))
+            for name in ("metrics", "weighted_metrics")
+        },
         "optimizer": _optimizer(model),
     }
 
 
 def _only(metrics):
     """Metrics of a model with one output, which Keras nests in one more list where it has read them from an HDF5 file."""
-    return metrics[0] if isinstance(metrics, list) and len(metrics) == 1 and isinstance(metrics[0], list) else metrics
+    return (
+        metrics[0]
+        if isinstance(metrics, list) and len(metrics) == 1 and isinstance(metrics[0], list)
+        else metrics
+    )
 
 
 def _optimizer(model):
@@ -65,13 +85,19 @@ class _Model:
 
     def __init__(self, model):
         names = {layer.name for layer in model._flatten_layers()}
-        names |= {layer.name for layer in getattr(model, "_self_tracked_trackables", ()) if hasattr(layer, "name")}  # its InputLayers
+        names |= {
+            layer.name
+            for layer in getattr(model, "_self_tracked_trackables", ())
+            if hasattr(layer, "name")
+        }  # its InputLayers
         groups = {}
         for name in names:
             stem, number = _NUMBERED.fullmatch(name).groups()
             groups.setdefault(stem, []).append((-1 if number is None else int(number), name))
         self._names = {
-            name: f"{stem}_{rank}" if rank else stem for stem, group in groups.items() for rank, (_, name) in enumerate(sorted(group))
+            name: f"{stem}_{rank}" if rank else stem
+            for stem, group in groups.items()
+            for rank, (_, name) in enumerate(sorted(group))
         }
 
     def network(self, model):
@@ -81,7 +107,11 @@ class _Model:
         else:
             found = {"layers": [self.layer(layer) for layer in model.layers]}
         inputs = tf.nest.flatten(model.inputs) if model.inputs else []
-        return {**found, "inputs": [f"{each.dtype.name} {each.shape}" for each in inputs], **_code(model)}
+        return {
+            **found,
+            "inputs": [f"{each.dtype.name} {each.shape}" for each in inputs],
+            **_code(model),
+        }
 
     def _functional(self, model):
         try:
@@ -96,24 +126,49 @@ class _Model:
 
     def layer(self, layer):
         """A layer's class and settings."""
-        described = {"class": type(layer).__name__, "name": self._names.get(layer.name, layer.name), "trainable": layer.trainable}
+        described = {
+            "class": type(layer).__name__,
+            "name": self._names.get(layer.name, layer.name),
+            "trainable": layer.trainable,
+        }
         if isinstance(layer, tf.keras.Model):
             return {**described, **self.network(layer)}
         own = _code(layer)
         try:
             config = layer.get_config()
-        except Exception:  # a custom layer's may be missing or fail; Keras asks for it only when a model is saved
+        except (
+            Exception
+        ):  # a custom layer's may be missing or fail; Keras asks for it only when a model is saved
             config = {}
         if isinstance(layer, tf.keras.layers.Lambda):
-            config = {**config, "function": layer.function}  # in the configuration it has line numbers
-        inner = [self.layer(each) for each in layer._flatten_layers(recursive=False, include_self=False)] if own else []
+            config = {
+                **config,
+                "function": layer.function,
+            }  # in the configuration it has line numbers
+        inner = (
+            [
+                self.layer(each)
+                for each in layer._flatten_layers(recursive=False, include_self=False)
+            ]
+            if own
+            else []
+        )
         kept = self._clean({name: value for name, value in config.items() if name not in described})
-        return {**described, **kept, **own, **_adapted(layer), **({"layers": inner} if inner else {})}
+        return {
+            **described,
+            **kept,
+            **own,
+            **_adapted(layer),
+            **({"layers": inner} if inner else {}),
+        }
 
     def compiled(self, value, is_loss=False):
         """An argument of `compile`: texts, functions, objects, and lists and dicts of them."""
         if isinstance(value, dict):
-            return {self._names.get(name, str(name)): self.compiled(each, is_loss) for name, each in value.items()}
+            return {
+                self._names.get(name, str(name)): self.compiled(each, is_loss)
+                for name, each in value.items()
+            }
         if isinstance(value, (list, tuple)):
             return [self.compiled(each, is_loss) for each in value]
         if isinstance(value, str) and is_loss:
@@ -136,16 +191,26 @@ class _Model:
             ):
                 return value.name
             config["fn"] = _fingerprint.plain(function, traced=True)
-        name = {"name": _NUMBERED.fullmatch(value.name).group(1)} if isinstance(getattr(value, "name", None), str) else {}
+        name = (
+            {"name": _NUMBERED.fullmatch(value.name).group(1)}
+            if isinstance(getattr(value, "name", None), str)
+            else {}
+        )
         return {"class": type(value).__name__, **name, **config, **_code(value)}
 
     def _clean(self, value):
         """A part of a configuration without what changes from build to build, and with the names of layers numbered."""
         if isinstance(value, dict):
-            kept = {name: each for name, each in value.items() if name not in _LEFT_OUT and not str(name).endswith("_initializer")}
+            kept = {
+                name: each
+                for name, each in value.items()
+                if name not in _LEFT_OUT and not str(name).endswith("_initializer")
+            }
             cleaned = {str(name): self._clean(each) for name, each in kept.items()}
             if isinstance(value.get("name"), str):
-                cleaned["name"] = self._names.get(value["name"], _NUMBERED.fullmatch(value["name"]).group(1))
+                cleaned["name"] = self._names.get(
+                    value["name"], _NUMBERED.fullmatch(value["name"]).group(1)
+                )
             return cleaned
         if isinstance(value, (list, tuple)):
             return [self._clean(each) for each in value]

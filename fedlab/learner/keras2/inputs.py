@@ -36,10 +36,15 @@ def check(model, columns, owner="the data"):
     _check_targets(columns, owner)
     given = keras_batch(columns, input_names(model))[0]
     if not isinstance(given, dict):
-        limits, given = {"x": next(iter(limits.values()))} if len(limits) == 1 else limits, {"x": given}
+        limits, given = (
+            {"x": next(iter(limits.values()))} if len(limits) == 1 else limits,
+            {"x": given},
+        )
     if missing := [name for name in limits if name not in given]:
         has, wants = (", ".join(map(repr, names)) for names in (given, limits))
-        raise ValueError(f"{owner} has the inputs {has}; the model wants {wants}: {missing[0]!r} is missing; map the clients' data first.")
+        raise ValueError(
+            f"{owner} has the inputs {has}; the model wants {wants}: {missing[0]!r} is missing; map the clients' data first."
+        )
     for name, wanted in limits.items():
         _check_column(f"{owner} has column {name!r}", np.asarray(given[name]), wanted)
 
@@ -63,10 +68,18 @@ def _check_targets(columns, owner):
 def _check_kind(where, column):
     """Raises ValueError where the values are none that TensorFlow has."""
     if column.dtype.kind == "O":
-        if (wrong := next((value for value in column.flat if not isinstance(value, (str, bytes))), "")) != "":
-            raise ValueError(f"{where} with the value {wrong!r:.60}; allowed: numbers, or texts: map the clients' data first.")
+        if (
+            wrong := next(
+                (value for value in column.flat if not isinstance(value, (str, bytes))), ""
+            )
+        ) != "":
+            raise ValueError(
+                f"{where} with the value {wrong!r:.60}; allowed: numbers, or texts: map the clients' data first."
+            )
     elif column.dtype.kind not in "biufcSUV":  # V: bfloat16 and the like
-        raise ValueError(f"{where} of {column.dtype}; allowed: numbers, or texts: map the clients' data first.")
+        raise ValueError(
+            f"{where} of {column.dtype}; allowed: numbers, or texts: map the clients' data first."
+        )
 
 
 def _fits(shape, wanted):
@@ -83,13 +96,17 @@ def _check_column(where, column, limits):
     shape = list(column.shape[1:])
     if (column.dtype.kind in "OSU") != (limits.dtype == tf.string):
         what = "texts" if column.dtype.kind in "OSU" else str(column.dtype)
-        raise ValueError(f"{where} of {what}; the model takes {limits.dtype.name}: map the clients' data first.")
+        raise ValueError(
+            f"{where} of {what}; the model takes {limits.dtype.name}: map the clients' data first."
+        )
     if not _fits(shape, limits.shape):
         raise ValueError(
             f"{where} with rows of shape {shape}; the model takes {limits.shape.as_list()}: map the clients' data, or change the model."
         )
     if limits.max_length is not None and shape and shape[0] > limits.max_length:
-        raise ValueError(f"{where} with rows of {shape[0]} tokens; the model has {limits.max_length} positions: use shorter windows.")
+        raise ValueError(
+            f"{where} with rows of {shape[0]} tokens; the model has {limits.max_length} positions: use shorter windows."
+        )
     if limits.embedding is not None and column.size:
         rows, worst = limits.embedding.input_dim, column.min() if column.min() < 0 else column.max()
         if not 0 <= worst < rows:
@@ -103,10 +120,14 @@ def _limits(model):
     if not getattr(model, "_is_graph_network", False):
         return {}
     embeddings = [layer for layer in model.layers if isinstance(layer, tf.keras.layers.Embedding)]
-    readers = {id(node.input_tensors): layer for layer in embeddings for node in layer.inbound_nodes}
+    readers = {
+        id(node.input_tensors): layer for layer in embeddings for node in layer.inbound_nodes
+    }
     # Of BERT, whose positions are no input.
     positions = [layer.input_dim for layer in embeddings if layer.name == "embeddings_position"]
     return {
-        name: _Limits(tensor.shape[1:], readers.get(id(tensor)), min(positions, default=None), tensor.dtype)
+        name: _Limits(
+            tensor.shape[1:], readers.get(id(tensor)), min(positions, default=None), tensor.dtype
+        )
         for name, tensor in zip(model.input_names, model.inputs)
     }

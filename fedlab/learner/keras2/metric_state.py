@@ -58,7 +58,9 @@ class Merger:
                 unknown.append(metric.name)
         adding = _adding(replica, unknown, self._parts, _some_rows(data)) if unknown else set()
         self.added = [name for name in self._parts if name not in unknown or name in adding]
-        self.unmergeable = [name for name in unknown if name not in adding and name not in self._own]
+        self.unmergeable = [
+            name for name in unknown if name not in adding and name not in self._own
+        ]
 
     def merge(self, total, states):
         """Merges the states of several streams into one; of metrics that need one stream, the last.
@@ -73,7 +75,10 @@ class Merger:
             if name in self._own:
                 merged += self._own[name].merge(total[part], states[part])
             elif name in self.unmergeable:
-                merged += [values[-1] if len(values) else before for before, values in zip(total[part], states[part])]
+                merged += [
+                    values[-1] if len(values) else before
+                    for before, values in zip(total[part], states[part])
+                ]
             else:
                 merged += map(_plus_increments, total[part], self.initial[part], states[part])
         return merged
@@ -86,11 +91,15 @@ class _OwnMerge:
         self._into, self._other = copy_metric(metric), copy_metric(metric)
         name = f"metric {metric.name!r} of class {type(metric).__name__}"
         if [v.shape for v in self._into.variables] != [v.shape for v in metric.variables]:
-            raise ValueError(f"{name} has merge_state, but not all variables from the start: make them in its constructor.")
+            raise ValueError(
+                f"{name} has merge_state, but not all variables from the start: make them in its constructor."
+            )
         try:
             self.merge(initial, [values[None] for values in initial])
         except Exception as error:  # whatever the code of a stranger's class raises
-            raise ValueError(f"{name} cannot be merged by its merge_state: {error!s:.200}") from error
+            raise ValueError(
+                f"{name} cannot be merged by its merge_state: {error!s:.200}"
+            ) from error
 
     def merge(self, total, states):
         _assign(self._into, total)
@@ -143,11 +152,15 @@ def columns_of(metrics):
                 numbers = None
             if numbers is None or array.dtype.kind in "cSU" or not isinstance(name, str):
                 given = f"metric {metric.name!r} gives {array.tolist()!r:.80} as {name!r}"
-                raise ValueError(f"{given}; allowed: a number, an array, or a dict of them by name.")
+                raise ValueError(
+                    f"{given}; allowed: a number, an array, or a dict of them by name."
+                )
             for index in np.ndindex(array.shape):
                 found["_".join([name, *map(str, index)])] = float(numbers[index])
         if twice := [name for name in found if name in columns] or names & {metric.name}:
-            raise ValueError(f"two metrics of the model have values called {[*twice][0]!r}; allowed: a name for each, see name=.")
+            raise ValueError(
+                f"two metrics of the model have values called {[*twice][0]!r}; allowed: a name for each, see name=."
+            )
         columns |= found
         names.add(metric.name)
     return columns
@@ -156,7 +169,9 @@ def columns_of(metrics):
 def warn_of_left_out(names, in_tff=False):
     """Warns that rounds are without the training metrics of these names."""
     if names:
-        reason = "TFF can only add clients' states, and theirs are" if in_tff else "clients' states are"
+        reason = (
+            "TFF can only add clients' states, and theirs are" if in_tff else "clients' states are"
+        )
         logger.warning(
             "rounds are without the training metric%s %s: %s. Evaluation has %s; "
             "define merge_state(self, metrics)%s, or measure with a function in evaluate_on.",
@@ -218,12 +233,22 @@ def _definer(metric, method):
 def _some_rows(data):
     """Rows of several clients, or of all columns, name -> [n, ...]."""
     if not isinstance(data, ClientData):
-        rows = np.linspace(0, num_rows(data) - 1, _CLIENTS * _CLIENT_ROWS).astype(int) if num_rows(data) else []
+        rows = (
+            np.linspace(0, num_rows(data) - 1, _CLIENTS * _CLIENT_ROWS).astype(int)
+            if num_rows(data)
+            else []
+        )
         return {name: column[np.unique(rows)] for name, column in data.items()}
     ids = data.client_ids[:: max(1, len(data) // _CLIENTS)][:_CLIENTS]
     parts = [data.example(), *map(data.in_schema, ids)]
-    alike = [part for part in parts if all(part[name].shape[1:] == column.shape[1:] for name, column in parts[0].items())]
-    return {name: np.concatenate([part[name][:_CLIENT_ROWS] for part in alike]) for name in parts[0]}
+    alike = [
+        part
+        for part in parts
+        if all(part[name].shape[1:] == column.shape[1:] for name, column in parts[0].items())
+    ]
+    return {
+        name: np.concatenate([part[name][:_CLIENT_ROWS] for part in alike]) for name in parts[0]
+    }
 
 
 def _adding(replica, names, parts, rows):
@@ -232,7 +257,11 @@ def _adding(replica, names, parts, rows):
     In each trial, two batches in one stream must add what the two add on their own. Trials cannot see what
     happens after more batches, such as a count that stops at a limit: the graph must not do anything but add.
     """
-    names = [name for name in names if name in _only_added(replica, parts, rows)] if num_rows(rows) else []
+    names = (
+        [name for name in names if name in _only_added(replica, parts, rows)]
+        if num_rows(rows)
+        else []
+    )
     if not names:
         return set()
     refuted, confirmed = set(), set()
@@ -244,9 +273,13 @@ def _adding(replica, names, parts, rows):
             if trial:
                 _set_noise(weights, before, rng)
             first, second = (_batch(replica, rows, rng, size) for size in _ROWS)
-            states = [_state(replica, batches) for batches in ([], [first], [second], [first, second])]
+            states = [
+                _state(replica, batches) for batches in ([], [first], [second], [first, second])
+            ]
             for name in names:
-                found = [_adds_up(*values) for values in zip(*(state[parts[name]] for state in states))]
+                found = [
+                    _adds_up(*values) for values in zip(*(state[parts[name]] for state in states))
+                ]
                 refuted |= {name} if False in found else set()
                 confirmed |= {name} if True in found else set()
         for weight, value in zip(weights, before):
@@ -257,14 +290,19 @@ def _adding(replica, names, parts, rows):
 def _only_added(replica, parts, rows):
     """Names of the metrics to whose variables the graph of a batch only adds."""
     dtypes = {name: tf.convert_to_tensor(column[:0]).dtype for name, column in rows.items()}
-    specs = {name: tf.TensorSpec([replica.fixed_size, *rows[name].shape[1:]], dtype) for name, dtype in dtypes.items()}
+    specs = {
+        name: tf.TensorSpec([replica.fixed_size, *rows[name].shape[1:]], dtype)
+        for name, dtype in dtypes.items()
+    }
 
     @tf.function
     def update(columns):
         replica.test(replica.batch(columns, 1.0))
 
     changed, added = additive.written(update.get_concrete_function(specs), replica.metric_variables)
-    return {name for name, part in parts.items() if changed & {*range(part.start, part.stop)} <= added}
+    return {
+        name for name, part in parts.items() if changed & {*range(part.start, part.stop)} <= added
+    }
 
 
 def _set_noise(weights, before, rng):
@@ -293,7 +331,9 @@ def _adds_up(initial, first, second, both):
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return None
     rounding = 0 if initial.dtype.kind in "iu" else max(1e-5, 64 * np.finfo(initial.dtype).eps)
-    initial, first, second, both = (values.astype(np.float64) for values in (initial, first, second, both))
+    initial, first, second, both = (
+        values.astype(np.float64) for values in (initial, first, second, both)
+    )
     size = np.abs(initial) + np.abs(first) + np.abs(second)
     if not (np.abs(both - (first + second - initial)) <= rounding * size).all():
         return False

@@ -26,7 +26,9 @@ def in_precision(build, precision):
       ValueError: another precision; and, when building, a model without a layer that would compute in it.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"precision is {precision!r}; allowed: {', '.join(map(repr, PRECISIONS))}.")
+        raise ValueError(
+            f"precision is {precision!r}; allowed: {', '.join(map(repr, PRECISIONS))}."
+        )
     if precision == "float32":
         return build
 
@@ -35,8 +37,13 @@ def in_precision(build, precision):
             model = build()
             if getattr(model, "_is_graph_network", False):
                 model = clone(model, copy_layer=lambda layer: _mixed_copy(layer, model))
-        if not any(layer.compute_dtype == precision and layer.weights for layer in model._flatten_layers(include_self=False)):
-            raise ValueError(f"model {model.name!r} has no layer that would compute in {precision}; allowed: precision='float32'.")
+        if not any(
+            layer.compute_dtype == precision and layer.weights
+            for layer in model._flatten_layers(include_self=False)
+        ):
+            raise ValueError(
+                f"model {model.name!r} has no layer that would compute in {precision}; allowed: precision='float32'."
+            )
         return model
 
     return build_mixed
@@ -61,20 +68,30 @@ def _mixed(config, is_output):
     """The configuration of a layer, or of a model, whose own output layers are found by name."""
     if "layers" not in config:
         return config if is_output else _replace_dtype(config)
-    names = {name for name in tf.nest.flatten(config.get("output_layers", [])) if isinstance(name, str)}
+    names = {
+        name for name in tf.nest.flatten(config.get("output_layers", [])) if isinstance(name, str)
+    }
     if "output_layers" not in config and config["layers"]:  # Sequential
         names = {config["layers"][-1]["config"]["name"]}
-    parts = [{**part, "config": _part(part, is_output and part["config"]["name"] in names)} for part in config["layers"]]
+    parts = [
+        {**part, "config": _part(part, is_output and part["config"]["name"] in names)}
+        for part in config["layers"]
+    ]
     return {**config, "layers": parts}
 
 
 def _part(part, is_output):
-    return part["config"] if part["class_name"] == "InputLayer" else _mixed(part["config"], is_output)
+    return (
+        part["config"] if part["class_name"] == "InputLayer" else _mixed(part["config"], is_output)
+    )
 
 
 def _replace_dtype(value):
     if isinstance(value, dict):
-        return {name: _POLICY if name == "dtype" and item == "float32" else _replace_dtype(item) for name, item in value.items()}
+        return {
+            name: _POLICY if name == "dtype" and item == "float32" else _replace_dtype(item)
+            for name, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
         # Of these types, not of the value's own: a layer's lists become TensorFlow's wrappers, which are made in another way.
         return (list if isinstance(value, list) else tuple)(map(_replace_dtype, value))

@@ -26,7 +26,9 @@ def _scan(name, batch, *arguments):
     compiled = getattr(_compiled_scans, name)
     if batch.shape[0] is not None:
         return (compiled if batch.shape[0] <= _FEW_ROWS else plain)(*arguments)
-    return tf.cond(tf.shape(batch)[0] <= _FEW_ROWS, lambda: compiled(*arguments), lambda: plain(*arguments))
+    return tf.cond(
+        tf.shape(batch)[0] <= _FEW_ROWS, lambda: compiled(*arguments), lambda: plain(*arguments)
+    )
 
 
 def _rows(x):

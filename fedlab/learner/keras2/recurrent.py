@@ -51,7 +51,9 @@ def _project(inputs, kernel, bias):
     if ids is not None:
         return tf.gather(product(embeddings), tf.transpose(ids))
     x = tf.transpose(inputs, [1, 0, 2])
-    return tf.reshape(product(tf.reshape(x, [-1, x.shape[-1]])), [tf.shape(x)[0], tf.shape(x)[1], kernel.shape[1]])
+    return tf.reshape(
+        product(tf.reshape(x, [-1, x.shape[-1]])), [tf.shape(x)[0], tf.shape(x)[1], kernel.shape[1]]
+    )
 
 
 def _float32(value):
@@ -88,21 +90,31 @@ def _valid_first(inputs, mask):
 
 def _at(sequence, places, otherwise):
     """sequence[b, places[b, t]], and `otherwise` where the place is -1. [B, S, n], int32 [B, T] -> [B, T, n]."""
-    return tf.where(places[..., None] >= 0, tf.gather(sequence, tf.maximum(places, 0), batch_dims=1), otherwise)
+    return tf.where(
+        places[..., None] >= 0, tf.gather(sequence, tf.maximum(places, 0), batch_dims=1), otherwise
+    )
 
 
 def _fast_call(layer, inputs, mask=None, training=None, initial_state=None, **kwargs):
     mask = mask[0] if isinstance(mask, list) else mask
     first = inputs[0] if isinstance(inputs, list) else inputs  # a list: inputs and initial states
-    if kwargs or isinstance(first, (tuple, tf.RaggedTensor)) or (mask is not None and mask.shape.rank != 2):
-        return type(layer).call(layer, inputs, mask=mask, training=training, initial_state=initial_state, **kwargs)
+    if (
+        kwargs
+        or isinstance(first, (tuple, tf.RaggedTensor))
+        or (mask is not None and mask.shape.rank != 2)
+    ):
+        return type(layer).call(
+            layer, inputs, mask=mask, training=training, initial_state=initial_state, **kwargs
+        )
     is_lstm = isinstance(layer, tf.keras.layers.LSTM)
     inputs, initial, _ = layer._process_inputs(inputs, initial_state, None)
     steps = inputs.shape[1]
     if layer.dropout:
         layer.reset_dropout_mask()
         # Keras's own draws: one for each gate, of which the first is used.
-        inputs = inputs * layer.get_dropout_mask_for_cell(inputs, training, count=4 if is_lstm else 3)[0]
+        inputs = (
+            inputs * layer.get_dropout_mask_for_cell(inputs, training, count=4 if is_lstm else 3)[0]
+        )
     if layer.go_backwards:
         inputs = _rearrange(inputs, lambda x: tf.reverse(x, [1]))
     latest = None
@@ -122,7 +134,14 @@ def _fast_call(layer, inputs, mask=None, training=None, initial_state=None, **kw
     if is_lstm:
         hidden = recurrence.lstm(x, *state, kernel)
     elif layer.reset_after:
-        hidden = [recurrence.gru_reset_after(x, *state, kernel, tf.zeros([3 * layer.units]) if bias[1] is None else _float32(bias[1]))]
+        hidden = [
+            recurrence.gru_reset_after(
+                x,
+                *state,
+                kernel,
+                tf.zeros([3 * layer.units]) if bias[1] is None else _float32(bias[1]),
+            )
+        ]
     else:
         hidden = [recurrence.gru_reset_before(x, *state, kernel)]
 
@@ -131,25 +150,38 @@ def _fast_call(layer, inputs, mask=None, training=None, initial_state=None, **kw
         output = tf.transpose(hidden[0], [1, 0, 2]) if layer.return_sequences else last[0]
     else:
         hidden = [tf.transpose(sequence, [1, 0, 2]) for sequence in hidden]
-        last = [_at(sequence, latest[:, -1:], before[:, None])[:, 0] for sequence, before in zip(hidden, state)]
+        last = [
+            _at(sequence, latest[:, -1:], before[:, None])[:, 0]
+            for sequence, before in zip(hidden, state)
+        ]
         # Keras's output before the first unmasked step is zero, whatever the initial state.
         output = _at(hidden[0], latest if layer.return_sequences else latest[:, -1:], 0.0)
         if layer.zero_output_for_mask:
-            output = tf.where(mask[..., None] if layer.return_sequences else mask[:, -1:, None], output, 0.0)
+            output = tf.where(
+                mask[..., None] if layer.return_sequences else mask[:, -1:, None], output, 0.0
+            )
         output = output if layer.return_sequences else output[:, 0]
 
     if layer.stateful:
         for variable, value in zip(tf.nest.flatten(layer.states), last):
             variable.assign(value)
     output, *last = (tf.cast(value, layer.compute_dtype) for value in (output, *last))
-    output.set_shape([inputs.shape[0], steps, layer.units] if layer.return_sequences else [inputs.shape[0], layer.units])
+    output.set_shape(
+        [inputs.shape[0], steps, layer.units]
+        if layer.return_sequences
+        else [inputs.shape[0], layer.units]
+    )
     return [output, *last] if layer.return_state else output
 
 
 def _remember_lookup(layer, inputs):
     """Keras's Embedding, whose output remembers which rows it is made of."""
     output = type(layer).call(layer, inputs)
-    if isinstance(inputs, tf.Tensor) and inputs.shape.rank == 2 and layer.input_dim <= 2 * (inputs.shape[1] or 0):
+    if (
+        isinstance(inputs, tf.Tensor)
+        and inputs.shape.rank == 2
+        and layer.input_dim <= 2 * (inputs.shape[1] or 0)
+    ):
         setattr(output, _LOOKUP, (tf.cast(inputs, tf.int32), layer.embeddings))
     return output
 

@@ -51,7 +51,9 @@ class Replica:
         self._generators = []
         for layer in model._flatten_layers(include_self=False):
             if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None:
-                self._recurrent_states += [s for s in tf.nest.flatten(layer.states) if s is not None]
+                self._recurrent_states += [
+                    s for s in tf.nest.flatten(layer.states) if s is not None
+                ]
             if hasattr(layer, "_random_generator"):
                 # Keras's default draws from one counter of the process; this one can be set at the start of each client.
                 layer._random_generator = type(layer._random_generator)(seed=0, rng_type="stateful")
@@ -61,24 +63,43 @@ class Replica:
         self._build_metrics(columns)
         # Keras's own first metric is the same loss, averaged over rows that may be padding. An own compute_loss has none.
         keras_loss = model.compiled_loss.metrics[:1]
-        self.metrics = [self.loss, *(m for m in model.metrics if not any(m is loss for loss in keras_loss))]
-        self.metric_variables = [variable for metric in self.metrics for variable in metric.variables]
-        self.metric_names = [*metric_state.columns_of(self.metrics)]  # raises now what every round would
-        self.initial_metrics = [values for metric in self.metrics for values in metric_state.initial_state(metric)]
+        self.metrics = [
+            self.loss,
+            *(m for m in model.metrics if not any(m is loss for loss in keras_loss)),
+        ]
+        self.metric_variables = [
+            variable for metric in self.metrics for variable in metric.variables
+        ]
+        self.metric_names = [
+            *metric_state.columns_of(self.metrics)
+        ]  # raises now what every round would
+        self.initial_metrics = [
+            values for metric in self.metrics for values in metric_state.initial_state(metric)
+        ]
         with tf.device("CPU:0"):
-            self.stopping = tf.Variable(False, trainable=False)  # graphs that train several clients end after the one at work
+            self.stopping = tf.Variable(
+                False, trainable=False
+            )  # graphs that train several clients end after the one at work
         self._functions = {}
         self._tracing_thread, self._interrupting = None, threading.Lock()
 
     def _build_metrics(self, columns):
         size = self.fixed_size or 1
-        one = {name: tf.convert_to_tensor(_rows_like(column, size)) for name, column in columns.items()}
+        one = {
+            name: tf.convert_to_tensor(_rows_like(column, size)) for name, column in columns.items()
+        }
         batch = self.batch(one, float(size))
         try:
             self._forward(batch, training=False)
         except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            forms = ", ".join(f"{name!r}: {column.dtype} {list(column.shape[1:])}" for name, column in columns.items())
+            reason = next(
+                (line.strip() for line in str(error).splitlines() if line.strip()),
+                type(error).__name__,
+            )
+            forms = ", ".join(
+                f"{name!r}: {column.dtype} {list(column.shape[1:])}"
+                for name, column in columns.items()
+            )
             raise ValueError(
                 f"model {self.model.name!r} or its loss cannot take rows of {forms} ({reason:.200}): map the clients' data first."
             ) from error
@@ -141,11 +162,15 @@ class Replica:
         assign(variables, weights)
         with tf.GradientTape() as tape:
             loss = self._forward(batch, training=True, measure=measure)
-        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients = tape.gradient(
+            loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
         assign(kept, before)
         gradients = [tf.convert_to_tensor(g) for g in gradients]
         for gradient, variable in zip(gradients, variables):
-            gradient.set_shape(variable.shape)  # TensorFlow does not know it where rows of any length come in
+            gradient.set_shape(
+                variable.shape
+            )  # TensorFlow does not know it where rows of any length come in
         return gradients
 
     def test(self, batch):
@@ -159,8 +184,15 @@ class Replica:
 
     def metric_results(self):
         """In a graph: what the metrics give now, float32 [values], in the order of `metric_names`."""
-        results = tf.nest.flatten([[*r.values()] if isinstance(r, dict) else r for r in (m.result() for m in self.metrics)])
-        values = tf.concat([tf.reshape(tf.cast(result, tf.float32), [-1]) for result in results], axis=0)
+        results = tf.nest.flatten(
+            [
+                [*r.values()] if isinstance(r, dict) else r
+                for r in (m.result() for m in self.metrics)
+            ]
+        )
+        values = tf.concat(
+            [tf.reshape(tf.cast(result, tf.float32), [-1]) for result in results], axis=0
+        )
         return tf.ensure_shape(values, [len(self.metric_names)])
 
     def reset_metrics(self):
@@ -173,7 +205,9 @@ class Replica:
     def seed(self, seed):
         """Sets all random draws of the layers (dropout, noise). `seed`: int64 scalar tensor."""
         for i, generator in enumerate(self._generators):
-            generator.state.assign(tf.stack([tf.zeros([], tf.int64), tf.constant(i, tf.int64), seed]))
+            generator.state.assign(
+                tf.stack([tf.zeros([], tf.int64), tf.constant(i, tf.int64), seed])
+            )
 
 
 def _check_captures(model, graph):
@@ -189,11 +223,22 @@ def _check_captures(model, graph):
 
 
 # Draws whose numbers depend on what the process drew before.
-_UNSEEDED = {"RandomStandardNormal", "RandomUniform", "RandomUniformInt", "TruncatedNormal", "RandomShuffle", "RandomGamma", "Multinomial"}
+_UNSEEDED = {
+    "RandomStandardNormal",
+    "RandomUniform",
+    "RandomUniformInt",
+    "TruncatedNormal",
+    "RandomShuffle",
+    "RandomGamma",
+    "Multinomial",
+}
 
 
 def _warn_of_unseeded_draws(definition):
-    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    nodes = [
+        *definition.node,
+        *(node for function in definition.library.function for node in function.node_def),
+    ]
     unseeded = sorted({node.op for node in nodes} & _UNSEEDED)
     if unseeded:
         warnings.warn(

@@ -29,7 +29,9 @@ def new(width, height):
 def legend(figure, columns):
     """A legend below the axes; a figure without labels gets none."""
     if figure.axes[0].get_legend_handles_labels()[1]:
-        figure.legend(loc="outside lower center", frameon=False, fontsize=8, labelcolor=INK, ncols=columns)
+        figure.legend(
+            loc="outside lower center", frameon=False, fontsize=8, labelcolor=INK, ncols=columns
+        )
 
 
 def text(figure, name):
@@ -43,9 +45,20 @@ def text(figure, name):
 
     out = io.StringIO()
     # Texts stay texts, which are small and can be found and copied.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has other fonts
+    with (
+        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from"
+        )  # the browser has other fonts
         nothing = dict.fromkeys(["Date", "Creator", "Format", "Type"])
         figure.savefig(out, format="svg", transparent=True, metadata=nothing)
-    text = re.sub('<g id="[^"]*"', "<g", out.getvalue())  # names that every picture has and nothing refers to
-    return text[text.index("<svg") :].replace(INK, "currentColor").replace(_BLUE, f"var(--blue, {_BLUE})")
+    text = re.sub(
+        '<g id="[^"]*"', "<g", out.getvalue()
+    )  # names that every picture has and nothing refers to
+    return (
+        text[text.index("<svg") :]
+        .replace(INK, "currentColor")
+        .replace(_BLUE, f"var(--blue, {_BLUE})")
+    )

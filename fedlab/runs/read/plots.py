@@ -33,9 +33,25 @@ def curves(series, xlabel, ylabel, size=_SIZE):
         style = {} if number < len(_figure.COLOURS) else {"linestyle": "--"}
         marker = "o" if len(each.x) <= _MOST_MARKERS else None
         label = _figure.plain(_figure.shortened(each.label, 60))
-        axis.plot(each.x, _drawable(each.y), color=colour, linewidth=1.5, marker=marker, markersize=3, label=label, **style)
+        axis.plot(
+            each.x,
+            _drawable(each.y),
+            color=colour,
+            linewidth=1.5,
+            marker=marker,
+            markersize=3,
+            label=label,
+            **style,
+        )
         if each.low is not None:
-            axis.fill_between(each.x, _drawable(each.low), _drawable(each.high), color=colour, alpha=0.2, linewidth=0)
+            axis.fill_between(
+                each.x,
+                _drawable(each.low),
+                _drawable(each.high),
+                color=colour,
+                alpha=0.2,
+                linewidth=0,
+            )
     axis.set(xlabel=xlabel, ylabel=_figure.plain(ylabel))
     if xlabel == "round":
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -56,12 +72,27 @@ def distribution(values, name, worst, before=None, labels=("now", "before traini
     figure, axis = _svg.new(*_SIZE)
     values = np.clip(values, -_MOST, _MOST)
     before = None if before is None else np.clip(before, -_MOST, _MOST)
-    edges = np.histogram_bin_edges(values if before is None else np.concatenate([values, before]), min(_BINS, max(4, len(values) // 2)))
+    edges = np.histogram_bin_edges(
+        values if before is None else np.concatenate([values, before]),
+        min(_BINS, max(4, len(values) // 2)),
+    )
     parts = [values[~worst], values[worst]]
-    axis.hist(parts, edges, stacked=True, color=[_figure.COLOURS[0], _figure.COLOURS[4]], label=[labels[0], "worst tenth"])
+    axis.hist(
+        parts,
+        edges,
+        stacked=True,
+        color=[_figure.COLOURS[0], _figure.COLOURS[4]],
+        label=[labels[0], "worst tenth"],
+    )
     if before is not None:
         axis.hist(before, edges, histtype="step", color=_svg.INK, linewidth=1.2, label=labels[1])
-    axis.axvline(values.mean(), color=_svg.INK, linewidth=1.2, linestyle="--", label=f"mean {values.mean():.3g}")
+    axis.axvline(
+        values.mean(),
+        color=_svg.INK,
+        linewidth=1.2,
+        linestyle="--",
+        label=f"mean {values.mean():.3g}",
+    )
     axis.set(xlabel=_figure.plain(name), ylabel="clients")
     axis.yaxis.get_major_locator().set_params(integer=True)
     _svg.legend(figure, columns=2)
@@ -74,7 +105,12 @@ def bars(x, heights, xlabel, ylabel):
     bottom = np.zeros(len(x))
     for colour, (label, values) in zip((_figure.COLOURS[0], _figure.COLOURS[4]), heights.items()):
         axis.bar(
-            x, values, bottom=bottom, width=1.0 if len(x) > _MOST_MARKERS else 0.8, color=colour, label=label if len(heights) > 1 else None
+            x,
+            values,
+            bottom=bottom,
+            width=1.0 if len(x) > _MOST_MARKERS else 0.8,
+            color=colour,
+            label=label if len(heights) > 1 else None,
         )
         bottom = bottom + values
     axis.set(xlabel=xlabel, ylabel=ylabel)

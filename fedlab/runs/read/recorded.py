@@ -63,15 +63,28 @@ class RecordedRun(NamedTuple):
     @property
     def per_client_parts(self):
         """The sets in which each client is evaluated by itself."""
-        return [part for part in self.parts[1:] if "clients" in _dict(self.config["evaluation_examples"][part])]
+        return [
+            part
+            for part in self.parts[1:]
+            if "clients" in _dict(self.config["evaluation_examples"][part])
+        ]
 
     @property
     def metrics(self):
         """The columns that are metrics of a part, without statistics over clients, in their order."""
         columns = dict.fromkeys(name for row in self.history for name in row if name not in _COUNTS)
         ends = tuple(f"_{end}" for end in (*STATISTICS, "gain"))
-        statistics = {name for part in self.per_client_parts for name in columns if name.startswith(f"{part}_") and name.endswith(ends)}
-        return [name for name in columns if name not in statistics and any(name.startswith(f"{part}_") for part in self.parts)]
+        statistics = {
+            name
+            for part in self.per_client_parts
+            for name in columns
+            if name.startswith(f"{part}_") and name.endswith(ends)
+        }
+        return [
+            name
+            for name in columns
+            if name not in statistics and any(name.startswith(f"{part}_") for part in self.parts)
+        ]
 
     def split(self, column):
         """(part, metric) of a metric's column."""
@@ -80,7 +93,9 @@ class RecordedRun(NamedTuple):
 
     def curve(self, column):
         """([rounds], [values]) of a column of metrics.csv where it has a number."""
-        points = [(row["round"], row[column]) for row in self.history if _is_number(row.get(column))]
+        points = [
+            (row["round"], row[column]) for row in self.history if _is_number(row.get(column))
+        ]
         return [x for x, _ in points], [y for _, y in points]
 
     def results(self):
@@ -90,12 +105,19 @@ class RecordedRun(NamedTuple):
             rounds, values = self.curve(name)
             if values:
                 top = best(values, name)
-                found[name] = {"last": values[-1], "last_round": rounds[-1], "best": top, "best_round": rounds[values.index(top)]}
+                found[name] = {
+                    "last": values[-1],
+                    "last_round": rounds[-1],
+                    "best": top,
+                    "best_round": rounds[values.index(top)],
+                }
         return found
 
     def places(self, axis):
         """Round -> where it is on an axis: "round", "bytes" sent so far, down and up, or "seconds" of training so far."""
-        columns = {"round": ["round"], "bytes": ["bytes_down", "bytes_up"], "seconds": ["seconds"]}[axis]
+        columns = {"round": ["round"], "bytes": ["bytes_down", "bytes_up"], "seconds": ["seconds"]}[
+            axis
+        ]
         amounts = [sum(row.get(column) or 0 for column in columns) for row in self.history]
         places = amounts if axis == "round" else itertools.accumulate(amounts)
         return {row["round"]: place for row, place in zip(self.history, places)}
@@ -106,8 +128,15 @@ class RecordedRun(NamedTuple):
 
     def rows(self, table):
         """Rows of the table "clients" or "evaluations" as dicts, in the order they were written."""
-        rows = [dict(zip(TABLES[table], row)) for row in self.query(f"SELECT {', '.join(TABLES[table])} FROM {table} ORDER BY rowid")]
-        return [{**row, "metrics": _json.loads(row["metrics"])} for row in rows] if table == "clients" else rows
+        rows = [
+            dict(zip(TABLES[table], row))
+            for row in self.query(f"SELECT {', '.join(TABLES[table])} FROM {table} ORDER BY rowid")
+        ]
+        return (
+            [{**row, "metrics": _json.loads(row["metrics"])} for row in rows]
+            if table == "clients"
+            else rows
+        )
 
     def query(self, query, *values):
         """Rows of a query over the tables of clients.sqlite."""
@@ -146,25 +175,35 @@ def read_run(path):
     if not path.is_dir():
         raise NotADirectoryError(f"{path} is a file; allowed: a run folder.")
     if not (path / "config.json").is_file():
-        raise FileNotFoundError(f"{path} holds no run, it has no config.json: give a folder that was the run_dir of a simulation.")
+        raise FileNotFoundError(
+            f"{path} holds no run, it has no config.json: give a folder that was the run_dir of a simulation."
+        )
     config = config_lib.read(path)
     if not (path / "clients.sqlite").is_file():
-        raise ValueError(f"{path} has no clients.sqlite, which holds a run's rounds: put it back, or run the simulation again.")
+        raise ValueError(
+            f"{path} has no clients.sqlite, which holds a run's rounds: put it back, or run the simulation again."
+        )
     with _database(path) as connection:
         try:
             connection.execute("BEGIN")  # a run that is under way may write meanwhile
             records.verify(connection)
-            found = connection.execute("SELECT round, time, row FROM rounds ORDER BY round").fetchall()
+            found = connection.execute(
+                "SELECT round, time, row FROM rounds ORDER BY round"
+            ).fetchall()
             history = [_checked_row(*each) for each in found]
         except sqlite3.DatabaseError:  # `_database` names it
             raise
         except (ValueError, TypeError) as error:
             file = path / "clients.sqlite"
-            raise ValueError(f"{file} is damaged ({error}): put a good copy back, or run the simulation again.") from None
+            raise ValueError(
+                f"{file} is damaged ({error}): put a good copy back, or run the simulation again."
+            ) from None
     _check_config(path, config)
     asked = config.get("rounds")
     done = history[-1]["round"] if history else -1
-    finished = (path / "model.keras").is_file() and (asked is None or done >= asked or config.get("stopped") is not None)
+    finished = (path / "model.keras").is_file() and (
+        asked is None or done >= asked or config.get("stopped") is not None
+    )
     return RecordedRun(path, config, history, [time for _, time, _ in found], finished)
 
 
@@ -175,10 +214,18 @@ def _checked_row(round_num, time, text):
         raise ValueError(f"a row without its round, {round_num}")
     for name, value in row.items():
         if not (value is None or isinstance(value, (int, float))):
-            raise ValueError(f"{name!r:.60} of round {round_num} is {value!r:.40}, which is no number")
+            raise ValueError(
+                f"{name!r:.60} of round {round_num} is {value!r:.40}, which is no number"
+            )
         if isinstance(value, int) and abs(value) > _MOST:
-            raise ValueError(f"{name!r:.60} of round {round_num} is a number of {len(str(abs(value)))} digits")
-        if (name in _COUNTS or name in ("seconds", "examples")) and value is not None and not 0 <= value <= _MOST:
+            raise ValueError(
+                f"{name!r:.60} of round {round_num} is a number of {len(str(abs(value)))} digits"
+            )
+        if (
+            (name in _COUNTS or name in ("seconds", "examples"))
+            and value is not None
+            and not 0 <= value <= _MOST
+        ):
             raise ValueError(f"{name!r} of round {round_num} is {value!r:.40}, which is no amount")
     if not isinstance(time, (int, float)) or not 0 <= time <= _LAST_TIME:
         raise ValueError(f"round {round_num} ended at {time!r:.40}, which is no time")
@@ -196,7 +243,9 @@ def _check_config(path, config):
     ):
         value = config.get(name)
         if value is not None and not is_allowed(value):
-            raise ValueError(f"{path / 'config.json'} is damaged ({name} is {value!r:.60}; allowed: {allowed}): put a good copy back.")
+            raise ValueError(
+                f"{path / 'config.json'} is damaged ({name} is {value!r:.60}; allowed: {allowed}): put a good copy back."
+            )
 
 
 def _are_sets(value):
@@ -206,7 +255,11 @@ def _are_sets(value):
 
 def _is_set(about):
     if isinstance(about, dict):
-        return all(about[name] is None or _checks.is_int(about[name], 0, _MOST) for name in ("clients", "own", "test") if name in about)
+        return all(
+            about[name] is None or _checks.is_int(about[name], 0, _MOST)
+            for name in ("clients", "own", "test")
+            if name in about
+        )
     return isinstance(about, str) or _checks.is_int(about, 0, _MOST)
 
 
@@ -307,7 +360,14 @@ def _database(path):
     """A connection to a run's tables. Nothing is written, but for what a killed run has left half written, which SQLite takes back."""
     file = path / "clients.sqlite"
     try:
-        with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+        with contextlib.closing(
+            sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)
+        ) as connection:
             yield connection
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of a text in SQLite's own message
-        raise ValueError(f"{file} is damaged ({error}): put a good copy back, or run the simulation again.") from None
+    except (
+        sqlite3.DatabaseError,
+        UnicodeDecodeError,
+    ) as error:  # the latter of a text in SQLite's own message
+        raise ValueError(
+            f"{file} is damaged ({error}): put a good copy back, or run the simulation again."
+        ) from None

@@ -53,7 +53,9 @@ def write_report(path, output=None):
     run = recorded.read_run(path)
     output = pathlib.Path(output) if output is not None else run.path / FILE
     if not output.parent.is_dir():
-        raise FileNotFoundError(f"{output} would be in a folder that does not exist: make it, or give another file.")
+        raise FileNotFoundError(
+            f"{output} would be in a folder that does not exist: make it, or give another file."
+        )
     page = template.render(_page(run)).encode(errors="replace")  # a path need not be Unicode
     with explained(str(output), "give another file"):
         if output.is_dir():
@@ -83,21 +85,37 @@ def write_samples(path, samples):
 
 def missing():
     """The library that a report needs and that is not installed here, or None."""
-    return next((name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None), None)
+    return next(
+        (name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None), None
+    )
 
 
 def _template():
     if (name := missing()) is not None:
-        raise ModuleNotFoundError(f"reports need the library {name}, not installed here: pip install {name}.")
+        raise ModuleNotFoundError(
+            f"reports need the library {name}, not installed here: pip install {name}."
+        )
     import jinja2
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string((importlib.resources.files(__package__) / _TEMPLATE).read_text(encoding="utf-8"))
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(
+        (importlib.resources.files(__package__) / _TEMPLATE).read_text(encoding="utf-8")
+    )
 
 
 def _page(run):
     """What the template shows."""
-    sections = [_curves(run), *_clients(run), _participation(run), _bytes(run), _privacy(run), _samples(run), _probe(run)]
+    sections = [
+        _curves(run),
+        *_clients(run),
+        _participation(run),
+        _bytes(run),
+        _privacy(run),
+        _samples(run),
+        _probe(run),
+    ]
     state = "finished" if run.finished else "not finished"
     asked = run.config.get("rounds")
     ended = datetime.datetime.fromtimestamp(run.times[-1], datetime.UTC) if run.times else None
@@ -108,16 +126,28 @@ def _page(run):
         "ended": ended and ended.strftime("%Y-%m-%d %H:%M UTC"),
         "tiles": _tiles(run),
         "sections": [section for section in sections if section],
-        "settings": {name: recorded.shown(name, value) for name, value in recorded.settings(run.config).items()},
+        "settings": {
+            name: recorded.shown(name, value)
+            for name, value in recorded.settings(run.config).items()
+        },
         "record": {
-            **{f"version of {name}": version for name, version in dict(run.config.get("versions") or {}).items()},
+            **{
+                f"version of {name}": version
+                for name, version in dict(run.config.get("versions") or {}).items()
+            },
             "commit": run.config.get("commit") or "not known",
         },
     }
 
 
 def _section(title, lead="", pictures=(), tables=(), texts=()):
-    return {"title": title, "lead": lead, "pictures": list(pictures), "tables": list(tables), "texts": list(texts)}
+    return {
+        "title": title,
+        "lead": lead,
+        "pictures": list(pictures),
+        "tables": list(tables),
+        "texts": list(texts),
+    }
 
 
 def _picture(figure, name, title):
@@ -140,9 +170,21 @@ def _tiles(run):
     tiles = tiles[:6]
     rounds = max(1, run.rounds_done)
     if seconds := run.total("seconds"):
-        tiles.append(("training time", duration(seconds), f"{duration(seconds / rounds)} a round, evaluation apart"))
+        tiles.append(
+            (
+                "training time",
+                duration(seconds),
+                f"{duration(seconds / rounds)} a round, evaluation apart",
+            )
+        )
     if sent := run.total("bytes_down") + run.total("bytes_up"):
-        tiles.append(("sent", size(sent), f"{size(run.total('bytes_down'))} down, {size(run.total('bytes_up'))} up"))
+        tiles.append(
+            (
+                "sent",
+                size(sent),
+                f"{size(run.total('bytes_down'))} down, {size(run.total('bytes_up'))} up",
+            )
+        )
     epsilons = run.curve("epsilon")[1]
     if epsilons:
         tiles.append(("privacy spent", f"ε = {number(epsilons[-1])}", "after the last round"))
@@ -166,21 +208,42 @@ def _curves(run):
                 part, name = run.split(column)
                 label = part + (" (fine-tuned)" if name.startswith("personal_") else "")
                 band = [dict(zip(*run.curve(f"{column}_{end}"))) for end in ("p10", "p90")]
-                low, high = ([each.get(r, math.nan) for r in rounds] if each else None for each in band)
-                colour = colours.setdefault(label, len(colours))  # a set has the same in every picture
-                series.append(runs.Series(label, [places[r] for r in rounds], values, low, high, colour))
+                low, high = (
+                    [each.get(r, math.nan) for r in rounds] if each else None for each in band
+                )
+                colour = colours.setdefault(
+                    label, len(colours)
+                )  # a set has the same in every picture
+                series.append(
+                    runs.Series(label, [places[r] for r in rounds], values, low, high, colour)
+                )
             if series:
                 title = f"{spoken(metric)} by {xlabel}"
-                pictures.append(_picture(runs.curves(series, xlabel, spoken(metric)), f"curve {metric} {xlabel}", title))
+                pictures.append(
+                    _picture(
+                        runs.curves(series, xlabel, spoken(metric)),
+                        f"curve {metric} {xlabel}",
+                        title,
+                    )
+                )
     if not pictures:
         return _section("Learning curves", "No round is evaluated yet.")
     kinds = {part: _kind(run, part) for part in run.parts}
-    banded = " A band goes from the 10th to the 90th percentile over clients." if run.per_client_parts else ""
+    banded = (
+        " A band goes from the 10th to the 90th percentile over clients."
+        if run.per_client_parts
+        else ""
+    )
     lead = (
         "Round 0 is before training. Seconds are those of training, in which the first round also builds its graphs; bytes are those sent "
         f"down and up together.{banded}"
     )
-    return _section("Learning curves", lead, pictures, [{"head": ["set", "what it is"], "rows": [*kinds.items()]}])
+    return _section(
+        "Learning curves",
+        lead,
+        pictures,
+        [{"head": ["set", "what it is"], "rows": [*kinds.items()]}],
+    )
 
 
 def _kind(run, part):
@@ -190,12 +253,18 @@ def _kind(run, part):
     if isinstance(about, int):
         return f"central: {number(about)} examples together"
     if part in run.per_client_parts:
-        tuned = "; fine-tuned: after each has trained on examples of its own" if "own" in about else ""
+        tuned = (
+            "; fine-tuned: after each has trained on examples of its own" if "own" in about else ""
+        )
         return f"{number(about['clients'])} clients, each evaluated by itself; the mean counts them by their examples{tuned}"
     if isinstance(about, dict) and {"own", "test"} == about.keys():
         return f"clients that first fine-tune on examples of their own; {number(about['test'])} test examples"
     if isinstance(about, dict) and "name" in about:
-        numbers = ", ".join(f"{spoken(name)} {number(value)}" for name, value in about.items() if type(value) in (int, float))
+        numbers = ", ".join(
+            f"{spoken(name)} {number(value)}"
+            for name, value in about.items()
+            if type(value) in (int, float)
+        )
         return f"{about['name']}: {numbers}" if numbers else about["name"]
     return "a function of the caller's own"
 
@@ -205,7 +274,9 @@ def _axes(run):
     axes = {"round": run.places("round")}
     if sent := run.total("bytes_down") + run.total("bytes_up"):
         divisor, name = unit(sent)
-        axes[f"{name} sent"] = {round_num: place / divisor for round_num, place in run.places("bytes").items()}
+        axes[f"{name} sent"] = {
+            round_num: place / divisor for round_num, place in run.places("bytes").items()
+        }
     if run.total("seconds"):
         axes["seconds"] = run.places("seconds")
     return axes
@@ -216,7 +287,9 @@ def _clients(run):
     sections = [_evaluated_clients(run, part) for part in run.per_client_parts]
     if any(sections):
         return sections
-    found = run.query("SELECT client_id, loss, MAX(round) FROM clients WHERE loss IS NOT NULL AND NOT dropped GROUP BY client_id")
+    found = run.query(
+        "SELECT client_id, loss, MAX(round) FROM clients WHERE loss IS NOT NULL AND NOT dropped GROUP BY client_id"
+    )
     losses = {client_id: loss for client_id, loss, _ in found if math.isfinite(loss)}
     if not losses:
         return []
@@ -226,7 +299,12 @@ def _clients(run):
 
 
 def _evaluated_clients(run, part):
-    rounds = [r for (r,) in run.query("SELECT DISTINCT round FROM evaluations WHERE part = ? ORDER BY round", part)]
+    rounds = [
+        r
+        for (r,) in run.query(
+            "SELECT DISTINCT round FROM evaluations WHERE part = ? ORDER BY round", part
+        )
+    ]
     if not rounds:
         return None
     now, before = (_values(run, part, r) for r in (rounds[-1], rounds[0]))
@@ -239,16 +317,48 @@ def _evaluated_clients(run, part):
     for metric in (chosen, f"personal_{chosen}"):
         if now.get(metric):
             earlier = before.get(metric, {}) if len(rounds) > 1 else {}
-            pictures.append(_distribution(part, metric, now[metric], earlier, (f"round {rounds[-1]}", f"round {rounds[0]}")))
+            pictures.append(
+                _distribution(
+                    part,
+                    metric,
+                    now[metric],
+                    earlier,
+                    (f"round {rounds[-1]}", f"round {rounds[0]}"),
+                )
+            )
     row = next(row for row in reversed(run.history) if row["round"] == rounds[-1])
-    head = ["metric", "mean by examples", "plain mean", "10th percentile", "median", "90th percentile", "worst tenth"]
-    columns = {metric: [f"{part}_{metric}", *(f"{part}_{metric}_{end}" for end in STATISTICS)] for metric in now}
-    table = [[spoken(metric), *(number(row.get(column)) for column in names)] for metric, names in columns.items()]
-    gains = [f"{spoken(metric)} better by {number(gain)}" for metric in plain if (gain := row.get(f"{part}_{metric}_gain")) is not None]
+    head = [
+        "metric",
+        "mean by examples",
+        "plain mean",
+        "10th percentile",
+        "median",
+        "90th percentile",
+        "worst tenth",
+    ]
+    columns = {
+        metric: [f"{part}_{metric}", *(f"{part}_{metric}_{end}" for end in STATISTICS)]
+        for metric in now
+    }
+    table = [
+        [spoken(metric), *(number(row.get(column)) for column in names)]
+        for metric, names in columns.items()
+    ]
+    gains = [
+        f"{spoken(metric)} better by {number(gain)}"
+        for metric in plain
+        if (gain := row.get(f"{part}_{metric}_gain")) is not None
+    ]
     lead = f"The global model of round {rounds[-1]} on each client of “{part}” by itself."
     if gains:
         lead += f" What local fine-tuning gains in the mean by examples: {', '.join(gains)}."
-    sizes = dict(run.query("SELECT client_id, num_examples FROM evaluations WHERE part = ? AND round = ?", part, rounds[-1]))
+    sizes = dict(
+        run.query(
+            "SELECT client_id, num_examples FROM evaluations WHERE part = ? AND round = ?",
+            part,
+            rounds[-1],
+        )
+    )
     tables = [{"head": head, "rows": table}, _worst_clients(chosen, now[chosen], sizes)]
     return _section(title, lead, pictures, tables)
 
@@ -280,37 +390,68 @@ def _distribution(part, metric, values, before, labels):
     mask = np.array([client_id in worst for client_id in values])
     before = np.array([*before.values()]) if before else None
     figure = runs.distribution(np.array([*values.values()]), spoken(metric), mask, before, labels)
-    return _picture(figure, f"clients {part} {metric}", f"{part}: {spoken(metric)} over {len(values):,} clients")
+    return _picture(
+        figure, f"clients {part} {metric}", f"{part}: {spoken(metric)} over {len(values):,} clients"
+    )
 
 
 def _worst_clients(metric, values, sizes):
     names = _worst_first(values, metric)[:_MOST_WORST]
     head = ["worst-served clients", *(["examples"] if sizes else []), spoken(metric)]
-    rows = [[name, *([number(sizes[name])] if sizes else []), number(values[name])] for name in names]
+    rows = [
+        [name, *([number(sizes[name])] if sizes else []), number(values[name])] for name in names
+    ]
     return {"head": head, "rows": rows}
 
 
 def _participation(run):
     from fedlab.runs.read import plots as runs
 
-    counts = dict(run.query("SELECT n, COUNT(*) FROM (SELECT SUM(dropped IS NOT 1) n FROM clients GROUP BY client_id) GROUP BY n"))
+    counts = dict(
+        run.query(
+            "SELECT n, COUNT(*) FROM (SELECT SUM(dropped IS NOT 1) n FROM clients GROUP BY client_id) GROUP BY n"
+        )
+    )
     if not counts:
         return None
     num_clients = run.config.get("num_clients") or sum(counts.values())
     counts[0] = counts.get(0, 0) + max(0, num_clients - sum(counts.values()))
     times = range(max(counts) + 1)
-    taken = runs.bars([*times], {"clients": [counts.get(n, 0) for n in times]}, "rounds that a client finished", "clients")
+    taken = runs.bars(
+        [*times],
+        {"clients": [counts.get(n, 0) for n in times]},
+        "rounds that a client finished",
+        "clients",
+    )
     rounds = [row for row in run.history if "clients_asked" in row]
-    heights = {"finished": [row["clients_finished"] for row in rounds], "dropped": [row["clients_dropped"] for row in rounds]}
+    heights = {
+        "finished": [row["clients_finished"] for row in rounds],
+        "dropped": [row["clients_dropped"] for row in rounds],
+    }
     if not any(heights["dropped"]):
         del heights["dropped"]
     cohorts = runs.bars([row["round"] for row in rounds], heights, "round", "clients")
-    reasons = run.query("SELECT reason, COUNT(*) FROM clients WHERE dropped = 1 GROUP BY reason ORDER BY 2 DESC")
-    tables = [{"head": ["why clients were dropped", "times"], "rows": [[reason, f"{n:,}"] for reason, n in reasons]}] if reasons else []
+    reasons = run.query(
+        "SELECT reason, COUNT(*) FROM clients WHERE dropped = 1 GROUP BY reason ORDER BY 2 DESC"
+    )
+    tables = (
+        [
+            {
+                "head": ["why clients were dropped", "times"],
+                "rows": [[reason, f"{n:,}"] for reason, n in reasons],
+            }
+        ]
+        if reasons
+        else []
+    )
     lead = f"{num_clients - counts[0]:,} of {num_clients:,} clients finished a round{f', {counts[0]:,} none so far' if counts[0] else ''}."
     pictures = [
         _picture(taken, "participation", "How often clients took part"),
-        _picture(cohorts, "cohorts", "Clients of each round" + (", finished and dropped" if len(heights) > 1 else "")),
+        _picture(
+            cohorts,
+            "cohorts",
+            "Clients of each round" + (", finished and dropped" if len(heights) > 1 else ""),
+        ),
     ]
     return _section("Participation", lead, pictures, tables)
 
@@ -325,9 +466,15 @@ def _bytes(run):
     series = []
     for end in totals:
         rounds, values = run.curve(f"bytes_{end}")
-        series.append(runs.Series(end, rounds, [total / divisor for total in itertools.accumulate(values)]))
+        series.append(
+            runs.Series(end, rounds, [total / divisor for total in itertools.accumulate(values)])
+        )
     lead = f"{size(totals['down'])} to clients and {size(totals['up'])} from them: weights as the algorithm and the aggregator send them."
-    return _section("Communication", lead, [_picture(runs.curves(series, "round", f"{name} so far"), "bytes", "Sent so far")])
+    return _section(
+        "Communication",
+        lead,
+        [_picture(runs.curves(series, "round", f"{name} so far"), "bytes", "Sent so far")],
+    )
 
 
 def _privacy(run):
@@ -336,14 +483,27 @@ def _privacy(run):
     rounds, values = run.curve("epsilon")
     if not values:
         return None
-    guarantee = {name: value for name, value in recorded.settings(run.config).items() if name.startswith("aggregator")}
+    guarantee = {
+        name: value
+        for name, value in recorded.settings(run.config).items()
+        if name.startswith("aggregator")
+    }
     lead = f"ε = {number(values[-1])} after round {rounds[-1]}" + (
         "." if math.isfinite(values[-1]) else ": without noise nothing is hidden."
     )
-    tables = [{"head": ["setting", "value"], "rows": [[name, recorded.shown(name, value)] for name, value in guarantee.items()]}]
+    tables = [
+        {
+            "head": ["setting", "value"],
+            "rows": [[name, recorded.shown(name, value)] for name, value in guarantee.items()],
+        }
+    ]
     if not any(map(math.isfinite, values)):
         return _section("Privacy", lead, tables=tables)
-    picture = _picture(runs.curves([runs.Series("ε", rounds, values)], "round", "ε so far"), "epsilon", "Privacy spent")
+    picture = _picture(
+        runs.curves([runs.Series("ε", rounds, values)], "round", "ε so far"),
+        "epsilon",
+        "Privacy spent",
+    )
     return _section("Privacy", lead, [picture], tables)
 
 
@@ -361,11 +521,16 @@ def _samples(run):
 
 def _check_samples(samples, where):
     good = isinstance(samples, list) and all(
-        isinstance(each, dict) and all(isinstance(each.get(name), str) and is_unicode(each[name]) for name in ("title", "text"))
+        isinstance(each, dict)
+        and all(
+            isinstance(each.get(name), str) and is_unicode(each[name]) for name in ("title", "text")
+        )
         for each in samples
     )
     if not good:
-        raise ValueError(f'{where} {samples!r:.60}; allowed: a list of {{"title": a text, "text": a text}}.')
+        raise ValueError(
+            f'{where} {samples!r:.60}; allowed: a list of {{"title": a text, "text": a text}}.'
+        )
 
 
 def _probe(run):
@@ -374,7 +539,13 @@ def _probe(run):
         for file in _probe_files(run, folder):
             source = f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
             # Outputs by token are long: beside another picture their tokens could not be read.
-            pictures.append({"title": file.stem.replace("_", " "), "source": source, "long": "output" in file.stem})
+            pictures.append(
+                {
+                    "title": file.stem.replace("_", " "),
+                    "source": source,
+                    "long": "output" in file.stem,
+                }
+            )
     lead = "What the global model made of the same few examples from round to round."
     return _section("Probe", lead, pictures) if pictures else None
 
@@ -383,4 +554,8 @@ def _probe_files(run, folder):
     from fedlab.tasks.question_answering import probe
     from fedlab.tasks.question_answering import probe_plot as plots
 
-    return plots.draw(probe.read(run.path), folder) if (run.path / probe.FILE).is_file() else sorted(run.path.glob("probe_*.png"))
+    return (
+        plots.draw(probe.read(run.path), folder)
+        if (run.path / probe.FILE).is_file()
+        else sorted(run.path.glob("probe_*.png"))
+    )

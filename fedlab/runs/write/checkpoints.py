@@ -48,11 +48,15 @@ def encode(checkpoint):
             continue
         array = np.asarray(array)
         if array.dtype.hasobject:
-            raise TypeError(f"array {i} of the state holds Python objects; allowed in a checkpoint: numbers.")
+            raise TypeError(
+                f"array {i} of the state holds Python objects; allowed in a checkpoint: numbers."
+            )
         if array.dtype.kind == "V":  # bfloat16 and the like, which NumPy's files do not know
             dtypes[i] = array.dtype.name
             if _dtype(array.dtype.name) != array.dtype:
-                raise TypeError(f"array {i} of the state is of {array.dtype}; allowed in a checkpoint: numbers.")
+                raise TypeError(
+                    f"array {i} of the state is of {array.dtype}; allowed in a checkpoint: numbers."
+                )
             array = array.view(f"u{array.dtype.itemsize}")
         entries[_name(i)] = array
     about = {"about": checkpoint.about, "num_arrays": len(checkpoint.arrays), "dtypes": dtypes}
@@ -74,7 +78,10 @@ def decode(data):
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as entries:
             about = _json.loads(entries["about"].tobytes())
-            arrays = [entries[_name(i)] if _name(i) in entries else None for i in range(about["num_arrays"])]
+            arrays = [
+                entries[_name(i)] if _name(i) in entries else None
+                for i in range(about["num_arrays"])
+            ]
         for i, name in about["dtypes"].items():
             if _dtype(name) is None:
                 raise TypeError(f"it has numbers of {name!r:.40}")
@@ -86,7 +93,9 @@ def decode(data):
 
 def digest(array):
     """What tells an array's dtype, shape and bits from others'."""
-    return hashlib.sha256(f"{array.dtype.name} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
+    return hashlib.sha256(
+        f"{array.dtype.name} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes()
+    ).hexdigest()
 
 
 class Checkpoints:
@@ -97,7 +106,9 @@ class Checkpoints:
 
     def rounds(self):
         """The rounds there are checkpoints of, damaged ones too, in order."""
-        return sorted(int(file.stem.removeprefix("round_")) for file in self.folder.glob("round_*.npz"))
+        return sorted(
+            int(file.stem.removeprefix("round_")) for file in self.folder.glob("round_*.npz")
+        )
 
     def file(self, round_num):
         return self.folder / f"round_{round_num:06}.npz"
@@ -131,7 +142,9 @@ class Checkpoints:
             return checkpoint
         if rounds:
             names = ", ".join(self.file(round_num).name for round_num in rounds)
-            raise ValueError(f"every checkpoint in {self.folder} is damaged: {names}. Put a good copy back, or start a new run folder.")
+            raise ValueError(
+                f"every checkpoint in {self.folder} is damaged: {names}. Put a good copy back, or start a new run folder."
+            )
         return None
 
     def _forget_old(self):

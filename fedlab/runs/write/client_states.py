@@ -47,7 +47,9 @@ class ClientStates:
         if row is None:
             return None
         if self._checksum(row[0]) != row[1]:
-            raise ValueError(f"{self.path} is damaged: the state of client {client_id!r} of round {row[2]}. Start a new run folder.")
+            raise ValueError(
+                f"{self.path} is damaged: the state of client {client_id!r} of round {row[2]}. Start a new run folder."
+            )
         return row[0]
 
     def write(self, round_num, states):
@@ -68,7 +70,9 @@ class ClientStates:
 
         with self._lock, _failures_named(self.path):
             rows = (row(*state) for state in states)
-            self._connection().executemany("INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?)", rows)
+            self._connection().executemany(
+                "INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?)", rows
+            )
 
     def commit(self):
         """Makes what was written safe, on disk when it returns, and forgets versions that no checkpoint needs.
@@ -86,7 +90,9 @@ class ClientStates:
             )
             self._opened.commit()
             self._written = []
-            return self._opened.execute("SELECT COUNT(DISTINCT client_id) FROM states").fetchone()[0]
+            return self._opened.execute("SELECT COUNT(DISTINCT client_id) FROM states").fetchone()[
+                0
+            ]
 
     def rewind(self, round_num, num_clients):
         """Forgets what rounds after this one wrote.
@@ -117,12 +123,18 @@ class ClientStates:
     def _connection(self):
         if self._opened is None:
             with contextlib.ExitStack() as stack:
-                connection = stack.enter_context(contextlib.closing(sqlite3.connect(self.path or "", check_same_thread=False)))
+                connection = stack.enter_context(
+                    contextlib.closing(sqlite3.connect(self.path or "", check_same_thread=False))
+                )
                 connection.execute("PRAGMA page_size = 16384")
                 connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("PRAGMA secure_delete = OFF")  # some systems' SQLite would overwrite with zeros what is deleted
+                connection.execute(
+                    "PRAGMA secure_delete = OFF"
+                )  # some systems' SQLite would overwrite with zeros what is deleted
                 if not self.path:
-                    connection.execute("PRAGMA journal_mode = OFF")  # nobody goes back to an earlier state of it
+                    connection.execute(
+                        "PRAGMA journal_mode = OFF"
+                    )  # nobody goes back to an earlier state of it
                 connection.execute(_SCHEMA)
                 stack.pop_all()  # it stays open
             self._opened = connection
@@ -135,14 +147,20 @@ def _failures_named(path):
         yield
     except sqlite3.OperationalError as error:
         where = path or "the temporary file of what clients keep"
-        raise OSError(f"{where} cannot be written ({error}); the last checkpoint stays good: make room and run the same again.") from error
+        raise OSError(
+            f"{where} cannot be written ({error}); the last checkpoint stays good: make room and run the same again."
+        ) from error
     except sqlite3.DatabaseError as error:
-        raise ValueError(f"{path} is damaged ({error}): put a good copy back, or start a new run folder.") from error
+        raise ValueError(
+            f"{path} is damaged ({error}): put a good copy back, or start a new run folder."
+        ) from error
 
 
 def pack(arrays):
     """The bytes of some arrays, an array of uint8."""
-    return np.concatenate([np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays])
+    return np.concatenate(
+        [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays]
+    )
 
 
 def unpack(data, like):

@@ -46,7 +46,9 @@ def resolve(setting, more):
 
     model = setting.model
     weights = hashlib.sha256()
-    for variable in (each for each in model.weights if hasattr(each, "assign")):  # a table of words is none
+    for variable in (
+        each for each in model.weights if hasattr(each, "assign")
+    ):  # a table of words is none
         weights.update(variable.numpy().tobytes())
     config = {
         "format_version": FORMAT_VERSION,
@@ -66,7 +68,12 @@ def resolve(setting, more):
         "num_clients": len(setting.clients),
         "client_ids": hashlib.sha256("\n".join(setting.clients.client_ids).encode()).hexdigest(),
         "training_data": setting.clients.fingerprint(),
-        "versions": {"fedlab": __version__, "tensorflow": tf.__version__, "numpy": np.__version__, "python": platform.python_version()},
+        "versions": {
+            "fedlab": __version__,
+            "tensorflow": tf.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
     }
     return json.loads(json.dumps(config))
 
@@ -89,7 +96,10 @@ def check_same(path, config):
     before = read(path)
     found = differences(config, before)
     if found:
-        named = [f"{name} is {_shown(value)}, was {_shown(earlier)}" for name, value, earlier in found[:_MOST_NAMED]]
+        named = [
+            f"{name} is {_shown(value)}, was {_shown(earlier)}"
+            for name, value, earlier in found[:_MOST_NAMED]
+        ]
         more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
         raise ValueError(
             f"{path} holds a run of other settings: {'; '.join(named)}{more}. Choose another run folder, or the same settings."
@@ -107,7 +117,9 @@ def differences(config, before):
     """
     left_out = {*_FOR_THE_RECORD, *(LAYERS if config.get("model") != before.get("model") else ())}
     names = [name for name in dict.fromkeys([*config, *before]) if name not in left_out]
-    return [each for name in names for each in _differences(name, config.get(name), before.get(name))]
+    return [
+        each for name in names for each in _differences(name, config.get(name), before.get(name))
+    ]
 
 
 def _differences(path, value, before):
@@ -117,7 +129,9 @@ def _differences(path, value, before):
     elif isinstance(value, list) and isinstance(before, list) and value and before:
         for i, (each, earlier) in enumerate(itertools.zip_longest(value, before)):
             yield from _differences(f"{path}[{i}]", each, earlier)
-    elif json.dumps(value, sort_keys=True) != json.dumps(before, sort_keys=True):  # NaN differs from itself, its text does not
+    elif json.dumps(value, sort_keys=True) != json.dumps(
+        before, sort_keys=True
+    ):  # NaN differs from itself, its text does not
         yield path, value, before
 
 
@@ -137,7 +151,9 @@ def read(path):
     try:
         config = dict(_json.read(path / "config.json", _json.MOST_LEVELS))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path / 'config.json'} is damaged ({error}): put a good copy back, or start a new run folder.") from error
+        raise ValueError(
+            f"{path / 'config.json'} is damaged ({error}): put a good copy back, or start a new run folder."
+        ) from error
     if config.get("format_version") != FORMAT_VERSION:
         versions = config.get("versions")
         wrote = versions.get("fedlab") if isinstance(versions, dict) else None
@@ -154,8 +170,12 @@ def _commit():
 
     def git(*arguments):
         command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
 
     with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
-        return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "--untracked-files=no"))
+        return git("rev-parse", "HEAD") + "+" * bool(
+            git("status", "--porcelain", "--untracked-files=no")
+        )
     return None

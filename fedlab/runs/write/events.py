@@ -20,7 +20,9 @@ class Events:
     def __init__(self, folder, rounds):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        self._writer = tf.io.TFRecordWriter(str(folder / f"events.out.tfevents.{time.time():.0f}.fedlab"))
+        self._writer = tf.io.TFRecordWriter(
+            str(folder / f"events.out.tfevents.{time.time():.0f}.fedlab")
+        )
         self._write(tf.compat.v1.Event(wall_time=time.time(), file_version="brain.Event:2"))
         for ended, row in rounds:
             self._write(_event(ended, row))
@@ -32,7 +34,9 @@ class Events:
         self._writer.flush()
 
     def close(self):
-        with contextlib.suppress(tf.errors.OpError):  # of a full disk, which the last `add` has raised already
+        with contextlib.suppress(
+            tf.errors.OpError
+        ):  # of a full disk, which the last `add` has raised already
             self._writer.close()
 
     def _write(self, event):
@@ -40,6 +44,14 @@ class Events:
 
 
 def _event(ended, row):
-    numbers = {name: value for name, value in row.items() if name != "round" and isinstance(value, (int, float))}
-    values = [tf.compat.v1.Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
-    return tf.compat.v1.Event(wall_time=ended, step=row["round"], summary=tf.compat.v1.Summary(value=values))
+    numbers = {
+        name: value
+        for name, value in row.items()
+        if name != "round" and isinstance(value, (int, float))
+    }
+    values = [
+        tf.compat.v1.Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()
+    ]
+    return tf.compat.v1.Event(
+        wall_time=ended, step=row["round"], summary=tf.compat.v1.Summary(value=values)
+    )

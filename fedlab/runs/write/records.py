@@ -16,7 +16,18 @@ import sqlite3
 
 from fedlab import _json
 
-CLIENT_COLUMNS = ("round", "client_id", "num_examples", "num_tokens", "num_steps", "weight", "loss", "dropped", "reason", "metrics")
+CLIENT_COLUMNS = (
+    "round",
+    "client_id",
+    "num_examples",
+    "num_tokens",
+    "num_steps",
+    "weight",
+    "loss",
+    "dropped",
+    "reason",
+    "metrics",
+)
 EVALUATION_COLUMNS = ("round", "part", "client_id", "num_examples", "metric", "value")
 
 _SCHEMA = {
@@ -41,10 +52,18 @@ _TEXTS = ("client_id", "part", "metric", "reason", "metrics")
 
 def checksum(connection, round_num, before):
     """The checksum of a round whose rows are in the tables; `before` is that of the round before it, or "" for the first."""
-    (row,) = connection.execute("SELECT round, time, row FROM rounds WHERE round = ?", (round_num,)).fetchall()
+    (row,) = connection.execute(
+        "SELECT round, time, row FROM rounds WHERE round = ?", (round_num,)
+    ).fetchall()
     found = hashlib.sha256(f"{before} {row!r}".encode())
     for table in _TABLES[1:]:
-        found.update(repr(connection.execute(f"SELECT * FROM {table} WHERE round = ? ORDER BY rowid", (round_num,)).fetchall()).encode())
+        found.update(
+            repr(
+                connection.execute(
+                    f"SELECT * FROM {table} WHERE round = ? ORDER BY rowid", (round_num,)
+                ).fetchall()
+            ).encode()
+        )
     return found.hexdigest()
 
 
@@ -60,19 +79,30 @@ def verify(connection):
     """
     if (damage := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
         raise ValueError(damage.replace("\n", " "))
-    for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"):
+    for kind, name, sql in connection.execute(
+        "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+    ):
         if kind != "table" or _SCHEMA.get(name) != sql:
             raise ValueError(f"it holds another {kind} {name!r:.60}")
     for table in _TABLES[1:]:
         columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
-        wrong = " OR ".join(f"typeof({name}) " + ("!= 'text'" if name in _TEXTS else "IN ('text', 'blob')") for name in columns)
-        if (row := connection.execute(f"SELECT * FROM {table} WHERE {wrong} LIMIT 1").fetchone()) is not None:
+        wrong = " OR ".join(
+            f"typeof({name}) " + ("!= 'text'" if name in _TEXTS else "IN ('text', 'blob')")
+            for name in columns
+        )
+        if (
+            row := connection.execute(f"SELECT * FROM {table} WHERE {wrong} LIMIT 1").fetchone()
+        ) is not None:
             raise ValueError(f"the table {table} holds {row!r:.100}, of other types")
         strays = f"SELECT round FROM {table} WHERE round IS NULL OR round NOT IN (SELECT round FROM rounds) LIMIT 1"
         if (stray := connection.execute(strays).fetchone()) is not None:
-            raise ValueError(f"the table {table} holds round {stray[0]}, which the table rounds lacks")
+            raise ValueError(
+                f"the table {table} holds round {stray[0]}, which the table rounds lacks"
+            )
     last = ""
-    for round_num, written in connection.execute("SELECT round, checksum FROM rounds ORDER BY round").fetchall():
+    for round_num, written in connection.execute(
+        "SELECT round, checksum FROM rounds ORDER BY round"
+    ).fetchall():
         last = checksum(connection, round_num, last)
         if last != written:
             raise ValueError(f"the checksum of round {round_num} does not match")
@@ -94,11 +124,15 @@ class Records:
 
     def __init__(self, path):
         self.path = path
-        self._connection = sqlite3.connect(path, timeout=60)  # who reads the file meanwhile is soon done
+        self._connection = sqlite3.connect(
+            path, timeout=60
+        )  # who reads the file meanwhile is soon done
         try:
             self._connection.execute("PRAGMA synchronous = FULL")
             for statement in _SCHEMA.values():
-                self._connection.execute(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"))
+                self._connection.execute(
+                    statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS")
+                )
             self._connection.commit()
             try:
                 self._checksum = verify(self._connection)
@@ -124,12 +158,16 @@ class Records:
         """
         round_num = row["round"]
         try:
-            self._connection.execute("INSERT INTO rounds VALUES (?, ?, ?, NULL)", (round_num, time, json.dumps(row)))
+            self._connection.execute(
+                "INSERT INTO rounds VALUES (?, ?, ?, NULL)", (round_num, time, json.dumps(row))
+            )
             packed = ({**client, "metrics": json.dumps(client["metrics"])} for client in clients)
             self._insert("clients", CLIENT_COLUMNS, round_num, packed)
             self._insert("evaluations", EVALUATION_COLUMNS, round_num, evaluations)
             found = checksum(self._connection, round_num, self._checksum)
-            self._connection.execute("UPDATE rounds SET checksum = ? WHERE round = ?", (found, round_num))
+            self._connection.execute(
+                "UPDATE rounds SET checksum = ? WHERE round = ?", (found, round_num)
+            )
             self._connection.commit()
             self._checksum = found
         except BaseException:
@@ -148,7 +186,9 @@ class Records:
             self._connection.execute(f"DELETE FROM {table} WHERE round > ?", (round_num,))
         self._connection.commit()
         self.counts = self._count()
-        last = self._connection.execute("SELECT checksum FROM rounds ORDER BY round DESC LIMIT 1").fetchone()
+        last = self._connection.execute(
+            "SELECT checksum FROM rounds ORDER BY round DESC LIMIT 1"
+        ).fetchone()
         self._checksum = last[0] if last else ""
 
     def rounds(self):
@@ -158,7 +198,12 @@ class Records:
           ValueError: the file is damaged.
         """
         try:
-            return [(time, _json.loads(row)) for time, row in self._connection.execute("SELECT time, row FROM rounds ORDER BY round")]
+            return [
+                (time, _json.loads(row))
+                for time, row in self._connection.execute(
+                    "SELECT time, row FROM rounds ORDER BY round"
+                )
+            ]
         except (ValueError, TypeError) as error:
             raise _damaged(self.path, error) from error
 
@@ -166,11 +211,16 @@ class Records:
         self._connection.close()
 
     def _count(self):
-        return {table: self._connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in _TABLES}
+        return {
+            table: self._connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
+            for table in _TABLES
+        }
 
     def _insert(self, table, columns, round_num, rows):
         values = ([round_num, *(row[name] for name in columns[1:])] for row in rows)
-        self._connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", values)
+        self._connection.executemany(
+            f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", values
+        )
 
 
 class _Rows(collections.abc.Sequence):
@@ -189,7 +239,12 @@ class _Rows(collections.abc.Sequence):
     def __iter__(self):
         # By round: the file may be large, and nobody else waits while it is read.
         for (round_num,) in self._query(f"SELECT DISTINCT round FROM {self._table} ORDER BY round"):
-            yield from map(self._row, self._query(f"SELECT * FROM {self._table} WHERE round = ? ORDER BY rowid", round_num))
+            yield from map(
+                self._row,
+                self._query(
+                    f"SELECT * FROM {self._table} WHERE round = ? ORDER BY rowid", round_num
+                ),
+            )
 
     def __getitem__(self, index):
         if isinstance(index, slice):
@@ -210,7 +265,14 @@ class _Rows(collections.abc.Sequence):
         return f"<{len(self)} rows of {self.path}>"
 
     def _part(self, limit, offset):
-        return [*map(self._row, self._query(f"SELECT * FROM {self._table} ORDER BY rowid LIMIT ? OFFSET ?", limit, offset))]
+        return [
+            *map(
+                self._row,
+                self._query(
+                    f"SELECT * FROM {self._table} ORDER BY rowid LIMIT ? OFFSET ?", limit, offset
+                ),
+            )
+        ]
 
     def _query(self, query, *values):
         connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
@@ -241,4 +303,6 @@ class EvaluationRows(_Rows):
 
 
 def _damaged(path, reason):
-    return ValueError(f"{path} is damaged ({reason}): put a good copy back, or start a new run folder.")
+    return ValueError(
+        f"{path} is damaged ({reason}): put a good copy back, or start a new run folder."
+    )

@@ -31,7 +31,14 @@ import tensorflow as tf
 from fedlab._files import explained, published, write
 from fedlab.runs.read import report
 from fedlab.runs.write import config as config_lib
-from fedlab.runs.write.checkpoints import Checkpoint, Checkpoints, DamagedError, decode, digest, encode
+from fedlab.runs.write.checkpoints import (
+    Checkpoint,
+    Checkpoints,
+    DamagedError,
+    decode,
+    digest,
+    encode,
+)
 from fedlab.runs.write.client_states import ClientStates
 from fedlab.runs.write.events import Events
 from fedlab.runs.write.lock import Lock
@@ -86,9 +93,15 @@ class RunFolder:
         path, config = pathlib.Path(path), {**config_lib.resolve(setting, more), "rounds": rounds}
         with explained(f"run_dir={path}", "choose another run folder"):
             # "lock" and an unfinished "config.json.tmp" may be all that an interrupted first start left.
-            others = {file.name for file in path.iterdir()} - {"lock", "config.json.tmp"} if path.exists() else ()
+            others = (
+                {file.name for file in path.iterdir()} - {"lock", "config.json.tmp"}
+                if path.exists()
+                else ()
+            )
             if others and not (path / "config.json").exists():
-                raise ValueError(f"{path} is not empty and holds no run: choose a new or empty folder.")
+                raise ValueError(
+                    f"{path} is not empty and holds no run: choose a new or empty folder."
+                )
             path.mkdir(parents=True, exist_ok=True)
             with _failures_named(path):
                 folder = cls(path, Lock(path / "lock"))
@@ -97,11 +110,17 @@ class RunFolder:
                 if (path / "config.json").exists():
                     config_lib.check_same(path, config)
                 else:
-                    write(path / "config.json", json.dumps(config_lib.with_commit(config), indent=1).encode())
+                    write(
+                        path / "config.json",
+                        json.dumps(config_lib.with_commit(config), indent=1).encode(),
+                    )
                 folder._open_files()
                 before = config_lib.read(path)
                 if before.get("rounds") != rounds:
-                    write(path / "config.json", json.dumps({**before, "rounds": rounds}, indent=1).encode())
+                    write(
+                        path / "config.json",
+                        json.dumps({**before, "rounds": rounds}, indent=1).encode(),
+                    )
         except BaseException:
             folder.close()
             raise
@@ -109,7 +128,9 @@ class RunFolder:
 
     def _open_files(self):
         self._checkpoints = Checkpoints(self.path / "checkpoints")
-        self._records = self._stack.enter_context(contextlib.closing(Records(self.path / "clients.sqlite")))
+        self._records = self._stack.enter_context(
+            contextlib.closing(Records(self.path / "clients.sqlite"))
+        )
         self._checkpoint = checkpoint = self._checkpoints.last()
         about = checkpoint.about if checkpoint else {"round": -1, "client_states": 0, "records": {}}
         last = self._records.last_round()
@@ -126,10 +147,15 @@ class RunFolder:
         self.client_states.oldest_checkpoint = min(self._checkpoints.rounds(), default=None)
         self.client_states.rewind(max(0, about["round"]), about["client_states"])
         if last is not None and last > about["round"]:
-            logger.warning("%s is not there: the run ended before, or it was removed; its round runs again.", self._checkpoints.file(last))
+            logger.warning(
+                "%s is not there: the run ended before, or it was removed; its round runs again.",
+                self._checkpoints.file(last),
+            )
         rounds = self._records.rounds()
         self.history += [row for _, row in rounds]
-        self._events = self._stack.enter_context(contextlib.closing(Events(self.path / "events", rounds)))
+        self._events = self._stack.enter_context(
+            contextlib.closing(Events(self.path / "events", rounds))
+        )
         if checkpoint:
             write(self.path / "metrics.csv", _csv(self.history))
             logger.info("continuing %s after round %d", self.path, about["round"])
@@ -155,7 +181,9 @@ class RunFolder:
             stored = self._stored_initial(initial, digests)
         for kept in (stored, checkpoint.arrays if checkpoint else stored):
             if len(kept) != len(initial):
-                raise ValueError(f"{self.path} holds a state of {len(kept)} arrays, not {len(initial)}: start a new run folder.")
+                raise ValueError(
+                    f"{self.path} holds a state of {len(kept)} arrays, not {len(initial)}: start a new run folder."
+                )
         if not all(map(_same_bits, initial, stored)):
             logger.warning(
                 "the model's weights differ from those that the run in %s started with; the run continues from the stored ones. "
@@ -166,7 +194,9 @@ class RunFolder:
             self._initial = stored
             return list(stored)
         self._initial_digests = digests
-        self._initial = [array if kept is None else None for array, kept in zip(stored, checkpoint.arrays)]
+        self._initial = [
+            array if kept is None else None for array, kept in zip(stored, checkpoint.arrays)
+        ]
         return [array if kept is None else kept for array, kept in zip(stored, checkpoint.arrays)]
 
     def _stored_initial(self, initial, digests):
@@ -179,15 +209,23 @@ class RunFolder:
         file = self.path / "initial.npz"
         try:
             stored = decode(file.read_bytes()).arrays
-            if any(int(i) >= len(stored) or digest(stored[int(i)]) != wanted for i, wanted in digests.items()):
+            if any(
+                int(i) >= len(stored) or digest(stored[int(i)]) != wanted
+                for i, wanted in digests.items()
+            ):
                 raise DamagedError("it is of another run")
             return stored
         except FileNotFoundError:
             problem = "is missing"
         except DamagedError as error:
             problem = f"is damaged ({error})"
-        if any(int(i) >= len(initial) or digest(initial[int(i)]) != wanted for i, wanted in digests.items()):
-            raise ValueError(f"{file} {problem}: put the file back that belongs to the run, or start a new run folder.")
+        if any(
+            int(i) >= len(initial) or digest(initial[int(i)]) != wanted
+            for i, wanted in digests.items()
+        ):
+            raise ValueError(
+                f"{file} {problem}: put the file back that belongs to the run, or start a new run folder."
+            )
         write(file, *encode(Checkpoint({}, initial)))
         return [np.asarray(array) for array in initial]
 
@@ -217,16 +255,25 @@ class RunFolder:
         if self.path is None:
             self.client_states.commit()
             self.clients += [{"round": row["round"], **client} for client in clients]
-            self.evaluations += [{"round": row["round"], **evaluation} for evaluation in evaluations]
+            self.evaluations += [
+                {"round": row["round"], **evaluation} for evaluation in evaluations
+            ]
             return
         ended = time.time()
         with _failures_named(self.path):
             num_states = self.client_states.commit()
             self._records.add(ended, row, clients, evaluations)
-            about = {"round": row["round"], "client_states": num_states, "records": self._records.counts}
+            about = {
+                "round": row["round"],
+                "client_states": num_states,
+                "records": self._records.counts,
+            }
             checkpoint = self._without_initial(about, arrays)
             if callbacks is not None:
-                checkpoint = Checkpoint({**checkpoint.about, "callbacks": callbacks[0]}, [*checkpoint.arrays, *callbacks[1]])
+                checkpoint = Checkpoint(
+                    {**checkpoint.about, "callbacks": callbacks[0]},
+                    [*checkpoint.arrays, *callbacks[1]],
+                )
             self._checkpoints.save(checkpoint)
             self.client_states.oldest_checkpoint = self._checkpoints.rounds()[0]
             write(self.path / "metrics.csv", _csv(self.history))
@@ -244,10 +291,17 @@ class RunFolder:
             return
         with _failures_named(self.path):
             if stopped is not None:
-                write(self.path / "config.json", json.dumps({**config_lib.read(self.path), "stopped": stopped}, indent=1).encode())
+                write(
+                    self.path / "config.json",
+                    json.dumps(
+                        {**config_lib.read(self.path), "stopped": stopped}, indent=1
+                    ).encode(),
+                )
             for name, each in (("best", best), ("model", model)):
                 if each is not None:
-                    with published(self.path / f"{name}.tmp.keras", self.path / f"{name}.keras") as temporary:
+                    with published(
+                        self.path / f"{name}.tmp.keras", self.path / f"{name}.keras"
+                    ) as temporary:
                         each.save(temporary)
             if (library := report.missing()) is not None:
                 logger.info("no %s is written: %s is not installed.", report.FILE, library)
@@ -271,7 +325,15 @@ class RunFolder:
             elif str(i) not in self._initial_digests:
                 self._initial_digests[str(i)] = digest(array)
             kept.append(None if same else array)
-        return Checkpoint({**about, "initial": {str(i): self._initial_digests[str(i)] for i, a in enumerate(kept) if a is None}}, kept)
+        return Checkpoint(
+            {
+                **about,
+                "initial": {
+                    str(i): self._initial_digests[str(i)] for i, a in enumerate(kept) if a is None
+                },
+            },
+            kept,
+        )
 
 
 @contextlib.contextmanager
@@ -280,14 +342,18 @@ def _failures_named(path):
     try:
         yield
     except PermissionError as error:
-        raise PermissionError(f"{path} cannot be written ({error.strerror}): choose a run folder that you may write to.") from error
+        raise PermissionError(
+            f"{path} cannot be written ({error.strerror}): choose a run folder that you may write to."
+        ) from error
     except (OSError, sqlite3.OperationalError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise OSError(
             f"{path} cannot be written ({reason}); its last checkpoint stays good: make room on the disk and run the same again."
         ) from error
     except sqlite3.DatabaseError as error:
-        raise ValueError(f"a table in {path} is damaged ({error}): put a good copy back, or start a new run folder.") from error
+        raise ValueError(
+            f"a table in {path} is damaged ({error}): put a good copy back, or start a new run folder."
+        ) from error
 
 
 def known(rows):
@@ -304,7 +370,9 @@ def _known(value):
 def _same_bits(first, second):
     if (first.dtype, first.shape) != (second.dtype, second.shape):
         return False
-    return first.dtype.hasobject is False and np.array_equal(*(np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in (first, second)))
+    return first.dtype.hasobject is False and np.array_equal(
+        *(np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in (first, second))
+    )
 
 
 def _csv(rows):

@@ -3,5 +3,7 @@
 from fedlab._modules import lazily
 
 __getattr__, __dir__, __all__ = lazily(
-    __name__, {"generate": "fedlab.tasks.generation.generator"}, modules=["fedlab.tasks.generation.text"]
+    __name__,
+    {"generate": "fedlab.tasks.generation.generator"},
+    modules=["fedlab.tasks.generation.text"],
 )

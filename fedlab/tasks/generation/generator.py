@@ -52,9 +52,15 @@ def generate(model, prompt, num_chars=300, temperature=1.0, seed=0):
     ids = list(text_lib.encode(prompt))
     unread = ids
     for _ in range(num_chars):
-        logits = read(np.asarray([unread], copy.inputs[0].dtype.as_numpy_dtype)).numpy().astype(np.float64)
+        logits = (
+            read(np.asarray([unread], copy.inputs[0].dtype.as_numpy_dtype))
+            .numpy()
+            .astype(np.float64)
+        )
         if np.isnan(logits).any():
-            raise ValueError(f"model {model.name!r} gives outputs that are no numbers (nan): its training diverged; load another.")
+            raise ValueError(
+                f"model {model.name!r} gives outputs that are no numbers (nan): its training diverged; load another."
+            )
         unread = [_draw(logits, temperature, rng)]
         ids += unread
     return text_lib.decode(np.asarray(ids))
@@ -67,7 +73,9 @@ def _draw(logits, temperature, rng):
     with np.errstate(over="ignore"):  # a tiny temperature: -inf, probability 0
         weights = np.exp((logits - logits.max()) / temperature)
     total = np.cumsum(weights)
-    return int(np.searchsorted(total, rng.random() * total[-1], side="right").clip(max=len(logits) - 1))
+    return int(
+        np.searchsorted(total, rng.random() * total[-1], side="right").clip(max=len(logits) - 1)
+    )
 
 
 def _check(prompt, num_chars, temperature, seed):
@@ -81,36 +89,63 @@ def _check(prompt, num_chars, temperature, seed):
     for name, value in (("num_chars", num_chars), ("seed", seed)):
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
             raise ValueError(f"received {name}={value!r}; allowed: an int of 0 or more.")
-    if isinstance(temperature, bool) or not isinstance(temperature, numbers.Real) or not 0 <= temperature < float("inf"):
+    if (
+        isinstance(temperature, bool)
+        or not isinstance(temperature, numbers.Real)
+        or not 0 <= temperature < float("inf")
+    ):
         raise ValueError(f"received temperature={temperature!r}; allowed: a number of 0 or more.")
 
 
 def _single_stateful_copy(model):
     """A copy that reads one text of any length, keeps its recurrent state from call to call, and starts at state zero."""
     if not isinstance(model, tf.keras.Model):
-        raise ValueError(f"received {type(model).__name__}; allowed: a tf.keras model, or what fedlab.models.load makes of a name or path.")
+        raise ValueError(
+            f"received {type(model).__name__}; allowed: a tf.keras model, or what fedlab.models.load makes of a name or path."
+        )
     if not getattr(model, "_is_graph_network", False):
-        raise ValueError(f"model {model.name!r} is subclassed or not built: only a built Sequential or Functional model can be copied.")
+        raise ValueError(
+            f"model {model.name!r} is subclassed or not built: only a built Sequential or Functional model can be copied."
+        )
     shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
     characters = len(text_lib.CHAR_VOCABULARY)
     if len(shapes) != 2 or len(shapes[0]) not in (2, 3) or shapes[0][2:] not in ((), (1,)):
-        raise ValueError(f"model {model.name!r} has the shapes {shapes}; allowed: one input [batch, time] of character ids, one output.")
+        raise ValueError(
+            f"model {model.name!r} has the shapes {shapes}; allowed: one input [batch, time] of character ids, one output."
+        )
     if len(shapes[1]) not in (2, 3) or shapes[1][-1] != characters:
-        raise ValueError(f"model {model.name!r} gives outputs {list(shapes[1])}; allowed: [batch, time, {characters}], one logit each.")
-    if not any(isinstance(layer, tf.keras.layers.RNN) for layer in model._flatten_layers(include_self=False)):
-        raise ValueError(f"model {model.name!r} has no recurrent layer, so that it cannot go on from one character to the next.")
-    if any(isinstance(layer, tf.keras.layers.Bidirectional) for layer in model._flatten_layers(include_self=False)):
-        raise ValueError(f"model {model.name!r} is bidirectional: it reads characters that are not written yet.")
+        raise ValueError(
+            f"model {model.name!r} gives outputs {list(shapes[1])}; allowed: [batch, time, {characters}], one logit each."
+        )
+    if not any(
+        isinstance(layer, tf.keras.layers.RNN)
+        for layer in model._flatten_layers(include_self=False)
+    ):
+        raise ValueError(
+            f"model {model.name!r} has no recurrent layer, so that it cannot go on from one character to the next."
+        )
+    if any(
+        isinstance(layer, tf.keras.layers.Bidirectional)
+        for layer in model._flatten_layers(include_self=False)
+    ):
+        raise ValueError(
+            f"model {model.name!r} is bidirectional: it reads characters that are not written yet."
+        )
     try:
         copy = _copy(model)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"model {model.name!r} cannot be copied for one text of any length: {str(error).splitlines()[0]}") from None
+        raise ValueError(
+            f"model {model.name!r} cannot be copied for one text of any length: {str(error).splitlines()[0]}"
+        ) from None
     copy.set_weights(model.get_weights())
     return copy
 
 
 def _copy(model):
-    inputs = [tf.keras.Input(batch_shape=(1, None, *tensor.shape[2:]), dtype=tensor.dtype) for tensor in model.inputs]
+    inputs = [
+        tf.keras.Input(batch_shape=(1, None, *tensor.shape[2:]), dtype=tensor.dtype)
+        for tensor in model.inputs
+    ]
     return tf.keras.models.clone_model(model, input_tensors=inputs, clone_function=_copy_layer)
 
 
@@ -120,7 +155,9 @@ def _copy_layer(layer):
     config = layer.get_config()
     if isinstance(layer, tf.keras.layers.RNN):
         config["stateful"] = True
-    config.pop("batch_input_shape", None)  # the fixed batch size and length of a Sequential model's first layer
+    config.pop(
+        "batch_input_shape", None
+    )  # the fixed batch size and length of a Sequential model's first layer
     return type(layer).from_config(config)
 
 
@@ -128,4 +165,7 @@ def _gives_probabilities(model):
     layer = model.outputs[0]._keras_history.layer
     while getattr(layer, "_is_graph_network", False):
         layer = layer.outputs[0]._keras_history.layer
-    return isinstance(layer, tf.keras.layers.Softmax) or getattr(layer, "activation", None) is tf.keras.activations.softmax
+    return (
+        isinstance(layer, tf.keras.layers.Softmax)
+        or getattr(layer, "activation", None) is tf.keras.activations.softmax
+    )

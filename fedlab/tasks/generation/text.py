@@ -7,7 +7,9 @@ import numpy as np
 from fedlab import _checks
 
 # The order is that of the published models (Reddi et al. 2020; TFF's tutorial): a character's id is its index.
-CHAR_VOCABULARY = "dhlptx@DHLPTX $(,048cgkoswCGKOSW[_#'/37;?bfjnrvzBFJNRVZ\"&*.26:\naeimquyAEIMQUY]!%)-159\r"
+CHAR_VOCABULARY = (
+    "dhlptx@DHLPTX $(,048cgkoswCGKOSW[_#'/37;?bfjnrvzBFJNRVZ\"&*.26:\naeimquyAEIMQUY]!%)-159\r"
+)
 UNKNOWN_ID = 0  # what TFF's tutorial gives a character out of the vocabulary: the id of "d"
 PADDING_X = 0
 PADDING_Y = -1  # a Keras loss with ignore_class=-1 leaves these targets out
@@ -46,7 +48,9 @@ def encode(text: str | bytes) -> np.ndarray:
     if isinstance(text, bytes):
         return _ID_OF_BYTE[np.frombuffer(text, np.uint8)]
     if not isinstance(text, str):
-        raise TypeError(f"received {type(text).__name__}; allowed are str and bytes; decode or join the text first.")
+        raise TypeError(
+            f"received {type(text).__name__}; allowed are str and bytes; decode or join the text first."
+        )
     if text.isascii():
         return _ID_OF_BYTE[np.frombuffer(text.encode("ascii"), np.uint8)]
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -73,7 +77,9 @@ def decode(ids: np.ndarray) -> str:
     if flat.size == 0:
         return ""
     if flat.dtype.kind not in "iu":
-        raise ValueError(f"received ids of dtype {flat.dtype}; allowed are integers: use argmax on a model's outputs.")
+        raise ValueError(
+            f"received ids of dtype {flat.dtype}; allowed are integers: use argmax on a model's outputs."
+        )
     flat = flat[flat != PADDING_Y]
     if flat.size and not 0 <= flat.min() <= flat.max() < len(CHAR_VOCABULARY):
         raise ValueError(
@@ -101,7 +107,11 @@ def normalize(text: str, keep: str = "") -> str:
       '"Tis cafe--\\'twas"'
     """
     if not text.isascii():
-        text = unicodedata.normalize("NFKD", text.translate(_SPELLED_OUT)).encode("ascii", "ignore").decode("ascii")
+        text = (
+            unicodedata.normalize("NFKD", text.translate(_SPELLED_OUT))
+            .encode("ascii", "ignore")
+            .decode("ascii")
+        )
     outside = {code: None for code in range(128) if chr(code) not in CHAR_VOCABULARY + keep}
     return text.translate(_SPELLED_OUT).translate(outside)
 
@@ -117,7 +127,9 @@ def num_sequences(num_chars: int, length: int = 100, drop_remainder: bool = Fals
     return full + (rest >= 2 and not drop_remainder)
 
 
-def sequences(ids: np.ndarray, length: int = 100, drop_remainder: bool = False) -> dict[str, np.ndarray]:
+def sequences(
+    ids: np.ndarray, length: int = 100, drop_remainder: bool = False
+) -> dict[str, np.ndarray]:
     """Cuts a text in chunks of length + 1 characters and makes each an example: predict the next character.
 
     ```
@@ -149,9 +161,13 @@ def sequences(ids: np.ndarray, length: int = 100, drop_remainder: bool = False) 
     """
     ids = np.asarray(ids)
     if ids.ndim != 1:
-        raise ValueError(f"received ids of shape {list(ids.shape)}; allowed is one text [n]: concatenate, or go by row.")
+        raise ValueError(
+            f"received ids of shape {list(ids.shape)}; allowed is one text [n]: concatenate, or go by row."
+        )
     if ids.size and ids.dtype.kind not in "iu":
-        raise ValueError(f"received ids of dtype {ids.dtype}; allowed are integers: encode the text first.")
+        raise ValueError(
+            f"received ids of dtype {ids.dtype}; allowed are integers: encode the text first."
+        )
     rows = num_sequences(len(ids), length, drop_remainder)
     chunk = length + 1
     used = ids[: rows * chunk]
@@ -169,5 +185,7 @@ def sequences(ids: np.ndarray, length: int = 100, drop_remainder: bool = False) 
 
 def _checked_length(length: int) -> int:
     if not _checks.is_int(length, 1):
-        raise ValueError(f"received length={length!r}; allowed is 1 or more; TFF's tutorial uses 100.")
+        raise ValueError(
+            f"received length={length!r}; allowed is 1 or more; TFF's tutorial uses 100."
+        )
     return length

@@ -11,5 +11,16 @@ __getattr__, __dir__, __all__ = lazily(
         "Probe": f"{_NAME}.probe",
         "answer": f"{_NAME}.answering",
     },
-    modules=[f"{_NAME}.{module}" for module in ("efficacy", "explanation", "probe", "scores", "spans", "windows", "wordpiece")],
+    modules=[
+        f"{_NAME}.{module}"
+        for module in (
+            "efficacy",
+            "explanation",
+            "probe",
+            "scores",
+            "spans",
+            "windows",
+            "wordpiece",
+        )
+    ],
 )

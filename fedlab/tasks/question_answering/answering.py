@@ -4,7 +4,9 @@ from fedlab.tasks.question_answering import spans
 from fedlab.tasks.question_answering.windows import Question
 
 
-def answer(model, question, context, vocabulary=None, *, max_length=None, stride=None, max_answer_length=30):
+def answer(
+    model, question, context, vocabulary=None, *, max_length=None, stride=None, max_answer_length=30
+):
     """Finds the answer to a question in a text.
 
     A text that is too long for the model is cut into windows that overlap; the legal span with the highest score among all of them is the
@@ -48,7 +50,9 @@ def answer(model, question, context, vocabulary=None, *, max_length=None, stride
         max_length=window_length(model, max_length),
         stride=stride,
     )
-    [[best]] = spans.answers(windows, spans.logits(model, windows), max_answer_length=max_answer_length)
+    [[best]] = spans.answers(
+        windows, spans.logits(model, windows), max_answer_length=max_answer_length
+    )
     return best
 
 
@@ -72,9 +76,20 @@ def window_length(model, max_length=None, default=384):
     length = inputs[0].shape[1] if inputs and len(inputs[0].shape) > 1 else None
     if length:
         if max_length not in (None, length):
-            raise ValueError(f"received max_length={max_length}; allowed: {length}, for which the model is built.")
+            raise ValueError(
+                f"received max_length={max_length}; allowed: {length}, for which the model is built."
+            )
         return length
-    positions = next((layer.input_dim for layer in getattr(model, "layers", ()) if layer.name == "embeddings_position"), None)
+    positions = next(
+        (
+            layer.input_dim
+            for layer in getattr(model, "layers", ())
+            if layer.name == "embeddings_position"
+        ),
+        None,
+    )
     if positions and max_length and max_length > positions:
-        raise ValueError(f"received max_length={max_length}; allowed: at most {positions}, the model's positions.")
+        raise ValueError(
+            f"received max_length={max_length}; allowed: at most {positions}, the model's positions."
+        )
     return max_length or min(default, positions or default)

@@ -91,7 +91,9 @@ def draw(num_questions, max_draws, seed=0):
     return seeding.generator(seed, "efficacy").integers(num_questions, size=max_draws)
 
 
-def measure(model, windows, *, num_correct, max_draws=None, seed=0, batch_size=32, max_answer_length=30):
+def measure(
+    model, windows, *, num_correct, max_draws=None, seed=0, batch_size=32, max_answer_length=30
+):
     """Draws questions until a model has answered `num_correct` of them right.
 
     A question that comes again is answered once. Where some questions have no answer, as in SQuAD 2.0, the model may say so.
@@ -120,7 +122,9 @@ def measure(model, windows, *, num_correct, max_draws=None, seed=0, batch_size=3
       20
     """
     _checks.check_int("num_correct", num_correct)
-    numbers = draw(len(windows.questions), 10 * num_correct if max_draws is None else max_draws, seed)
+    numbers = draw(
+        len(windows.questions), 10 * num_correct if max_draws is None else max_draws, seed
+    )
     answered = _Answers(model, windows, batch_size, max_answer_length)
     draws, reached = [], 0
     for first in range(0, len(numbers), _DRAWS_AT_ONCE):
@@ -147,9 +151,14 @@ def replay(model, windows, numbers, *, batch_size=32, max_answer_length=30):
     """
     numbers = np.asarray(numbers, np.int64)
     if not numbers.size or not 0 <= numbers.min() <= numbers.max() < len(windows.questions):
-        raise ValueError(f"received the questions {numbers.tolist()!s:.60}; allowed: one or more of 0 to {len(windows.questions) - 1}.")
+        raise ValueError(
+            f"received the questions {numbers.tolist()!s:.60}; allowed: one or more of 0 to {len(windows.questions) - 1}."
+        )
     answered = _Answers(model, windows, batch_size, max_answer_length)
-    blocks = (answered(numbers[first : first + _DRAWS_AT_ONCE]) for first in range(0, len(numbers), _DRAWS_AT_ONCE))
+    blocks = (
+        answered(numbers[first : first + _DRAWS_AT_ONCE])
+        for first in range(0, len(numbers), _DRAWS_AT_ONCE)
+    )
     return Efficacy([found for block in blocks for found in block], None)
 
 
@@ -157,7 +166,9 @@ def weights_sha256(model):
     """Names a model's state: the SHA-256 of all its weights, in Keras's order, with their shapes and dtypes."""
     digest = hashlib.sha256()
     for array in model.get_weights():
-        digest.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        digest.update(
+            f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
+        )
     return digest.hexdigest()
 
 
@@ -193,5 +204,7 @@ class _Answers:
             texts = spans.predictions(part, found)
             for number, score in zip(new, squad.scores(part.questions, texts, self._version)):
                 answer = texts[score.question_id]
-                self._known[number] = Draw(number, score.question_id, answer, score.exact_match == 1.0, score.f1)
+                self._known[number] = Draw(
+                    number, score.question_id, answer, score.exact_match == 1.0, score.f1
+                )
         return [self._known[number] for number in numbers.tolist()]

@@ -103,9 +103,13 @@ def check(path):
     """
     path = pathlib.Path(path)
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {str(path.parent)!r} for the database: make it, or give another path.")
+        raise FileNotFoundError(
+            f"there is no folder {str(path.parent)!r} for the database: make it, or give another path."
+        )
     if path.is_dir():
-        raise ValueError(f"{str(path)!r} is a folder; allowed: a SQLite file, or a path where there is none yet.")
+        raise ValueError(
+            f"{str(path)!r} is a folder; allowed: a SQLite file, or a path where there is none yet."
+        )
     if path.exists():
         with _opened(path):
             pass
@@ -126,17 +130,30 @@ def read(path, run_id):
       ValueError: there is no such run, or the file is not this module's.
     """
     if not 1 <= run_id < 2**63:
-        raise ValueError(f"received the run {run_id}; allowed: 1 to {2**63 - 1}, which SQLite can hold.")
+        raise ValueError(
+            f"received the run {run_id}; allowed: 1 to {2**63 - 1}, which SQLite can hold."
+        )
     if not pathlib.Path(path).is_file():
-        raise FileNotFoundError(f"there is no database {str(path)!r} with a run to replay: check the path.")
+        raise FileNotFoundError(
+            f"there is no database {str(path)!r} with a run to replay: check the path."
+        )
     with _opened(path) as connection:
         query = "SELECT seed, num_correct, max_draws, questions_sha256 FROM runs JOIN question_sets USING (set_id) WHERE run_id = ?"
         row = connection.execute(query, (run_id,)).fetchone() if _is_made(connection) else None
         if row is None:
-            known = [number for (number,) in connection.execute("SELECT run_id FROM runs ORDER BY 1")] if _is_made(connection) else []
+            known = (
+                [number for (number,) in connection.execute("SELECT run_id FROM runs ORDER BY 1")]
+                if _is_made(connection)
+                else []
+            )
             allowed = ", ".join(map(str, known[:20])) + (", ..." if len(known) > 20 else "")
-            raise ValueError(f"{path} has no run {run_id}; allowed: {allowed or 'none, it has no run yet'}.")
-        draws = connection.execute("SELECT question_index, exact_match FROM draws WHERE run_id = ? ORDER BY draw", (run_id,)).fetchall()
+            raise ValueError(
+                f"{path} has no run {run_id}; allowed: {allowed or 'none, it has no run yet'}."
+            )
+        draws = connection.execute(
+            "SELECT question_index, exact_match FROM draws WHERE run_id = ? ORDER BY draw",
+            (run_id,),
+        ).fetchall()
     return Recorded(Settings(*row[:3]), row[3], draws)
 
 
@@ -167,7 +184,8 @@ def record(path, state, question_set, settings, draws, replay_of=None):
             for statement in _SCHEMA:
                 connection.execute(statement)
         connection.execute(
-            "INSERT INTO model_states (weights_sha256, name, path, recorded_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", (*state, now)
+            "INSERT INTO model_states (weights_sha256, name, path, recorded_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (*state, now),
         )
         query = "SELECT state_id FROM model_states WHERE weights_sha256 = ? AND name = ?"
         (state_id,) = connection.execute(query, state[:2]).fetchone()
@@ -178,13 +196,19 @@ def record(path, state, question_set, settings, draws, replay_of=None):
         )
         query = "SELECT set_id FROM question_sets WHERE questions_sha256 = ?"
         (set_id,) = connection.execute(query, question_set[:1]).fetchone()
-        correct, distinct = sum(draw.exact_match for draw in draws), len({draw.question for draw in draws})
+        correct, distinct = (
+            sum(draw.exact_match for draw in draws),
+            len({draw.question for draw in draws}),
+        )
         run_id = connection.execute(
             "INSERT INTO runs (state_id, set_id, replay_of, seed, num_correct, max_draws, drawn, correct, distinct_questions, recorded_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (state_id, set_id, replay_of, *settings, len(draws), correct, distinct, now),
         ).lastrowid
-        rows = ((run_id, i, d.question, d.question_id, d.answer, int(d.exact_match), d.f1) for i, d in enumerate(draws))
+        rows = (
+            (run_id, i, d.question, d.question_id, d.answer, int(d.exact_match), d.f1)
+            for i, d in enumerate(draws)
+        )
         connection.executemany("INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         connection.execute("COMMIT")
     return run_id
@@ -194,21 +218,35 @@ def record(path, state, question_set, settings, draws, replay_of=None):
 def _opened(path, create=False):
     """A connection to the file, which is found to be this module's or empty. SQLite's errors become ValueErrors of one line."""
     if 0 < _size(path) < _PAGE_BYTES:  # which SQLite would take for an empty file
-        raise ValueError(f"{path} is no SQLite file, it is cut off: give another path, where there is no file yet.")
+        raise ValueError(
+            f"{path} is no SQLite file, it is cut off: give another path, where there is no file yet."
+        )
     uri = f"{pathlib.Path(path).absolute().as_uri()}?mode={'rwc' if create else 'ro'}"
     try:
         # No transaction but those that are begun by name.
-        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_TIMEOUT_S, isolation_level=None)) as connection:
+        with contextlib.closing(
+            sqlite3.connect(uri, uri=True, timeout=_TIMEOUT_S, isolation_level=None)
+        ) as connection:
             connection.execute("PRAGMA foreign_keys = ON")
             (owner,) = connection.execute("PRAGMA application_id").fetchone()
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if owner != APPLICATION_ID and (owner or version or connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]):
-                raise ValueError(f"{path} is a database of something else: give another path, where there is no file yet.")
+            if owner != APPLICATION_ID and (
+                owner
+                or version
+                or connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+            ):
+                raise ValueError(
+                    f"{path} is a database of something else: give another path, where there is no file yet."
+                )
             if owner == APPLICATION_ID and version != VERSION:
-                raise ValueError(f"{path} is of version {version}; allowed: {VERSION}, which this fedlab writes: give another path.")
+                raise ValueError(
+                    f"{path} is of version {version}; allowed: {VERSION}, which this fedlab writes: give another path."
+                )
             yield connection
     except sqlite3.DatabaseError as error:
-        raise ValueError(f"{path} cannot be used as the database ({error}): check the file, or give another path.") from None
+        raise ValueError(
+            f"{path} cannot be used as the database ({error}): check the file, or give another path."
+        ) from None
 
 
 def _size(path):

@@ -47,7 +47,9 @@ class Evaluator:
         _checks.check_int("batch_size", batch_size)
         _checks.check_int("max_answer_length", max_answer_length)
         if not windows.y.any():
-            raise ValueError(f"none of the {windows.num_windows} windows holds its answer: evaluate on questions that have one.")
+            raise ValueError(
+                f"none of the {windows.num_windows} windows holds its answer: evaluate on questions that have one."
+            )
         contents = hashlib.sha256(repr(windows.questions).encode())
         for array in (windows.question, windows.first, windows.count, windows.y):
             contents.update(array.tobytes())
@@ -62,9 +64,17 @@ class Evaluator:
     def __call__(self, model, round_num=0):
         """`exact_match`, `f1` and `loss`, floats. The round does not matter: it is what `evaluate_on` passes."""
         logits = spans.logits(model, self._windows, self._batch_size)
-        found = spans.answers(self._windows, logits, max_answer_length=self.settings["max_answer_length"])
-        scores = squad.summary(squad.scores(self._windows.questions, spans.predictions(self._windows, found)))
-        return {"exact_match": scores["exact_match"], "f1": scores["f1"], "loss": cross_entropy(logits, self._windows.y)}
+        found = spans.answers(
+            self._windows, logits, max_answer_length=self.settings["max_answer_length"]
+        )
+        scores = squad.summary(
+            squad.scores(self._windows.questions, spans.predictions(self._windows, found))
+        )
+        return {
+            "exact_match": scores["exact_match"],
+            "f1": scores["f1"],
+            "loss": cross_entropy(logits, self._windows.y),
+        }
 
 
 def cross_entropy(logits, y):

@@ -123,12 +123,21 @@ def explain_answer(
     """
     from fedlab.datasets import squad
 
-    for name, value, least in (("num_samples", num_samples, 10), ("num_words", num_words, 1), ("batch_size", batch_size, 1)):
+    for name, value, least in (
+        ("num_samples", num_samples, 10),
+        ("num_words", num_words, 1),
+        ("batch_size", batch_size, 1),
+    ):
         _checks.check_int(name, value, least)
-    parts = {"question": " ".join(question.split()) if isinstance(question, str) else question, "context": context}
+    parts = {
+        "question": " ".join(question.split()) if isinstance(question, str) else question,
+        "context": context,
+    }
     word_piece = vocabulary if isinstance(vocabulary, WordPiece) else WordPiece(vocabulary)
     length = window_length(model, max_length)
-    span = answer(model, *parts.values(), word_piece, max_length=length, max_answer_length=max_answer_length)
+    span = answer(
+        model, *parts.values(), word_piece, max_length=length, max_answer_length=max_answer_length
+    )
     lime_text = _LimeText(parts)
 
     def probabilities(texts):
@@ -136,13 +145,19 @@ def explain_answer(
         found = []
         for first in range(0, len(texts), _TEXTS_AT_ONCE):
             split = [text.split("\n", 1) for text in texts[first : first + _TEXTS_AT_ONCE]]
-            questions = [Question(str(i), "", context, question, ()) for i, (question, context) in enumerate(split)]
+            questions = [
+                Question(str(i), "", context, question, ())
+                for i, (question, context) in enumerate(split)
+            ]
             windows = squad.make_windows(questions, word_piece, cache=False, max_length=length)
             logits = spans.logits(model, windows, batch_size)
             best = spans.answers(windows, logits, max_answer_length=max_answer_length)
             for i, (text, [top]) in enumerate(zip(texts[first : first + _TEXTS_AT_ONCE], best)):
                 offset = len(split[i][0]) + 1
-                start, end = (place - offset for place in lime_text.moved(text, "context", span.start, span.end))
+                start, end = (
+                    place - offset
+                    for place in lime_text.moved(text, "context", span.start, span.end)
+                )
                 score = _score(windows, logits, i, start, end)
                 found.append(np.exp(score - top.score) * top.probability)
         return np.array(found)
@@ -151,7 +166,18 @@ def explain_answer(
     return explained._replace(span=span)
 
 
-def explain_class(model, text, vocabulary=None, *, class_names=None, num_samples=500, num_words=12, seed=0, max_length=None, batch_size=32):
+def explain_class(
+    model,
+    text,
+    vocabulary=None,
+    *,
+    class_names=None,
+    num_samples=500,
+    num_words=12,
+    seed=0,
+    max_length=None,
+    batch_size=32,
+):
     """Explains the class that a model gives to a text, by the text's words.
 
     Args:
@@ -177,7 +203,11 @@ def explain_class(model, text, vocabulary=None, *, class_names=None, num_samples
       >>> len(found.words), found.label in ("who", "where", "when")
       (4, True)
     """
-    for name, value, least in (("num_samples", num_samples, 10), ("num_words", num_words, 1), ("batch_size", batch_size, 1)):
+    for name, value, least in (
+        ("num_samples", num_samples, 10),
+        ("num_words", num_words, 1),
+        ("batch_size", batch_size, 1),
+    ):
         _checks.check_int(name, value, least)
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"received text={text!r:.40}; allowed: a text that is not empty.")
@@ -187,13 +217,17 @@ def explain_class(model, text, vocabulary=None, *, class_names=None, num_samples
     whole = _classes(model, word_piece, [text], length, batch_size)[0]
     names = [f"class {i}" for i in range(len(whole))] if class_names is None else list(class_names)
     if len(names) != len(whole):
-        raise ValueError(f"received {len(names)} class names; allowed: {len(whole)}, one for each class of model {model.name!r}.")
+        raise ValueError(
+            f"received {len(names)} class names; allowed: {len(whole)}, one for each class of model {model.name!r}."
+        )
     predicted = int(whole.argmax())
 
     def probabilities(texts):
         return _classes(model, word_piece, texts, length, batch_size)[:, predicted]
 
-    return _LimeText({"text": text}).explain(probabilities, names[predicted], num_samples, num_words, seed)
+    return _LimeText({"text": text}).explain(
+        probabilities, names[predicted], num_samples, num_words, seed
+    )
 
 
 class _Texts(NamedTuple):
@@ -210,7 +244,9 @@ class _LimeText:
         try:
             from lime.lime_text import IndexedString, LimeTextExplainer
         except ModuleNotFoundError:
-            raise ModuleNotFoundError("explanations need the library lime, not installed here: pip install lime.") from None
+            raise ModuleNotFoundError(
+                "explanations need the library lime, not installed here: pip install lime."
+            ) from None
         self._parts = parts
         self._text = "\n".join(parts.values())
         self._offsets, offset = {}, 0
@@ -222,7 +258,9 @@ class _LimeText:
         self._explainer = LimeTextExplainer
         self._num_words = sum(re.fullmatch(_WORDS, piece) is None for piece in self._pieces)
         if not self._num_words:
-            raise ValueError(f"received {self._text!r:.40}, in which there is no word; allowed: letters or digits.")
+            raise ValueError(
+                f"received {self._text!r:.40}, in which there is no word; allowed: letters or digits."
+            )
 
     def moved(self, text, part, start, end):
         """Where the characters [start, end) of a part are in a perturbed text; of a word that is left out, all of its mask."""
@@ -240,7 +278,9 @@ class _LimeText:
 
     def explain(self, probabilities, label, num_samples, num_words, seed):
         """An `Explanation` by `probabilities(texts) -> float [n]`, of the label."""
-        state = int(seeding.generator(seed, "explanation").integers(2**32))  # lime's generators take no more
+        state = int(
+            seeding.generator(seed, "explanation").integers(2**32)
+        )  # lime's generators take no more
         explainer = self._explainer(
             # In the page the names stand in a script, where lime escapes the text but not them.
             class_names=["other", re.sub("[<>&]", "|", label)],
@@ -255,14 +295,30 @@ class _LimeText:
             chances = probabilities(texts)
             return np.stack([1 - chances, chances], axis=1)
 
-        found = explainer.explain_instance(self._text, both, [_LABEL], num_features=num_words, num_samples=num_samples)
+        found = explainer.explain_instance(
+            self._text, both, [_LABEL], num_features=num_words, num_samples=num_samples
+        )
         found.random_state = state  # else every page that it makes has other names for its elements
         indexed = found.domain_mapper.indexed_string
-        words = [self._word(indexed.word(i), int(indexed.string_position(i)[0]), weight) for i, weight in found.as_map()[_LABEL]]
-        return Explanation(label, None, float(found.predict_proba[_LABEL]), words, float(found.score), self._parts, found)
+        words = [
+            self._word(indexed.word(i), int(indexed.string_position(i)[0]), weight)
+            for i, weight in found.as_map()[_LABEL]
+        ]
+        return Explanation(
+            label,
+            None,
+            float(found.predict_proba[_LABEL]),
+            words,
+            float(found.score),
+            self._parts,
+            found,
+        )
 
     def _word(self, word, place, weight):
-        part = max((name for name, offset in self._offsets.items() if offset <= place), key=self._offsets.get)
+        part = max(
+            (name for name, offset in self._offsets.items() if offset <= place),
+            key=self._offsets.get,
+        )
         return Word(str(word), part, place - self._offsets[part], float(weight))
 
 
@@ -284,11 +340,21 @@ def _classes(model, word_piece, texts, length, batch_size):
     """float64 [n, classes]: the probabilities of texts."""
     tokens = word_piece.encode(texts)
     lengths = np.minimum(tokens.lengths + _SPECIAL, length)
-    found = outputs(model, lambda rows, length: _columns(word_piece, tokens, rows, length), lengths, length, batch_size)
+    found = outputs(
+        model,
+        lambda rows, length: _columns(word_piece, tokens, rows, length),
+        lengths,
+        length,
+        batch_size,
+    )
     if found.ndim != 2 or found.shape[1] < 2:
-        raise ValueError(f"model {model.name!r} gives {list(found.shape)}; allowed: [texts, classes]. Is it one that answers questions?")
+        raise ValueError(
+            f"model {model.name!r} gives {list(found.shape)}; allowed: [texts, classes]. Is it one that answers questions?"
+        )
     if not np.isfinite(found).all():
-        raise ValueError("received outputs that are not finite: the model's training diverged, or its weights are damaged; load another.")
+        raise ValueError(
+            "received outputs that are not finite: the model's training diverged, or its weights are damaged; load another."
+        )
     found = found.astype(np.float64)
     if getattr(getattr(model.layers[-1], "activation", None), "__name__", None) == "softmax":
         return found

@@ -20,7 +20,9 @@ def draw(explanation, file):
 
 def figure(explanation):
     """The text above, words for the label blue and those against it orange, the deeper the more they weigh; below, the weights."""
-    lines = [line for part, text in explanation.parts.items() for line in _lines(explanation, part, text)]
+    lines = [
+        line for part, text in explanation.parts.items() for line in _lines(explanation, part, text)
+    ]
     words = explanation.words
     text_height, bar_height = 0.3 + 0.2 * len(lines), 0.8 + 0.22 * len(words)
     figure = _figure.new(9, 0.5 + text_height + bar_height)
@@ -37,9 +39,21 @@ def figure(explanation):
                               color=colour, alpha=0.15 + 0.55 * abs(weight) / most, linewidth=0)  # fmt: skip
             for i, character in enumerate(piece):
                 if not character.isspace():
-                    above.text(x + i + 0.5, y + 0.5, _figure.plain(character), ha="center", va="center", fontsize=9, family="monospace")
+                    above.text(
+                        x + i + 0.5,
+                        y + 0.5,
+                        _figure.plain(character),
+                        ha="center",
+                        va="center",
+                        fontsize=9,
+                        family="monospace",
+                    )
     names = [f"{_figure.plain(word.text)}  ({word.part}, {word.start})" for word in words]
-    below.barh(range(len(words)), [word.weight for word in words], color=[_FOR if word.weight > 0 else _AGAINST for word in words])
+    below.barh(
+        range(len(words)),
+        [word.weight for word in words],
+        color=[_FOR if word.weight > 0 else _AGAINST for word in words],
+    )
     below.set_yticks(range(len(words)), names, fontsize=8)
     below.invert_yaxis()
     below.axvline(0, color="black", linewidth=0.8)
@@ -53,7 +67,9 @@ def figure(explanation):
 
 def _lines(explanation, part, text):
     """A part in lines of at most `_WIDTH` characters: lists of (column, piece, weight or 0)."""
-    weights = {word.start: (len(word.text), word.weight) for word in explanation.words if word.part == part}
+    weights = {
+        word.start: (len(word.text), word.weight) for word in explanation.words if word.part == part
+    }
     lines, place = [], 0
     prefix = "" if part == "text" else f"{part}: "
     for number, line in enumerate(_wrapped(text, _WIDTH - len(prefix))):
@@ -62,11 +78,20 @@ def _lines(explanation, part, text):
         pieces = [(0, prefix, 0)] if prefix and not number else []
         for match in re.finditer(r"\w+|\W+", line):
             length, weight = weights.get(start + match.start(), (0, 0))
-            pieces.append((len(prefix) + match.start(), match.group(), weight if length == len(match.group()) else 0))
+            pieces.append(
+                (
+                    len(prefix) + match.start(),
+                    match.group(),
+                    weight if length == len(match.group()) else 0,
+                )
+            )
         lines.append(pieces)
     return lines
 
 
 def _wrapped(text, width):
-    paragraphs = (textwrap.wrap(line, width, expand_tabs=False, replace_whitespace=False) for line in text.splitlines())
+    paragraphs = (
+        textwrap.wrap(line, width, expand_tabs=False, replace_whitespace=False)
+        for line in text.splitlines()
+    )
     return [line for lines in paragraphs for line in lines]

@@ -9,7 +9,9 @@ import weakref
 
 import numpy as np
 
-_STEP = 32  # lengths are multiples of it: what a processor's kernels are prepared for comes up again
+_STEP = (
+    32  # lengths are multiples of it: what a processor's kernels are prepared for comes up again
+)
 _MASKED = -1e9  # what `fedlab.models.bert` lowers the logits of padding by
 _TOLERANCE = 1e-4  # float32 rounds to about 1e-6
 
@@ -44,9 +46,15 @@ def outputs(model, columns, lengths, max_length, batch_size):
     compute, found = model.predict_on_batch, None
     # The comparison costs a row in full, and a graph for any length: not for what is one batch anyway.
     if len(batches) > 1 and needed[0] < max_length and _takes_any_length(model):
-        cut, whole = (_checked(model, _for_any_length(model)(columns(order[:1], length))) for length in (needed[0], max_length))
+        cut, whole = (
+            _checked(model, _for_any_length(model)(columns(order[:1], length)))
+            for length in (needed[0], max_length)
+        )
         if _is_same(cut, whole):
-            compute, found = _for_any_length(model), np.full([len(order), *whole.shape[1:]], _MASKED, whole.dtype)
+            compute, found = (
+                _for_any_length(model),
+                np.full([len(order), *whole.shape[1:]], _MASKED, whole.dtype),
+            )
     if found is None:
         needed = [max_length] * len(batches)
     for rows, length in zip(batches, needed):
@@ -73,7 +81,9 @@ def _for_any_length(model):
     if model not in _functions:
         own = weakref.ref(model)  # so that the table does not keep it
         specs = {name: tf.TensorSpec([None, None], tf.int32) for name in names}
-        _functions[model] = tf.function(lambda inputs: own()(inputs, training=False), input_signature=[specs])
+        _functions[model] = tf.function(
+            lambda inputs: own()(inputs, training=False), input_signature=[specs]
+        )
 
     def compute(columns):
         found = _functions[model]({name: tf.convert_to_tensor(columns[name]) for name in names})

@@ -84,21 +84,39 @@ class Probe:
     def __init__(self, columns, path, *, layers=None, labels=None, titles=None, every_round=True):
         self.path, self.every_round = pathlib.Path(path), bool(every_round)
         if not isinstance(columns, collections.abc.Mapping):
-            raise TypeError(f"received columns that are {_checks.kind(columns)}; allowed: a dict, name -> array [n, ...].")
+            raise TypeError(
+                f"received columns that are {_checks.kind(columns)}; allowed: a dict, name -> array [n, ...]."
+            )
         self._columns = {name: np.asarray(column) for name, column in columns.items()}
-        lengths = {name: len(column) if column.ndim else 0 for name, column in self._columns.items()}
-        if "y" not in lengths or len(lengths) < 2 or len(set(lengths.values())) > 1 or not lengths["y"]:
+        lengths = {
+            name: len(column) if column.ndim else 0 for name, column in self._columns.items()
+        }
+        if (
+            "y" not in lengths
+            or len(lengths) < 2
+            or len(set(lengths.values())) > 1
+            or not lengths["y"]
+        ):
             raise ValueError(
                 f"received columns with so many examples: {lengths}; allowed: y and the model's inputs, equally many, 1 or more."
             )
-        self._layers = None if layers is None else [layers] if isinstance(layers, str) else list(layers)
-        self._labels, self._titles = (np.array([] if texts is None else texts, dtype=np.str_) for texts in (labels, titles))
+        self._layers = (
+            None if layers is None else [layers] if isinstance(layers, str) else list(layers)
+        )
+        self._labels, self._titles = (
+            np.array([] if texts is None else texts, dtype=np.str_) for texts in (labels, titles)
+        )
         for name, texts in (("labels", self._labels), ("titles", self._titles)):
             if texts.size and len(texts) != lengths["y"]:
-                raise ValueError(f"received {name} of {len(texts)} examples; allowed: of {lengths['y']}, or none.")
+                raise ValueError(
+                    f"received {name} of {len(texts)} examples; allowed: of {lengths['y']}, or none."
+                )
         digest = hashlib.sha256()
         for name, column in self._columns.items():
-            digest.update(f"{name} {column.dtype.str} {column.shape}".encode() + np.ascontiguousarray(column).tobytes())
+            digest.update(
+                f"{name} {column.dtype.str} {column.shape}".encode()
+                + np.ascontiguousarray(column).tobytes()
+            )
         self.settings = {
             "examples": lengths["y"],
             "columns": digest.hexdigest(),
@@ -108,17 +126,33 @@ class Probe:
 
     def __call__(self, model, round_num):
         """Looks at the model and writes the file; gives {"loss": mean loss of the examples}."""
-        inputs = {name: column for name, column in self._columns.items() if name not in ("y", "sample_weight")}
+        inputs = {
+            name: column
+            for name, column in self._columns.items()
+            if name not in ("y", "sample_weight")
+        }
         outputs = model.predict_on_batch(inputs["x"] if list(inputs) == ["x"] else inputs)
         if not isinstance(outputs, np.ndarray):
-            raise ValueError(f"model {model.name!r} has {len(outputs)} outputs; a probe looks at models of one.")
+            raise ValueError(
+                f"model {model.name!r} has {len(outputs)} outputs; a probe looks at models of one."
+            )
         seen = {"outputs": outputs.astype(np.float32), "losses": self._losses(model, outputs)}
-        seen |= {f"weights/{name}": np.asarray(value) for name, value in _weights(model, self._layers).items()}
+        seen |= {
+            f"weights/{name}": np.asarray(value)
+            for name, value in _weights(model, self._layers).items()
+        }
         kept = self._before(round_num)
-        if kept and {name: array.shape[1:] for name, array in kept.items() if name != "rounds"} != {n: a.shape for n, a in seen.items()}:
-            raise ValueError(f"{self.path} is of another model or of other layers: give another path, or delete it.")
+        if kept and {name: array.shape[1:] for name, array in kept.items() if name != "rounds"} != {
+            n: a.shape for n, a in seen.items()
+        }:
+            raise ValueError(
+                f"{self.path} is of another model or of other layers: give another path, or delete it."
+            )
         rounds = np.append(kept.get("rounds", np.zeros([0], np.int64)), np.int64(round_num))
-        arrays = {name: np.concatenate([kept[name], array[None]]) if kept else array[None] for name, array in seen.items()}
+        arrays = {
+            name: np.concatenate([kept[name], array[None]]) if kept else array[None]
+            for name, array in seen.items()
+        }
         self._write({"rounds": rounds, **arrays})
         return {"loss": float(seen["losses"].mean())}
 
@@ -129,9 +163,14 @@ class Probe:
         losses = []
         for i in range(len(outputs)):
             y, weight = (
-                tf.convert_to_tensor(self._columns[name][i : i + 1]) if name in self._columns else None for name in ("y", "sample_weight")
+                tf.convert_to_tensor(self._columns[name][i : i + 1])
+                if name in self._columns
+                else None
+                for name in ("y", "sample_weight")
             )
-            loss = model.compute_loss(y=y, y_pred=tf.convert_to_tensor(outputs[i : i + 1]), sample_weight=weight)
+            loss = model.compute_loss(
+                y=y, y_pred=tf.convert_to_tensor(outputs[i : i + 1]), sample_weight=weight
+            )
             losses.append(np.float32(loss))
         model.reset_metrics()
         return np.stack(losses)
@@ -141,22 +180,35 @@ class Probe:
         if round_num == 0:
             return {}
         if not self.path.exists():
-            logger.warning("%s does not exist, so that it begins with round %d", self.path, round_num)
+            logger.warning(
+                "%s does not exist, so that it begins with round %d", self.path, round_num
+            )
             return {}
         arrays = _read(self.path)
         for name, column in self._columns.items():
             if not np.array_equal(arrays.get(f"columns/{name}"), column):
-                raise ValueError(f"{self.path} is of other examples: give the ones that the run began with, another path, or delete it.")
+                raise ValueError(
+                    f"{self.path} is of other examples: give the ones that the run began with, another path, or delete it."
+                )
         keep = arrays["rounds"] < round_num
         kept = {
-            name: array[keep] for name, array in arrays.items() if name in ("rounds", "outputs", "losses") or name.startswith("weights/")
+            name: array[keep]
+            for name, array in arrays.items()
+            if name in ("rounds", "outputs", "losses") or name.startswith("weights/")
         }
         return kept if keep.any() else {}
 
     def _write(self, arrays):
         columns = {f"columns/{name}": column for name, column in self._columns.items()}
         packed = io.BytesIO()
-        np.savez(packed, format=np.array(_FORMAT), **arrays, **columns, labels=self._labels, titles=self._titles)
+        np.savez(
+            packed,
+            format=np.array(_FORMAT),
+            **arrays,
+            **columns,
+            labels=self._labels,
+            titles=self._titles,
+        )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         _files.write(self.path, packed.getbuffer())
 
@@ -177,13 +229,17 @@ def of_windows(windows, path, *, num_examples=4, seed=0, layers=None, every_roun
     held = np.flatnonzero(windows.y.any(axis=1))
     held = held[np.unique(windows.question[held], return_index=True)[1]]
     if not len(held):
-        raise ValueError(f"none of the {windows.num_windows} windows holds its answer: choose other questions.")
+        raise ValueError(
+            f"none of the {windows.num_windows} windows holds its answer: choose other questions."
+        )
     chosen = seeding.generator(seed, "probe").permutation(held)[:num_examples]
     columns = windows.columns(chosen)
     tokens = windows.vocabulary.tokens
     labels = [[tokens[token] for token in row] for row in columns["input_ids"]]
     titles = [windows.questions[windows.question[window]].question for window in chosen]
-    return Probe(columns, path, layers=layers, labels=labels, titles=titles, every_round=every_round)
+    return Probe(
+        columns, path, layers=layers, labels=labels, titles=titles, every_round=every_round
+    )
 
 
 def read(path):
@@ -199,9 +255,16 @@ def read(path):
     path = pathlib.Path(path)
     arrays = _read(path / FILE if path.is_dir() else path)
     weights, columns = (
-        {name.removeprefix(kind): array for name, array in arrays.items() if name.startswith(kind)} for kind in ("weights/", "columns/")
+        {name.removeprefix(kind): array for name, array in arrays.items() if name.startswith(kind)}
+        for kind in ("weights/", "columns/")
     )
-    return Record(*(arrays[name] for name in ("rounds", "outputs", "losses")), weights, columns, arrays["labels"], arrays["titles"])
+    return Record(
+        *(arrays[name] for name in ("rounds", "outputs", "losses")),
+        weights,
+        columns,
+        arrays["labels"],
+        arrays["titles"],
+    )
 
 
 def _read(file):
@@ -213,9 +276,13 @@ def _read(file):
             raise ValueError(f"it is of the form {str(found['format'])!r:.40}, not {_FORMAT!r}")
         _check_forms(found)
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no probe at {str(file)!r}: give a run folder whose run was simulated with one.") from None
+        raise FileNotFoundError(
+            f"there is no probe at {str(file)!r}: give a run folder whose run was simulated with one."
+        ) from None
     except _files.DAMAGE as error:
-        raise ValueError(f"{file} is no probe's file or damaged ({error}): give another, or delete it.") from None
+        raise ValueError(
+            f"{file} is no probe's file or damaged ({error}): give another, or delete it."
+        ) from None
     return found
 
 
@@ -225,10 +292,18 @@ def _check_forms(arrays):
     forms = {name: array.shape[:1] for name, array in arrays.items() if name.startswith("weights/")}
     forms |= {name: arrays[name].shape[:2] for name in ("outputs", "losses")}
     wanted = {name: (num_rounds, num_examples)[: len(form)] for name, form in forms.items()}
-    forms |= {name: array.shape[:1] for name, array in arrays.items() if name.startswith("columns/")}
+    forms |= {
+        name: array.shape[:1] for name, array in arrays.items() if name.startswith("columns/")
+    }
     wanted |= {name: (num_examples,) for name in arrays if name.startswith("columns/")}
-    if wrong := [name for name, form in forms.items() if form != wanted[name] or not (num_rounds and num_examples)]:
-        raise ValueError(f"{wrong[0]} is of {list(arrays[wrong[0]].shape)}, with {num_rounds} rounds and {num_examples} examples")
+    if wrong := [
+        name
+        for name, form in forms.items()
+        if form != wanted[name] or not (num_rounds and num_examples)
+    ]:
+        raise ValueError(
+            f"{wrong[0]} is of {list(arrays[wrong[0]].shape)}, with {num_rounds} rounds and {num_examples} examples"
+        )
     for name in ("labels", "titles"):
         if arrays[name].size and len(arrays[name]) != num_examples:
             raise ValueError(f"{name} are {len(arrays[name])}, with {num_examples} examples")
@@ -241,8 +316,12 @@ def _weights(model, patterns):
         patterns = list(layers)[-1:]
     for pattern in patterns:
         if not fnmatch.filter(layers, pattern):
-            raise ValueError(f"no layer with weights is called {pattern!r}; allowed: {', '.join(layers)}, or patterns such as 'layer_0_*'.")
-    names = [name for name in layers if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+            raise ValueError(
+                f"no layer with weights is called {pattern!r}; allowed: {', '.join(layers)}, or patterns such as 'layer_0_*'."
+            )
+    names = [
+        name for name in layers if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    ]
     found = {}
     for name in names:
         for weight in layers[name].weights:

@@ -45,30 +45,57 @@ def loss_figure(record):
     marker = "o" if len(record.rounds) <= _MOST_MARKERS else None
     for i in range(record.losses.shape[1]):
         colour = _figure.COLOURS[i % len(_figure.COLOURS)]
-        axis.plot(record.rounds, record.losses[:, i], color=colour, linewidth=1, marker=marker, markersize=3, label=_title(record, i, 45))
+        axis.plot(
+            record.rounds,
+            record.losses[:, i],
+            color=colour,
+            linewidth=1,
+            marker=marker,
+            markersize=3,
+            label=_title(record, i, 45),
+        )
     if record.losses.shape[1] > 1:
-        axis.plot(record.rounds, record.losses.mean(axis=1), color="black", linewidth=2, label="mean")
+        axis.plot(
+            record.rounds, record.losses.mean(axis=1), color="black", linewidth=2, label="mean"
+        )
     axis.set(title="Loss of the probe's examples", xlabel="round", ylabel="loss")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_ylim(bottom=min(0, record.losses.min()))
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=2 if record.losses.shape[1] < 6 else 3)
+    figure.legend(
+        loc="outside lower center",
+        frameon=False,
+        fontsize=8,
+        ncols=2 if record.losses.shape[1] < 6 else 3,
+    )
     return figure
 
 
 def output_figure(record, example):
     """An example's outputs by round as heat maps, one for each row of an output [rows, positions], with what is expected marked."""
     outputs = record.outputs[:, example].astype(np.float64)
-    outputs = outputs.reshape(len(outputs), -1 if outputs.ndim > 2 else 1, outputs.shape[-1])  # [rounds, panels, positions]
+    outputs = outputs.reshape(
+        len(outputs), -1 if outputs.ndim > 2 else 1, outputs.shape[-1]
+    )  # [rounds, panels, positions]
     outputs = np.ma.masked_less(outputs, _MASKED)
     shown = 1 + np.flatnonzero(~np.ma.getmaskarray(outputs).all(axis=(0, 1))).max(initial=0)
     outputs = outputs[:, :, :shown]
     panels = outputs.shape[1]
-    labels = [_figure.plain(str(label)) for label in record.labels[example][:shown]] if record.labels.size else []
+    labels = (
+        [_figure.plain(str(label)) for label in record.labels[example][:shown]]
+        if record.labels.size
+        else []
+    )
     expected = _expected(record.columns["y"][example], panels, shown)
     spans = panels == 2 and expected is not None
-    names = ("start logits", "end logits") if spans else ("outputs",) if panels == 1 else [f"outputs {i}" for i in range(panels)]
+    names = (
+        ("start logits", "end logits")
+        if spans
+        else ("outputs",)
+        if panels == 1
+        else [f"outputs {i}" for i in range(panels)]
+    )
     named = bool(labels) and len(labels) == shown <= _MOST_LABELS
     height = min(4.0, 1.2 + 0.12 * len(outputs))
     width = min(_WIDTH, max(6.0, 2.5 + 0.19 * shown))
@@ -77,7 +104,9 @@ def output_figure(record, example):
     for panel, axis in enumerate(axes):
         values = outputs[:, panel]
         # The extent of a picture's cells is that of the axes: rounds need not be evenly apart.
-        mesh = axis.pcolormesh(np.arange(shown + 1) - 0.5, _edges(record.rounds), values, cmap="viridis")
+        mesh = axis.pcolormesh(
+            np.arange(shown + 1) - 0.5, _edges(record.rounds), values, cmap="viridis"
+        )
         title = names[panel]
         if expected is not None and 0 <= expected[panel] < shown:
             place = int(expected[panel])
@@ -91,7 +120,9 @@ def output_figure(record, example):
         axis.invert_yaxis()
         figure.colorbar(mesh, ax=axis, pad=0.01, label="logit" if spans else "output")
     if named:
-        axes[-1].set_xticks(range(shown), labels, rotation=90, fontsize=min(7, 0.8 * 72 * (width - 1.5) / shown))  # of a cell's width
+        axes[-1].set_xticks(
+            range(shown), labels, rotation=90, fontsize=min(7, 0.8 * 72 * (width - 1.5) / shown)
+        )  # of a cell's width
         for axis in axes:
             axis.tick_params(axis="x", pad=2, length=2)
         axes[-1].set_xlabel("token")
@@ -119,9 +150,14 @@ def weights_figure(record):
             axis.grid(alpha=0.3)
         else:
             _histogram(figure, axis, record.rounds, values)
-        axis.set_title(f"{_figure.plain(name)}: {values.shape[1]:,} weight{'s' if values.shape[1] > 1 else ''}", fontsize=9)
+        axis.set_title(
+            f"{_figure.plain(name)}: {values.shape[1]:,} weight{'s' if values.shape[1] > 1 else ''}",
+            fontsize=9,
+        )
         axis.set(xlabel="value", ylabel="round")
-        axis.ticklabel_format(axis="x", scilimits=(-2, 3))  # else the digits of small values run into each other
+        axis.ticklabel_format(
+            axis="x", scilimits=(-2, 3)
+        )  # else the digits of small values run into each other
         axis.yaxis.get_major_locator().set_params(integer=True)
         axis.invert_yaxis()
     figure.suptitle("Weights by round", fontsize=10)
@@ -147,7 +183,9 @@ def _edges(rounds):
     if len(rounds) == 1:
         return np.array([rounds[0] - 0.5, rounds[0] + 0.5])
     middle = (rounds[1:] + rounds[:-1]) / 2
-    return np.concatenate([[rounds[0] - (middle[0] - rounds[0])], middle, [rounds[-1] + (rounds[-1] - middle[-1])]])
+    return np.concatenate(
+        [[rounds[0] - (middle[0] - rounds[0])], middle, [rounds[-1] + (rounds[-1] - middle[-1])]]
+    )
 
 
 def _title(record, example, length):

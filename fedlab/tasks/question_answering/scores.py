@@ -94,8 +94,12 @@ def scores(questions, predictions, version=None):
         raise ValueError("received no questions to score; give one or more.")
     missing = sum(question.question_id not in predictions for question in questions)
     if missing:
-        logger.warning("squad: %d of %d questions have no prediction and score 0", missing, len(questions))
-    return [_score(question, predictions.get(question.question_id), version) for question in questions]
+        logger.warning(
+            "squad: %d of %d questions have no prediction and score 0", missing, len(questions)
+        )
+    return [
+        _score(question, predictions.get(question.question_id), version) for question in questions
+    ]
 
 
 def _score(question, prediction, version):
@@ -104,7 +108,10 @@ def _score(question, prediction, version):
         golds = [gold for gold in golds if normalize(gold)] or [""]
     if prediction is None or not golds:
         return Score(question.question_id, 0.0, 0.0, bool(question.answers))
-    best = (max(exact_match(prediction, gold) for gold in golds), max(f1(prediction, gold, version) for gold in golds))
+    best = (
+        max(exact_match(prediction, gold) for gold in golds),
+        max(f1(prediction, gold, version) for gold in golds),
+    )
     return Score(question.question_id, *best, bool(question.answers))
 
 
@@ -120,10 +127,15 @@ def summary(scores):
       {'exact_match': 50.0, 'f1': 75.0, 'total': 2}
     """
     result = _means(scores)
-    parts = {"HasAns": [s for s in scores if s.answerable], "NoAns": [s for s in scores if not s.answerable]}
+    parts = {
+        "HasAns": [s for s in scores if s.answerable],
+        "NoAns": [s for s in scores if not s.answerable],
+    }
     if parts["NoAns"]:
         for name, part in parts.items():
-            result |= {f"{name}_{key}": value for key, value in _means(part).items()} if part else {}
+            result |= (
+                {f"{name}_{key}": value for key, value in _means(part).items()} if part else {}
+            )
     return result
 
 
@@ -141,7 +153,11 @@ def by_client(scores, questions, client_of=None):
         client_of = {}
         for number, question in enumerate(questions):
             client_of.setdefault(question.title, []).append(number)
-    return [{"client_id": client_id, **summary([scores[i] for i in rows])} for client_id, rows in client_of.items() if len(rows)]
+    return [
+        {"client_id": client_id, **summary([scores[i] for i in rows])}
+        for client_id, rows in client_of.items()
+        if len(rows)
+    ]
 
 
 def _means(scores):

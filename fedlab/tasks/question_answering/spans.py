@@ -63,13 +63,17 @@ def logits(model, windows, batch_size=32):
         del found["y"]
         return found
 
-    return _checked(outputs(model, columns, windows.lengths, windows.max_length, batch_size), windows)
+    return _checked(
+        outputs(model, columns, windows.lengths, windows.max_length, batch_size), windows
+    )
 
 
 def check_is_model(model):
     """Raises TypeError where `model` is nothing that predicts."""
     if not hasattr(model, "predict_on_batch"):
-        raise TypeError(f"received {_checks.kind(model)}; allowed: a tf.keras model, such as fedlab.models.load gives.")
+        raise TypeError(
+            f"received {_checks.kind(model)}; allowed: a tf.keras model, such as fedlab.models.load gives."
+        )
 
 
 def check_model(model, windows):
@@ -78,7 +82,9 @@ def check_model(model, windows):
     What can be known before it runs: of a subclassed model nothing can, and of one that looks tokens up by other means than Keras's
     `Embedding` not the vocabulary.
     """
-    inputs = {tensor._keras_history.layer.name: tensor for tensor in getattr(model, "inputs", None) or ()}
+    inputs = {
+        tensor._keras_history.layer.name: tensor for tensor in getattr(model, "inputs", None) or ()
+    }
     if not inputs:
         return
     known = ("input_ids", "token_type_ids", "attention_mask")
@@ -88,7 +94,9 @@ def check_model(model, windows):
         )
     length = inputs["input_ids"].shape[1]
     if length not in (None, windows.max_length):
-        raise ValueError(f"received windows of {windows.max_length} tokens; allowed: {length}, for which model {model.name!r} is built.")
+        raise ValueError(
+            f"received windows of {windows.max_length} tokens; allowed: {length}, for which model {model.name!r} is built."
+        )
     for layer in model._flatten_layers(include_self=False):
         if hasattr(layer, "embeddings") and layer.inbound_nodes and _reads(layer, "input_ids"):
             windows.vocabulary.check_fits(layer.input_dim)
@@ -97,7 +105,10 @@ def check_model(model, windows):
 def _reads(layer, name):
     """Whether the input of that name is what a layer of a Functional model reads."""
     source = layer.get_input_at(0)
-    return getattr(source, "_keras_history", None) is not None and source._keras_history.layer.name == name
+    return (
+        getattr(source, "_keras_history", None) is not None
+        and source._keras_history.layer.name == name
+    )
 
 
 def answers(windows, logits, *, num_best=1, max_answer_length=30, null_threshold=None):
@@ -126,21 +137,39 @@ def answers(windows, logits, *, num_best=1, max_answer_length=30, null_threshold
         rows = np.arange(first, min(first + _BLOCK, windows.num_windows))
         block = _scores(windows, rows, logits[rows].astype(np.float64), length)
         flat = block.reshape(len(rows), -1)
-        top = flat.argmax(axis=1)[:, None] if num_best == 1 else np.argpartition(flat, -min(num_best, flat.shape[1]))[:, -num_best:]
-        found += [[(flat[i, j], *divmod(j, windows.max_length)) for j in top[i] if flat[i, j] > -np.inf] for i in range(len(rows))]
+        top = (
+            flat.argmax(axis=1)[:, None]
+            if num_best == 1
+            else np.argpartition(flat, -min(num_best, flat.shape[1]))[:, -num_best:]
+        )
+        found += [
+            [(flat[i, j], *divmod(j, windows.max_length)) for j in top[i] if flat[i, j] > -np.inf]
+            for i in range(len(rows))
+        ]
         sums.append(_log_sum_exp(flat))
     sums = np.concatenate(sums) if sums else np.zeros([0])
     nulls = logits[:, :, 0].sum(axis=1, dtype=np.float64)
     borders = np.searchsorted(windows.question, np.arange(len(windows.questions) + 1))
     return [
-        _best(windows, number, range(low, high), found, sums[low:high], nulls[low:high], num_best, null_threshold)
+        _best(
+            windows,
+            number,
+            range(low, high),
+            found,
+            sums[low:high],
+            nulls[low:high],
+            num_best,
+            null_threshold,
+        )
         for number, (low, high) in enumerate(zip(borders[:-1].tolist(), borders[1:].tolist()))
     ]
 
 
 def predictions(windows, answers):
     """question_id -> text of the best answer, as the official scripts take them (see `fedlab.tasks.question_answering.scores.scores`)."""
-    return {question.question_id: best[0].text for question, best in zip(windows.questions, answers)}
+    return {
+        question.question_id: best[0].text for question, best in zip(windows.questions, answers)
+    }
 
 
 def _scores(windows, rows, logits, length):
@@ -164,8 +193,12 @@ def _best(windows, number, rows, found, sums, nulls, num_best, null_threshold):
     for window in rows:
         for score, d, first in found[window]:
             start, end = windows.characters(window, first, first + d)
-            span = Span(context[start:end], start, end, float(score), float(np.exp(score - total)), window)
-            if (start, end) not in spans or spans[start, end].score < span.score:  # neighbouring windows find the same one
+            span = Span(
+                context[start:end], start, end, float(score), float(np.exp(score - total)), window
+            )
+            if (start, end) not in spans or spans[
+                start, end
+            ].score < span.score:  # neighbouring windows find the same one
                 spans[start, end] = span
     best = sorted(spans.values(), key=lambda span: -span.score)[:num_best]
     if null_threshold is None:
@@ -183,7 +216,11 @@ def _checked(logits, windows):
     logits = np.asarray(logits)
     expected = (windows.num_windows, 2, windows.max_length)
     if logits.shape != expected:
-        raise ValueError(f"received logits of shape {list(logits.shape)}; allowed: {list(expected)}, windows, start and end, positions.")
+        raise ValueError(
+            f"received logits of shape {list(logits.shape)}; allowed: {list(expected)}, windows, start and end, positions."
+        )
     if not np.isfinite(logits).all():
-        raise ValueError("received logits that are not finite: the model's training diverged, or its weights are damaged; load another.")
+        raise ValueError(
+            "received logits that are not finite: the model's training diverged, or its weights are damaged; load another."
+        )
     return logits

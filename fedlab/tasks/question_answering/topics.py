@@ -39,7 +39,9 @@ def topics(texts, num_topics=30, seed=0):
     """
     texts = list(texts)
     if not _checks.is_int(num_topics, 1, len(texts)):
-        raise ValueError(f"num_topics is {num_topics!r}; allowed: an int of 1 to {len(texts)}, the number of texts.")
+        raise ValueError(
+            f"num_topics is {num_topics!r}; allowed: an int of 1 to {len(texts)}, the number of texts."
+        )
     try:
         from sklearn.cluster import KMeans
         from sklearn.decomposition import TruncatedSVD
@@ -47,14 +49,24 @@ def topics(texts, num_topics=30, seed=0):
         from sklearn.preprocessing import normalize
         from threadpoolctl import threadpool_limits
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("topics need scikit-learn, not installed here: pip install scikit-learn.") from None
+        raise ModuleNotFoundError(
+            "topics need scikit-learn, not installed here: pip install scikit-learn."
+        ) from None
     state = int(seeding.generator(seed, "topics").integers(2**31))
     with threadpool_limits(1):
-        vectorizer = TfidfVectorizer(stop_words="english", max_features=_MAX_WORDS, sublinear_tf=True, dtype=np.float32)
+        vectorizer = TfidfVectorizer(
+            stop_words="english", max_features=_MAX_WORDS, sublinear_tf=True, dtype=np.float32
+        )
         try:
             words = vectorizer.fit_transform(texts)
         except ValueError:  # scikit-learn: "empty vocabulary"
-            raise ValueError(f"none of the {len(texts)} texts has a word, stop words aside: topics need words.") from None
+            raise ValueError(
+                f"none of the {len(texts)} texts has a word, stop words aside: topics need words."
+            ) from None
         if min(words.shape) > _COMPONENTS:
             words = TruncatedSVD(_COMPONENTS, random_state=state).fit_transform(words)
-        return KMeans(num_topics, n_init=1, random_state=state).fit_predict(normalize(words)).astype(np.int64)
+        return (
+            KMeans(num_topics, n_init=1, random_state=state)
+            .fit_predict(normalize(words))
+            .astype(np.int64)
+        )

@@ -106,7 +106,9 @@ class Windows(NamedTuple):
         rows = np.arange(self.num_windows) if windows is None else np.asarray(windows, np.int64)
         length = self.max_length if length is None else length
         if self.lengths[rows].max(initial=0) > length:
-            raise ValueError(f"received length={length}; allowed: {self.lengths[rows].max()} or more, the positions of the longest window.")
+            raise ValueError(
+                f"received length={length}; allowed: {self.lengths[rows].max()} or more, the positions of the longest window."
+            )
         question, at, count = (array[rows, None] for array in (self.question, self.at, self.count))
         position = np.arange(length)
         in_context = (position >= at) & (position < at + count)  # [n, length]
@@ -135,7 +137,9 @@ class Windows(NamedTuple):
         """
         at, count = int(self.at[window]), int(self.count[window])
         if not at <= first <= last < at + count:
-            raise ValueError(f"window {window} has its context at {at} to {at + count - 1}; received the positions {first} to {last}.")
+            raise ValueError(
+                f"window {window} has its context at {at} to {at + count - 1}; received the positions {first} to {last}."
+            )
         _, offsets = self.context_tokens.of(self.context_of[self.question[window]])
         shift = int(self.first[window]) - at
         return int(offsets[first + shift, 0]), int(offsets[last + shift, 1])
@@ -144,7 +148,9 @@ class Windows(NamedTuple):
         """int64 [n], the windows of some questions, given by their numbers, in the order of the questions."""
         questions = np.asarray(questions, np.int64)
         if questions.size and not 0 <= questions.min() <= questions.max() < len(self.questions):
-            raise ValueError(f"received questions {questions.min()} to {questions.max()}; allowed: 0 to {len(self.questions) - 1}.")
+            raise ValueError(
+                f"received questions {questions.min()} to {questions.max()}; allowed: 0 to {len(self.questions) - 1}."
+            )
         first, end = (np.searchsorted(self.question, questions, side) for side in ("left", "right"))
         rows = np.arange((end - first).sum())
         return rows + np.repeat(first - np.cumsum(end - first) + (end - first), end - first)
@@ -156,9 +162,14 @@ class Windows(NamedTuple):
         first = self.question_tokens.ends - self.question_tokens.lengths
         return self._replace(
             questions=tuple(self.questions[i] for i in questions),
-            question_tokens=_gather(self.question_tokens, first[questions], self.question_tokens.lengths[questions]),
+            question_tokens=_gather(
+                self.question_tokens, first[questions], self.question_tokens.lengths[questions]
+            ),
             context_of=self.context_of[questions],
-            question=np.repeat(np.arange(len(questions)), np.bincount(self.question, minlength=len(self.questions))[questions]),
+            question=np.repeat(
+                np.arange(len(questions)),
+                np.bincount(self.question, minlength=len(self.questions))[questions],
+            ),
             **{name: getattr(self, name)[rows] for name in ("first", "count", "at", "y")},
             skipped={},
         )
@@ -169,10 +180,22 @@ class Windows(NamedTuple):
         Args:
           partition: client_id -> numbers of its questions; see `fedlab.clients.partitioners`.
         """
-        return ClientData(partition, lambda client_id: self.columns(self.windows_of(partition[client_id])))
+        return ClientData(
+            partition, lambda client_id: self.columns(self.windows_of(partition[client_id]))
+        )
 
 
-def make(questions, vocabulary, question_tokens, contexts, context_tokens, *, max_length=384, stride=None, max_question_length=None):
+def make(
+    questions,
+    vocabulary,
+    question_tokens,
+    contexts,
+    context_tokens,
+    *,
+    max_length=384,
+    stride=None,
+    max_question_length=None,
+):
     """Cuts tokenized questions and contexts into windows.
 
     A window holds the whole question and `room = max_length - len(question) - 3` tokens of the context; the next one begins `room - stride`
@@ -199,20 +222,32 @@ def make(questions, vocabulary, question_tokens, contexts, context_tokens, *, ma
     number = {context: i for i, context in enumerate(contexts)}
     context_of = np.array([number[question.context] for question in questions], np.int64)
     first_token, last_token, answered = _answer_tokens(questions, context_of, context_tokens)
-    keep, skipped = _usable(questions, question_tokens.lengths, context_tokens.lengths[context_of], answered)
+    keep, skipped = _usable(
+        questions, question_tokens.lengths, context_tokens.lengths[context_of], answered
+    )
     if not keep.any():
-        raise ValueError(f"none of the {len(questions)} questions can be used ({skipped or 'there is none'}): give others.")
+        raise ValueError(
+            f"none of the {len(questions)} questions can be used ({skipped or 'there is none'}): give others."
+        )
     too_long = int((question_tokens.lengths > max_question_length).sum())
     if too_long:
-        logger.info("%d questions have more than max_question_length=%d tokens and are cut", too_long, max_question_length)
+        logger.info(
+            "%d questions have more than max_question_length=%d tokens and are cut",
+            too_long,
+            max_question_length,
+        )
 
     length = np.minimum(question_tokens.lengths, max_question_length)
     room = max_length - length - 3
     total = context_tokens.lengths[context_of]
-    windows = np.where(total <= room, 1, 1 - (room - total) // (room - stride))  # 1 + ceil((total - room) / step)
+    windows = np.where(
+        total <= room, 1, 1 - (room - total) // (room - stride)
+    )  # 1 + ceil((total - room) / step)
     windows[~keep] = 0
     question = np.repeat(np.arange(len(questions)), windows)
-    index = np.arange(len(question)) - np.repeat(np.cumsum(windows) - windows, windows)  # which window of its question
+    index = np.arange(len(question)) - np.repeat(
+        np.cumsum(windows) - windows, windows
+    )  # which window of its question
     first = index * (room - stride)[question]
     count = np.minimum(room[question], total[question] - first)
     at = length[question] + 2
@@ -220,7 +255,18 @@ def make(questions, vocabulary, question_tokens, contexts, context_tokens, *, ma
     whole = answered[question] & (start >= 0) & (end < count)
     y = np.where(whole[:, None], np.stack([start, end], axis=1) + at[:, None], 0).astype(np.int32)
     made = Windows(
-        tuple(questions), vocabulary, max_length, question_tokens, context_tokens, context_of, question, first, count, at, y, skipped
+        tuple(questions),
+        vocabulary,
+        max_length,
+        question_tokens,
+        context_tokens,
+        context_of,
+        question,
+        first,
+        count,
+        at,
+        y,
+        skipped,
     )
     return made if keep.all() else made.select(np.flatnonzero(keep))._replace(skipped=skipped)
 
@@ -231,7 +277,9 @@ def _checked_lengths(max_length, stride, max_question_length):
             f"max_length is {max_length!r}; allowed: an int of 16 {f'to {_LONGEST}' if _checks.is_int(max_length, 16) else 'or more'}."
         )
     stride = max_length // 3 if stride is None else stride
-    max_question_length = min(64, max_length // 3) if max_question_length is None else max_question_length
+    max_question_length = (
+        min(64, max_length // 3) if max_question_length is None else max_question_length
+    )
     _checks.check_int("stride", stride, 0)
     _checks.check_int("max_question_length", max_question_length)
     if max_length - max_question_length - 3 <= stride:
@@ -244,15 +292,27 @@ def _checked_lengths(max_length, stride, max_question_length):
 
 def _answer_tokens(questions, context_of, tokens):
     """(first, last, answered), each [questions]: the first answer that has tokens, as numbers of its context's tokens; is there one?"""
-    place = [(q, context_of[q], a.start, a.start + len(a.text)) for q, question in enumerate(questions) for a in question.answers]
+    place = [
+        (q, context_of[q], a.start, a.start + len(a.text))
+        for q, question in enumerate(questions)
+        for a in question.answers
+    ]
     question, context, start, end = np.array(place, np.int64).reshape(-1, 4).T
     # One sorted search for all contexts: each context's characters get numbers of their own.
     base = np.int64(1 + max((int(tokens.offsets.max(initial=0)), int(end.max(initial=0)))))
-    shifted = tokens.offsets + np.repeat(np.arange(len(tokens.ends)) * base, tokens.lengths)[:, None]
-    first = np.searchsorted(shifted[:, 1], context * base + start, side="right")  # the first token that ends after the start
-    last = np.searchsorted(shifted[:, 0], context * base + end, side="left") - 1  # the last one that starts before the end
+    shifted = (
+        tokens.offsets + np.repeat(np.arange(len(tokens.ends)) * base, tokens.lengths)[:, None]
+    )
+    first = np.searchsorted(
+        shifted[:, 1], context * base + start, side="right"
+    )  # the first token that ends after the start
+    last = (
+        np.searchsorted(shifted[:, 0], context * base + end, side="left") - 1
+    )  # the last one that starts before the end
     begin = (tokens.ends - tokens.lengths)[context]
-    good = np.flatnonzero((first <= last) & (first >= begin) & (last < tokens.ends[context]))[::-1]  # so that the first answer wins
+    good = np.flatnonzero((first <= last) & (first >= begin) & (last < tokens.ends[context]))[
+        ::-1
+    ]  # so that the first answer wins
     answers = np.zeros([2, len(questions)], np.int64)
     answered = np.zeros(len(questions), bool)
     answers[:, question[good]] = first[good] - begin[good], last[good] - begin[good]

@@ -75,14 +75,20 @@ class WordPiece:
             self.tokens = _read(source)
         else:
             if not isinstance(vocabulary, Iterable):
-                raise TypeError(f"the vocabulary is {vocabulary!r:.60}; allowed: the path of a vocab.txt, or a list of tokens.")
+                raise TypeError(
+                    f"the vocabulary is {vocabulary!r:.60}; allowed: the path of a vocab.txt, or a list of tokens."
+                )
             source, self.tokens = "the list of tokens", tuple(vocabulary)
         ids = {token: i for i, token in enumerate(self.tokens)}
         if missing := [token for token in SPECIAL if token not in ids]:
-            raise ValueError(f"{source} is no BERT vocabulary: it lacks {', '.join(missing)}; allowed: one token a line, these among them.")
+            raise ValueError(
+                f"{source} is no BERT vocabulary: it lacks {', '.join(missing)}; allowed: one token a line, these among them."
+            )
         if len(ids) < len(self.tokens):
             twice = next(token for i, token in enumerate(self.tokens) if ids[token] != i)
-            raise ValueError(f"{source} has the token {twice!r} twice, so that its id is not clear: get the vocabulary again.")
+            raise ValueError(
+                f"{source} has the token {twice!r} twice, so that its id is not clear: get the vocabulary again."
+            )
         self.pad_id, self.unk_id, self.cls_id, self.sep_id = (ids[token] for token in SPECIAL)
         self.digest = hashlib.sha256("\n".join(self.tokens).encode()).hexdigest()
         self._tokenizer = _tokenizer(ids)
@@ -115,7 +121,9 @@ class WordPiece:
                 lengths.append(len(encoding))
                 ids.append(np.array(encoding.ids, np.int32))
                 offsets.append(np.array(encoding.offsets, np.int32).reshape(-1, 2))
-        return Tokens(np.concatenate(ids), np.concatenate(offsets), np.cumsum(lengths, dtype=np.int64))
+        return Tokens(
+            np.concatenate(ids), np.concatenate(offsets), np.cumsum(lengths, dtype=np.int64)
+        )
 
     def check_fits(self, num_embeddings):
         """Raises ValueError where a model with `num_embeddings` rows of token embeddings was built for another vocabulary."""
@@ -131,9 +139,13 @@ def _read(file):
         with _files.explained(f"the vocabulary {str(file)!r}", "give a vocab.txt that can be read"):
             text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no vocabulary at {str(file)!r:.200}: {_INSTALL}.") from None
+        raise FileNotFoundError(
+            f"there is no vocabulary at {str(file)!r:.200}: {_INSTALL}."
+        ) from None
     except UnicodeDecodeError:
-        raise ValueError(f"{str(file)!r} is no vocabulary: it is not UTF-8 text; allowed: one token a line.") from None
+        raise ValueError(
+            f"{str(file)!r} is no vocabulary: it is not UTF-8 text; allowed: one token a line."
+        ) from None
     # Only these end a line: some tokens are other separators of Unicode. read_text has made "\n" of "\r\n".
     return tuple(text.removesuffix("\n").split("\n"))
 
@@ -149,8 +161,12 @@ def _tokenizer(ids):
     try:
         import tokenizers
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("word pieces need the library tokenizers, not installed here: pip install tokenizers.") from None
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))
+        raise ModuleNotFoundError(
+            "word pieces need the library tokenizers, not installed here: pip install tokenizers."
+        ) from None
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100)
+    )
     tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     return tokenizer
@@ -160,7 +176,9 @@ def _checked_text(text):
     if not isinstance(text, str):
         raise ValueError(f"received {text!r:.40} as a text; allowed is str.")
     if not is_unicode(text):
-        raise ValueError(f"received a text with half of a surrogate pair, {text!r:.40}; allowed is valid Unicode: decode its source again.")
+        raise ValueError(
+            f"received a text with half of a surrogate pair, {text!r:.40}; allowed is valid Unicode: decode its source again."
+        )
     return text
 
 

@@ -20,7 +20,9 @@ def sequential(recurrent, **kwargs):
 def functional(recurrent, **kwargs):
     ids = layers.Input([None], dtype="int32", **kwargs)
     embedded = layers.Embedding(86, 6)(ids)
-    return tf.keras.Model(ids, layers.Dense(86)(layers.concatenate([recurrent(embedded), embedded])))
+    return tf.keras.Model(
+        ids, layers.Dense(86)(layers.concatenate([recurrent(embedded), embedded]))
+    )
 
 
 def nested(recurrent, **kwargs):
@@ -41,12 +43,18 @@ def without_input_layer(recurrent, **kwargs):
 FORMS = {
     "gru": lambda: sequential(layers.GRU(5, return_sequences=True)),
     "lstm": lambda: functional(layers.LSTM(5, return_sequences=True)),
-    "stateful, batches of 3": lambda: functional(layers.GRU(5, return_sequences=True, stateful=True), batch_size=3),
-    "published form": lambda: without_input_layer(layers.GRU(5, return_sequences=True, stateful=True, reset_after=False), batch_size=8),
+    "stateful, batches of 3": lambda: functional(
+        layers.GRU(5, return_sequences=True, stateful=True), batch_size=3
+    ),
+    "published form": lambda: without_input_layer(
+        layers.GRU(5, return_sequences=True, stateful=True, reset_after=False), batch_size=8
+    ),
     "nested": lambda: nested(layers.LSTM(5, return_sequences=True, stateful=True), batch_size=2),
     "last step only": lambda: sequential(layers.GRU(5)),
     "probabilities": lambda: probabilities(layers.GRU(5, return_sequences=True)),
-    "not recurrent in one branch, uncompiled cell": lambda: functional(layers.RNN(layers.GRUCell(5), return_sequences=True)),
+    "not recurrent in one branch, uncompiled cell": lambda: functional(
+        layers.RNN(layers.GRUCell(5), return_sequences=True)
+    ),
 }
 
 
@@ -108,7 +116,10 @@ def two_letters(odds):
     return model
 
 
-@pytest.mark.parametrize("temperature, share", [(1.0, 3 / 4), (0.5, 9 / 10), (2.0, 3**0.5 / (1 + 3**0.5)), (0.0, 1.0), (1e-300, 1.0)])
+@pytest.mark.parametrize(
+    "temperature, share",
+    [(1.0, 3 / 4), (0.5, 9 / 10), (2.0, 3**0.5 / (1 + 3**0.5)), (0.0, 1.0), (1e-300, 1.0)],
+)
 def test_frequencies(temperature, share):
     text = fl.generate(two_letters(3.0), "b", 600, temperature)[1:]
     counts = collections.Counter(text)
@@ -140,7 +151,13 @@ def test_models_of_another_form():
     embedding = layers.Embedding(86, 2)
     dense = tf.keras.Sequential([layers.Input([None]), embedding, layers.Dense(86)])
     bidirectional = tf.keras.Sequential(
-        [layers.Input([None]), embedding, layers.GRU(1, return_sequences=True), layers.Bidirectional(layers.GRU(1)), layers.Dense(86)]
+        [
+            layers.Input([None]),
+            embedding,
+            layers.GRU(1, return_sequences=True),
+            layers.Bidirectional(layers.GRU(1)),
+            layers.Dense(86),
+        ]
     )
     diverged = fl.models.char_rnn(units=1, embedding_dim=1)
     diverged.set_weights([np.full_like(weight, np.nan) for weight in diverged.get_weights()])
@@ -148,7 +165,10 @@ def test_models_of_another_form():
         ("dickens", "received str"),
         (dense, "no recurrent layer"),
         (bidirectional, "bidirectional"),
-        (fl.models.char_rnn(vocabulary_size=90, units=1, embedding_dim=1), r"90\]; allowed: \[batch, time, 86\]"),
+        (
+            fl.models.char_rnn(vocabulary_size=90, units=1, embedding_dim=1),
+            r"90\]; allowed: \[batch, time, 86\]",
+        ),
         (tf.keras.Sequential([layers.Dense(86)]), "not built"),
         (diverged, "nan"),
     ]:

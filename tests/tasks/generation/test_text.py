@@ -8,13 +8,24 @@ import pytest
 
 from fedlab.tasks.generation import text
 
-SHARED = pathlib.Path(os.environ.get("FEDLAB_SHARED") or pathlib.Path(__file__).parents[2].parent / "shared")
+SHARED = pathlib.Path(
+    os.environ.get("FEDLAB_SHARED") or pathlib.Path(__file__).parents[2].parent / "shared"
+)
 
 
 def test_vocabulary_is_the_published_one():
     assert len(text.CHAR_VOCABULARY) == len(set(text.CHAR_VOCABULARY)) == 86
     assert text.CHAR_VOCABULARY.isascii()
-    assert [text.CHAR_VOCABULARY.index(char) for char in "dx@ \nZa\r"] == [0, 5, 6, 13, 62, 54, 63, 85]
+    assert [text.CHAR_VOCABULARY.index(char) for char in "dx@ \nZa\r"] == [
+        0,
+        5,
+        6,
+        13,
+        62,
+        54,
+        63,
+        85,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +94,9 @@ def test_sequences_drop_the_partial_chunk_when_asked():
     assert list(rows) == ["x", "y"]
 
 
-@pytest.mark.parametrize("num_chars, rows", [(0, 0), (1, 0), (2, 1), (4, 1), (5, 1), (6, 1), (7, 2), (10, 2), (11, 2)])
+@pytest.mark.parametrize(
+    "num_chars, rows", [(0, 0), (1, 0), (2, 1), (4, 1), (5, 1), (6, 1), (7, 2), (10, 2), (11, 2)]
+)
 def test_number_of_rows(num_chars, rows):
     got = text.sequences(np.ones([num_chars], np.int32), length=4)
     assert got["x"].shape == got["y"].shape == got["sample_weight"].shape == (rows, 4)
@@ -100,7 +113,9 @@ def test_every_character_but_the_first_of_a_chunk_is_a_target_once():
         rows = text.sequences(ids)
         num_chunks = -(-num_chars // 101)
         real = rows["sample_weight"] == 1
-        lone = num_chars % 101 == 1  # a last chunk of one character is no row, and has no target to lose
+        lone = (
+            num_chars % 101 == 1
+        )  # a last chunk of one character is no row, and has no target to lose
         assert real.sum() == num_chars - num_chunks
         assert len(rows["x"]) == num_chunks - lone
         starts = np.arange(num_chars) % 101 == 0
@@ -123,7 +138,9 @@ def test_equals_the_preprocessing_of_tffs_tutorial():
     import tensorflow as tf
 
     table = tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(keys=list(text.CHAR_VOCABULARY), values=tf.constant(range(86), tf.int64)),
+        tf.lookup.KeyValueTensorInitializer(
+            keys=list(text.CHAR_VOCABULARY), values=tf.constant(range(86), tf.int64)
+        ),
         default_value=0,
     )
 
@@ -132,8 +149,12 @@ def test_equals_the_preprocessing_of_tffs_tutorial():
 
     with h5py.File(file) as opened:
         clients = list(opened["examples"])[::90]
-        clients += [name for name in opened["examples"] if name.endswith(("HAMLET_HAMLET", "_SPEED"))]
-        snippets = {client: opened["examples"][client]["snippets"][()].tolist() for client in clients}
+        clients += [
+            name for name in opened["examples"] if name.endswith(("HAMLET_HAMLET", "_SPEED"))
+        ]
+        snippets = {
+            client: opened["examples"][client]["snippets"][()].tolist() for client in clients
+        }
     total = 0
     for said in snippets.values():
         tutorial = (

@@ -14,7 +14,10 @@ WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "where", "?", "alpha", "beta", "gam
 
 def model_that_prefers(scores, length=None, words=WORDS):
     """A model whose start and end logits are a token's score, of those it names: word -> score."""
-    inputs = {name: tf.keras.Input([length], dtype="int32", name=name) for name in ("input_ids", "token_type_ids", "attention_mask")}
+    inputs = {
+        name: tf.keras.Input([length], dtype="int32", name=name)
+        for name in ("input_ids", "token_type_ids", "attention_mask")
+    }
     table = np.zeros([len(words), 2], np.float32)
     for word, score in scores.items():
         table[words.index(word)] = score
@@ -39,7 +42,9 @@ def test_answers_are_no_longer_than_asked_for():
     model = model_that_prefers({"beta": 3.0, "gamma": 2.0, "delta": 2.9})
     context = "Beta gamma delta"
     assert fl.answer(model, "Where?", context, WORDS, max_answer_length=1).text == "Beta"
-    found = fl.answer(model_that_prefers({"beta": [3.0, 0.0], "delta": [0.0, 3.0]}), "Where?", context, WORDS)
+    found = fl.answer(
+        model_that_prefers({"beta": [3.0, 0.0], "delta": [0.0, 3.0]}), "Where?", context, WORDS
+    )
     assert (found.text, found.start, found.end, found.score) == (context, 0, len(context), 6.0)
 
 
@@ -51,7 +56,10 @@ def test_answers_are_no_longer_than_asked_for():
         (("Where?", None), "received context=None"),
         (("Where?", "\x00"), "none of the 1 questions can be used .*'a context without tokens': 1"),
         (("Where?", "Alpha \ud83d"), "half of a surrogate pair"),
-        (("Where?", "Alpha", WORDS[:-1]), "the vocabulary has 10 tokens, the model embeds 11: give the vocab.txt"),
+        (
+            ("Where?", "Alpha", WORDS[:-1]),
+            "the vocabulary has 10 tokens, the model embeds 11: give the vocab.txt",
+        ),
         (("Where?", "Alpha", ["alpha"]), "is no BERT vocabulary"),
     ],
 )
@@ -62,18 +70,27 @@ def test_what_cannot_be_answered(arguments, message):
 
 
 def test_models_of_another_form():
-    with pytest.raises(ValueError, match="has the inputs characters; allowed: input_ids, token_type_ids, attention_mask"):
-        fl.answer(fl.models.char_rnn(units=3, embedding_dim=2), "Where?", "Alpha", WORDS, max_length=16)
+    with pytest.raises(
+        ValueError,
+        match="has the inputs characters; allowed: input_ids, token_type_ids, attention_mask",
+    ):
+        fl.answer(
+            fl.models.char_rnn(units=3, embedding_dim=2), "Where?", "Alpha", WORDS, max_length=16
+        )
     with pytest.raises(ValueError, match=r"logits of shape \[1, 3\]"):
         sizes = dict(vocab_size=len(WORDS), hidden_size=8, intermediate_size=8, num_layers=1)
-        fl.answer(fl.models.bert.classification(3, **sizes), "Where?", "Alpha", WORDS, max_length=16)
+        fl.answer(
+            fl.models.bert.classification(3, **sizes), "Where?", "Alpha", WORDS, max_length=16
+        )
     diverged = model_that_prefers({"alpha": np.nan})
     with pytest.raises(ValueError, match="not finite: the model's training diverged"):
         fl.answer(diverged, "Where?", "Alpha", WORDS)
 
 
 def test_a_vocabulary_is_checked_against_what_bert_embeds():
-    model = fl.models.bert.question_answering(vocab_size=40, hidden_size=8, intermediate_size=8, num_layers=1)
+    model = fl.models.bert.question_answering(
+        vocab_size=40, hidden_size=8, intermediate_size=8, num_layers=1
+    )
     _, windows = squad.synthetic_windows(2)
     with pytest.raises(ValueError, match="the vocabulary has 58 tokens, the model embeds 40"):
         fl.question_answering.spans.check_model(model, windows)
@@ -84,10 +101,23 @@ def test_a_vocabulary_is_checked_against_what_bert_embeds():
 def test_lengths_of_windows():
     sizes = dict(vocab_size=9, hidden_size=8, intermediate_size=8, num_layers=1)
     encoder = fl.models.bert.encoder
-    free, short, fixed = encoder(**sizes), encoder(max_positions=64, **sizes), encoder(length=24, **sizes)
-    assert [window_length(free), window_length(free, 500), window_length(short), window_length(short, 20)] == [384, 500, 64, 20]
+    free, short, fixed = (
+        encoder(**sizes),
+        encoder(max_positions=64, **sizes),
+        encoder(length=24, **sizes),
+    )
+    assert [
+        window_length(free),
+        window_length(free, 500),
+        window_length(short),
+        window_length(short, 20),
+    ] == [384, 500, 64, 20]
     assert [window_length(fixed), window_length(fixed, 24)] == [24, 24]
-    with pytest.raises(ValueError, match="max_length=32; allowed: 24, for which the model is built"):
+    with pytest.raises(
+        ValueError, match="max_length=32; allowed: 24, for which the model is built"
+    ):
         window_length(fixed, 32)
-    with pytest.raises(ValueError, match="max_length=65; allowed: at most 64, the model's positions"):
+    with pytest.raises(
+        ValueError, match="max_length=65; allowed: at most 64, the model's positions"
+    ):
         window_length(short, 65)

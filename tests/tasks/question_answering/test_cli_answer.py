@@ -16,7 +16,10 @@ CONTEXT = "Alpha. " * 30 + "B\u00e9ta.\r\n" + "Alpha. " * 30  # several windows 
 def folder(tmp_path_factory):
     """Holds a model whose best token is "beta", its vocabulary, and a text."""
     path = tmp_path_factory.mktemp("answer")
-    inputs = {name: tf.keras.Input([24], dtype="int32", name=name) for name in ("input_ids", "token_type_ids", "attention_mask")}
+    inputs = {
+        name: tf.keras.Input([24], dtype="int32", name=name)
+        for name in ("input_ids", "token_type_ids", "attention_mask")
+    }
     table = np.zeros([len(WORDS), 2], np.float32)
     table[WORDS.index("beta")] = 2.5
     x = tf.keras.layers.Embedding(len(WORDS), 2, weights=[table])(inputs["input_ids"])
@@ -31,17 +34,29 @@ def folder(tmp_path_factory):
 
 def answer(folder, *arguments):
     """The command's exit code."""
-    options = {"--model": folder / "model.keras", "--vocabulary": folder / "vocab.txt", "--question": "Where?"}
+    options = {
+        "--model": folder / "model.keras",
+        "--vocabulary": folder / "vocab.txt",
+        "--question": "Where?",
+    }
     given = dict(argument.replace("FOLDER", str(folder)).split("=", 1) for argument in arguments)
     return cli.main(["answer", *(f"{name}={value}" for name, value in (options | given).items())])
 
 
-@pytest.mark.parametrize("where", [f"--context={CONTEXT}", "--context=@FOLDER/text.txt", "--context_file=FOLDER/text.txt"])
+@pytest.mark.parametrize(
+    "where",
+    [f"--context={CONTEXT}", "--context=@FOLDER/text.txt", "--context_file=FOLDER/text.txt"],
+)
 def test_the_answer_and_its_characters(folder, capsys, where):
     assert answer(folder, where) == 0
     out = capsys.readouterr().out
     start = CONTEXT.index("B\u00e9ta")
-    assert json.loads(out) == {"answer": "B\u00e9ta", "start": start, "end": start + 4, "score": 5.0}
+    assert json.loads(out) == {
+        "answer": "B\u00e9ta",
+        "start": start,
+        "end": start + 4,
+        "score": 5.0,
+    }
     assert out.count("\n") == 1 and "B\u00e9ta" in out
 
 
@@ -52,14 +67,23 @@ def test_the_answer_and_its_characters(folder, capsys, where):
         (["--context=@"], "no file '' to read the context from"),
         (["--context_file=FOLDER"], "Is a directory"),
         (["--context_file=FOLDER/latin.txt"], "latin.txt' is no UTF-8 text (at byte 1)"),
-        (["--context_file=FOLDER/empty.txt"], "received context='\\r\\n'; allowed: a text that is not empty"),
+        (
+            ["--context_file=FOLDER/empty.txt"],
+            "received context='\\r\\n'; allowed: a text that is not empty",
+        ),
         (["--context="], "received context=''"),
         (["--context=Alpha", "--question= "], "received question=' '; allowed"),
         (["--context=Alpha", "--model=FOLDER/no.keras"], "there is no model at"),
         (["--context=Alpha", "--vocabulary=FOLDER/no.txt"], "there is no vocabulary at"),
         (["--context=Alpha", "--vocabulary=FOLDER/text.txt"], "is no BERT vocabulary"),
-        (["--context=Alpha", "--vocabulary=FOLDER/short.txt"], "the vocabulary has 8 tokens, the model embeds 9: give the vocab.txt"),
-        (["--context=Alpha", "--max_length=32"], "max_length=32; allowed: 24, for which the model is built"),
+        (
+            ["--context=Alpha", "--vocabulary=FOLDER/short.txt"],
+            "the vocabulary has 8 tokens, the model embeds 9: give the vocab.txt",
+        ),
+        (
+            ["--context=Alpha", "--max_length=32"],
+            "max_length=32; allowed: 24, for which the model is built",
+        ),
         (["--context=Alpha", "--stride=23"], "stride is 23; allowed: less than 13"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -67,7 +91,9 @@ def test_the_answer_and_its_characters(folder, capsys, where):
 def test_mistakes_are_one_line(folder, capsys, arguments, message):
     assert answer(folder, *arguments) == 2
     out, err = capsys.readouterr()
-    assert out == "" and message in err and err.startswith("fedlab: error: ") and err.count("\n") == 1
+    assert (
+        out == "" and message in err and err.startswith("fedlab: error: ") and err.count("\n") == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,4 +110,9 @@ def test_bad_usage(capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         cli.main(["answer", "--model=m", *arguments])
     out, err = capsys.readouterr()
-    assert caught.value.code == 2 and out == "" and err.startswith("fedlab answer: error: ") and err.count("\n") == 1
+    assert (
+        caught.value.code == 2
+        and out == ""
+        and err.startswith("fedlab answer: error: ")
+        and err.count("\n") == 1
+    )

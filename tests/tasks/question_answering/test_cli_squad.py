@@ -44,7 +44,9 @@ def test_as_text(capsys):
     question = squad.synthetic_questions()[0][7]
     answer = question.answers[0]
     assert f"question  {question.question}\n" in out and out.endswith(f"\n\n{question.context}\n")
-    assert f"{answer.text!r}, characters {answer.start} to {answer.start + len(answer.text)}\n" in out
+    assert (
+        f"{answer.text!r}, characters {answer.start} to {answer.start + len(answer.text)}\n" in out
+    )
     assert "client    ARTICLE_1 (48 questions)\n".replace("ARTICLE_1", question.title) in out
 
 
@@ -60,7 +62,9 @@ def test_search(capsys):
     found = show(capsys, f"--search={words}")
     assert found["question"].upper().startswith(words)
     matches = [found["index"], *found["other_matches"]]
-    assert matches[0] == next(i for i, question in enumerate(test) if words in question.question.upper())
+    assert matches[0] == next(
+        i for i, question in enumerate(test) if words in question.question.upper()
+    )
     assert 20 in matches and len(set(matches)) == len(matches)
 
 
@@ -68,13 +72,19 @@ def test_another_partition(capsys):
     found = show(capsys, "--index=0", "--split=train", "--partition=uniform")
     train, _ = squad.synthetic_questions()
     clients = squad.client_questions(train, "uniform")
-    assert 0 in clients[found["client_id"]] and found["client_questions"] == len(clients[found["client_id"]])
+    assert 0 in clients[found["client_id"]] and found["client_questions"] == len(
+        clients[found["client_id"]]
+    )
 
 
 def test_a_file_with_questions_that_have_no_answer(capsys, tmp_path):
     file = tmp_path / "my.json"
     qas = [{"id": "1", "question": "Who?", "is_impossible": True, "answers": []}]
-    file.write_text(json.dumps({"data": [{"title": "T", "paragraphs": [{"context": "Ann.\r\n\r\nBob.", "qas": qas}]}]}))
+    file.write_text(
+        json.dumps(
+            {"data": [{"title": "T", "paragraphs": [{"context": "Ann.\r\n\r\nBob.", "qas": qas}]}]}
+        )
+    )
     assert cli.main(["squad", "show", f"--path={file}", "--index=0"]) == 0
     out = capsys.readouterr().out
     assert "expected  the context has no answer\n" in out and out.endswith("\nAnn.\n\nBob.\n")
@@ -86,7 +96,10 @@ def model(tmp_path_factory):
     import tensorflow as tf
 
     tf.keras.utils.set_random_seed(3)
-    inputs = {name: tf.keras.Input([24], dtype="int32", name=name) for name in ("input_ids", "token_type_ids", "attention_mask")}
+    inputs = {
+        name: tf.keras.Input([24], dtype="int32", name=name)
+        for name in ("input_ids", "token_type_ids", "attention_mask")
+    }
     x = tf.keras.layers.Embedding(len(squad.SYNTHETIC_VOCABULARY), 8)(inputs["input_ids"])
     types = tf.keras.layers.Embedding(2, 8)(inputs["token_type_ids"])
     mask = tf.keras.layers.Embedding(2, 8)(inputs["attention_mask"])
@@ -106,10 +119,15 @@ def test_what_a_model_answers(capsys, model):
     assert found["max_length"] == 24 and found["windows"] == windows.num_windows == 2
     answer = found["model"]
     assert (answer["answer"], answer["start"], answer["end"]) == (best.text, best.start, best.end)
-    assert answer["score"] == pytest.approx(best.score) and answer["probability"] == pytest.approx(best.probability)
+    assert answer["score"] == pytest.approx(best.score) and answer["probability"] == pytest.approx(
+        best.probability
+    )
     assert found["context"][answer["start"] : answer["end"]] == answer["answer"]
     assert cli.main([*SYNTHETIC, "--index=11", f"--model={model}"]) == 0
-    assert f"model     {best.text!r}, characters {best.start} to {best.end}; score " in capsys.readouterr().out
+    assert (
+        f"model     {best.text!r}, characters {best.start} to {best.end}; score "
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,28 +140,60 @@ def test_what_a_model_answers(capsys, model):
         (["--index=0", "--path=/nowhere"], "synthetic', which reads no file"),
         (["--index=0", "--max_length=8"], "max_length is 8; allowed: an int of 16 or more"),
         (["--index=0", "--vocabulary=/nowhere/vocab.txt"], "no vocabulary at '/nowhere/vocab.txt'"),
-        (["--index=0", "--source=json", "--path=/nowhere"], "'/nowhere', where there is no train-v1.1.json"),
+        (
+            ["--index=0", "--source=json", "--path=/nowhere"],
+            "'/nowhere', where there is no train-v1.1.json",
+        ),
         (["--index=0", "--source=json"], "needs path="),
-        (["--index=0", "--model=MODEL", "--vocabulary=SHORT"], "the vocabulary has 57 tokens, the model embeds 58: give the vocab.txt"),
-        (["--index=0", "--model=MODEL", "--max_length=32"], "max_length=32; allowed: 24, for which the model is built"),
+        (
+            ["--index=0", "--model=MODEL", "--vocabulary=SHORT"],
+            "the vocabulary has 57 tokens, the model embeds 58: give the vocab.txt",
+        ),
+        (
+            ["--index=0", "--model=MODEL", "--max_length=32"],
+            "max_length=32; allowed: 24, for which the model is built",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_mistakes_are_one_line(capsys, model, tmp_path, arguments, message):
     short = tmp_path / "vocab.txt"
     short.write_text("\n".join(squad.SYNTHETIC_VOCABULARY[:-1]), encoding="utf-8")
-    assert cli.main([*SYNTHETIC, *(argument.replace("MODEL", model).replace("SHORT", str(short)) for argument in arguments)]) == 2
+    assert (
+        cli.main(
+            [
+                *SYNTHETIC,
+                *(
+                    argument.replace("MODEL", model).replace("SHORT", str(short))
+                    for argument in arguments
+                ),
+            ]
+        )
+        == 2
+    )
     out, err = capsys.readouterr()
     assert out == "" and message in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["show"], ["show", "--index=-1"], ["show", "--index=1", "--random"], ["show", "--index=0", "--version=3"], ["draw"]],
+    [
+        [],
+        ["show"],
+        ["show", "--index=-1"],
+        ["show", "--index=1", "--random"],
+        ["show", "--index=0", "--version=3"],
+        ["draw"],
+    ],
     ids=" ".join,
 )
 def test_bad_usage(capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         cli.main(["squad", *arguments])
     out, err = capsys.readouterr()
-    assert caught.value.code == 2 and out == "" and err.startswith("fedlab squad") and err.count("\n") == 1
+    assert (
+        caught.value.code == 2
+        and out == ""
+        and err.startswith("fedlab squad")
+        and err.count("\n") == 1
+    )

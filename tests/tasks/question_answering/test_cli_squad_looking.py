@@ -57,37 +57,81 @@ def test_efficacy_and_its_replay(capsys, files, tmp_path):
 
     file = tmp_path / "efficacy.sqlite"
     common = [*EFFICACY, f"--database={file}"]
-    first = run_json(capsys, *common, f"--model={files['MODEL']}", "--name=before", "--num_correct=4", "--max_draws=500", "--seed=3")
+    first = run_json(
+        capsys,
+        *common,
+        f"--model={files['MODEL']}",
+        "--name=before",
+        "--num_correct=4",
+        "--max_draws=500",
+        "--seed=3",
+    )
     model = fl.models.load(files["MODEL"])
     _, windows = squad.synthetic_windows(max_length=48)
     expected = efficacy.measure(model, windows, num_correct=4, max_draws=500, seed=3)
-    assert (first["drawn"], first["correct"], first["accuracy"]) == (len(expected.draws), expected.reached, expected.accuracy)
-    assert first["correct"] == 4 and first["run_id"] == 1 and first["weights_sha256"] == efficacy.weights_sha256(model)
-    assert first["drawn"] - first["distinct_questions"] == sum(times - 1 for times in first["repeated"].values())
+    assert (first["drawn"], first["correct"], first["accuracy"]) == (
+        len(expected.draws),
+        expected.reached,
+        expected.accuracy,
+    )
+    assert (
+        first["correct"] == 4
+        and first["run_id"] == 1
+        and first["weights_sha256"] == efficacy.weights_sha256(model)
+    )
+    assert first["drawn"] - first["distinct_questions"] == sum(
+        times - 1 for times in first["repeated"].values()
+    )
 
     again = run_json(capsys, *common, f"--model={files['MODEL']}", "--replay=1")
-    assert again["drawn"] == first["drawn"] and again["replay"] == {"of": 1, "correct_before": 4, "gained": 0, "lost": 0}
+    assert again["drawn"] == first["drawn"] and again["replay"] == {
+        "of": 1,
+        "correct_before": 4,
+        "gained": 0,
+        "lost": 0,
+    }
     other = run_json(capsys, *common, f"--model={files['OTHER']}", "--name=after", "--replay=1")
     replay = other["replay"]
     assert replay["correct_before"] + replay["gained"] - replay["lost"] == other["correct"]
     with sqlite3.connect(file) as connection:
-        drawn = [connection.execute("SELECT question_index FROM draws WHERE run_id = ? ORDER BY draw", (i,)).fetchall() for i in (1, 2, 3)]
-        outcomes = connection.execute("SELECT exact_match, answer FROM draws WHERE run_id = 1 ORDER BY draw").fetchall()
-        states = connection.execute("SELECT name, path FROM model_states ORDER BY state_id").fetchall()
+        drawn = [
+            connection.execute(
+                "SELECT question_index FROM draws WHERE run_id = ? ORDER BY draw", (i,)
+            ).fetchall()
+            for i in (1, 2, 3)
+        ]
+        outcomes = connection.execute(
+            "SELECT exact_match, answer FROM draws WHERE run_id = 1 ORDER BY draw"
+        ).fetchall()
+        states = connection.execute(
+            "SELECT name, path FROM model_states ORDER BY state_id"
+        ).fetchall()
     assert drawn[0] == drawn[1] == drawn[2] == [(draw.question,) for draw in expected.draws]
     assert outcomes == [(draw.exact_match, draw.answer) for draw in expected.draws]
-    assert states == [("before", files["MODEL"]), (files["MODEL"], files["MODEL"]), ("after", files["OTHER"])]
+    assert states == [
+        ("before", files["MODEL"]),
+        (files["MODEL"], files["MODEL"]),
+        ("after", files["OTHER"]),
+    ]
 
 
 def test_efficacy_as_text(capsys, files, tmp_path):
-    arguments = [*EFFICACY, f"--model={files['MODEL']}", f"--database={tmp_path}/e.sqlite", "--num_correct=300", "--max_draws=200"]
+    arguments = [
+        *EFFICACY,
+        f"--model={files['MODEL']}",
+        f"--database={tmp_path}/e.sqlite",
+        "--num_correct=300",
+        "--max_draws=200",
+    ]
     assert cli.main(arguments) == 0
     out = capsys.readouterr().out
     assert "draws     200 from the 96 questions of test, seed 0\n" in out
     assert "stopped   at 200 draws, before 300 correct answers\n" in out
     assert f"recorded  as run 1 in {tmp_path}/e.sqlite\n" in out
     with sqlite3.connect(tmp_path / "e.sqlite") as connection:
-        [(drawn, distinct)] = connection.execute("SELECT drawn, distinct_questions FROM runs").fetchall()
+        [(drawn, distinct)] = connection.execute(
+            "SELECT drawn, distinct_questions FROM runs"
+        ).fetchall()
     assert f"repeats   {drawn - distinct} draws of a question drawn before: " in out
 
 
@@ -95,15 +139,31 @@ def test_the_numbers_are_those_of_the_file(capsys, files, tmp_path):
     """A question without tokens is never drawn, and the ones after it keep their numbers."""
     file, qas = tmp_path / "my.json", []
     for i, question in enumerate(["Who?", "\u200b", "Where?"]):
-        qas.append({"id": str(i), "question": question, "answers": [{"text": "Anna", "answer_start": 0}]})
-    file.write_text(json.dumps({"data": [{"title": "T", "paragraphs": [{"context": "Anna in Oslo.", "qas": qas}]}]}))
-    arguments = ["squad", "efficacy", f"--path={file}", f"--vocabulary={files['VOCABULARY']}", f"--model={files['MODEL']}"]
+        qas.append(
+            {"id": str(i), "question": question, "answers": [{"text": "Anna", "answer_start": 0}]}
+        )
+    file.write_text(
+        json.dumps(
+            {"data": [{"title": "T", "paragraphs": [{"context": "Anna in Oslo.", "qas": qas}]}]}
+        )
+    )
+    arguments = [
+        "squad",
+        "efficacy",
+        f"--path={file}",
+        f"--vocabulary={files['VOCABULARY']}",
+        f"--model={files['MODEL']}",
+    ]
     arguments += [f"--database={tmp_path}/e.sqlite", "--num_correct=50", "--max_draws=50"]
     found = run_json(capsys, *arguments)
     with sqlite3.connect(tmp_path / "e.sqlite") as connection:
         drawn = set(connection.execute("SELECT question_index, question_id FROM draws"))
     assert drawn == {(0, "0"), (2, "2")} and found["num_questions"] == 3
-    replayed = [argument for argument in arguments if "num_correct" not in argument and "max_draws" not in argument]
+    replayed = [
+        argument
+        for argument in arguments
+        if "num_correct" not in argument and "max_draws" not in argument
+    ]
     assert run_json(capsys, *replayed, "--replay=1")["replay"]["lost"] == 0
 
 
@@ -120,9 +180,14 @@ def test_probe_draws_anew(capsys, files, tmp_path):
     names = ["probe_loss.png", "probe_output_0.png", "probe_output_1.png", "probe_weights.png"]
     assert cli.main(["squad", "probe", f"--run_dir={tmp_path}/run"]) == 0
     assert capsys.readouterr().out.splitlines() == [f"{tmp_path}/run/{name}" for name in names]
-    assert cli.main(["squad", "probe", f"--run_dir={tmp_path}/run", f"--output={tmp_path}/elsewhere"]) == 0
+    assert (
+        cli.main(["squad", "probe", f"--run_dir={tmp_path}/run", f"--output={tmp_path}/elsewhere"])
+        == 0
+    )
     for name in names:
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "elsewhere" / name).read_bytes()
+        assert (tmp_path / "run" / name).read_bytes() == (
+            tmp_path / "elsewhere" / name
+        ).read_bytes()
 
 
 # ---- Explain ----
@@ -130,22 +195,40 @@ def test_probe_draws_anew(capsys, files, tmp_path):
 
 def test_explain_an_answer(capsys, files, tmp_path):
     page, picture = tmp_path / "why.html", tmp_path / "why.png"
-    common = ["explain", f"--model={files['MODEL']}", f"--vocabulary={files['VOCABULARY']}", "--num_samples=60", "--num_words=3"]
-    common += ["--question=Who sold the map?", "--context=Anna sold the map in Oslo. Boris found the ring."]
+    common = [
+        "explain",
+        f"--model={files['MODEL']}",
+        f"--vocabulary={files['VOCABULARY']}",
+        "--num_samples=60",
+        "--num_words=3",
+    ]
+    common += [
+        "--question=Who sold the map?",
+        "--context=Anna sold the map in Oslo. Boris found the ring.",
+    ]
     found = run_json(capsys, *common, f"--output={page}")
     assert cli.main([*common, f"--output={picture}"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"answer    {found['label']!r}, characters {found['start']} to {found['end']}; score ")
+    assert out.startswith(
+        f"answer    {found['label']!r}, characters {found['start']} to {found['end']}; score "
+    )
     assert f"picture   {picture}\n" in out and picture.read_bytes().startswith(b"\x89PNG")
     rows = [line.split() for line in out.splitlines()[-3:]]
-    assert [(float(row[0]), row[1]) for row in rows] == [(pytest.approx(w["weight"], abs=6e-6), w["text"]) for w in found["words"]]
+    assert [(float(row[0]), row[1]) for row in rows] == [
+        (pytest.approx(w["weight"], abs=6e-6), w["text"]) for w in found["words"]
+    ]
     first = page.read_bytes()
     assert run_json(capsys, *common, f"--output={page}") == found and page.read_bytes() == first
 
 
 def test_explain_a_class(capsys, files, tmp_path):
     (tmp_path / "text.txt").write_text("Anna sold the map.")
-    common = ["explain", f"--model={files['CLASSIFIER']}", f"--vocabulary={files['VOCABULARY']}", "--num_samples=30"]
+    common = [
+        "explain",
+        f"--model={files['CLASSIFIER']}",
+        f"--vocabulary={files['VOCABULARY']}",
+        "--num_samples=30",
+    ]
     one = run_json(capsys, *common, "--text=Anna sold the map.", "--class_names=who, where,when")
     other = run_json(capsys, *common, f"--text=@{tmp_path}/text.txt")
     assert one["label"] in ("who", "where", "when") and other["label"].startswith("class ")
@@ -164,31 +247,67 @@ EXPLAIN = ["explain", "--model=MODEL", "--vocabulary=VOCABULARY"]
     "arguments, message",
     [
         ([*EFFICACY, "--model=NOWHERE", DATABASE], "there is no model at"),
-        ([*EFFICACY, "--model=MODEL", "--database=TMP/none/e.sqlite"], "/none' for the database: make it"),
+        (
+            [*EFFICACY, "--model=MODEL", "--database=TMP/none/e.sqlite"],
+            "/none' for the database: make it",
+        ),
         ([*EFFICACY, "--model=MODEL", "--database=TMP"], "is a folder; allowed: a SQLite file"),
-        ([*EFFICACY, "--model=MODEL", "--database=MODEL"], "cannot be used as the database (file is not a database)"),
+        (
+            [*EFFICACY, "--model=MODEL", "--database=MODEL"],
+            "cannot be used as the database (file is not a database)",
+        ),
         ([*EFFICACY, "--model=MODEL", DATABASE, "--replay=1"], "there is no database"),
-        ([*EFFICACY, "--model=MODEL", DATABASE, "--replay=1", "--seed=0"], "--seed with --replay, which asks the draws of run 1"),
+        (
+            [*EFFICACY, "--model=MODEL", DATABASE, "--replay=1", "--seed=0"],
+            "--seed with --replay, which asks the draws of run 1",
+        ),
         ([*EFFICACY, "--model=MODEL", DATABASE, f"--seed={2**63}"], "which SQLite can hold"),
-        ([*EFFICACY, "--model=LARGER", DATABASE], "the vocabulary has 58 tokens, the model embeds 60"),
+        (
+            [*EFFICACY, "--model=LARGER", DATABASE],
+            "the vocabulary has 58 tokens, the model embeds 60",
+        ),
         ([*EFFICACY, "--model=CLASSIFIER", DATABASE], "received logits of shape"),
-        ([*EFFICACY, "--model=dickens_char_rnn", DATABASE], "allowed: input_ids, token_type_ids, attention_mask"),
-        ([*EFFICACY, "--model=MODEL", DATABASE, "--max_length=32"], "max_length=32; allowed: 48, for which the model is built"),
+        (
+            [*EFFICACY, "--model=dickens_char_rnn", DATABASE],
+            "allowed: input_ids, token_type_ids, attention_mask",
+        ),
+        (
+            [*EFFICACY, "--model=MODEL", DATABASE, "--max_length=32"],
+            "max_length=32; allowed: 48, for which the model is built",
+        ),
         (["squad", "efficacy", "--model=MODEL", DATABASE], "needs path="),
         (["squad", "probe", "--run_dir=TMP/none"], "there is no run folder"),
         (["squad", "probe", "--run_dir=TMP"], "there is no probe at"),
-        (["squad", "probe", "--run_dir=TMP", "--output=MODEL"], "which is a file; allowed: a folder"),
+        (
+            ["squad", "probe", "--run_dir=TMP", "--output=MODEL"],
+            "which is a file; allowed: a folder",
+        ),
         (["explain", "--model=MODEL"], "give --question and --context"),
         ([*EXPLAIN, "--text=Anna", "--context=Anna"], "give --question and --context"),
         ([*EXPLAIN, "--context=Anna"], "--question is missing"),
         ([*EXPLAIN, "--question=Who?", "--context=@TMP/none.txt"], "there is no file"),
-        ([*EXPLAIN, "--question=Who?", "--context=Anna", "--class_names=a,b"], "--class_names without --text"),
-        ([*EXPLAIN, "--question=Who?", "--context=Anna", "--output=TMP/a.pdf"], "allowed: a file of the form .png or .html"),
+        (
+            [*EXPLAIN, "--question=Who?", "--context=Anna", "--class_names=a,b"],
+            "--class_names without --text",
+        ),
+        (
+            [*EXPLAIN, "--question=Who?", "--context=Anna", "--output=TMP/a.pdf"],
+            "allowed: a file of the form .png or .html",
+        ),
         ([*EXPLAIN, "--question=Who?", "--context=Anna", "--output=TMP/none/a.png"], "make it"),
-        ([*EXPLAIN, "--question=Who?", "--context=Anna", "--num_samples=3"], "num_samples is 3; allowed: an int of 10 or more"),
-        (["explain", "--model=MODEL", "--vocabulary=TMP/v.txt", "--text=a"], "there is no vocabulary at"),
+        (
+            [*EXPLAIN, "--question=Who?", "--context=Anna", "--num_samples=3"],
+            "num_samples is 3; allowed: an int of 10 or more",
+        ),
+        (
+            ["explain", "--model=MODEL", "--vocabulary=TMP/v.txt", "--text=a"],
+            "there is no vocabulary at",
+        ),
         ([*EXPLAIN, "--text=Anna"], "Is it one that answers questions?"),
-        (["explain", "--model=LARGER", "--vocabulary=VOCABULARY", "--text=Anna"], "the vocabulary has 58 tokens, the model embeds 60"),
+        (
+            ["explain", "--model=LARGER", "--vocabulary=VOCABULARY", "--text=Anna"],
+            "the vocabulary has 58 tokens, the model embeds 60",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -203,7 +322,10 @@ def test_a_replay_of_other_questions(capsys, files, tmp_path):
     common = [*EFFICACY, f"--model={files['MODEL']}", f"--database={tmp_path}/e.sqlite"]
     run_json(capsys, *common, "--num_correct=1", "--max_draws=3")
     before = (tmp_path / "e.sqlite").read_bytes()
-    for arguments, message in ((["--replay=1", "--split=train"], "run 1 drew from other questions"), (["--replay=2"], "has no run 2")):
+    for arguments, message in (
+        (["--replay=1", "--split=train"], "run 1 drew from other questions"),
+        (["--replay=2"], "has no run 2"),
+    ):
         assert cli.main([*common, *arguments]) == 2
         assert message in capsys.readouterr().err
     assert (tmp_path / "e.sqlite").read_bytes() == before
@@ -215,21 +337,39 @@ def test_a_damaged_probe(capsys, tmp_path):
     assert "is no probe's file or damaged" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("library, arguments", [("matplotlib", ["--output=TMP/a.png"]), ("lime", [])], ids=["matplotlib", "lime"])
+@pytest.mark.parametrize(
+    "library, arguments",
+    [("matplotlib", ["--output=TMP/a.png"]), ("lime", [])],
+    ids=["matplotlib", "lime"],
+)
 def test_a_library_that_is_missing(capsys, monkeypatch, files, tmp_path, library, arguments):
     for name in [name for name in sys.modules if name.partition(".")[0] == library]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)
-    common = [*EXPLAIN, "--question=Who?", "--context=Anna in Oslo.", "--num_samples=10", *arguments]
+    common = [
+        *EXPLAIN,
+        "--question=Who?",
+        "--context=Anna in Oslo.",
+        "--num_samples=10",
+        *arguments,
+    ]
     assert cli.main(filled(common, files, tmp_path)) == 2
     out, err = capsys.readouterr()
     assert out == "" and f"pip install {library}" in err and err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", [["squad", "efficacy"], ["squad", "probe"], ["explain"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [["squad", "efficacy"], ["squad", "probe"], ["explain"]], ids=" ".join
+)
 def test_help_does_not_wait_for_tensorflow(command):
     script = "import sys; from fedlab import cli; sys.argv[0] = 'fedlab'\ntry: cli.main()\nfinally: assert 'tensorflow' not in sys.modules"
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", script, *command, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and "usage: fedlab" in done.stdout and time.perf_counter() - started < 5
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command, "--help"], capture_output=True, text=True
+    )
+    assert (
+        done.returncode == 0
+        and "usage: fedlab" in done.stdout
+        and time.perf_counter() - started < 5
+    )

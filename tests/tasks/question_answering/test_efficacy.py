@@ -55,7 +55,9 @@ def test_stops_at_the_last_correct_answer(model, windows, known):
     expected = 1 + np.flatnonzero(np.cumsum(correct) == 6)[0]
     assert [draw.question for draw in found.draws] == numbers[:expected].tolist()
     assert [draw.exact_match for draw in found.draws] == correct[:expected]
-    assert [draw.question_id for draw in found.draws] == [windows.questions[i].question_id for i in numbers[:expected]]
+    assert [draw.question_id for draw in found.draws] == [
+        windows.questions[i].question_id for i in numbers[:expected]
+    ]
     assert found.reached == 6 and found.accuracy == 5 / (expected - 1)
     counts = np.bincount(numbers[:expected])
     assert found.repeated == {int(i): int(counts[i]) for i in np.flatnonzero(counts > 1)}
@@ -65,7 +67,9 @@ def test_stops_at_the_last_correct_answer(model, windows, known):
 def test_gives_up_at_the_cap(model, windows, known):
     found = efficacy.measure(model, windows, num_correct=1000, max_draws=300, seed=5)
     assert len(found.draws) == 300  # more than are answered at once
-    assert found.reached == sum(number in known for number in efficacy.draw(len(windows.questions), 300, seed=5).tolist())
+    assert found.reached == sum(
+        number in known for number in efficacy.draw(len(windows.questions), 300, seed=5).tolist()
+    )
     assert found.accuracy == found.reached / 300
 
 
@@ -83,15 +87,24 @@ def test_the_estimate_has_no_bias():
 
 
 def test_batches_change_nothing(model, windows):
-    one, many = (efficacy.measure(model, windows, num_correct=5, seed=1, batch_size=size) for size in (3, 64))
+    one, many = (
+        efficacy.measure(model, windows, num_correct=5, seed=1, batch_size=size) for size in (3, 64)
+    )
     assert [draw[:4] for draw in one.draws] == [draw[:4] for draw in many.draws]
 
 
 def test_replay_of_another_model(model, windows):
     other = preferring(PLACES)
     numbers = efficacy.draw(len(windows.questions), 150, seed=8)
-    again, found = efficacy.replay(model, windows, numbers), efficacy.replay(other, windows, numbers)
-    assert [draw.question for draw in found.draws] == [draw.question for draw in again.draws] == numbers.tolist()
+    again, found = (
+        efficacy.replay(model, windows, numbers),
+        efficacy.replay(other, windows, numbers),
+    )
+    assert (
+        [draw.question for draw in found.draws]
+        == [draw.question for draw in again.draws]
+        == numbers.tolist()
+    )
     assert [draw.answer for draw in found.draws] != [draw.answer for draw in again.draws]
     assert found.accuracy == found.reached / 150
 
@@ -106,7 +119,10 @@ def test_no_answer_may_be_right():
 
     found = efficacy.measure(Silent(), windows, num_correct=10)
     unanswerable = {i for i, question in enumerate(windows.questions) if not question.answers}
-    assert found.reached == 10 and {draw.question for draw in found.draws if draw.exact_match} <= unanswerable
+    assert (
+        found.reached == 10
+        and {draw.question for draw in found.draws if draw.exact_match} <= unanswerable
+    )
     assert all(draw.answer == "" for draw in found.draws)
 
 
@@ -144,7 +160,10 @@ def test_mistakes_of_a_replay(model, windows):
 
 
 def draws(*outcomes):
-    return [efficacy.Draw(i % 3, f"q{i % 3}", f"answer {i}", outcome, 0.5) for i, outcome in enumerate(outcomes)]
+    return [
+        efficacy.Draw(i % 3, f"q{i % 3}", f"answer {i}", outcome, 0.5)
+        for i, outcome in enumerate(outcomes)
+    ]
 
 
 def state(name="before", digest="00"):
@@ -155,23 +174,39 @@ def test_what_is_recorded_is_read(tmp_path):
     file = tmp_path / "e.sqlite"
     efficacy_database.check(file)
     assert not file.exists()
-    assert efficacy_database.record(file, state(), QUESTIONS, SETTINGS, draws(True, False, False, True)) == 1
-    assert efficacy_database.record(file, state("after", "01"), QUESTIONS, SETTINGS, draws(True, True, False, False), 1) == 2
+    assert (
+        efficacy_database.record(
+            file, state(), QUESTIONS, SETTINGS, draws(True, False, False, True)
+        )
+        == 1
+    )
+    assert (
+        efficacy_database.record(
+            file, state("after", "01"), QUESTIONS, SETTINGS, draws(True, True, False, False), 1
+        )
+        == 2
+    )
     assert efficacy_database.record(file, state(), QUESTIONS, SETTINGS, draws(True)) == 3
     found = efficacy_database.read(file, 1)
     assert found == (SETTINGS, "ab12", [(0, 1), (1, 0), (2, 0), (0, 1)])
     with sqlite3.connect(file) as connection:
-        rows = connection.execute("SELECT state_id, set_id, replay_of, drawn, correct, distinct_questions FROM runs").fetchall()
+        rows = connection.execute(
+            "SELECT state_id, set_id, replay_of, drawn, correct, distinct_questions FROM runs"
+        ).fetchall()
         assert rows == [(1, 1, None, 4, 2, 3), (2, 1, 1, 4, 2, 3), (1, 1, None, 1, 1, 1)]
         assert connection.execute("SELECT COUNT(*) FROM model_states").fetchone() == (2,)
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
-@pytest.mark.parametrize("text", [efficacy_database.__doc__, README.read_text()], ids=["module", "README"])
+@pytest.mark.parametrize(
+    "text", [efficacy_database.__doc__, README.read_text()], ids=["module", "README"]
+)
 def test_the_documented_query_compares_states(tmp_path, text):
     file = tmp_path / "e.sqlite"
     efficacy_database.record(file, state(), QUESTIONS, SETTINGS, draws(True, False, False, True))
-    efficacy_database.record(file, state("after", "01"), QUESTIONS, SETTINGS, draws(True, True, True, False), 1)
+    efficacy_database.record(
+        file, state("after", "01"), QUESTIONS, SETTINGS, draws(True, True, True, False), 1
+    )
     [query] = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
     with sqlite3.connect(file) as connection:
         assert connection.execute(query).fetchall() == [("before", "after", 4, 2, 3, 2, 1)]
@@ -197,7 +232,9 @@ def test_a_run_is_written_whole_or_not_at_all(tmp_path, replay_of):
     broken = [*draws(True, True), efficacy.Draw(0, "q0", "", True, 0.0 if replay_of else None)]
     with pytest.raises(ValueError, match="cannot be used as the database .*constraint failed"):
         efficacy_database.record(file, state("new", "02"), QUESTIONS, SETTINGS, broken, replay_of)
-    assert file.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["e.sqlite"]
+    assert file.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == [
+        "e.sqlite"
+    ]
 
 
 def test_a_file_that_another_run_writes_to(tmp_path, monkeypatch):
@@ -232,7 +269,10 @@ def cut_off(file):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda file: file.write_bytes(b"no database" * 100), "cannot be used as the database .file is not a database"),
+        (
+            lambda file: file.write_bytes(b"no database" * 100),
+            "cannot be used as the database .file is not a database",
+        ),
         (foreign, "is a database of something else"),
         (of_another_version, "is of version 2; allowed: 1"),
         (cut_off, "cannot be used as the database .database disk image is malformed"),
@@ -245,7 +285,10 @@ def test_files_of_other_kinds_are_refused(tmp_path, make, message):
     file = tmp_path / "e.sqlite"
     make(file)
     before = None if file.is_dir() else file.read_bytes()
-    for use in (efficacy_database.check, lambda path: efficacy_database.record(path, state(), QUESTIONS, SETTINGS, draws(True))):
+    for use in (
+        efficacy_database.check,
+        lambda path: efficacy_database.record(path, state(), QUESTIONS, SETTINGS, draws(True)),
+    ):
         with pytest.raises(ValueError, match=message) as caught:
             use(file)
         assert "\n" not in str(caught.value)

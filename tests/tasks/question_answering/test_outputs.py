@@ -14,14 +14,26 @@ from fedlab.tasks.question_answering.outputs import outputs
 from fedlab.tasks.question_answering.windows import Windows
 
 LENGTH = 96
-SIZES = dict(vocab_size=len(squad.SYNTHETIC_VOCABULARY), hidden_size=16, intermediate_size=32, num_layers=2, max_positions=LENGTH)
+SIZES = dict(
+    vocab_size=len(squad.SYNTHETIC_VOCABULARY),
+    hidden_size=16,
+    intermediate_size=32,
+    num_layers=2,
+    max_positions=LENGTH,
+)
 
 
 @pytest.fixture(scope="module")
 def windows():
     """Questions about 1 to 9 sentences each, of 20 to 94 tokens, the short and the long ones in turn."""
-    parts = [squad.synthetic_questions(2, num_paragraphs=2, num_facts=facts)[1] for facts in (9, 1, 6, 3)]
-    mixed = [question._replace(question_id=f"{q} {p}") for q, row in enumerate(zip(*parts)) for p, question in enumerate(row)]
+    parts = [
+        squad.synthetic_questions(2, num_paragraphs=2, num_facts=facts)[1] for facts in (9, 1, 6, 3)
+    ]
+    mixed = [
+        question._replace(question_id=f"{q} {p}")
+        for q, row in enumerate(zip(*parts))
+        for p, question in enumerate(row)
+    ]
     made = squad.make_windows(mixed, squad.SYNTHETIC_VOCABULARY, cache=False, max_length=LENGTH)
     assert made.lengths.min() < 32 and made.lengths.max() > 64 and (np.diff(made.lengths) < 0).any()
     return made
@@ -60,16 +72,22 @@ def test_answers_are_those_with_padding_and_in_the_same_order(answering, windows
     found, expected = (spans.logits(model, windows, batch_size=6) for model in answering)
     assert np.ptp(expected[used]) > 1
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-    for [one], [other] in zip(spans.answers(windows, found), spans.answers(windows, expected), strict=True):
+    for [one], [other] in zip(
+        spans.answers(windows, found), spans.answers(windows, expected), strict=True
+    ):
         assert one[:3] == other[:3] and one.window == other.window
-        assert (one.score, one.probability) == pytest.approx((other.score, other.probability), abs=1e-5)
+        assert (one.score, one.probability) == pytest.approx(
+            (other.score, other.probability), abs=1e-5
+        )
     cut, whole = lengths_computed[: -windows.num_windows], lengths_computed[-windows.num_windows :]
     assert whole == [LENGTH] * windows.num_windows
     assert set(cut) == {32, 64, LENGTH} and sum(cut) < 0.8 * sum(whole)
 
 
 def test_scores_and_losses_are_those_with_padding(answering, windows):
-    found, expected = (fl.question_answering.Evaluator(windows, batch_size=8)(model) for model in answering)
+    found, expected = (
+        fl.question_answering.Evaluator(windows, batch_size=8)(model) for model in answering
+    )
     assert found == pytest.approx(expected, abs=1e-5) and expected["loss"] > 0.1
 
 
@@ -80,22 +98,43 @@ def test_the_same_draws_are_answered_the_same(answering, windows):
 
 
 def test_explanations_are_those_with_padding(answering, lengths_computed):
-    arguments = "Who sold the map?", "Anna sold the map in Oslo in 1801. Boris found the ring in Lima in 1901.", squad.SYNTHETIC_VOCABULARY
-    found, expected = (explanation.explain_answer(model, *arguments, num_samples=60, max_length=LENGTH) for model in answering)
-    assert found.label == expected.label and lengths_computed.count(LENGTH) == 2 + 61  # the whole text and the comparison; all
+    arguments = (
+        "Who sold the map?",
+        "Anna sold the map in Oslo in 1801. Boris found the ring in Lima in 1901.",
+        squad.SYNTHETIC_VOCABULARY,
+    )
+    found, expected = (
+        explanation.explain_answer(model, *arguments, num_samples=60, max_length=LENGTH)
+        for model in answering
+    )
+    assert (
+        found.label == expected.label and lengths_computed.count(LENGTH) == 2 + 61
+    )  # the whole text and the comparison; all
     assert [word[:3] for word in found.words] == [word[:3] for word in expected.words]
-    np.testing.assert_allclose([word.weight for word in found.words], [word.weight for word in expected.words], atol=1e-5)
+    np.testing.assert_allclose(
+        [word.weight for word in found.words], [word.weight for word in expected.words], atol=1e-5
+    )
 
     models = both(lambda **options: fl.models.bert.classification(3, **options))
     found, expected = (
-        explanation.explain_class(model, arguments[1], arguments[2], num_samples=60, max_length=LENGTH, batch_size=8) for model in models
+        explanation.explain_class(
+            model, arguments[1], arguments[2], num_samples=60, max_length=LENGTH, batch_size=8
+        )
+        for model in models
     )
-    assert found.label == expected.label and found.probability == pytest.approx(expected.probability, abs=1e-5)
-    np.testing.assert_allclose([word.weight for word in found.words], [word.weight for word in expected.words], atol=1e-5)
+    assert found.label == expected.label and found.probability == pytest.approx(
+        expected.probability, abs=1e-5
+    )
+    np.testing.assert_allclose(
+        [word.weight for word in found.words], [word.weight for word in expected.words], atol=1e-5
+    )
 
 
 def inputs_of(length=None):
-    return {name: tf.keras.Input([length], dtype="int32", name=name) for name in ("input_ids", "token_type_ids", "attention_mask")}
+    return {
+        name: tf.keras.Input([length], dtype="int32", name=name)
+        for name in ("input_ids", "token_type_ids", "attention_mask")
+    }
 
 
 def mean_of_all(inputs):
@@ -122,7 +161,10 @@ def test_models_for_which_padding_counts_get_it(windows, logits, lengths_compute
 
 def test_one_batch_is_computed_at_once(answering, windows, lengths_computed):
     part = windows.select([1, 5])
-    assert spans.logits(answering[0], part).shape == (2, 2, LENGTH) and lengths_computed == [LENGTH] * 2
+    assert (
+        spans.logits(answering[0], part).shape == (2, 2, LENGTH)
+        and lengths_computed == [LENGTH] * 2
+    )
 
 
 def test_weights_that_change_are_used(answering, windows):
@@ -150,4 +192,10 @@ def test_several_outputs_are_refused(length):
     x = tf.cast(inputs["input_ids"], tf.float32)
     model = tf.keras.Model(inputs, [x, x + 1], name="twins")
     with pytest.raises(ValueError, match="model 'twins' has 2 outputs; allowed: one"):
-        outputs(model, lambda rows, length: {name: np.ones([len(rows), length], np.int32) for name in inputs}, [4, 5], 64, 1)
+        outputs(
+            model,
+            lambda rows, length: {name: np.ones([len(rows), length], np.int32) for name in inputs},
+            [4, 5],
+            64,
+            1,
+        )

@@ -21,7 +21,13 @@ def windows():
 def answering_model():
     tf.keras.utils.set_random_seed(1)
     return fl.models.bert.question_answering(
-        vocab_size=58, hidden_size=8, intermediate_size=16, num_layers=1, length=48, dropout=0.0, learning_rate=0.01
+        vocab_size=58,
+        hidden_size=8,
+        intermediate_size=16,
+        num_layers=1,
+        length=48,
+        dropout=0.0,
+        learning_rate=0.01,
     )
 
 
@@ -30,7 +36,14 @@ def simulate(windows, folder, rounds=3, **options):
     evaluate_on = {"probe": probe}
     clients = squad.clients(windows[0])
     return fl.simulate(
-        answering_model(), clients, rounds=rounds, clients_per_round=2, run_dir=folder, evaluate_on=evaluate_on, progress=False, **options
+        answering_model(),
+        clients,
+        rounds=rounds,
+        clients_per_round=2,
+        run_dir=folder,
+        evaluate_on=evaluate_on,
+        progress=False,
+        **options,
     )
 
 
@@ -46,20 +59,36 @@ def test_keeps_what_the_models_give(run):
     record = probe_lib.read(run.path)
     assert record.rounds.tolist() == [0, 1, 2, 3]
     assert record.outputs.shape == (4, 3, 2, 48) and record.losses.shape == (4, 3)
-    assert {name: array.shape for name, array in record.weights.items()} == {"head/kernel": (4, 8, 2), "head/bias": (4, 2)}
-    inputs = {name: record.columns[name] for name in ("input_ids", "token_type_ids", "attention_mask")}
+    assert {name: array.shape for name, array in record.weights.items()} == {
+        "head/kernel": (4, 8, 2),
+        "head/bias": (4, 2),
+    }
+    inputs = {
+        name: record.columns[name] for name in ("input_ids", "token_type_ids", "attention_mask")
+    }
     for model, row in ((answering_model(), 0), (run.model, 3)):
-        np.testing.assert_allclose(record.outputs[row], model.predict(inputs, verbose=0), rtol=1e-5, atol=1e-5)
-        np.testing.assert_array_equal(record.weights["head/kernel"][row], model.get_layer("head").kernel.numpy())
+        np.testing.assert_allclose(
+            record.outputs[row], model.predict(inputs, verbose=0), rtol=1e-5, atol=1e-5
+        )
+        np.testing.assert_array_equal(
+            record.weights["head/kernel"][row], model.get_layer("head").kernel.numpy()
+        )
         for i in range(3):
             alone = {name: column[i : i + 1] for name, column in inputs.items()}
-            loss = model.evaluate(alone, record.columns["y"][i : i + 1], verbose=0, return_dict=True)["loss"]
+            loss = model.evaluate(
+                alone, record.columns["y"][i : i + 1], verbose=0, return_dict=True
+            )["loss"]
             assert record.losses[row, i] == pytest.approx(loss, rel=1e-5)
-    assert [row["probe_loss"] for row in run.history] == pytest.approx(record.losses.mean(axis=1).tolist(), rel=1e-6)
+    assert [row["probe_loss"] for row in run.history] == pytest.approx(
+        record.losses.mean(axis=1).tolist(), rel=1e-6
+    )
     assert len(set(record.losses[:, 0].tolist())) == 4
 
 
-@pytest.mark.parametrize("every_round, looked_at", [pytest.param(True, [0, 1, 2, 3], marks=pytest.mark.slow), (False, [0, 2, 3])])
+@pytest.mark.parametrize(
+    "every_round, looked_at",
+    [pytest.param(True, [0, 1, 2, 3], marks=pytest.mark.slow), (False, [0, 2, 3])],
+)
 def test_looks_after_every_round_though_others_do_not(windows, tmp_path, every_round, looked_at):
     probe = probe_lib.of_windows(windows[1], tmp_path / "probe.npz", every_round=every_round)
     run = fl.simulate(
@@ -78,7 +107,9 @@ def test_looks_after_every_round_though_others_do_not(windows, tmp_path, every_r
 
 
 def test_the_examples_hold_their_answers(windows, tmp_path):
-    probe_lib.of_windows(windows[1], tmp_path / "probe.npz", num_examples=5, seed=2)(answering_model(), 0)
+    probe_lib.of_windows(windows[1], tmp_path / "probe.npz", num_examples=5, seed=2)(
+        answering_model(), 0
+    )
     record = probe_lib.read(tmp_path)
     assert len(record.titles) == 5
     for title, labels, y in zip(record.titles, record.labels, record.columns["y"]):
@@ -122,9 +153,15 @@ def test_says_that_earlier_rounds_are_missing(windows, tmp_path, caplog):
 
 def test_any_model_of_one_output(tmp_path):
     """A classifier of vectors, its loss by hand: log 2 at zero weights."""
-    model = tf.keras.Sequential([tf.keras.layers.Dense(2, kernel_initializer="zeros", input_shape=[3], name="only")])
+    model = tf.keras.Sequential(
+        [tf.keras.layers.Dense(2, kernel_initializer="zeros", input_shape=[3], name="only")]
+    )
     model.compile("sgd", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    columns = {"x": np.eye(3, dtype=np.float32), "y": np.array([0, 1, 1]), "sample_weight": np.array([1.0, 1.0, 0.0], np.float32)}
+    columns = {
+        "x": np.eye(3, dtype=np.float32),
+        "y": np.array([0, 1, 1]),
+        "sample_weight": np.array([1.0, 1.0, 0.0], np.float32),
+    }
     metrics = probe_lib.Probe(columns, tmp_path / "probe.npz", labels=[["a", "b"]] * 3)(model, 0)
     record = probe_lib.read(tmp_path)
     np.testing.assert_allclose(record.losses, [[np.log(2), np.log(2), 0]], rtol=1e-6)
@@ -136,7 +173,12 @@ def test_any_model_of_one_output(tmp_path):
 def test_other_layers(windows, tmp_path):
     probe = probe_lib.of_windows(windows[1], tmp_path / "probe.npz", layers=["layer_0_q*", "head"])
     probe(answering_model(), 0)
-    assert list(probe_lib.read(tmp_path).weights) == ["layer_0_query/kernel", "layer_0_query/bias", "head/kernel", "head/bias"]
+    assert list(probe_lib.read(tmp_path).weights) == [
+        "layer_0_query/kernel",
+        "layer_0_query/bias",
+        "head/kernel",
+        "head/bias",
+    ]
 
 
 # ---- Mistakes ----
@@ -148,7 +190,11 @@ def test_other_layers(windows, tmp_path):
         ({"x": np.zeros([2, 3])}, {}, "allowed: y and the model's inputs, equally many"),
         ({"x": np.zeros([2, 3]), "y": np.zeros([3])}, {}, "'x': 2, 'y': 3"),
         ({"x": np.zeros([0, 3]), "y": np.zeros([0])}, {}, "'x': 0, 'y': 0"),
-        ({"x": np.zeros([2, 3]), "y": np.zeros([2])}, {"titles": ["one"]}, "received titles of 1 examples; allowed: of 2"),
+        (
+            {"x": np.zeros([2, 3]), "y": np.zeros([2])},
+            {"titles": ["one"]},
+            "received titles of 1 examples; allowed: of 2",
+        ),
     ],
 )
 def test_examples_that_do_not_fit(columns, options, message):
@@ -172,7 +218,9 @@ def test_files_of_another_probe(windows, tmp_path):
         probe_lib.of_windows(windows[1], file, seed=1)(model, 1)
     with pytest.raises(ValueError, match="is of another model or of other layers"):
         probe_lib.of_windows(windows[1], file, layers="embeddings_type")(model, 1)
-    with pytest.raises(ValueError, match="no layer with weights is called 'tail'; allowed: .*embeddings_word"):
+    with pytest.raises(
+        ValueError, match="no layer with weights is called 'tail'; allowed: .*embeddings_word"
+    ):
         probe_lib.of_windows(windows[1], file, layers="tail")(model, 1)
     assert file.read_bytes() == before
 
@@ -215,7 +263,11 @@ def test_no_file(tmp_path):
 def test_pictures(run, tmp_path):
     record = probe_lib.read(run.path)
     files = plots.draw(record, tmp_path / "new" / "pictures")
-    assert [file.name for file in files] == ["probe_loss.png", *(f"probe_output_{i}.png" for i in range(3)), "probe_weights.png"]
+    assert [file.name for file in files] == [
+        "probe_loss.png",
+        *(f"probe_output_{i}.png" for i in range(3)),
+        "probe_weights.png",
+    ]
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
 
 
@@ -239,24 +291,38 @@ def test_the_output_picture_marks_what_is_expected(run):
             assert [line.get_xdata()[0] for line in axis.lines] == [place - 0.5, place + 0.5]
             assert f"position {place} {str(record.labels[example][place])!r}" in axis.get_title()
             [mesh] = axis.collections
-            np.testing.assert_allclose(mesh.get_array().reshape(4, length), record.outputs[:, example, panel, :length])
-        assert [label.get_text() for label in panels[1].get_xticklabels()] == record.labels[example][:length].tolist()
+            np.testing.assert_allclose(
+                mesh.get_array().reshape(4, length), record.outputs[:, example, panel, :length]
+            )
+        assert [label.get_text() for label in panels[1].get_xticklabels()] == record.labels[
+            example
+        ][:length].tolist()
 
 
 def test_the_weights_picture_counts_all_weights(run):
     record = probe_lib.read(run.path)
     panels = [axis for axis in plots.weights_figure(record).axes if axis.get_title()]
-    assert [axis.get_title() for axis in panels] == ["head/kernel: 16 weights", "head/bias: 2 weights"]
+    assert [axis.get_title() for axis in panels] == [
+        "head/kernel: 16 weights",
+        "head/bias: 2 weights",
+    ]
     shares = panels[0].collections[0].get_array().filled(0).reshape(4, -1)
     np.testing.assert_allclose(shares.sum(axis=1), 1)
     for i, line in enumerate(panels[1].lines):
         np.testing.assert_array_equal(line.get_xdata(), record.weights["head/bias"][:, i])
         np.testing.assert_array_equal(line.get_ydata(), record.rounds)
     assert len(panels[1].lines) == 2
-    assert [text.get_text() for text in panels[1].get_legend().get_texts()] == ["number 0", "number 1"]
+    assert [text.get_text() for text in panels[1].get_legend().get_texts()] == [
+        "number 0",
+        "number 1",
+    ]
 
 
-@pytest.mark.parametrize("rounds, edges", [([0], [-0.5, 0.5]), ([0, 1, 2], [-0.5, 0.5, 1.5, 2.5]), ([0, 4, 6], [-2, 2, 5, 7])], ids=str)
+@pytest.mark.parametrize(
+    "rounds, edges",
+    [([0], [-0.5, 0.5]), ([0, 1, 2], [-0.5, 0.5, 1.5, 2.5]), ([0, 4, 6], [-2, 2, 5, 7])],
+    ids=str,
+)
 def test_rounds_need_not_be_evenly_apart(rounds, edges):
     assert plots._edges(np.array(rounds)).tolist() == edges
 

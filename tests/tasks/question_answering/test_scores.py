@@ -14,7 +14,9 @@ from fedlab.tasks.question_answering.windows import Answer, Question
 
 
 def question(question_id, *golds, title="T"):
-    return Question(question_id, title, " ".join(golds), "?", tuple(Answer(gold, 0) for gold in golds))
+    return Question(
+        question_id, title, " ".join(golds), "?", tuple(Answer(gold, 0) for gold in golds)
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,12 @@ def test_normalize(text, normal):
     [
         ("the tower", "Tower!", 1, 1),
         ("tall tower of iron", "the iron tower", 0, 2 / 3),  # 2 of 4, 2 of 2
-        ("to be or not to be", "to be", 0, 0.5),  # 2 of 6, 2 of 2: a word counts as often as both have it
+        (
+            "to be or not to be",
+            "to be",
+            0,
+            0.5,
+        ),  # 2 of 6, 2 of 2: a word counts as often as both have it
         ("to to be", "to be to", 0, 1),
         ("1999", "2000", 0, 0),
         ("", "2000", 0, 0),
@@ -54,12 +61,18 @@ def test_exact_match_and_f1(prediction, gold, exact, f1):
 
 
 def test_texts_without_words():
-    assert (squad.f1("the", "a", "1.1"), squad.f1("the", "a", "2.0"), squad.f1("the", "b", "2.0")) == (0, 1, 0)
+    assert (
+        squad.f1("the", "a", "1.1"),
+        squad.f1("the", "a", "2.0"),
+        squad.f1("the", "b", "2.0"),
+    ) == (0, 1, 0)
     assert squad.exact_match("the", "") == 1
 
 
 def test_the_best_gold_answer_counts_for_each_of_the_two():
-    [score] = squad.scores([question("q", "iron tower", "Paris", "the tall tower")], {"q": "tower of iron"})
+    [score] = squad.scores(
+        [question("q", "iron tower", "Paris", "the tall tower")], {"q": "tower of iron"}
+    )
     assert score == ("q", 0.0, pytest.approx(0.8), True)
 
 
@@ -68,12 +81,28 @@ def test_version_1_by_hand(caplog):
     with caplog.at_level(logging.WARNING):
         scores = squad.scores(questions, {"a": "ann", "b": "Ann", "extra": "x"})
     assert caplog.messages == ["squad: 1 of 3 questions have no prediction and score 0"]
-    assert squad.summary(scores) == {"exact_match": pytest.approx(100 / 3), "f1": pytest.approx(100 * (1 + 2 / 3) / 3), "total": 3}
+    assert squad.summary(scores) == {
+        "exact_match": pytest.approx(100 / 3),
+        "f1": pytest.approx(100 * (1 + 2 / 3) / 3),
+        "total": 3,
+    }
 
 
 def test_version_2_by_hand():
-    questions = [question("a", "Ann"), question("b", "Bob"), question("c"), question("d"), question("e", "the", "a")]
-    predictions = {"a": "Ann Lee", "b": "", "c": "", "d": "Ann", "e": ""}  # "e": its golds have no words, so "" is right
+    questions = [
+        question("a", "Ann"),
+        question("b", "Bob"),
+        question("c"),
+        question("d"),
+        question("e", "the", "a"),
+    ]
+    predictions = {
+        "a": "Ann Lee",
+        "b": "",
+        "c": "",
+        "d": "Ann",
+        "e": "",
+    }  # "e": its golds have no words, so "" is right
     assert squad.summary(squad.scores(questions, predictions)) == {
         "exact_match": 40.0,
         "f1": pytest.approx(100 * (2 / 3 + 0 + 1 + 0 + 1) / 5),
@@ -86,18 +115,37 @@ def test_version_2_by_hand():
         "NoAns_total": 2,
     }
     only_no_answer = squad.summary(squad.scores([question("c")], {"c": ""}))
-    assert only_no_answer == {"exact_match": 100, "f1": 100, "total": 1, "NoAns_exact_match": 100, "NoAns_f1": 100, "NoAns_total": 1}
+    assert only_no_answer == {
+        "exact_match": 100,
+        "f1": 100,
+        "total": 1,
+        "NoAns_exact_match": 100,
+        "NoAns_f1": 100,
+        "NoAns_total": 1,
+    }
 
 
 def test_by_client():
-    questions = [question("a", "x", title="One"), question("b", "y", title="Two"), question("c", "z w", title="One")]
+    questions = [
+        question("a", "x", title="One"),
+        question("b", "y", title="Two"),
+        question("c", "z w", title="One"),
+    ]
     scores = squad.scores(questions, {"a": "x", "b": "x", "c": "z"})
     assert squad.by_client(scores, questions) == [
-        {"client_id": "One", "exact_match": 50.0, "f1": pytest.approx(100 * (1 + 2 / 3) / 2), "total": 2},
+        {
+            "client_id": "One",
+            "exact_match": 50.0,
+            "f1": pytest.approx(100 * (1 + 2 / 3) / 2),
+            "total": 2,
+        },
         {"client_id": "Two", "exact_match": 0.0, "f1": 0.0, "total": 1},
     ]
     rows = squad.by_client(scores, questions, {"ann": [1, 0], "bob": [], "eve": [2]})
-    assert [(row["client_id"], row["exact_match"], row["total"]) for row in rows] == [("ann", 50.0, 2), ("eve", 0.0, 1)]
+    assert [(row["client_id"], row["exact_match"], row["total"]) for row in rows] == [
+        ("ann", 50.0, 2),
+        ("eve", 0.0, 1),
+    ]
 
 
 def test_nothing_to_score():
@@ -119,7 +167,12 @@ def by_definition(prediction, gold):
     return 2 * shared / (predicted.total() + expected.total()) if shared else 0.0
 
 
-words = st.lists(st.sampled_from(["the", "The", "a", "Tower", "tower.", "iron", "of", "\u00e9cole", "a-b", "\n"]), max_size=6).map(" ".join)
+words = st.lists(
+    st.sampled_from(
+        ["the", "The", "a", "Tower", "tower.", "iron", "of", "\u00e9cole", "a-b", "\n"]
+    ),
+    max_size=6,
+).map(" ".join)
 
 
 @settings(max_examples=200, deadline=None)

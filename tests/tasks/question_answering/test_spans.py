@@ -13,13 +13,19 @@ from fedlab.tasks.question_answering import spans
 @pytest.fixture(scope="module")
 def windows():
     """Questions with two windows or more each, of 20 positions."""
-    made, _ = squad.synthetic_windows(2, num_paragraphs=2, max_length=20, stride=4, max_question_length=7)
+    made, _ = squad.synthetic_windows(
+        2, num_paragraphs=2, max_length=20, stride=4, max_question_length=7
+    )
     assert np.bincount(made.question).min() >= 2
     return made
 
 
 def random_logits(windows, seed=0):
-    return np.random.default_rng(seed).normal(size=[windows.num_windows, 2, windows.max_length]).astype(np.float32)
+    return (
+        np.random.default_rng(seed)
+        .normal(size=[windows.num_windows, 2, windows.max_length])
+        .astype(np.float32)
+    )
 
 
 def every_span(windows, logits, number, max_answer_length):
@@ -37,12 +43,16 @@ def every_span(windows, logits, number, max_answer_length):
 @pytest.mark.parametrize("max_answer_length", [1, 3, 30])
 def test_the_best_of_all_legal_spans(windows, max_answer_length):
     logits = random_logits(windows)
-    for number, [best] in enumerate(spans.answers(windows, logits, max_answer_length=max_answer_length)):
+    for number, [best] in enumerate(
+        spans.answers(windows, logits, max_answer_length=max_answer_length)
+    ):
         everything = every_span(windows, logits, number, max_answer_length)
         score, start, end = max(everything)
         assert (best.start, best.end) == (start, end) and best.score == pytest.approx(score)
         assert best.text == windows.questions[number].context[start:end]
-        assert best.probability == pytest.approx(math.exp(score) / sum(math.exp(s) for s, _, _ in everything))
+        assert best.probability == pytest.approx(
+            math.exp(score) / sum(math.exp(s) for s, _, _ in everything)
+        )
         assert windows.question[best.window] == number
 
 
@@ -60,7 +70,9 @@ def test_several_answers_are_different_and_in_order(windows):
 def test_more_answers_than_there_are(windows):
     one = windows.select([0])
     [best] = spans.answers(one, random_logits(one), num_best=10_000, max_answer_length=2)
-    assert len(best) == len({(start, end) for _, start, end in every_span(one, random_logits(one), 0, 2)})
+    assert len(best) == len(
+        {(start, end) for _, start, end in every_span(one, random_logits(one), 0, 2)}
+    )
 
 
 def test_the_labels_logits_give_the_gold_answers(windows):
@@ -80,7 +92,9 @@ def test_neither_question_nor_padding_nor_reversed_spans_are_legal():
     made, _ = squad.synthetic_windows(1, num_paragraphs=1)
     logits = np.zeros([made.num_windows, 2, made.max_length], np.float32)
     at, count = int(made.at[0]), int(made.count[0])
-    logits[0, :, [0, 1, at - 1, at + count, made.max_length - 1]] = 100  # what is not of the context
+    logits[0, :, [0, 1, at - 1, at + count, made.max_length - 1]] = (
+        100  # what is not of the context
+    )
     logits[0, 0, at + 5], logits[0, 1, at + 2] = 7, 8  # together the highest, but reversed
     logits[0, 1, at + 6] = 3
     assert (best := spans.answers(made, logits)[0][0]).score == 10
@@ -93,15 +107,22 @@ def test_no_answer_and_its_threshold(windows):
     rows = np.flatnonzero(windows.question == 0)
     logits[rows[-1], :, 0] = 1.5  # the lowest window's counts: 3
     logits[rows[0], 0, windows.at[rows[0]]] = 1.0  # the best span: 1
-    assert spans.answers(windows, logits)[0][0].score == 1.0  # SQuAD 1.1 has an answer to everything
+    assert (
+        spans.answers(windows, logits)[0][0].score == 1.0
+    )  # SQuAD 1.1 has an answer to everything
     for threshold, text in ((1.9, ""), (2.0, windows.questions[0].context.split()[0]), (-5.0, "")):
         best = spans.answers(windows, logits, null_threshold=threshold)[0]
-        assert best[0].text == text and {span.text for span in best} == {"", windows.questions[0].context.split()[0]}
+        assert best[0].text == text and {span.text for span in best} == {
+            "",
+            windows.questions[0].context.split()[0],
+        }
         null = next(span for span in best if not span.text)
         assert (null.score, null.start, null.end, null.window) == (3.0, 0, 0, -1)
     legal = len(every_span(windows, logits, 0, 30))
     starts_there = int(windows.count[rows[0]])  # spans that begin with the one raised token
-    assert null.probability == pytest.approx(math.exp(3) / (math.exp(3) + legal - starts_there + starts_there * math.e))
+    assert null.probability == pytest.approx(
+        math.exp(3) / (math.exp(3) + legal - starts_there + starts_there * math.e)
+    )
 
 
 def test_logits_and_settings_that_are_refused(windows):
@@ -122,21 +143,36 @@ def small_reader(vocabulary_size, length):
 
     tf.keras.utils.set_random_seed(0)
     layers = tf.keras.layers
-    inputs = {name: tf.keras.Input([length], dtype="int32", name=name) for name in ("input_ids", "token_type_ids", "attention_mask")}
-    x = layers.Embedding(vocabulary_size, 32)(inputs["input_ids"]) + layers.Embedding(2, 32)(inputs["token_type_ids"])
+    inputs = {
+        name: tf.keras.Input([length], dtype="int32", name=name)
+        for name in ("input_ids", "token_type_ids", "attention_mask")
+    }
+    x = layers.Embedding(vocabulary_size, 32)(inputs["input_ids"]) + layers.Embedding(2, 32)(
+        inputs["token_type_ids"]
+    )
     mask = tf.cast(inputs["attention_mask"], tf.bool)[:, None]
     for _ in range(2):
-        x = layers.LayerNormalization()(x + layers.Conv1D(32, 7, padding="same", activation="relu")(x))
-        x = layers.LayerNormalization()(x + layers.MultiHeadAttention(2, 16)(x, x, attention_mask=mask))
+        x = layers.LayerNormalization()(
+            x + layers.Conv1D(32, 7, padding="same", activation="relu")(x)
+        )
+        x = layers.LayerNormalization()(
+            x + layers.MultiHeadAttention(2, 16)(x, x, attention_mask=mask)
+        )
     outputs = layers.Permute([2, 1], name="start_end")(layers.Dense(2)(x))  # [n, 2, length]
     model = tf.keras.Model(inputs, outputs)
-    model.compile(tf.keras.optimizers.Adam(3e-3), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        tf.keras.optimizers.Adam(3e-3),
+        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
     return model
 
 
 @pytest.mark.parametrize(
     "num_facts, epochs, least",
-    [(1, 4, 90), pytest.param(2, 15, 70, marks=pytest.mark.slow)],  # with two facts, one that only knows the kind of word gets 50
+    [
+        (1, 4, 90),
+        pytest.param(2, 15, 70, marks=pytest.mark.slow),
+    ],  # with two facts, one that only knows the kind of word gets 50
 )
 def test_a_model_learns_the_synthetic_answers(num_facts, epochs, least):
     train, test = squad.synthetic_windows(40, num_facts=num_facts)
@@ -144,10 +180,16 @@ def test_a_model_learns_the_synthetic_answers(num_facts, epochs, least):
 
     def exact_match():
         best = spans.answers(test, spans.logits(model, test))
-        return squad_metrics.summary(squad_metrics.scores(test.questions, spans.predictions(test, best)))["exact_match"]
+        return squad_metrics.summary(
+            squad_metrics.scores(test.questions, spans.predictions(test, best))
+        )["exact_match"]
 
     before = exact_match()
-    model.fit(squad.clients(train).to_dataset(batch_size=32).shuffle(100, seed=0), epochs=epochs, verbose=0)
+    model.fit(
+        squad.clients(train).to_dataset(batch_size=32).shuffle(100, seed=0),
+        epochs=epochs,
+        verbose=0,
+    )
     assert before < 10 and exact_match() > least
 
 
@@ -167,7 +209,9 @@ def small_run(engine):
     data, _ = squad.synthetic(num_clients=2, num_paragraphs=2)
     model = small_reader(len(squad.SYNTHETIC_VOCABULARY), 48)
     model.optimizer = tf.keras.optimizers.SGD(0.1)
-    options = dict(rounds=2, cohort=["ARTICLE_0", "ARTICLE_1"], batch_size=4, evaluate_on=data, progress=False)
+    options = dict(
+        rounds=2, cohort=["ARTICLE_0", "ARTICLE_1"], batch_size=4, evaluate_on=data, progress=False
+    )
     return fl.simulate(model, data, engine=engine, **options)
 
 

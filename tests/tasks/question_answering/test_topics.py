@@ -5,7 +5,11 @@ import pytest
 
 from fedlab.tasks.question_answering.topics import topics
 
-WORDS = ("ship sail sea harbour captain wave", "star planet moon orbit comet sky", "bread oven flour butter cake sugar")
+WORDS = (
+    "ship sail sea harbour captain wave",
+    "star planet moon orbit comet sky",
+    "bread oven flour butter cake sugar",
+)
 
 
 def texts(per_topic, seed=0):

