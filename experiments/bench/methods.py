@@ -20,11 +20,11 @@ ALGORITHMS = {
 
 def algorithm_cases(model):
     """Name -> (algorithm, None) of every algorithm there is."""
-    from fedlab import _modules, algorithms
+    from fedlab import _modules, optimizers
 
     arguments = {
         **ALGORITHMS,
-        "fed_opt": {"server_optimizer": algorithms.optimizers.rmsprop(0.001)},
+        "fed_opt": {"server_optimizer": optimizers.rmsprop(0.001)},
         "fed_recon": {"local_layers": [model.layers[-1].name]},
     }
     names = _modules.names("fedlab.algorithms")

@@ -10,6 +10,7 @@ from fedlab.engines.batches import ignored_label
 from fedlab.engines.engine import Setting
 from fedlab.learner import class_weights
 from fedlab.learner.keras2.cloning import check_compiled, check_finite, clone
+from fedlab.optimizers import schedules
 
 
 def make_setting(
@@ -51,10 +52,10 @@ def make_setting(
         )
     seeding.check_seed(seed)
     if client_learning_rate is not None and not isinstance(
-        client_learning_rate, algorithms.schedules.Schedule
+        client_learning_rate, schedules.Schedule
     ):
         raise ValueError(
-            f"client_learning_rate is {client_learning_rate!r}; allowed: a schedule such as algorithms.schedules.cosine(0.1, rounds=100), "
+            f"client_learning_rate is {client_learning_rate!r}; allowed: a schedule such as fl.optimizers.schedules.cosine(0.1, rounds=100), "
             "or None for the rate that the model was compiled with."
         )
     aggregator = aggregators.mean() if aggregator is None else aggregator

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
-from fedlab import algorithms
+from fedlab import algorithms, optimizers
 from tests.quadratics import linear_model, points, regressions, simulate
 
 SGD = tf.keras.optimizers.SGD
@@ -147,7 +147,7 @@ def test_fed_avg_of_one_client_is_centralized_training(nesterov):
     "algorithm",
     [
         algorithms.fed_prox(0.0),
-        algorithms.fed_opt(algorithms.optimizers.sgd(1.0)),
+        algorithms.fed_opt(optimizers.sgd(1.0)),
         algorithms.fed_avgm(1.0, momentum=0.0),
     ],
     ids=lambda algorithm: algorithm.name,

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
-from fedlab import algorithms
+from fedlab import algorithms, optimizers
 from fedlab.learner.keras2.cloning import clone
 from tests.quadratics import linear_model, regressions
 
@@ -52,7 +52,7 @@ def test_fed_recon_round_by_round():
     algorithm = algorithms.fed_recon(
         ["own"],
         reconstruction_share=0.4,
-        reconstruction_optimizer=algorithms.optimizers.sgd(rates[0]),
+        reconstruction_optimizer=optimizers.sgd(rates[0]),
         server_learning_rate=0.5,
     )
     options = dict(
@@ -89,9 +89,7 @@ def test_fed_recon_finds_what_is_shared_where_fed_avg_does_not():
     options = dict(
         rounds=40, cohort=list(train), batch_size=4, local_epochs=4, num_workers=1, progress=False
     )
-    algorithm = algorithms.fed_recon(
-        ["own"], reconstruction_optimizer=algorithms.optimizers.sgd(0.25)
-    )
+    algorithm = algorithms.fed_recon(["own"], reconstruction_optimizer=optimizers.sgd(0.25))
     run = fl.simulate(
         model_with_offset(), train, algorithm, evaluate_on={"test": (train, test)}, **options
     )

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from fedlab import _modules, algorithms
+from fedlab import _modules, algorithms, optimizers
 from fedlab.testing import check_algorithm
 
 # What the methods that need arguments are checked with; a method without an entry is made without arguments.
@@ -12,9 +12,7 @@ ARGUMENTS = {
     "fed_adam": {"server_learning_rate": 0.01},
     "fed_dyn": {"alpha": 0.1},
     "fed_opt": {
-        "server_optimizer": algorithms.optimizers.rmsprop(
-            algorithms.schedules.cosine(0.05, rounds=4)
-        )
+        "server_optimizer": optimizers.rmsprop(optimizers.schedules.cosine(0.05, rounds=4))
     },
     "fed_prox": {"mu": 0.5},
     "fed_recon": {"local_layers": ["head"]},

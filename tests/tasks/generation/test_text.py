@@ -9,7 +9,7 @@ import pytest
 from fedlab.tasks.generation import text
 
 SHARED = pathlib.Path(
-    os.environ.get("FEDLAB_SHARED") or pathlib.Path(__file__).parents[2].parent / "shared"
+    os.environ.get("FEDLAB_SHARED") or pathlib.Path(__file__).parents[3].parent / "shared"
 )
 
 
