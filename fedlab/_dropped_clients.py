@@ -22,10 +22,11 @@ class DroppedClients:
     """
 
     def __init__(self, max_dropped_rounds):
-        if max_dropped_rounds is not None and not _checks.is_int(max_dropped_rounds, 1):
-            raise ValueError(
-                f"max_dropped_rounds is {max_dropped_rounds!r}; allowed: an int of 1 or more, or None "
-                "to continue after any number of rounds without a usable update."
+        if max_dropped_rounds is not None:
+            _checks.check_int(
+                "max_dropped_rounds",
+                max_dropped_rounds,
+                what="or None to continue after any number of rounds without a usable update",
             )
         self._max_dropped_rounds = max_dropped_rounds
         self._num_lost = 0

@@ -6,7 +6,7 @@ import functools
 import time
 from typing import Any, NamedTuple
 
-from fedlab import _modules, algorithms
+from fedlab import _checks, _modules, algorithms
 from fedlab import _progress as progress_lib
 from fedlab._dropped_clients import DroppedClients
 from fedlab.aggregators import privacy
@@ -167,13 +167,9 @@ def simulate(
       >>> [row["round"] for row in run.history]
       [0, 1, 2]
     """
-    for name, value in (
-        ("rounds", rounds),
-        ("evaluate_every", evaluate_every),
-        ("evaluation_batch_size", evaluation_batch_size),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}; allowed: an int of 1 or more.")
+    rounds = _checks.check_int("rounds", rounds)
+    evaluate_every = _checks.check_int("evaluate_every", evaluate_every)
+    evaluation_batch_size = _checks.check_int("evaluation_batch_size", evaluation_batch_size)
     dropped = DroppedClients(max_dropped_rounds)
     setting = make_setting(
         model,

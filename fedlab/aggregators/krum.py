@@ -37,11 +37,10 @@ def krum(attackers=0.3, num_selected=1):
       >>> krum(0.2, num_selected=5).settings
       {'attackers': 0.2, 'num_selected': 5}
     """
-    settings = dict(locals())
     if not _checks.is_number(attackers) or not 0 <= attackers < 0.5:
         raise ValueError(f"attackers is {attackers!r}; allowed: a share of 0 or more, below 0.5.")
-    if isinstance(num_selected, bool) or not isinstance(num_selected, int) or num_selected < 1:
-        raise ValueError(f"num_selected is {num_selected!r}; allowed: an int of 1 or more.")
+    num_selected = _checks.check_int("num_selected", num_selected)
+    settings = {"attackers": attackers, "num_selected": num_selected}
 
     def combine(tensors):
         num_clients = len(tensors[0])

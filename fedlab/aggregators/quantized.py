@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from fedlab import _checks
 from fedlab.aggregators.aggregator import Aggregator, check
 from fedlab.aggregators.mean import mean
 
@@ -48,8 +49,7 @@ def quantized(inner=None, bits=8):
       4
     """
     inner = mean() if inner is None else check(inner)
-    if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 16:
-        raise ValueError(f"bits is {bits!r}; allowed: an int from 1 to 16.")
+    bits = _checks.check_int("bits", bits, 1, 16)
 
     def zero(state, weights):
         return Counted(tf.zeros([]), inner.zero(state, weights))

@@ -104,8 +104,7 @@ def label_flipping(algorithm, attackers, num_classes):
       'fed_avg under label_flipping'
     """
     attackers, turned = _membership(attackers)
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
-        raise ValueError(f"num_classes is {num_classes!r}; allowed: an int of 2 or more.")
+    num_classes = _checks.check_int("num_classes", num_classes, 2)
 
     def flip(task, batch):
         if tf.nest.is_nested(batch.y) or not batch.y.dtype.is_integer:
@@ -159,14 +158,7 @@ def _membership(attackers):
     ):
         ids = sorted(attackers)
         return ids, lambda client: tf.reduce_any(tf.equal(client.id, tf.constant(ids, tf.string)))
-    if (
-        isinstance(attackers, bool)
-        or not isinstance(attackers, (int, float))
-        or not 0 <= attackers <= 1
-    ):
-        raise ValueError(
-            f"attackers is {attackers!r}; allowed: a list of client ids, or a share from 0 to 1."
-        )
+    _checks.check_number("attackers", attackers, 0, 1, what="or a list of client ids")
     return attackers, lambda client: tf.random.stateless_uniform(
         [], client.lasting_seed
     ) < attackers

@@ -34,7 +34,8 @@ class ByClient:
         self.settings = {"function": function}
 
     def __repr__(self):
-        return f"by_client({_checks.kind(self.function)})"
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        return f"by_client({name})"
 
 
 def by_client(function):

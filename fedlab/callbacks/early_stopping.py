@@ -42,8 +42,7 @@ class EarlyStopping(MonitoringCallback):
     ):
         self._monitor = Monitor(monitor, mode, min_delta)
         for name, value in (("patience", patience), ("start_from_round", start_from_round)):
-            if not _checks.is_int(value, 0):
-                raise ValueError(f"{name}={value!r:.60}: expected an int of 0 or more.")
+            _checks.check_int(name, value, 0)
         if baseline is not None and not (_checks.is_number(baseline) and math.isfinite(baseline)):
             raise ValueError(f"baseline={baseline!r:.60}: expected a number, or None.")
         self.settings = {

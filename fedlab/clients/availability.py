@@ -99,6 +99,4 @@ def fare(condition, client_id, round_num, seed):
 
 
 def _rate(rate):
-    if not _checks.is_number(rate) or not 0 <= rate <= 1:
-        raise ValueError(f"rate is {rate!r}; allowed: a number from 0 to 1.")
-    return float(rate)
+    return _checks.check_number("rate", rate, 0, 1)

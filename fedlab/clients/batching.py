@@ -33,12 +33,10 @@ class Batching(NamedTuple):
             if name == "max_batches" and value is None:
                 continue
             most = MOST_ROWS if name == "batch_size" else None
-            if not _checks.is_int(value, 1, most):
-                allowed = f"1 to {most}" if _checks.is_int(value, 1) else "1 or more"
-                raise ValueError(f"{name} is {value!r}; allowed: an int of {allowed}.")
+            _checks.check_int(name, value, 1, most)
         for name in ("shuffle", "drop_remainder"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: True, False.")
+                raise _checks.value_error(name, getattr(self, name), "True or False")
         return self
 
 

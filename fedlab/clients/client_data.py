@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -62,10 +61,8 @@ class ClientData:
             raise TypeError(
                 f"load is {_checks.kind(load)}; allowed: a function client_id -> columns, or use ClientData.from_dict."
             )
-        if cache_bytes is not None and not _checks.is_int(cache_bytes, 0):
-            raise ValueError(
-                f"cache_bytes is {cache_bytes!r}; allowed: an int of 0 or more, or None for no bound."
-            )
+        if cache_bytes is not None:
+            _checks.check_int("cache_bytes", cache_bytes, 0, what="or None for no limit")
         self._set(client_ids, Store(load, cache_bytes))
 
     @classmethod
@@ -340,12 +337,9 @@ class ClientData:
           >>> len(kept), len(held_out)
           (8, 2)
         """
-        if not isinstance(seed, numbers.Integral):
-            raise ValueError(f"seed is {seed!r}; allowed: an int.")
-        if not _checks.is_number(fraction) or not 0 < fraction < 1:
-            raise ValueError(
-                f"received fraction={fraction!r}; allowed is a number between 0 and 1, such as 0.1."
-            )
+        if not _checks.is_int(seed):
+            raise _checks.value_error("seed", seed, "an integer")
+        _checks.check_number("fraction", fraction, above=0, below=1, what="such as 0.1")
         if len(self) < 2:
             raise ValueError(
                 f"received {len(self)} client; two groups need at least two; add clients, or do not split."

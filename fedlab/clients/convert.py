@@ -24,10 +24,8 @@ def to_dataset(
     """Returns the clients' examples as one `tf.data.Dataset`; see `ClientData.to_dataset`."""
     import tensorflow as tf
 
-    if batch_size is not None and not _checks.is_int(batch_size, 1):
-        raise ValueError(
-            f"received batch_size={batch_size!r}; allowed is 1 or more, or None for single examples."
-        )
+    if batch_size is not None:
+        _checks.check_int("batch_size", batch_size, what="or None for single examples")
     dataset = tf.data.Dataset.from_tensor_slices(
         columns_lib.keras_batch(client_data.to_arrays(client_ids), input_names)
     )

@@ -4,8 +4,6 @@ A partition is a dict client_id -> int64 [n], the rows of that client in increas
 `clients` makes it a `ClientData`.
 """
 
-import math
-
 import numpy as np
 
 from fedlab import _checks
@@ -252,10 +250,8 @@ def _check_num_clients(num_clients, most):
 
 
 def _check_count(name, value, most, why, least=1):
-    if not _checks.is_int(value, least, most):
-        raise ValueError(f"{name} is {value!r}; allowed: an int of {least} to {most}, {why}.")
+    _checks.check_int(name, value, least, most, why)
 
 
 def _check_alpha(alpha):
-    if not _checks.is_number(alpha) or not 0 < alpha < math.inf:
-        raise ValueError(f"alpha is {alpha!r}; allowed: a number above 0, such as 0.5.")
+    _checks.check_number("alpha", alpha, above=0, what="such as 0.5")

@@ -189,7 +189,7 @@ def highest_loss(clients_per_round, candidates):
       ['c', 'b']
     """
     _checks.check_int("clients_per_round", clients_per_round)
-    _checks.check_int("candidates", candidates, least=clients_per_round)
+    _checks.check_int("candidates", candidates, clients_per_round)
     settings = {"clients_per_round": clients_per_round, "candidates": candidates}
     return Adaptive("highest_loss", settings, functools.partial(_highest_loss, **settings))
 
@@ -217,10 +217,7 @@ def _last_loss(client):
 
 
 def _check_number(clients_per_round, most, what="clients"):
-    if not _checks.is_int(clients_per_round, 1, most):
-        raise ValueError(
-            f"clients_per_round is {clients_per_round!r}; allowed: 1 to {most}, the number of {what}."
-        )
+    _checks.check_int("clients_per_round", clients_per_round, 1, most, f"the number of {what}")
 
 
 def _draw(client_ids, round_num, seed, number, p=None):

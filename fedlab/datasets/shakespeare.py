@@ -229,11 +229,8 @@ def _synthetic_text(
     num_clients: int = 10, seed: int = 0, num_sentences: int = 40
 ) -> tuple[ClientData, ClientData]:
     seeding.check_seed(seed)
-    if not (_checks.is_int(num_clients, 1) and _checks.is_int(num_sentences, 2)):
-        raise ValueError(
-            f"received num_clients={num_clients!r}, num_sentences={num_sentences!r}; allowed are 1 or more clients and "
-            "2 or more sentences."
-        )
+    _checks.check_int("num_clients", num_clients)
+    _checks.check_int("num_sentences", num_sentences, 2)
     roles = {}
     for client in range(num_clients):
         rng = np.random.default_rng([seed, client])

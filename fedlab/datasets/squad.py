@@ -302,7 +302,7 @@ def synthetic_questions(num_clients=10, seed=0, *, num_paragraphs=8, num_facts=2
         ("num_paragraphs", num_paragraphs, None),
         ("num_facts", num_facts, 9),
     ):
-        _checks.check_int(name, value, most=most)
+        _checks.check_int(name, value, maximum=most)
     if not _checks.is_number(unanswerable) or not 0 <= unanswerable <= 1:
         raise ValueError(f"unanswerable is {unanswerable!r}; allowed: a share of 0 to 1.")
     numbers = range(num_clients), range(num_clients, num_clients + max(1, num_clients // 4))

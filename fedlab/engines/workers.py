@@ -57,10 +57,8 @@ class Workers:
     """
 
     def __init__(self, build, data, num_workers=None, devices=None):
-        if num_workers is not None and not _checks.is_int(num_workers, 1):
-            raise ValueError(
-                f"num_workers is {num_workers!r}; allowed: an int of 1 or more, or None for as many as there are cores."
-            )
+        if num_workers is not None:
+            _checks.check_int("num_workers", num_workers, what="or None for one per core")
         devices = gpus() if devices is None else devices
         self.num_workers = num_workers or len(devices) or len(os.sched_getaffinity(0))
         self._threads = concurrent.futures.ThreadPoolExecutor(

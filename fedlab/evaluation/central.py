@@ -83,10 +83,7 @@ def _of_one_shape(clients):
 
 def check_batch_size(name, batch_size):
     """Raises ValueError where it is none; `name` is what the caller's argument is called."""
-    if not _checks.is_int(batch_size, 1, MOST_ROWS):
-        raise ValueError(
-            f"{name} is {batch_size!r}; allowed: an int of 1 to {MOST_ROWS}, such as 64."
-        )
+    _checks.check_int(name, batch_size, 1, MOST_ROWS, "such as 64")
 
 
 def evaluate_weights(workers, trainable, non_trainable, groups, batch_size):

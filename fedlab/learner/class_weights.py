@@ -1,7 +1,6 @@
 """Weights of classes in the training loss, as `class_weight` of Keras's `fit`."""
 
 import collections.abc
-import math
 
 import numpy as np
 
@@ -28,14 +27,8 @@ def check(class_weight, model, columns, ignored=None):
             f"class_weight={class_weight!r:.60}: expected a dict, class -> weight, such as {{0: 1.0, 1: 5.0}}."
         )
     for label, weight in class_weight.items():
-        if not _checks.is_int(label, 0):
-            raise ValueError(
-                f"class_weight has the class {label!r:.40}: expected ints of 0 or more."
-            )
-        if not _checks.is_number(weight) or not 0 <= weight < math.inf:
-            raise ValueError(
-                f"class_weight[{label}]={weight!r:.40}: expected a number of 0 or more."
-            )
+        _checks.check_int("a class in class_weight", label, 0)
+        _checks.check_number(f"class_weight[{label}]", weight, 0)
     if not any(class_weight.values()):
         raise ValueError(
             f"class_weight={dict(class_weight)!r:.60}: expected a weight above 0 for at least one class."

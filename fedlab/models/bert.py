@@ -142,12 +142,7 @@ def classification(num_classes, pretrained=None, *, length=None, learning_rate=5
       >>> classification(3, vocab_size=100, hidden_size=8, intermediate_size=16).output_shape
       (None, 3)
     """
-    _require(
-        "num_classes",
-        num_classes,
-        isinstance(num_classes, int) and num_classes > 1,
-        "an int of 2 or more",
-    )
+    _checks.check_int("num_classes", num_classes, 2)
 
     def head(x, mask, config):
         pooled = _dense(config.hidden_size, "head_pooler", activation="tanh")(x[:, 0])
@@ -168,7 +163,7 @@ def up_to(num_layers):
       >>> up_to(2)
       ('embeddings_*', 'layer_0_*', 'layer_1_*')
     """
-    _require("num_layers", num_layers, _checks.is_int(num_layers, 0), "an int of 0 or more")
+    _checks.check_int("num_layers", num_layers, 0)
     return ("embeddings_*", *(f"layer_{i}_*" for i in range(num_layers)))
 
 
@@ -180,12 +175,8 @@ def _build(name, head, modules, pretrained, length, given):
     checkpoint = bert_weights.read(pretrained) if pretrained is not None else None
     config = _config(given, checkpoint)
     if length is not None:
-        allowed = isinstance(length, int) and 0 < length <= config.max_positions
-        _require(
-            "length",
-            length,
-            allowed,
-            f"None, or an int from 1 to max_positions={config.max_positions}",
+        _checks.check_int(
+            "length", length, 1, config.max_positions, "which is max_positions, or None"
         )
     inputs = {
         column: layers.Input([length], dtype="int32", name=column)
@@ -292,39 +283,17 @@ def _config(given, checkpoint):
         "max_positions",
         "type_vocab_size",
     ):
-        value = getattr(config, name)
-        _require(name, value, isinstance(value, int) and value > 0, "an int of 1 or more")
+        _checks.check_int(name, getattr(config, name))
     for name in ("dropout", "attention_dropout"):
-        value = getattr(config, name)
-        _require(
-            name, value, isinstance(value, float | int) and 0 <= value < 1, "0 or more, below 1"
+        _checks.check_number(name, getattr(config, name), 0, below=1)
+    _checks.check_number("epsilon", config.epsilon, above=0, below=1)
+    if config.hidden_size % config.num_heads:
+        raise _checks.value_error(
+            "hidden_size", config.hidden_size, f"a multiple of num_heads={config.num_heads}"
         )
-    _require(
-        "epsilon",
-        config.epsilon,
-        _checks.is_number(config.epsilon) and 0 < config.epsilon < 1,
-        "above 0, below 1",
-    )
-    _require(
-        "hidden_size",
-        config.hidden_size,
-        config.hidden_size % config.num_heads == 0,
-        f"a multiple of num_heads={config.num_heads}",
-    )
-    _require(
-        "activation", config.activation, config.activation in ("gelu", "relu"), "'gelu', 'relu'"
-    )
+    if config.activation not in ("gelu", "relu"):
+        raise _checks.value_error("activation", config.activation, "'gelu' or 'relu'")
     if "num_layers" in stored:
-        allowed = config.num_layers <= stored["num_layers"]
-        _require(
-            "num_layers",
-            config.num_layers,
-            allowed,
-            f"1 to the {stored['num_layers']} of {checkpoint.source}",
-        )
+        what = f"the number of layers in {checkpoint.source}"
+        _checks.check_int("num_layers", config.num_layers, 1, stored["num_layers"], what)
     return config
-
-
-def _require(name, value, is_allowed, allowed):
-    if not is_allowed or isinstance(value, bool):
-        raise ValueError(f"received {name}={value!r}; allowed: {allowed}.")

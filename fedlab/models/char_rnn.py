@@ -51,10 +51,8 @@ def char_rnn(
         ("num_layers", num_layers),
     ):
         _checks.check_int(name, value)
-    if batch_size is not None and not _checks.is_int(batch_size, 1):
-        raise ValueError(
-            f"batch_size is {batch_size!r}; allowed: an int of 1 or more, or None for any."
-        )
+    if batch_size is not None:
+        _checks.check_int("batch_size", batch_size, what="or None for any batch size")
     if stateful and batch_size is None:
         raise ValueError(
             "stateful=True needs a fixed batch size: pass batch_size, for example batch_size=8."

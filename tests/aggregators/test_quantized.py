@@ -87,5 +87,5 @@ def test_who_has_no_weight_sends_nothing():
 
 @pytest.mark.parametrize("bits", [0, 17, 2.0, True])
 def test_mistakes_get_a_line(bits):
-    with pytest.raises(ValueError, match=f"bits is {bits}; allowed: an int from 1 to 16"):
+    with pytest.raises(ValueError, match=f"bits={bits}: expected an integer between 1 and 16"):
         quantized(mean(), bits)

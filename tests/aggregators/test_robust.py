@@ -131,7 +131,7 @@ def test_krum_needs_clients():
     [
         (lambda: trimmed_mean(0.5), "trim is 0.5; allowed: 0 or more, below 0.5"),
         (lambda: krum(0.5), "attackers is 0.5; allowed: a share"),
-        (lambda: krum(0.1, num_selected=0), "num_selected is 0; allowed: an int of 1 or more"),
+        (lambda: krum(0.1, num_selected=0), "num_selected=0: expected an integer of at least 1"),
     ],
 )
 def test_mistakes_get_a_line(make, message):

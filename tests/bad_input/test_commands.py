@@ -224,7 +224,7 @@ CASES = [
     ("squad show --path={f}/squad_good --index=0 --partition=plays", "'plays'"),
     ("squad show --path={f}/squad_good --index=0 --version=3", "'3'"),
     ("squad show --path={f}/squad_good/dev-v1.1.json --index=0 --version=3", "'3'"),
-    ("squad show --path={f}/squad_good --index=0 --max_length=8", "max_length is 8"),
+    ("squad show --path={f}/squad_good --index=0 --max_length=8", "max_length=8"),
     (f"squad show --path={{f}}/squad_good --index=0 --max_length={HUGE}", HUGE),
     ("squad show --path={f}/squad_good --index=0 --model={f}/pickle", "pickle"),
     ("squad show --path={f}/binary --index=0", "binary"),

@@ -285,7 +285,7 @@ class Text(Callback):
         ),
         (
             lambda: [EarlyStopping("test_loss", patience=-1)],
-            "patience=-1: expected an int of 0 or more",
+            "patience=-1: expected an integer of at least 0",
         ),
         (
             lambda: [EarlyStopping("test_loss", min_delta=-1.0)],

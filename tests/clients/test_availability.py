@@ -278,9 +278,9 @@ def test_a_share_attacks_in_every_round_and_by_seed():
     [
         (
             lambda: attacks.sign_flipping(UNIFORM, 1.5),
-            "attackers is 1.5; allowed: a list of client ids, or a share from 0 to 1",
+            "attackers=1.5: expected a number between 0 and 1, or a list of client ids",
         ),
-        (lambda: attacks.sign_flipping(UNIFORM, [3]), r"attackers is \[3\]"),
+        (lambda: attacks.sign_flipping(UNIFORM, [3]), r"attackers=\[3\]"),
         (
             lambda: attacks.sign_flipping(UNIFORM, 0.5, scale=0.0),
             "scale is 0.0; allowed: a number above 0",
@@ -288,7 +288,7 @@ def test_a_share_attacks_in_every_round_and_by_seed():
         (lambda: attacks.noise(UNIFORM, 0.5, stddev=-1), "stddev is -1"),
         (
             lambda: attacks.label_flipping(UNIFORM, 0.5, num_classes=1),
-            "num_classes is 1; allowed: an int of 2 or more",
+            "num_classes=1: expected an integer of at least 2",
         ),
         (
             lambda: line_run(algorithm=attacks.label_flipping(UNIFORM, 0.5, num_classes=2)),

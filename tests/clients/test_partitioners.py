@@ -101,30 +101,30 @@ def test_clients_of_columns():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: partitions.uniform(5, 6, 0), "num_clients is 6; allowed: an int of 1 to 5"),
-        (lambda: partitions.uniform(5, True, 0), "num_clients is True"),
-        (lambda: partitions.uniform(5, 2, -1), "seed is -1"),
-        (lambda: partitions.dirichlet(LABELS, 0, 1.0, 0), "num_clients is 0"),
+        (lambda: partitions.uniform(5, 6, 0), "num_clients=6: expected an integer between 1 and 5"),
+        (lambda: partitions.uniform(5, True, 0), "num_clients=True"),
+        (lambda: partitions.uniform(5, 2, -1), "seed=-1"),
+        (lambda: partitions.dirichlet(LABELS, 0, 1.0, 0), "num_clients=0"),
         (
             lambda: partitions.dirichlet(LABELS, 2, 0.0, 0),
-            "alpha is 0.0; allowed: a number above 0",
+            "alpha=0.0: expected a number above 0",
         ),
-        (lambda: partitions.dirichlet(LABELS, 2, float("nan"), 0), "alpha is nan"),
+        (lambda: partitions.dirichlet(LABELS, 2, float("nan"), 0), "alpha=nan"),
         (
             lambda: partitions.dirichlet(LABELS, 100, 1e-3, 0),
             "larger alpha, fewer clients, or min_examples=0",
         ),
         (
             lambda: partitions.dirichlet(LABELS, 100, 1.0, 0, min_examples=7),
-            "min_examples is 7; allowed: an int of 0 to 6",
+            "min_examples=7: expected an integer between 0 and 6",
         ),
         (lambda: partitions.dirichlet([[1, 2]], 1, 1.0, 0), r"labels of shape \[1, 2\]"),
         (
             lambda: partitions.shards(LABELS, 301, 0),
-            "num_clients is 301; allowed: an int of 1 to 300",
+            "num_clients=301: expected an integer between 1 and 300",
         ),
-        (lambda: partitions.shards(LABELS, 2, 0, shards_per_client=0), "shards_per_client is 0"),
-        (lambda: partitions.quantity_skew(10, 3, -1, 0), "alpha is -1"),
+        (lambda: partitions.shards(LABELS, 2, 0, shards_per_client=0), "shards_per_client=0"),
+        (lambda: partitions.quantity_skew(10, 3, -1, 0), "alpha=-1"),
         (lambda: partitions.natural([]), r"labels of shape \[0\]"),
     ],
 )

@@ -71,7 +71,7 @@ def test_weighted_frequencies():
     [
         (
             lambda: uniform(21)(IDS, 1, 0),
-            "clients_per_round is 21; allowed: 1 to 20, the number of clients",
+            "clients_per_round=21: expected an integer between 1 and 20, the number of clients",
         ),
         (lambda: poisson(0)(IDS, 1, 0), "clients_per_round is 0; allowed: above 0, to 20"),
         (
@@ -84,12 +84,12 @@ def test_weighted_frequencies():
         ),
         (
             lambda: weighted(2, {"a": 1, "b": 0})(["a", "b"], 1, 0),
-            "clients_per_round is 2; allowed: 1 to 1, the number of clients of a weight",
+            "clients_per_round=2: expected an integer between 1 and 1, the number of clients of a weight",
         ),
         (lambda: fixed(["c1", "c1"]), "allowed: a list of one or more distinct client ids"),
         (lambda: fixed(["x"])(IDS, 1, 0), r"unknown clients \['x'\]"),
-        (lambda: dropouts(1.1), "rate is 1.1; allowed: a number from 0 to 1"),
-        (lambda: stragglers("half"), "rate is 'half'"),
+        (lambda: dropouts(1.1), "rate=1.1: expected a number between 0 and 1"),
+        (lambda: stragglers("half"), "rate='half'"),
     ],
 )
 def test_mistakes_get_a_line(make, message):

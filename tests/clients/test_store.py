@@ -75,7 +75,7 @@ def test_what_is_not_kept():
     clients["c0"], clients["c0"]
     assert load.counts["c0"] == 2
     with pytest.raises(
-        ValueError, match="cache_bytes is -1; allowed: an int of 0 or more, or None"
+        ValueError, match="cache_bytes=-1: expected an integer of at least 0, or None"
     ):
         ClientData(IDS, load, cache_bytes=-1)
 

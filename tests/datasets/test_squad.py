@@ -413,8 +413,8 @@ def test_synthetic_clients():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"num_clients": 0}, "num_clients is 0"),
-        ({"num_facts": 10}, "num_facts is 10; allowed: an int of 1 to 9"),
+        ({"num_clients": 0}, "num_clients=0"),
+        ({"num_facts": 10}, "num_facts=10: expected an integer between 1 and 9"),
         ({"unanswerable": 2}, "share of 0 to 1"),
     ],
 )

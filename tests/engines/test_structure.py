@@ -227,7 +227,7 @@ def test_an_aggregator_of_another_form(change, message):
             (fed_avg,),
             "algorithm is fed_avg; allowed: an Algorithm, as a call such as fedlab.algorithms.fed_avg\\(\\) gives it",
         ),
-        (("fed_avg",), "algorithm is str, 'fed_avg'; allowed: an Algorithm"),
+        (("fed_avg",), "algorithm is str 'fed_avg'; allowed: an Algorithm"),
         ((BASE, aggregators.median), "aggregator is median; allowed: an Aggregator, as a call"),
         ((BASE, "median"), "aggregator is str; allowed: an Aggregator"),
     ],

@@ -203,13 +203,13 @@ def two_outputs():
             lambda: model(SPARSE),
             {"x": X, "y": CLASSES},
             {"cat": 1},
-            "class_weight has the class 'cat': expected ints",
+            "a class in class_weight='cat': expected an integer of at least 0",
         ),
         (
             lambda: model(SPARSE),
             {"x": X, "y": CLASSES},
             {**WEIGHTS, 1: -1},
-            "class_weight[1]=-1: expected a number of 0 or more",
+            "class_weight[1]=-1: expected a number of at least 0",
         ),
         (
             lambda: model(SPARSE),

@@ -258,11 +258,14 @@ def test_our_load_takes_it_without_trust(tmp_path):
     "arguments, message",
     [
         ({"hidden": 8}, "received hidden=8; allowed: vocab_size, hidden_size, "),
-        ({"hidden_size": 10}, "received hidden_size=10; allowed: a multiple of num_heads=3"),
-        ({"num_layers": 0}, "received num_layers=0; allowed: an int of 1 or more"),
-        ({"dropout": 1.0}, "received dropout=1.0; allowed: 0 or more, below 1"),
-        ({"activation": "gelu_new"}, "received activation='gelu_new'; allowed: 'gelu', 'relu'"),
-        ({"length": 17}, "received length=17; allowed: None, or an int from 1 to max_positions=16"),
+        ({"hidden_size": 10}, "hidden_size=10: expected a multiple of num_heads=3"),
+        ({"num_layers": 0}, "num_layers=0: expected an integer of at least 1"),
+        ({"dropout": 1.0}, "dropout=1.0: expected a number of at least 0 and below 1"),
+        ({"activation": "gelu_new"}, "activation='gelu_new': expected 'gelu' or 'relu'"),
+        (
+            {"length": 17},
+            "length=17: expected an integer between 1 and 16, which is max_positions, or None",
+        ),
         (
             {"pretrained": "nowhere"},
             "there is no nowhere; allowed: 'minilm', a folder with model.safetensors and config.json",
@@ -277,7 +280,7 @@ def test_mistakes(arguments, message):
 
 @pytest.mark.parametrize("num_classes", [1, True, 2.0])
 def test_number_of_classes(num_classes):
-    with pytest.raises(ValueError, match="received num_classes=.*; allowed: an int of 2 or more"):
+    with pytest.raises(ValueError, match="num_classes=.*: expected an integer of at least 2"):
         bert.classification(num_classes, **TINY)
 
 
@@ -288,8 +291,11 @@ def test_number_of_classes(num_classes):
             {"vocab_size": 60},
             "received vocab_size=60; the checkpoint .*model.safetensors has 50: leave it out",
         ),
-        ({"num_layers": 3}, "received num_layers=3; allowed: 1 to the 2 of .*model.safetensors"),
-        ({"length": 17}, "max_positions=16"),
+        (
+            {"num_layers": 3},
+            "num_layers=3: expected an integer between 1 and 2, the number of layers in .*model.safetensors",
+        ),
+        ({"length": 17}, "length=17: expected an integer between 1 and 16, which is max_positions"),
     ],
 )
 def test_a_checkpoint_of_another_size(checkpoint, arguments, message):
@@ -329,7 +335,7 @@ def without(*names):
         (
             reference.tensors(),
             {"hidden_act": "gelu_new"},
-            "received activation='gelu_new'; allowed: 'gelu', 'relu'",
+            "activation='gelu_new': expected 'gelu' or 'relu'",
         ),
     ],
 )

@@ -206,13 +206,13 @@ def test_warm_up_then_another_schedule():
     "make, message",
     [
         (lambda: schedules.constant(-1.0), "learning_rate is -1.0; allowed: a number of 0 or more"),
-        (lambda: schedules.step(0.1, every=0), "every is 0; allowed: an int of 1 or more"),
+        (lambda: schedules.step(0.1, every=0), "every=0: expected an integer of at least 1"),
         (
             lambda: schedules.exponential(0.1, factor=1.5),
             "factor is 1.5; allowed: above 0, at most 1",
         ),
-        (lambda: schedules.cosine(0.1, rounds=2.5), "rounds is 2.5"),
-        (lambda: schedules.warm_up(0.1, rounds=0), "rounds is 0"),
+        (lambda: schedules.cosine(0.1, rounds=2.5), "rounds=2.5"),
+        (lambda: schedules.warm_up(0.1, rounds=0), "rounds=0"),
         (lambda: optimizers.adam(0.1, beta_1=1.0), "beta_1 is 1.0; allowed: 0 or more, below 1"),
         (lambda: optimizers.adagrad(0.1, epsilon=-1.0), "epsilon is -1.0; allowed: 0 or more"),
     ],

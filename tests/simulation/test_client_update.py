@@ -140,7 +140,7 @@ def test_mistakes_get_a_line():
     data = clients()
     for options, message in (
         ({"client_id": "zoë"}, "client_id is 'zoë'; allowed: one of"),
-        ({"round_num": 0}, "round_num is 0"),
+        ({"round_num": 0}, "round_num=0"),
         ({"cohort": ["c0"]}, "allowed: distinct client ids, with 'c1' among them"),
         ({"cohort": ["c1", "x"]}, r"unknown clients \['x'\]"),
         ({"algorithm": fl.algorithms.mime()}, "algorithm 'mime' .* pass cohort="),

@@ -179,6 +179,6 @@ def test_lost_rounds_before_an_interruption_count(tmp_path):
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "3"])
 def test_max_dropped_rounds_is_checked(value):
     with pytest.raises(
-        ValueError, match="^max_dropped_rounds is .*; allowed: an int of 1 or more, or None"
+        ValueError, match="^max_dropped_rounds=.*: expected an integer of at least 1, or None"
     ):
         run(GOALS, cohort=["good"], max_dropped_rounds=value)

@@ -261,15 +261,15 @@ def test_a_function_that_gives_no_numbers(data, value, message):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"rounds": 0}, "rounds is 0; allowed: an int of 1 or more"),
-        ({"clients_per_round": 9}, "clients_per_round is 9; allowed: 1 to 5"),
+        ({"rounds": 0}, "rounds=0: expected an integer of at least 1"),
+        ({"clients_per_round": 9}, "clients_per_round=9: expected an integer between 1 and 5"),
         ({"clients_per_round": None}, "either clients_per_round .* or cohort"),
         ({"cohort": ["nobody"], "clients_per_round": None}, r"unknown clients \['nobody'\]"),
         ({"engine": "spark"}, "'spark' is not one of the engines; allowed: local, tff"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"seed": -1}, "seed is -1"),
+        ({"seed": -1}, "seed=-1"),
         ({"non_trainable": "drop"}, "non_trainable is 'drop'"),
-        ({"evaluate_every": 0}, "evaluate_every is 0"),
+        ({"evaluate_every": 0}, "evaluate_every=0"),
     ],
 )
 def test_mistakes_get_a_line(data, options, message):

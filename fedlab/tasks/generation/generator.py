@@ -1,10 +1,9 @@
 """Text from a next-character model."""
 
-import numbers
-
 import numpy as np
 import tensorflow as tf
 
+from fedlab import _checks
 from fedlab.tasks.generation import text as text_lib
 
 
@@ -87,14 +86,8 @@ def _check(prompt, num_chars, temperature, seed):
             "rewrite it, or pass fedlab.tasks.generation.text.normalize(prompt)."
         )
     for name, value in (("num_chars", num_chars), ("seed", seed)):
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
-            raise ValueError(f"received {name}={value!r}; allowed: an int of 0 or more.")
-    if (
-        isinstance(temperature, bool)
-        or not isinstance(temperature, numbers.Real)
-        or not 0 <= temperature < float("inf")
-    ):
-        raise ValueError(f"received temperature={temperature!r}; allowed: a number of 0 or more.")
+        _checks.check_int(name, value, 0)
+    _checks.check_number("temperature", temperature, 0)
 
 
 def _single_stateful_copy(model):

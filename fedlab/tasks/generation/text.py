@@ -184,8 +184,4 @@ def sequences(
 
 
 def _checked_length(length: int) -> int:
-    if not _checks.is_int(length, 1):
-        raise ValueError(
-            f"received length={length!r}; allowed is 1 or more; TFF's tutorial uses 100."
-        )
-    return length
+    return _checks.check_int("length", length, what="such as 100")

@@ -87,7 +87,7 @@ def draw(num_questions, max_draws, seed=0):
       True
     """
     _checks.check_int("num_questions", num_questions)
-    _checks.check_int("max_draws", max_draws, most=MOST_DRAWS)
+    _checks.check_int("max_draws", max_draws, maximum=MOST_DRAWS)
     return seeding.generator(seed, "efficacy").integers(num_questions, size=max_draws)
 
 

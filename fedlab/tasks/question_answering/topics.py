@@ -38,10 +38,7 @@ def topics(texts, num_topics=30, seed=0):
       True
     """
     texts = list(texts)
-    if not _checks.is_int(num_topics, 1, len(texts)):
-        raise ValueError(
-            f"num_topics is {num_topics!r}; allowed: an int of 1 to {len(texts)}, the number of texts."
-        )
+    _checks.check_int("num_topics", num_topics, 1, len(texts), "the number of texts")
     try:
         from sklearn.cluster import KMeans
         from sklearn.decomposition import TruncatedSVD

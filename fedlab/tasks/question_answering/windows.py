@@ -272,10 +272,7 @@ def make(
 
 
 def _checked_lengths(max_length, stride, max_question_length):
-    if not _checks.is_int(max_length, 16, _LONGEST):
-        raise ValueError(
-            f"max_length is {max_length!r}; allowed: an int of 16 {f'to {_LONGEST}' if _checks.is_int(max_length, 16) else 'or more'}."
-        )
+    _checks.check_int("max_length", max_length, 16, _LONGEST)
     stride = max_length // 3 if stride is None else stride
     max_question_length = (
         min(64, max_length // 3) if max_question_length is None else max_question_length

@@ -126,7 +126,7 @@ def test_every_character_but_the_first_of_a_chunk_is_a_target_once():
 def test_sequences_refuse_rows_and_a_length_of_zero():
     with pytest.raises(ValueError, match=r"shape \[2, 3\]"):
         text.sequences(np.zeros([2, 3], np.int32))
-    with pytest.raises(ValueError, match="length=0; allowed is 1 or more"):
+    with pytest.raises(ValueError, match="length=0: expected an integer of at least 1"):
         text.sequences(np.zeros([3], np.int32), length=0)
 
 

@@ -138,7 +138,7 @@ def test_what_a_model_answers(capsys, model):
         (["--index=0", "--seed=1"], "--seed without --random"),
         (["--index=0", "--partition=title"], "partition='title'; allowed are article"),
         (["--index=0", "--path=/nowhere"], "synthetic', which reads no file"),
-        (["--index=0", "--max_length=8"], "max_length is 8; allowed: an int of 16 or more"),
+        (["--index=0", "--max_length=8"], "max_length=8: expected an integer between 16 and"),
         (["--index=0", "--vocabulary=/nowhere/vocab.txt"], "no vocabulary at '/nowhere/vocab.txt'"),
         (
             ["--index=0", "--source=json", "--path=/nowhere"],

@@ -297,7 +297,7 @@ EXPLAIN = ["explain", "--model=MODEL", "--vocabulary=VOCABULARY"]
         ([*EXPLAIN, "--question=Who?", "--context=Anna", "--output=TMP/none/a.png"], "make it"),
         (
             [*EXPLAIN, "--question=Who?", "--context=Anna", "--num_samples=3"],
-            "num_samples is 3; allowed: an int of 10 or more",
+            "num_samples=3: expected an integer of at least 10",
         ),
         (
             ["explain", "--model=MODEL", "--vocabulary=TMP/v.txt", "--text=a"],

@@ -138,10 +138,10 @@ def test_hashes(model, windows):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"num_correct": 0}, "num_correct is 0; allowed: an int of 1 or more"),
-        ({"num_correct": 1, "max_draws": 0}, "max_draws is 0"),
+        ({"num_correct": 0}, "num_correct=0: expected an integer of at least 1"),
+        ({"num_correct": 1, "max_draws": 0}, "max_draws=0"),
         ({"num_correct": 1, "batch_size": True}, "batch_size is True"),
-        ({"num_correct": 1, "seed": -1}, "seed is -1"),
+        ({"num_correct": 1, "seed": -1}, "seed=-1"),
     ],
     ids=str,
 )

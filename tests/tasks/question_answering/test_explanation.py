@@ -261,11 +261,11 @@ def test_the_picture_colours_the_words(tmp_path):
         (
             ("Where?", "Alpha"),
             {"num_samples": 9},
-            "num_samples is 9; allowed: an int of 10 or more",
+            "num_samples=9: expected an integer of at least 10",
         ),
         (("Where?", "Alpha"), {"num_words": 0}, "num_words is 0"),
         (("Where?", "Alpha"), {"batch_size": 0}, "batch_size is 0"),
-        (("Where?", "Alpha"), {"seed": -1}, "seed is -1"),
+        (("Where?", "Alpha"), {"seed": -1}, "seed=-1"),
     ],
 )
 def test_what_cannot_be_explained(arguments, options, message):

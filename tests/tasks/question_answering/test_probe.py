@@ -206,7 +206,7 @@ def test_windows_without_answers(windows):
     unanswered = squad.synthetic_windows(num_clients=1, unanswerable=1.0)[1]
     with pytest.raises(ValueError, match="none of the 48 windows holds its answer"):
         probe_lib.of_windows(unanswered, "probe.npz")
-    with pytest.raises(ValueError, match="num_examples is 0"):
+    with pytest.raises(ValueError, match="num_examples=0"):
         probe_lib.of_windows(windows[1], "probe.npz", num_examples=0)
 
 

@@ -37,11 +37,11 @@ def test_more_words_than_components():
 
 
 def test_what_is_refused():
-    with pytest.raises(ValueError, match="num_topics is 4; allowed: an int of 1 to 3"):
+    with pytest.raises(ValueError, match="num_topics=4: expected an integer between 1 and 3"):
         topics(["ship", "star", "cake"], num_topics=4)
-    with pytest.raises(ValueError, match="num_topics is 0"):
+    with pytest.raises(ValueError, match="num_topics=0"):
         topics(["ship"], num_topics=0)
-    with pytest.raises(ValueError, match="seed is -1"):
+    with pytest.raises(ValueError, match="seed=-1: expected"):
         topics(["ship"], num_topics=1, seed=-1)
     with pytest.raises(ValueError, match="none of the 2 texts has a word"):
         topics(["the", "?!"], num_topics=1)

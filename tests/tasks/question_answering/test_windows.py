@@ -272,10 +272,10 @@ def test_positions_that_are_not_of_the_context():
 @pytest.mark.parametrize(
     "lengths, message",
     [
-        ({"max_length": 15}, "max_length is 15; allowed: an int of 16 or more"),
-        ({"max_length": 16.0}, "max_length is 16.0"),
-        ({"max_length": 16, "stride": -1}, "stride is -1; allowed: an int of 0 or more"),
-        ({"max_length": 16, "max_question_length": 0}, "max_question_length is 0"),
+        ({"max_length": 15}, "max_length=15: expected an integer between 16 and"),
+        ({"max_length": 16.0}, "max_length=16.0"),
+        ({"max_length": 16, "stride": -1}, "stride=-1: expected an integer of at least 0"),
+        ({"max_length": 16, "max_question_length": 0}, "max_question_length=0"),
         (
             {"max_length": 32, "stride": 19},
             "stride is 19; allowed: less than 19, .*max_length=32 .*max_question_length=10",
