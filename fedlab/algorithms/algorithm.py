@@ -13,8 +13,8 @@
 `weights` is the list of the model's trainable weights, tensors of the model's shapes and dtypes; states are any nest of tensors. The
 functions are pure. These are enough for most methods. Some need more, and have a field for it:
 
-- `broadcast(server_state)`: what the server sends beside the weights, such as SCAFFOLD's control variate. Clients see it as `task.sent`.
-- `client_state(weights)`: what a client knows before its first round, and keeps from round to round. It sees it as `task.kept` and
+- `broadcast(server_state)`: what the server sends beside the weights, such as SCAFFOLD's control variate. Clients see it as `task.broadcast`.
+- `client_state(weights)`: what a client knows before its first round, and keeps from round to round. It sees it as `task.client_state` and
   returns the next one in its result.
 - `extras(weights)`: zeros like the extras of a result, for a method whose clients send more than a delta.
 - `survey`: a pass over the same clients and batches before the round, whose sum all clients know, such as Mime's mean gradient.
@@ -61,9 +61,9 @@ class Task(NamedTuple):
       round_num: int64 scalar, from 1.
       client: its `id`, a string scalar, and seeds for `tf.random.stateless_*`, int64 [2]: `seed`, a function of (seed, round, client), and
         `lasting_seed`, of (seed, client).
-      sent: what `Algorithm.broadcast` gave.
-      kept: what the client kept of its last round.
-      surveyed: what `Algorithm.survey` gave, summed over the clients.
+      broadcast: what `Algorithm.broadcast` gave.
+      client_state: what the client kept of its last round.
+      survey: the sum of `Algorithm.survey` over the clients, `()` without a survey.
     """
 
     gradients: Callable
@@ -71,9 +71,9 @@ class Task(NamedTuple):
     counts: Counts
     round_num: Any
     client: Any = None
-    sent: Any = ()
-    kept: Any = ()
-    surveyed: Any = ()
+    broadcast: Any = ()
+    client_state: Any = ()
+    survey: Any = ()
 
 
 class ClientResult(NamedTuple):
@@ -98,7 +98,7 @@ class Update(NamedTuple):
     Attributes:
       delta: what the aggregator made of the deltas, a list of tensors of the model's shapes.
       extras: the sum of the clients' extras.
-      surveyed: the sum of the survey, `()` without one.
+      survey: the sum of the survey, `()` without one.
       num_clients: how many clients it comes from, a float32 scalar.
       total_clients: how many clients there are in all, a float32 scalar.
       round_num: int64 scalar, from 1.
@@ -106,7 +106,7 @@ class Update(NamedTuple):
 
     delta: Any
     extras: Any
-    surveyed: Any
+    survey: Any
     num_clients: Any
     total_clients: Any
     round_num: Any

@@ -41,13 +41,13 @@ def fed_dyn(alpha):
         gradients = task.gradients(state.weights, batch)
         changed = [
             g - own + alpha * (w - start)
-            for g, own, w, start in zip(gradients, task.kept, state.weights, weights)
+            for g, own, w, start in zip(gradients, task.client_state, state.weights, weights)
         ]
         return ClientState(*task.optimizer.apply(state.weights, state.optimizer, changed))
 
     def client_final(task, weights, state, counts):
         delta = [before - after for before, after in zip(weights, state.weights)]
-        gradient = [own + alpha * d for own, d in zip(task.kept, delta)]
+        gradient = [own + alpha * d for own, d in zip(task.client_state, delta)]
         return ClientResult(delta, tf.ones_like(counts.num_examples), state=gradient)
 
     def server_update(weights, h, update):

@@ -51,7 +51,7 @@ def local_adam(*, client_weighting="num_examples", server_learning_rate=1.0):
     )
 
     def client_init(task, weights):
-        return ClientState(weights, task.sent)
+        return ClientState(weights, task.broadcast)
 
     def client_final(task, weights, state, counts):
         result = averaging.client_final(task, weights, state, counts)

@@ -29,14 +29,14 @@ def mime(*, client_weighting="num_examples", server_learning_rate=1.0):
     lite = mime_lite(client_weighting=client_weighting, server_learning_rate=server_learning_rate)
 
     def client_init(task, weights):
-        return weights, mean_gradient(task.surveyed)
+        return weights, mean_gradient(task.survey)
 
     def client_step(task, weights, state, batch):
         trained, mean = state
         gradients = task.gradients(trained, batch)
         at_start = task.gradients(weights, batch, measure=False, update_statistics=False)
         corrected = [g - start + m for g, start, m in zip(gradients, at_start, mean)]
-        return task.optimizer.apply(trained, task.sent, corrected)[0], mean
+        return task.optimizer.apply(trained, task.broadcast, corrected)[0], mean
 
     def client_final(task, weights, state, counts):
         return lite.client_final(task, weights, state[0], counts)

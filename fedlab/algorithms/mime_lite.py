@@ -51,7 +51,7 @@ def mime_lite(*, client_weighting="num_examples", server_learning_rate=1.0):
         return weights
 
     def client_step(task, weights, state, batch):
-        return task.optimizer.apply(state, task.sent, task.gradients(state, batch))[0]
+        return task.optimizer.apply(state, task.broadcast, task.gradients(state, batch))[0]
 
     def client_final(task, weights, state, counts):
         return ClientResult(
@@ -60,7 +60,7 @@ def mime_lite(*, client_weighting="num_examples", server_learning_rate=1.0):
 
     def with_statistics(optimizer):
         def server_update(weights, statistics, update):
-            gradients = mean_gradient(update.surveyed)
+            gradients = mean_gradient(update.survey)
             trained, _ = server_step.apply(weights, [], update.delta, update.round_num)
             return trained, optimizer.apply(weights, statistics, gradients, update.round_num)[1]
 

@@ -48,7 +48,7 @@ def scaffold(*, server_learning_rate=1.0):
         return [tf.zeros_like(w) for w in weights]
 
     def client_init(task, weights):
-        correction = [c - own for c, own in zip(task.sent, task.kept)]
+        correction = [c - own for c, own in zip(task.broadcast, task.client_state)]
         return ClientState(weights, task.optimizer.init(weights), correction, zeros(weights))
 
     def client_step(task, weights, state, batch):
@@ -67,8 +67,8 @@ def scaffold(*, server_learning_rate=1.0):
         mean = [
             tf.math.divide_no_nan(g, tf.cast(counts.num_steps, g.dtype)) for g in state.gradient_sum
         ]
-        control = tf.cond(counts.num_steps > 0, lambda: mean, lambda: list(task.kept))
-        change = [after - before for after, before in zip(control, task.kept)]
+        control = tf.cond(counts.num_steps > 0, lambda: mean, lambda: list(task.client_state))
+        change = [after - before for after, before in zip(control, task.client_state)]
         return ClientResult(delta, tf.ones_like(counts.num_examples), extras=change, state=control)
 
     def server_update(weights, control, update):

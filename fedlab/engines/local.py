@@ -62,8 +62,8 @@ class Shared(NamedTuple):
     """What all clients of a round are told beside the weights."""
 
     round_num: Any
-    sent: Any
-    surveyed: Any
+    broadcast: Any
+    survey: Any
 
 
 def start(setting):
@@ -171,7 +171,7 @@ class LocalProcess:
             tf.constant(num_finished, tf.float32),
             tf.constant(len(self.setting.clients), tf.float32),
         )
-        update = Update(delta, extras, shared.surveyed, *numbers, shared.round_num)
+        update = Update(delta, extras, shared.survey, *numbers, shared.round_num)
         trainable, server = structure.check_updated(
             algorithm.server_update(state.trainable, state.server, update),
             state.trainable,
@@ -187,8 +187,8 @@ class LocalProcess:
         )
         aggregated = {name: float(value) for name, value in aggregator_metrics.items()}
         more_bytes = (
-            _num_bytes((shared.sent, shared.surveyed)),
-            _num_bytes((extras, shared.surveyed)),
+            _num_bytes((shared.broadcast, shared.survey)),
+            _num_bytes((extras, shared.survey)),
         )
         return State(trainable, kept, server, aggregator_state), RoundResult(
             metrics, clients, num_finished, aggregated, *more_bytes
@@ -211,7 +211,7 @@ class LocalProcess:
         shared, first_state = self._before_clients(
             state, round_num, self._blocks(cohort), client_weights
         )
-        if round_num > 1 and (algorithm.weigh or tf.nest.flatten((shared.sent, first_state))):
+        if round_num > 1 and (algorithm.weigh or tf.nest.flatten((shared.broadcast, first_state))):
             raise ValueError(
                 f"round_num is {round_num}; allowed with {algorithm.name!r}, which depends on the rounds before: 1."
             )
@@ -247,7 +247,7 @@ class LocalProcess:
         shared = Shared(tf.constant(round_num, tf.int64), sent, ())
         if algorithm.survey:
             shared = shared._replace(
-                surveyed=self._survey(state, shared, round_num, blocks, client_weights)
+                survey=self._survey(state, shared, round_num, blocks, client_weights)
             )
         return shared, structure.tensors(
             algorithm.client_state(state.trainable),
@@ -469,7 +469,12 @@ def client_function(replica, setting, work, names):
         replica.seed(client.layers)
         own_optimizer = optimizers.in_round(optimizer, shared.round_num)
         task = Task(
-            replica.gradients, own_optimizer, counts, client=client, kept=kept, **shared._asdict()
+            replica.gradients,
+            own_optimizer,
+            counts,
+            client=client,
+            client_state=kept,
+            **shared._asdict(),
         )
 
         examples = blocks_lib.examples_of(block, k, open_rows)
