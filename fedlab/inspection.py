@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from fedlab import _checks
 from fedlab.clients import Batching
-from fedlab.clients.availability import fare
+from fedlab.clients.availability import participation
 from fedlab.engines import local
 from fedlab.engines.client_work import make_setting
 from fedlab.learner.keras2.cloning import weight_arrays
@@ -98,7 +98,9 @@ def client_update(
     )
     _checks.check_int("round_num", round_num)
     cohort = _cohort(setting, client_id, cohort)
-    if setting.conditions and (reason := fare(setting.conditions, client_id, round_num, seed).lost):
+    if setting.conditions and (
+        reason := participation(setting.conditions, client_id, round_num, seed).drop_reason
+    ):
         raise ValueError(
             f"client {client_id!r} sends nothing in round {round_num} ({reason}); choose another client or round."
         )

@@ -120,8 +120,8 @@ def simulate(
         weights of frozen layers and what `adapt()` has computed are constants.
       precision: "float32", or "bfloat16": clients' layers compute in it (Keras's `mixed_bfloat16`), while weights, evaluation and the
         final model stay float32.
-      conditions: how clients fare: `fedlab.clients.dropouts(...)`, `fedlab.clients.stragglers(...)`, a list of such, or a function
-        `(client_id, round_num, seed) -> fedlab.clients.Work` of your own.
+      conditions: which clients drop out or are slow: `fedlab.clients.dropouts(...)`, `fedlab.clients.stragglers(...)`, a list of such, or a function
+        `(client_id, round_num, seed) -> fedlab.clients.Participation` of your own.
       evaluate_on: a `ClientData`, or name -> `ClientData`: evaluated centrally before the first round and after rounds. In place of a
         `ClientData`, a pair (own, test) of them: each client of `test` first makes the model its own on its examples in `own`, as the
         algorithm's personalization says (`fedlab.algorithms.fine_tuning`, `fed_recon`), and is evaluated on those in `test`. Or

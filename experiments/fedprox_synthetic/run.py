@@ -60,16 +60,20 @@ def slow_epochs(client_id, round_num, *, client_ids, share, clients_per_round, l
 
 
 def condition(drop, **options):
-    """How clients fare, for `fedlab.simulate(conditions=...)`."""
-    from fedlab.clients import Work
+    """Which clients are slow, for `fedlab.simulate(conditions=...)`."""
+    from fedlab.clients import Participation
 
-    def fare(client_id, round_num, seed):
+    def condition(client_id, round_num, seed):
         epochs = slow_epochs(client_id, round_num, seed=seed, **options)
         if epochs is None:
-            return Work()
-        return Work(lost="deadline") if drop else Work(share=epochs / options["local_epochs"])
+            return Participation()
+        return (
+            Participation(drop_reason="deadline")
+            if drop
+            else Participation(share=epochs / options["local_epochs"])
+        )
 
-    return fare
+    return condition
 
 
 def logistic_regression():

@@ -1,7 +1,7 @@
-"""Clients' data: columns by client, partitions, batches, cohorts, and how clients fare."""
+"""The data of clients, partitions, batches, cohort sampling and availability."""
 
 from fedlab.clients import partitioners
-from fedlab.clients.availability import Work, dropouts, stragglers
+from fedlab.clients.availability import Participation, dropouts, stragglers
 from fedlab.clients.batching import Batching
 from fedlab.clients.client_data import ClientData
 from fedlab.clients.client_stats import ClientStats
@@ -11,7 +11,7 @@ __all__ = [
     "Batching",
     "ClientData",
     "ClientStats",
-    "Work",
+    "Participation",
     "adaptive",
     "dropouts",
     "fixed",

@@ -1,102 +1,121 @@
-"""Clients as they are: some drop out, some are slow.
+"""Availability: clients that drop out of a round, and clients that are slow.
 
-A condition is a function `(client_id, round_num, seed) -> Work` without a state: how a client of a round's cohort fares. Conditions are
-drawn for each client and round on their own, and several of them hold together.
+A condition is a function `(client_id, round_num, seed) -> Participation` without state. It
+is evaluated for each client of a round's cohort independently, and several conditions can be
+combined.
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from fedlab import _checks
 from fedlab.clients import seeding
 
 
-class Work(NamedTuple):
-    """What a client does in a round.
+class Participation(NamedTuple):
+    """What a client of the cohort does in a round.
 
     Attributes:
-      share: of its steps that it takes, above 0; it takes at least one.
-      lost: why nothing of it arrives, such as "dropout", or "" where it arrives.
+      share: the share of its steps that the client takes, above 0 and at most 1; at least one
+        step is taken.
+      drop_reason: why the client is dropped, such as "dropout"; "" if it is not dropped. The
+        update of a dropped client never reaches the server.
     """
 
     share: float = 1.0
-    lost: str = ""
+    drop_reason: str = ""
 
 
-def dropouts(rate):
-    """A client of a cohort drops out of the round with probability `rate`: it was asked, and nothing of it arrives.
+Condition = Callable[[str, int, int], Participation]
+
+
+def dropouts(rate: float) -> Condition:
+    """Each client of the cohort is dropped with probability `rate`.
 
     Example:
-      >>> dropouts(1.0)("a", round_num=1, seed=0).lost
+      >>> dropouts(1.0)("a", round_num=1, seed=0).drop_reason
       'dropout'
     """
-    return functools.partial(_dropouts, rate=_rate(rate))
+    return functools.partial(_dropouts, rate=_checks.check_number("rate", rate, 0, 1))
 
 
-def _dropouts(client_id, round_num, seed, *, rate):
+def _dropouts(client_id: str, round_num: int, seed: int, *, rate: float) -> Participation:
     drawn = seeding.generator(seed, "dropouts", round_num, client_id).random() < rate
-    return Work(lost="dropout" if drawn else "")
+    return Participation(drop_reason="dropout" if drawn else "")
 
 
-def stragglers(rate, *, drop=False):
-    """A client is slow with probability `rate`: by the deadline it has done a share of its steps that is uniform between 0 and 1.
+def stragglers(rate: float, *, drop: bool = False) -> Condition:
+    """Each client of the cohort is slow with probability `rate`.
 
-    What it has done by then is used, as in FedProx (Li et al. 2020, section 5.2); or, with `drop`, it has missed the deadline and
-    nothing of it arrives, as in FedAvg.
+    By the deadline of the round, a slow client has finished a share of its steps that is
+    uniform between 0 and 1. Its partial work is used, as in FedProx (Li et al. 2020, section
+    5.2). With `drop=True` the client is dropped instead, as in FedAvg.
 
     Args:
       rate: between 0 and 1.
       drop: whether slow clients are dropped.
     """
-    return functools.partial(_stragglers, rate=_rate(rate), drop=bool(drop))
+    rate = _checks.check_number("rate", rate, 0, 1)
+    return functools.partial(_stragglers, rate=rate, drop=bool(drop))
 
 
-def _stragglers(client_id, round_num, seed, *, rate, drop):
+def _stragglers(
+    client_id: str, round_num: int, seed: int, *, rate: float, drop: bool
+) -> Participation:
     rng = seeding.generator(seed, "stragglers", round_num, client_id)
     if rng.random() >= rate:
-        return Work()
-    return Work(lost="deadline") if drop else Work(share=1.0 - rng.random())  # above 0
+        return Participation()
+    if drop:
+        return Participation(drop_reason="deadline")
+    return Participation(share=1.0 - rng.random())  # above 0
 
 
-def together(conditions):
-    """Several conditions as one: the smallest share, and the first reason to be lost.
+def together(conditions: Sequence[Condition]) -> Condition:
+    """Combines conditions: the smallest share, and the first reason to drop the client.
 
     Example:
       >>> together([stragglers(0.0), dropouts(1.0)])("a", 1, 0)
-      Work(share=1.0, lost='dropout')
+      Participation(share=1.0, drop_reason='dropout')
     """
-    return functools.partial(_together, conditions=[check(condition) for condition in conditions])
+    return functools.partial(_together, conditions=[check_condition(c) for c in conditions])
 
 
-def _together(client_id, round_num, seed, *, conditions):
-    works = [fare(condition, client_id, round_num, seed) for condition in conditions]
-    lost = next((work.lost for work in works if work.lost), "")
-    return Work(min((work.share for work in works), default=1.0), lost)
+def _together(
+    client_id: str, round_num: int, seed: int, *, conditions: Sequence[Condition]
+) -> Participation:
+    parts = [participation(condition, client_id, round_num, seed) for condition in conditions]
+    return Participation(
+        min((part.share for part in parts), default=1.0),
+        next((part.drop_reason for part in parts if part.drop_reason), ""),
+    )
 
 
-def check(condition):
-    """Returns a condition, or raises TypeError where it is none."""
+def check_condition(condition: Any) -> Condition:
+    """Returns a condition, or raises TypeError if it is not callable."""
     if not callable(condition):
-        raise TypeError(
-            f"a condition is {condition!r:.60}; allowed: fedlab.clients.dropouts(...), stragglers(...), or a function."
+        raise _checks.type_error(
+            "conditions", condition, "fedlab.clients.dropouts(...), stragglers(...), or a function"
         )
     return condition
 
 
-def fare(condition, client_id, round_num, seed):
-    """What a condition says of a client, checked: it may be a caller's own."""
-    work = condition(client_id, round_num, seed)
+def participation(condition: Condition, client_id: str, round_num: int, seed: int) -> Participation:
+    """Returns what a condition, which may be a user's function, gives for a client.
+
+    Raises:
+      ValueError: it is not a valid `Participation`.
+    """
+    part = condition(client_id, round_num, seed)
     if (
-        not isinstance(work, Work)
-        or not isinstance(work.lost, str)
-        or not (_checks.is_number(work.share) and 0 < work.share <= 1)
+        not isinstance(part, Participation)
+        or not isinstance(part.drop_reason, str)
+        or not (_checks.is_number(part.share) and 0 < part.share <= 1)
     ):
-        raise ValueError(
-            f"a condition gave {work!r:.80} for client {client_id!r}; allowed: a fedlab.clients.Work with a share above 0, at most 1, and a "
-            "text as lost."
+        raise _checks.value_error(
+            f"the condition of client {client_id!r}",
+            part,
+            "a fedlab.clients.Participation with a share above 0 and at most 1, and a string as "
+            "drop_reason",
         )
-    return work
-
-
-def _rate(rate):
-    return _checks.check_number("rate", rate, 0, 1)
+    return part

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from fedlab import _checks
+from fedlab._text import is_unicode
 from fedlab.clients import columns as columns_lib
 from fedlab.clients import fingerprint
 from fedlab.clients import schema as schema_lib
 from fedlab.clients.store import CACHE_BYTES, Store
-from fedlab.tasks.question_answering.wordpiece import is_unicode
 
 Columns = Mapping[str, Any]
 
@@ -279,7 +279,7 @@ class ClientData:
                 f"targets={targets!r:.60}: expected the name of a column, or a dict, output name -> name of a column."
             )
         if sources is targets:
-            sources = {columns_lib.TARGET_OF + output: name for output, name in targets.items()}
+            sources = {columns_lib.TARGET_OF + output: name for output, name in sources.items()}
 
         def replaced(columns):
             if missing := [name for name in sources.values() if name not in columns]:
@@ -464,9 +464,9 @@ class ClientData:
           '1946dad0f6fc8ffa'
         """
         if self._store.in_memory:  # the caller may have changed arrays that are not copied
-            return fingerprint.fingerprint(self, self._client_ids)
+            return fingerprint.fingerprint(self._client_ids, self, self._client_ids)
         if self._fingerprint is None:
-            self._fingerprint = fingerprint.fingerprint(self, self._sample())
+            self._fingerprint = fingerprint.fingerprint(self._client_ids, self, self._sample())
         return self._fingerprint
 
     def _sample(self) -> Iterator[str]:

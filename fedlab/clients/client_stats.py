@@ -1,21 +1,23 @@
-"""What a run knows of each client, for cohort samplers and client weights that depend on it."""
+"""What a run knows about each client, for cohort samplers and client weights."""
 
-import collections.abc
 import math
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from fedlab.clients.client_data import ClientData
 
 
 class ClientStats(NamedTuple):
-    """What is known of one client before a round.
+    """What is known about one client before a round.
 
     Attributes:
-      client_id: str.
-      num_examples: int, the rows of its data.
-      last_loss: float, its mean training loss in the last round that it has a finite one of, or None.
-      last_round: int, the last round whose cohort it was in, or None.
-      last_reason: why its update did not count in that round, as `reason` in `Run.clients`: "not finite", "dropout", "deadline", or
-        empty where it counted. None without such a round.
-      times_sampled: int, how many cohorts it has been in.
+      client_id: the client's id.
+      num_examples: the number of rows of its data.
+      last_loss: its mean training loss in the last round in which that was finite, or None.
+      last_round: the last round whose cohort included it, or None.
+      last_reason: why its update did not count in that round, as `reason` in `Run.clients`:
+        "not finite", "dropout", "deadline", or "" if it counted. None if there is no such round.
+      times_sampled: the number of cohorts that included it.
     """
 
     client_id: str
@@ -26,43 +28,45 @@ class ClientStats(NamedTuple):
     times_sampled: int = 0
 
 
-class ClientHistory(collections.abc.Mapping):
+class ClientHistory(Mapping[str, ClientStats]):
     """Client id -> `ClientStats`, in the order of the clients.
 
-    It is a function of the rows in `Run.clients`, so that a run that resumes knows what it knew before. It keeps one small record for each
-    client that has been in a cohort.
+    The history is a function of the rows of `Run.clients`, so a resumed run has the same
+    history as an uninterrupted one. It stores one small record per client that has been in a
+    cohort.
 
     Args:
-      clients: a `ClientData`.
+      clients: the clients' data.
 
     Example:
-      >>> from fedlab.clients import ClientData
-      >>> history = ClientHistory(ClientData.from_dict({"ann": {"x": [1, 2]}, "bob": {"x": [3]}}))
+      >>> clients = ClientData.from_dict({"ann": {"x": [1, 2]}, "bob": {"x": [3]}})
+      >>> history = ClientHistory(clients)
       >>> history.add([{"round": 1, "client_id": "ann", "loss": 0.5, "reason": ""}])
       >>> history["ann"].last_loss, history["ann"].times_sampled, history["bob"].last_loss
       (0.5, 1, None)
     """
 
-    def __init__(self, clients):
+    def __init__(self, clients: ClientData):
         self._clients = clients
-        self._seen = {}  # client id -> ClientStats without the number of examples
+        self._seen: dict[str, ClientStats] = {}  # without the number of examples
 
-    def __getitem__(self, client_id):
+    def __getitem__(self, client_id: str) -> ClientStats:
+        """Returns what is known about one client."""
         if client_id not in self._clients:
             raise KeyError(client_id)
         seen = self._seen.get(client_id, ClientStats(client_id, 0))
         return seen._replace(num_examples=self._clients.num_examples(client_id))
 
-    def __contains__(self, client_id):
+    def __contains__(self, client_id: object) -> bool:
         return client_id in self._clients
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._clients.client_ids)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._clients)
 
-    def add(self, rows):
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Adds rows of `Run.clients`, in the order of the rounds."""
         for row in rows:
             client_id, loss = row["client_id"], row["loss"]

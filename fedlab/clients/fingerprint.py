@@ -1,27 +1,30 @@
-"""A hash of clients' data, by which a run recognizes the data that it was started with."""
+"""A hash of clients' data, which shows whether a run is resumed with the same data."""
 
 import hashlib
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 HASHED_BYTES = 2**30
-"""Columns are hashed as a whole up to this many bytes; see `ClientData.fingerprint`."""
+"""All values are hashed up to this many bytes; see `ClientData.fingerprint`."""
 SAMPLED_ROWS = 16
-"""So many rows of each further client are hashed."""
+"""The number of rows that are hashed of each further client."""
 
 
-def fingerprint(clients, sample) -> str:
-    """See `ClientData.fingerprint`.
+def fingerprint(client_ids: Iterable[str], columns_of: Any, sample: Iterable[str]) -> str:
+    """Returns a hash of clients' data; see `ClientData.fingerprint`.
 
     Args:
-      clients: a `ClientData`.
-      sample: the ids of those whose columns are hashed.
+      client_ids: all client ids.
+      columns_of: client id -> the client's columns, such as a `ClientData`.
+      sample: the ids of the clients whose columns are hashed.
     """
     digest = hashlib.sha256(b"fedlab data 1")
-    _add_texts(digest, clients.client_ids)
+    _add_texts(digest, client_ids)
     num_bytes = 0
     for client_id in sample:
-        columns = clients[client_id]
+        columns = columns_of[client_id]
         _add_texts(digest, [client_id])
         for name in sorted(columns):
             column = columns[name]
@@ -31,16 +34,14 @@ def fingerprint(clients, sample) -> str:
     return digest.hexdigest()
 
 
-def _rows(num_rows):
-    """The first, the last, and rows in equal steps between them."""
-    return (
-        np.unique(np.linspace(0, max(num_rows - 1, 0), SAMPLED_ROWS, dtype=np.int64))
-        if num_rows
-        else slice(0)
-    )
+def _rows(num_rows: int) -> Any:
+    """The first row, the last one, and rows in equal steps between them."""
+    if not num_rows:
+        return slice(0)
+    return np.unique(np.linspace(0, num_rows - 1, SAMPLED_ROWS, dtype=np.int64))
 
 
-def _add_values(digest, column):
+def _add_values(digest: Any, column: np.ndarray) -> None:
     if column.dtype == object:
         _add_texts(digest, column.flat)
         return
@@ -50,8 +51,8 @@ def _add_values(digest, column):
     digest.update(values.reshape(-1).view(np.uint8))
 
 
-def _add_texts(digest, texts):
-    """Each with its length, so that ["ab", "c"] differs from ["a", "bc"]."""
+def _add_texts(digest: Any, texts: Iterable[Any]) -> None:
+    """Adds texts with their lengths, so that ["ab", "c"] differs from ["a", "bc"]."""
     for text in texts:
         data = text if isinstance(text, bytes) else str(text).encode("utf-8", "surrogatepass")
         digest.update(f"{len(data)}:".encode() + data)

@@ -1,81 +1,89 @@
 """Cohort samplers: which clients take part in a round.
 
-A sampler is a function `(client_ids, round_num, seed) -> cohort` without a state: a list of distinct client ids, the same whenever it is
-asked. Most samplers here are `functools.partial` objects, so that their settings can be read and recorded.
+A sampler is a function `(client_ids, round_num, seed) -> cohort` without state, where the
+cohort is a list of distinct client ids. It returns the same cohort for the same arguments.
+Most samplers here are `functools.partial` objects, so that their settings can be recorded.
 
-An `Adaptive` sampler also uses what the run knows of the clients, such as their last losses: `(clients, round_num, seed) -> cohort`, where
-`clients` is a mapping client id -> `ClientStats`. That is a function of the rounds before, so that resumed runs draw the same cohorts.
+An `Adaptive` sampler also uses what the run knows about the clients, such as their last
+losses: `(clients, round_num, seed) -> cohort`, where `clients` is a mapping client id ->
+`ClientStats`. The mapping is a function of the earlier rounds, so that resumed runs sample
+the same cohorts.
 """
 
-import collections.abc
 import functools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fedlab import _checks
 from fedlab.clients import seeding
+from fedlab.clients.client_stats import ClientStats
+
+Sampler = Callable[[Sequence[str], int, int], list[str]]
 
 
-def uniform(clients_per_round):
-    """Every round draws `clients_per_round` distinct clients, each as likely as any other (McMahan et al. 2017, Algorithm 1).
+def uniform(clients_per_round: int) -> Sampler:
+    """Samples distinct clients with equal probability.
+
+    McMahan et al. 2017, Algorithm 1.
 
     Raises:
-      ValueError: when sampling, where the number is not between 1 and the number of clients.
+      ValueError: when sampling, if the number is not between 1 and the number of clients.
     """
     return functools.partial(_uniform, clients_per_round=clients_per_round)
 
 
-def _uniform(client_ids, round_num, seed, *, clients_per_round):
-    _check_number(clients_per_round, len(client_ids))
+def _uniform(
+    client_ids: Sequence[str], round_num: int, seed: int, *, clients_per_round: int
+) -> list[str]:
+    _check_cohort_size(clients_per_round, len(client_ids))
     return _draw(client_ids, round_num, seed, clients_per_round)
 
 
-def weighted(clients_per_round, weights):
-    """Every round draws `clients_per_round` distinct clients, one after the other, each as likely as its weight among those left.
+def weighted(clients_per_round: int, weights: Mapping[str, float]) -> Sampler:
+    """Samples distinct clients one after the other, with probabilities proportional to weights.
 
     Args:
-      clients_per_round: 1 or more; there must be so many clients of a weight above 0.
+      clients_per_round: 1 or more, at most the number of clients with a weight above 0.
       weights: client id -> a number of 0 or more, such as its number of examples.
 
     Example:
       >>> weighted(2, {"a": 1, "b": 0, "c": 3})(["a", "b", "c"], round_num=1, seed=0)
       ['c', 'a']
     """
-    if not isinstance(weights, collections.abc.Mapping):
-        raise TypeError(
-            f"weights is {weights!r:.60}; allowed: a dict, client id -> a number of 0 or more."
-        )
+    if not isinstance(weights, Mapping):
+        raise _checks.type_error("weights", weights, "a dict, client id -> a number of at least 0")
     return functools.partial(_weighted, clients_per_round=clients_per_round, weights=dict(weights))
 
 
-def _weighted(client_ids, round_num, seed, *, clients_per_round, weights):
-    missing = [client_id for client_id in client_ids if client_id not in weights]
-    if missing:
+def _weighted(
+    client_ids: Sequence[str],
+    round_num: int,
+    seed: int,
+    *,
+    clients_per_round: int,
+    weights: Mapping[str, float],
+) -> list[str]:
+    if missing := [client_id for client_id in client_ids if client_id not in weights]:
         raise ValueError(
-            f"the weights lack clients {missing[:3]}; allowed: a weight for each client."
+            f"weights has no value for the clients {missing[:3]}: expected a weight for each client"
         )
-    wrong = [
-        client_id
-        for client_id in client_ids
-        if not (_checks.is_number(weights[client_id]) and 0 <= weights[client_id] < np.inf)
-    ]
-    if wrong:
-        raise ValueError(
-            f"the weight of client {wrong[0]!r} is {weights[wrong[0]]!r}; allowed: a number of 0 or more."
-        )
+    for client_id in client_ids:
+        _checks.check_number(f"weights[{client_id!r}]", weights[client_id], 0)
     values = np.array([weights[client_id] for client_id in client_ids], np.float64)
-    _check_number(clients_per_round, int((values > 0).sum()), "clients of a weight above 0")
+    what = "clients with a weight above 0"
+    _check_cohort_size(clients_per_round, int((values > 0).sum()), what)
     return _draw(client_ids, round_num, seed, clients_per_round, p=values / values.sum())
 
 
-def poisson(clients_per_round):
-    """Every client takes part in a round with probability `clients_per_round` / number of clients, whatever the others do.
+def poisson(clients_per_round: float) -> Sampler:
+    """Samples each client independently, with probability `clients_per_round` / number of clients.
 
-    So a round has `clients_per_round` clients on average; this is the sampling that differential privacy is cheapest for. A round may
-    have none, with a probability of about exp(-clients_per_round): that is an error of the run.
+    A cohort has `clients_per_round` clients on average. Differential privacy costs least with
+    this kind of sampling. A cohort is empty with a probability of about
+    exp(-clients_per_round), which raises an error.
 
     Args:
       clients_per_round: a number above 0, at most the number of clients.
@@ -83,108 +91,113 @@ def poisson(clients_per_round):
     return functools.partial(_poisson, clients_per_round=clients_per_round)
 
 
-def _poisson(client_ids, round_num, seed, *, clients_per_round):
-    if not _checks.is_number(clients_per_round) or not 0 < clients_per_round <= len(client_ids):
-        raise ValueError(
-            f"clients_per_round is {clients_per_round!r}; allowed: above 0, to {len(client_ids)}, the number of clients."
-        )
-    drawn = (
-        seeding.generator(seed, "cohort", round_num).random(len(client_ids)) * len(client_ids)
-        < clients_per_round
+def _poisson(
+    client_ids: Sequence[str], round_num: int, seed: int, *, clients_per_round: float
+) -> list[str]:
+    num_clients = len(client_ids)
+    _checks.check_number(
+        "clients_per_round",
+        clients_per_round,
+        maximum=num_clients,
+        above=0,
+        what="the number of clients",
     )
-    return [client_ids[i] for i in np.flatnonzero(drawn)]
+    draws = seeding.generator(seed, "cohort", round_num).random(num_clients)
+    return [client_ids[i] for i in np.flatnonzero(draws * num_clients < clients_per_round)]
 
 
-def fixed(cohort):
-    """The same clients in every round, in the order given.
+def fixed(cohort: Iterable[str]) -> Sampler:
+    """Returns the same clients in every round, in the given order.
 
     Raises:
-      ValueError: where the list is empty, names a client twice, or, when sampling, names one that does not exist.
+      ValueError: the list is empty or contains a client twice; or, when sampling, one of its
+        clients does not exist.
     """
-    if isinstance(cohort, (str, bytes)) or not isinstance(cohort, collections.abc.Iterable):
-        raise TypeError(
-            f"the fixed cohort is {cohort!r}; allowed: a list of one or more distinct client ids."
-        )
+    expected = "a list of one or more distinct client ids"
+    if isinstance(cohort, (str, bytes)) or not isinstance(cohort, Iterable):
+        raise _checks.type_error("cohort", cohort, expected)
     cohort = list(cohort)
     if not cohort or len(set(cohort)) < len(cohort):
-        raise ValueError(
-            f"the fixed cohort is {cohort}; allowed: a list of one or more distinct client ids."
-        )
+        raise _checks.value_error("cohort", cohort, expected)
     return functools.partial(_fixed, cohort=cohort)
 
 
-def _fixed(client_ids, round_num, seed, *, cohort):
+def _fixed(client_ids: Sequence[str], round_num: int, seed: int, *, cohort: list[str]) -> list[str]:
     known = set(client_ids)
-    unknown = [client_id for client_id in cohort if client_id not in known]
-    if unknown:
+    if unknown := [client_id for client_id in cohort if client_id not in known]:
         raise ValueError(
-            f"unknown clients {unknown[:3]} in the fixed cohort; allowed: those that `client_ids` of the data lists."
+            f"cohort has the unknown clients {unknown[:3]}: expected ids from the data's client_ids"
         )
     return list(cohort)
 
 
 class Adaptive(NamedTuple):
-    """A sampler that uses what a run knows of the clients: see `adaptive`.
+    """A sampler that uses what a run knows about the clients; see `adaptive`.
 
     Attributes:
-      name: str.
-      settings: name -> value, for the run's identity.
-      sample: `(clients, round_num, seed) -> cohort`, with `clients` a mapping client id -> `ClientStats`.
+      name: the sampler's name.
+      settings: name -> value, recorded with the run.
+      sample: `(clients, round_num, seed) -> cohort`, where `clients` is a mapping client id ->
+        `ClientStats`.
     """
 
     name: str
-    settings: dict
-    sample: Callable
+    settings: dict[str, Any]
+    sample: Callable[[Mapping[str, ClientStats], int, int], list[str]]
 
 
-def adaptive(sample):
-    """A sampler of your own that can use each client's size, last loss and how often it has been in a cohort.
+def adaptive(sample: Callable[[Mapping[str, ClientStats], int, int], list[str]]) -> Adaptive:
+    """Makes a sampler of a function that uses the clients' sizes, last losses or past cohorts.
 
     Args:
-      sample: a pure function `(clients, round_num, seed) -> list of client ids`. `clients` is a mapping, client id -> `ClientStats`, of all
-        clients. In the first round they have no loss.
+      sample: a pure function `(clients, round_num, seed) -> list of client ids`. `clients` is
+        a mapping client id -> `ClientStats` of all clients. They have no loss in the first
+        round.
 
     Returns:
-      An `Adaptive`, for `cohort` of `fedlab.simulate`.
+      An `Adaptive`, for the argument `cohort` of `fedlab.simulate`.
 
     Example: the two clients that have been in the fewest cohorts.
-      >>> rarest = adaptive(lambda clients, round_num, seed: sorted(clients, key=lambda c: clients[c].times_sampled)[:2])
-      >>> rarest.name
+      >>> def rarest(clients, round_num, seed):
+      ...   return sorted(clients, key=lambda c: clients[c].times_sampled)[:2]
+      >>> adaptive(rarest).name
       'adaptive'
     """
     if not callable(sample):
-        raise TypeError(
-            f"sample is {_checks.kind(sample)}; allowed: a function (clients, round_num, seed) -> list of client ids."
-        )
+        expected = "a function (clients, round_num, seed) -> list of client ids"
+        raise _checks.type_error("sample", sample, expected)
     return Adaptive("adaptive", {"sample": sample}, sample)
 
 
-def highest_loss(clients_per_round, candidates):
-    """Every round takes the clients with the highest loss among some candidates that are drawn by size.
+def highest_loss(clients_per_round: int, candidates: int) -> Adaptive:
+    """Selects the clients with the highest loss among candidates that are sampled by size.
 
-    Client Selection in Federated Learning: Convergence Analysis and Power-of-Choice Selection Strategies
-    Yae Jee Cho, Jianyu Wang, Gauri Joshi. 2020. https://arxiv.org/abs/2010.01243
+    Client Selection in Federated Learning: Convergence Analysis and Power-of-Choice Selection
+    Strategies. Yae Jee Cho, Jianyu Wang, Gauri Joshi. 2020. https://arxiv.org/abs/2010.01243
 
-        A = `candidates` distinct clients, one after the other, each as likely as its number of examples among those left
+        A = `candidates` distinct clients, sampled one after the other with probabilities
+            proportional to their numbers of examples
         cohort = the `clients_per_round` clients of A with the highest loss
 
-    The loss is the mean of the client's last training, as in the paper's variant pi_rpow-d, which costs no evaluation. Clients without a
-    known loss come first. Departure: clients whose last update was not finite, or who had nothing to train on, come last. Otherwise a
-    client with NaN in its data would be chosen whenever it is a candidate.
+    The loss is the mean over the client's last training, as in the paper's variant pi_rpow-d,
+    which needs no evaluation. Clients without a known loss come first. Departure from the
+    paper: clients whose last update was not finite, or who had nothing to train on, come
+    last. Otherwise a client with NaN in its data would be selected whenever it is a candidate.
 
     Args:
       clients_per_round: 1 or more.
-      candidates: d in the paper: from `clients_per_round`, which is sampling by size, to the number of clients with examples.
+      candidates: d in the paper, from `clients_per_round` (which is sampling by size) to the
+        number of clients with examples.
 
     Returns:
-      An `Adaptive`, for `cohort` of `fedlab.simulate`.
+      An `Adaptive`, for the argument `cohort` of `fedlab.simulate`.
 
     Raises:
       ValueError: a number is out of range.
 
     Example: all clients are candidates.
-      >>> from fedlab.clients import ClientStats
-      >>> known = {"a": ClientStats("a", 5, last_loss=0.1), "b": ClientStats("b", 5, last_loss=2.0), "c": ClientStats("c", 5)}
+      >>> losses = {"a": 0.1, "b": 2.0, "c": None}
+      >>> known = {name: ClientStats(name, 5, last_loss=loss) for name, loss in losses.items()}
       >>> highest_loss(2, candidates=3).sample(known, round_num=4, seed=0)
       ['c', 'b']
     """
@@ -194,34 +207,37 @@ def highest_loss(clients_per_round, candidates):
     return Adaptive("highest_loss", settings, functools.partial(_highest_loss, **settings))
 
 
-def _highest_loss(clients, round_num, seed, *, clients_per_round, candidates):
+def _highest_loss(
+    clients: Mapping[str, ClientStats],
+    round_num: int,
+    seed: int,
+    *,
+    clients_per_round: int,
+    candidates: int,
+) -> list[str]:
     known = list(clients.values())
     sizes = np.array([client.num_examples for client in known], np.float64)
     most = int((sizes > 0).sum())
-    if candidates > most:
-        raise ValueError(
-            f"candidates is {candidates}; allowed: {clients_per_round} to {most}, the number of clients with examples."
-        )
+    what = "the number of clients with examples"
+    _checks.check_int("candidates", candidates, clients_per_round, most, what)
     drawn = _draw(known, round_num, seed, candidates, p=sizes / sizes.sum())
-    return [
-        client.client_id
-        for client in sorted(drawn, key=_last_loss, reverse=True)[:clients_per_round]
-    ]
+    ranked = sorted(drawn, key=_last_loss, reverse=True)
+    return [client.client_id for client in ranked[:clients_per_round]]
 
 
-def _last_loss(client):
+def _last_loss(client: ClientStats) -> float:
     without_result = client.last_reason == "" and client.last_loss is None
     if client.last_reason == "not finite" or without_result:
         return -math.inf
     return math.inf if client.last_loss is None else client.last_loss
 
 
-def _check_number(clients_per_round, most, what="clients"):
+def _check_cohort_size(clients_per_round: int, most: int, what: str = "clients") -> None:
     _checks.check_int("clients_per_round", clients_per_round, 1, most, f"the number of {what}")
 
 
-def _draw(client_ids, round_num, seed, number, p=None):
-    chosen = seeding.generator(seed, "cohort", round_num).choice(
-        len(client_ids), number, replace=False, p=p
-    )
-    return [client_ids[i] for i in chosen]
+def _draw(
+    clients: Sequence[Any], round_num: int, seed: int, number: int, p: np.ndarray | None = None
+) -> list[Any]:
+    rng = seeding.generator(seed, "cohort", round_num)
+    return [clients[i] for i in rng.choice(len(clients), number, replace=False, p=p)]

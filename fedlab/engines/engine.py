@@ -37,7 +37,7 @@ class Setting(NamedTuple):
         BatchNormalization's statistics: "average", or "broadcast" (clients start from the server's
         and theirs are dropped, as in TFF). See `averaged_weights`.
       precision: "float32", or "bfloat16": clients' layers compute in it while weights stay float32; see `fedlab.learner.keras2.precision`.
-      conditions: how clients fare, `(client_id, round_num, seed) -> fedlab.clients.Work`, or None. Engines give a client its share of the
+      conditions: which clients are slow, `(client_id, round_num, seed) -> fedlab.clients.Participation`, or None. Engines give a client its share of the
         steps; cohorts hold only clients whose updates arrive.
       client_learning_rate: a `fedlab.optimizers.schedules.Schedule` over rounds in place of the optimizer's own learning rate, or None.
       client_states: the `ClientStates` that keeps what clients keep from round to round, or None for a temporary one.

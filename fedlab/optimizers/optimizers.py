@@ -586,7 +586,7 @@ def _state_variables(optimizer):
 class _Counted:
     """In place of Nadam's count of its products: this step's is there already."""
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other):
         return tf.constant(True)

@@ -117,7 +117,7 @@ SIMULATE = {
     ),
     "clients_per_round a text": (
         lambda g: simulate(g, clients_per_round="2"),
-        "clients_per_round is '2'",
+        "clients_per_round='2'",
     ),
     "neither cohort nor number": (
         lambda g: simulate(g, clients_per_round=None),
@@ -159,11 +159,11 @@ SIMULATE = {
     "conditions a list of numbers": (lambda g: simulate(g, conditions=[0.5]), "0.5"),
     "a condition of nothing": (lambda g: simulate(g, conditions=lambda *_: None), "None"),
     "a condition of share nan": (
-        lambda g: simulate(g, conditions=lambda *_: fl.clients.Work(share=NAN)),
+        lambda g: simulate(g, conditions=lambda *_: fl.clients.Participation(share=NAN)),
         "nan",
     ),
     "a condition of share 0": (
-        lambda g: simulate(g, conditions=lambda *_: fl.clients.Work(share=0.0)),
+        lambda g: simulate(g, conditions=lambda *_: fl.clients.Participation(share=0.0)),
         "0.0",
     ),
     "evaluate_on a number": (lambda g: simulate(g, evaluate_on=5), "5"),

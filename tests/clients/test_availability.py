@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab.algorithms import attacks
-from fedlab.clients import Work
+from fedlab.clients import Participation
 
 CLIENTS = {f"c{k}": [float(k)] * 6 for k in range(5)}
 
@@ -51,11 +51,14 @@ def after(steps, goal):
 
 def own(**works):
     """Clients with work of their own."""
-    return lambda client_id, round_num, seed: works.get(client_id, Work())
+    return lambda client_id, round_num, seed: works.get(client_id, Participation())
 
 
 def test_lost_clients_do_not_count_by_hand(tmp_path):
-    run = line_run(own(c4=Work(lost="dropout"), c1=Work(lost="deadline")), run_dir=tmp_path / "run")
+    run = line_run(
+        own(c4=Participation(drop_reason="dropout"), c1=Participation(drop_reason="deadline")),
+        run_dir=tmp_path / "run",
+    )
     assert weight(run) == pytest.approx(np.mean([after(6, goal) for goal in (0, 2, 3)]), rel=1e-6)
     row = run.history[1]
     assert (
@@ -84,7 +87,7 @@ def test_lost_clients_do_not_count_by_hand(tmp_path):
 
 def test_stragglers_do_their_share_by_hand():
     run = line_run(
-        own(c3=Work(share=0.5), c4=Work(share=0.01)),
+        own(c3=Participation(share=0.5), c4=Participation(share=0.01)),
         fl.algorithms.fed_avg(client_weighting="uniform"),
     )
     assert [client["num_steps"] for client in run.clients] == [6, 6, 6, 3, 1]
@@ -99,7 +102,7 @@ def test_a_client_that_is_not_finite_has_a_reason():
 
 def test_engine_tff_gives_stragglers_their_share():
     pytest.importorskip("tensorflow_federated")
-    conditions = own(c3=Work(share=0.5), c4=Work(lost="dropout"))
+    conditions = own(c3=Participation(share=0.5), c4=Participation(drop_reason="dropout"))
     local, tff = line_run(conditions), line_run(conditions, engine="tff")
     assert weight(tff) == pytest.approx(weight(local), rel=1e-6)
     assert [client["num_steps"] for client in tff.clients] == [6, 6, 6, 3, 0]
@@ -136,7 +139,7 @@ def test_conditions_do_not_depend_on_workers_or_interruptions_and_are_recorded(t
     [
         (
             {"cohort": lambda client_ids, round_num, seed: []},
-            "the cohort of round 1 is empty: no client was drawn",
+            "the cohort of round 1 is empty: expected at least one client",
         ),
         ({"cohort": fl.clients.poisson(1e-9)}, "the cohort of round 1 is empty"),
     ],

@@ -46,7 +46,8 @@ def test_highest_loss_draws_candidates_by_size():
     share = np.array([first.count(client_id) for client_id in known]) / 3000
     assert share[0] == 0 and np.abs(share - np.arange(4) / 6).max() < 4 * np.sqrt(0.25 / 3000)
     with pytest.raises(
-        ValueError, match="candidates is 4; allowed: 1 to 3, the number of clients with examples"
+        ValueError,
+        match="candidates=4: expected an integer between 1 and 3, the number of clients with examples",
     ):
         highest_loss(1, candidates=4).sample(known, 1, 0)
     with pytest.raises(ValueError, match="candidates=1: expected an integer of at least 2"):
@@ -112,10 +113,10 @@ def test_mistakes_with_adaptive_samplers_get_a_line():
             {"cohort": highest_loss(2, 5), "aggregator": private},
             "the cohort is drawn by highest_loss, which uses what clients have reported",
         ),
-        ({"cohort": highest_loss(2, 6)}, "candidates is 6; allowed: 2 to 5"),
+        ({"cohort": highest_loss(2, 6)}, "candidates=6: expected an integer between 2 and 5"),
         (
             {"cohort": highest_loss(2, 5), "engine": "tff"},
-            "cohort is highest_loss; engine 'tff' does not tell a client's loss",
+            "cohort=highest_loss: expected a sampler that does not use the clients' losses",
         ),
         ({"cohort": adaptive(lambda *_: ["zoë"])}, "zoë"),
     ):

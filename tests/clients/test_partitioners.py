@@ -118,14 +118,14 @@ def test_clients_of_columns():
             lambda: partitions.dirichlet(LABELS, 100, 1.0, 0, min_examples=7),
             "min_examples=7: expected an integer between 0 and 6",
         ),
-        (lambda: partitions.dirichlet([[1, 2]], 1, 1.0, 0), r"labels of shape \[1, 2\]"),
+        (lambda: partitions.dirichlet([[1, 2]], 1, 1.0, 0), r"labels has shape \[1, 2\]"),
         (
             lambda: partitions.shards(LABELS, 301, 0),
             "num_clients=301: expected an integer between 1 and 300",
         ),
         (lambda: partitions.shards(LABELS, 2, 0, shards_per_client=0), "shards_per_client=0"),
         (lambda: partitions.quantity_skew(10, 3, -1, 0), "alpha=-1"),
-        (lambda: partitions.natural([]), r"labels of shape \[0\]"),
+        (lambda: partitions.natural([]), r"labels has shape \[0\]"),
     ],
 )
 def test_settings_out_of_range(make, message):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fedlab.clients import Work, dropouts, fixed, poisson, stragglers, uniform, weighted
+from fedlab.clients import Participation, dropouts, fixed, poisson, stragglers, uniform, weighted
 from fedlab.clients import availability as conditions
 
 IDS = [f"c{k}" for k in range(20)]
@@ -73,20 +73,23 @@ def test_weighted_frequencies():
             lambda: uniform(21)(IDS, 1, 0),
             "clients_per_round=21: expected an integer between 1 and 20, the number of clients",
         ),
-        (lambda: poisson(0)(IDS, 1, 0), "clients_per_round is 0; allowed: above 0, to 20"),
+        (
+            lambda: poisson(0)(IDS, 1, 0),
+            "clients_per_round=0: expected a number above 0 and of at most 20",
+        ),
         (
             lambda: weighted(2, {"c0": 1})(IDS, 1, 0),
-            r"the weights lack clients \['c1', 'c2', 'c3'\]",
+            r"weights has no value for the clients \['c1', 'c2', 'c3'\]",
         ),
         (
             lambda: weighted(2, {"a": 1, "b": -1})(["a", "b"], 1, 0),
-            "the weight of client 'b' is -1",
+            r"weights\['b'\]=-1: expected a number of at least 0",
         ),
         (
             lambda: weighted(2, {"a": 1, "b": 0})(["a", "b"], 1, 0),
-            "clients_per_round=2: expected an integer between 1 and 1, the number of clients of a weight",
+            "clients_per_round=2: expected an integer between 1 and 1, the number of clients with a weight above 0",
         ),
-        (lambda: fixed(["c1", "c1"]), "allowed: a list of one or more distinct client ids"),
+        (lambda: fixed(["c1", "c1"]), "expected a list of one or more distinct client ids"),
         (lambda: fixed(["x"])(IDS, 1, 0), r"unknown clients \['x'\]"),
         (lambda: dropouts(1.1), "rate=1.1: expected a number between 0 and 1"),
         (lambda: stragglers("half"), "rate='half'"),
@@ -109,13 +112,13 @@ def works(condition, rounds=100, seed=0):
 def test_dropouts():
     drawn = works(dropouts(0.3))
     assert drawn == works(dropouts(0.3)) != works(dropouts(0.3), seed=1)
-    assert {work.lost for work in drawn} == {"", "dropout"} and {work.share for work in drawn} == {
-        1.0
-    }
-    lost = np.mean([work.lost != "" for work in drawn])
+    assert {work.drop_reason for work in drawn} == {"", "dropout"} and {
+        work.share for work in drawn
+    } == {1.0}
+    lost = np.mean([work.drop_reason != "" for work in drawn])
     assert abs(lost - 0.3) < 4 * math.sqrt(0.3 * 0.7 / 2000)
-    assert {work.lost for work in works(dropouts(0))} == {""} and {
-        work.lost for work in works(dropouts(1))
+    assert {work.drop_reason for work in works(dropouts(0))} == {""} and {
+        work.drop_reason for work in works(dropouts(1))
     } == {"dropout"}
 
 
@@ -125,7 +128,7 @@ def test_stragglers_do_a_share_of_their_work_or_miss_the_deadline():
     assert abs(len(shares) / 2000 - 0.5) < 4 * math.sqrt(0.25 / 2000)
     assert 0 < shares.min() and abs(shares.mean() - 0.5) < 4 * math.sqrt(1 / 12 / len(shares))
     dropped = works(stragglers(0.5, drop=True))
-    assert [work.lost == "deadline" for work in dropped] == [
+    assert [work.drop_reason == "deadline" for work in dropped] == [
         work.share < 1 for work in drawn
     ]  # the same clients are slow
     assert {work.share for work in dropped} == {1.0}
@@ -134,8 +137,8 @@ def test_stragglers_do_a_share_of_their_work_or_miss_the_deadline():
 def test_conditions_hold_together():
     both = works(
         conditions.together(
-            [stragglers(0.5), dropouts(0.3), lambda client_id, round_num, seed: Work(0.9)]
+            [stragglers(0.5), dropouts(0.3), lambda client_id, round_num, seed: Participation(0.9)]
         )
     )
     for work, slow, lost in zip(both, works(stragglers(0.5)), works(dropouts(0.3))):
-        assert work == Work(min(slow.share, 0.9), lost.lost)
+        assert work == Participation(min(slow.share, 0.9), lost.drop_reason)

@@ -88,10 +88,10 @@ def test_the_same_clients_are_slow_under_every_method(share, num_slow):
             [run.condition(drop, **options)(c, round_num, 7) for c in cohort]
             for drop in (False, True)
         )
-        assert sum(work.lost == "deadline" for work in dropped) == num_slow
+        assert sum(work.drop_reason == "deadline" for work in dropped) == num_slow
         for keeps, drops in zip(kept, dropped):
-            assert not keeps.lost
-            assert (keeps.share < 1) == (drops.lost == "deadline")
+            assert not keeps.drop_reason
+            assert (keeps.share < 1) == (drops.drop_reason == "deadline")
             assert keeps.share in [epochs / 20 for epochs in range(1, 21)]
 
 

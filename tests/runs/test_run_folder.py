@@ -170,7 +170,7 @@ def test_a_loss_that_is_not_a_number_is_none(tmp_path):
 def test_a_cohort_that_names_a_client_twice_is_refused():
     clients, _, _ = regressions()
     model = linear_model(3, tf.keras.optimizers.SGD(0.1))
-    with pytest.raises(ValueError, match="cohort of round 1 names a client twice"):
+    with pytest.raises(ValueError, match="cohort of round 1 contains a client twice"):
         fl.simulate(
             model,
             clients,

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab import algorithms
-from fedlab.clients import Work
+from fedlab.clients import Participation
 from fedlab.runs.read.recorded import read_run
 from fedlab.runs.read.report import write_report
 
@@ -97,7 +97,9 @@ def test_a_lost_round_has_no_training_metrics(engine, tmp_path, caplog):
 def test_clients_lost_to_conditions_can_lose_a_round(engine, caplog):
     if engine == "tff":
         pytest.importorskip("tensorflow_federated")
-    by_round = lambda client_id, round_num, seed: Work(lost="dropout" if round_num == 1 else "")  # noqa: E731
+    by_round = lambda client_id, round_num, seed: Participation(
+        drop_reason="dropout" if round_num == 1 else ""
+    )  # noqa: E731
     result = run(GOALS, rounds=2, cohort=["good", "better"], conditions=by_round, engine=engine)
     assert result.history[1]["train_loss"] is None and result.history[1]["clients_dropped"] == 2
     assert result.model.get_weights()[0] == pytest.approx(0.2 * 4 / 3)
@@ -106,7 +108,9 @@ def test_clients_lost_to_conditions_can_lose_a_round(engine, caplog):
     run(
         GOALS,
         cohort=["good", "better"],
-        conditions=lambda client_id, *_: Work(lost="dropout" if client_id == "good" else ""),
+        conditions=lambda client_id, *_: Participation(
+            drop_reason="dropout" if client_id == "good" else ""
+        ),
     )
     assert not warnings_of(caplog)  # they are what was asked for
 

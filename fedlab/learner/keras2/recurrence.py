@@ -11,7 +11,7 @@ from fedlab.learner.keras2 import _graph_scans
 try:
     from fedlab.learner.keras2 import _compiled_scans
 except ImportError:
-    _compiled_scans = None
+    _compiled_scans = None  # type: ignore[assignment]
 
 # Up to so many rows TensorFlow spends more time on rearranging the recurrent kernel at every step than on the product.
 _FEW_ROWS = 24

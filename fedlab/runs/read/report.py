@@ -20,10 +20,10 @@ import tempfile
 
 from fedlab import _json
 from fedlab._files import explained, write
+from fedlab._text import is_unicode
 from fedlab._wording import duration, number, size, spoken, unit
 from fedlab.evaluation.metric_names import STATISTICS, lower_is_better
 from fedlab.runs.read import recorded
-from fedlab.tasks.question_answering.wordpiece import is_unicode
 
 FILE = "report.html"
 _TEMPLATE = "report.html.jinja"

@@ -78,7 +78,7 @@ class Windows(NamedTuple):
     context_of: np.ndarray
     question: np.ndarray
     first: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]
     at: np.ndarray
     y: np.ndarray
     skipped: dict[str, int]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedlab import _files
+from fedlab._text import is_unicode
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
@@ -180,17 +181,3 @@ def _checked_text(text):
             f"received a text with half of a surrogate pair, {text!r:.40}; allowed is valid Unicode: decode its source again."
         )
     return text
-
-
-def is_unicode(text):
-    """Whether a str can be encoded: False where it has half of a surrogate pair, which JSON can express.
-
-    Example:
-      >>> is_unicode("\\U0001f600"), is_unicode("\\ud83d")
-      (True, False)
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

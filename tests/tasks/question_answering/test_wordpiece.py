@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fedlab.tasks.question_answering.wordpiece import WordPiece, is_unicode
+from fedlab._text import is_unicode
+from fedlab.tasks.question_answering.wordpiece import WordPiece
 
 SMALL = [
     "[PAD]",
