@@ -1,6 +1,7 @@
 """Checks of arguments, and their error messages.
 
-Messages have one form: what was received, what was expected, and what to do if that is not obvious.
+Messages have one form: what was received, what was expected, and what to do if that is
+not obvious.
 
     clients_per_round=0: expected an integer between 1 and 715, the number of clients
     clients: expected a fedlab.ClientData, got list
@@ -54,7 +55,8 @@ def check_int(
       >>> check_int("clients_per_round", 0, 1, 715, "the number of clients")
       Traceback (most recent call last):
         ...
-      ValueError: clients_per_round=0: expected an integer between 1 and 715, the number of clients
+      ValueError: clients_per_round=0: expected an integer between 1 and 715, the number
+        of clients
     """
     if not is_int(value, minimum, maximum):
         bounds = f"of at least {minimum}" if maximum is None else f"between {minimum} and {maximum}"
@@ -128,8 +130,8 @@ def type_error(name: str, value: Any, expected: str) -> TypeError:
 def kind(value: Any) -> str:
     """Returns what an error message calls a value of the wrong type.
 
-    That is the name of a function, class or module, and the type of anything else; strings are
-    shown as well.
+    That is the name of a function, class or module, and the type of anything else;
+    strings are shown as well.
 
     Example:
       >>> kind(None), kind("mean"), kind(len), kind(int), kind([1, 2])

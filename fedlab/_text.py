@@ -4,8 +4,8 @@
 def visible(text: str) -> str:
     r"""Returns a text whose unprintable characters are escaped.
 
-    These are the characters that a terminal obeys instead of printing: control characters and
-    characters that change the direction of writing.
+    These are the characters that a terminal obeys instead of printing: control
+    characters and characters that change the direction of writing.
 
     Example:
       >>> print(visible("a\x1b[2Jé\n\u202eb"))

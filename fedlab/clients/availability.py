@@ -1,8 +1,8 @@
 """Availability: clients that drop out of a round, and clients that are slow.
 
-A condition is a function `(client_id, round_num, seed) -> Participation` without state. It
-is evaluated for each client of a round's cohort independently, and several conditions can be
-combined.
+A condition is a function `(client_id, round_num, seed) -> Participation` without state.
+It is evaluated for each client of a round's cohort independently, and several
+conditions can be combined.
 """
 
 import functools
@@ -17,10 +17,10 @@ class Participation(NamedTuple):
     """What a client of the cohort does in a round.
 
     Attributes:
-      share: the share of its steps that the client takes, above 0 and at most 1; at least one
-        step is taken.
-      drop_reason: why the client is dropped, such as "dropout"; "" if it is not dropped. The
-        update of a dropped client never reaches the server.
+      share: the share of its steps that the client takes, above 0 and at most 1; at
+        least one step is taken.
+      drop_reason: why the client is dropped, such as "dropout"; "" if it is not
+        dropped. The update of a dropped client never reaches the server.
     """
 
     share: float = 1.0
@@ -48,9 +48,9 @@ def _dropouts(client_id: str, round_num: int, seed: int, *, rate: float) -> Part
 def stragglers(rate: float, *, drop: bool = False) -> Condition:
     """Each client of the cohort is slow with probability `rate`.
 
-    By the deadline of the round, a slow client has finished a share of its steps that is
-    uniform between 0 and 1. Its partial work is used, as in FedProx (Li et al. 2020, section
-    5.2). With `drop=True` the client is dropped instead, as in FedAvg.
+    By the deadline of the round, a slow client has finished a share of its steps that
+    is uniform between 0 and 1. Its partial work is used, as in FedProx (Li et al. 2020,
+    section 5.2). With `drop=True` the client is dropped instead, as in FedAvg.
 
     Args:
       rate: between 0 and 1.

@@ -18,7 +18,8 @@ class Batching(NamedTuple):
       epochs: passes over the client's examples, 1 or more.
       shuffle: whether each pass uses a new order.
       max_batches: the maximum number of steps per round, or None for no limit.
-      drop_remainder: whether a last batch of fewer than `batch_size` examples is left out.
+      drop_remainder: whether a last batch of fewer than `batch_size` examples is left
+        out.
     """
 
     batch_size: int = 8
@@ -50,9 +51,10 @@ def batch_rows(
       rng: a NumPy generator for the order.
 
     Returns:
-      (rows, sizes): rows is int32 [steps, batch_size], row numbers, where a short batch is
-      filled up with row 0. sizes is int32 [steps], the number of real rows per step. If the
-      client has fewer than `batch_size` examples, rows has that many columns instead.
+      (rows, sizes): rows is int32 [steps, batch_size], row numbers, where a short batch
+      is filled up with row 0. sizes is int32 [steps], the number of real rows per step.
+      If the client has fewer than `batch_size` examples, rows has that many columns
+      instead.
 
     Example:
       >>> batching = Batching(batch_size=2, shuffle=False)

@@ -1,51 +1,54 @@
 """ClientData: the examples of every client as NumPy columns, read when needed."""
 
-import difflib
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fedlab import _checks
-from fedlab._text import is_unicode
+from fedlab.clients import client_ids as ids_lib
 from fedlab.clients import columns as columns_lib
 from fedlab.clients import fingerprint
 from fedlab.clients import schema as schema_lib
 from fedlab.clients.store import CACHE_BYTES, Store
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 Columns = Mapping[str, Any]
 
-SAMPLED_CLIENTS, SAMPLED_BYTES = (
-    4000,
-    2**30,
-)  # how much of data that have to be loaded is read before the first round
+SAMPLED_CLIENTS, SAMPLED_BYTES = 4000, 2**30
+"""How much of data that must be loaded is read before the first round."""
 
 
 class ClientData:
     """The examples of every client, as columns name -> [n, ...].
 
-    A client is loaded on first use and checked. The clients used last are kept in memory, up to `cache_bytes`; a client
-    that is no longer kept is loaded again. Objects made by `select` and `split_clients` share their cache with this one;
-    those made by `map` have one that holds the function's results, with the same bound. Clients of `from_dict` are in
-    memory anyway: they are not copied and do not count.
+    A client is loaded and checked on first use. The clients used last are cached, up to
+    `cache_bytes`; other clients are loaded again when needed. Objects made by `select`
+    and `split_clients` share the cache of the original; `map` makes one with a cache of
+    its own for the function's results, with the same size limit. Clients passed to
+    `from_dict` are in memory anyway: they are not copied and do not count.
 
-    Nothing here needs TensorFlow but `to_dataset` and the conversions from and to `tf.data` and TensorFlow Federated,
-    which import it when called.
+    Only `to_dataset` and the conversions from and to `tf.data` and TensorFlow Federated
+    import TensorFlow, when called.
 
     Args:
-      client_ids: the clients, in the order that every method keeps. Unique, not empty.
-      load: client_id -> columns, name -> array-like [n, ...]. It must return the same columns each time. Several threads
-        may call it at once.
-      cache_bytes: how many bytes of loaded columns are kept; 0 or more, 1 GiB by default, None for no bound. While clients
-        train, the columns of the clients at work are in memory too.
+      client_ids: the clients, in the order that every method uses. Unique, at least
+        one.
+      load: client_id -> columns, name -> array-like [n, ...]. It must return the same
+        columns each time. It may be called from several threads at once.
+      cache_bytes: the size limit of the cache in bytes; 0 or more, 1 GiB by default,
+        None for no limit. The columns of clients that are being trained are in memory
+        as well.
 
     Raises:
-      ValueError: no client ids, or one of them twice.
+      ValueError: no client ids, or the same id twice.
       TypeError: a client id is not a string.
 
     Example:
-      >>> clients = ClientData.from_dict({"ann": {"x": [[1.0], [2.0]], "y": [0, 1]}, "bob": {"x": [[3.0]], "y": [1]}})
+      >>> ann = {"x": [[1.0], [2.0]], "y": [0, 1]}
+      >>> clients = ClientData.from_dict({"ann": ann, "bob": {"x": [[3.0]], "y": [1]}})
       >>> len(clients), clients.num_examples("ann"), clients["bob"]["y"]
       (2, 2, array([1]))
     """
@@ -58,9 +61,8 @@ class ClientData:
         cache_bytes: int | None = CACHE_BYTES,
     ):
         if not callable(load):
-            raise TypeError(
-                f"load is {_checks.kind(load)}; allowed: a function client_id -> columns, or use ClientData.from_dict."
-            )
+            expected = "a function client_id -> columns (for a dict, use ClientData.from_dict)"
+            raise _checks.type_error("load", load, expected)
         if cache_bytes is not None:
             _checks.check_int("cache_bytes", cache_bytes, 0, what="or None for no limit")
         self._set(client_ids, Store(load, cache_bytes))
@@ -71,8 +73,8 @@ class ClientData:
         clients._set(client_ids, store)
         return clients
 
-    def _set(self, client_ids, store):
-        self._client_ids = _checked_ids(client_ids)
+    def _set(self, client_ids: Iterable[str], store: Store) -> None:
+        self._client_ids = ids_lib.check_ids(client_ids)
         self._members = frozenset(self._client_ids)
         self._store = store
         self._schema: dict[str, schema_lib.Column] | None = None
@@ -80,7 +82,7 @@ class ClientData:
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Columns]) -> "ClientData":
-        """Makes a ClientData of client_id -> columns.
+        """Makes a ClientData of a dict per client.
 
         Args:
           mapping: client_id -> name -> array-like [n, ...].
@@ -93,26 +95,32 @@ class ClientData:
           ('ann',)
         """
         if not isinstance(mapping, Mapping):
-            raise TypeError(
-                f"received {type(mapping).__name__}; allowed: a mapping client_id -> columns, such as {{'ann': {{'x': [1.0]}}}}."
-            )
+            expected = "a mapping client_id -> columns, such as {'ann': {'x': [1.0]}}"
+            raise _checks.type_error("mapping", mapping, expected)
         mapping = dict(mapping)
         return cls._of_store(mapping, Store(mapping.__getitem__, in_memory=True))
 
     @classmethod
-    def from_dataset(cls, datasets: Any, client_ids: Iterable[str] | None = None) -> "ClientData":
-        """Makes a ClientData of one unbatched `tf.data.Dataset` a client.
+    def from_dataset(
+        cls,
+        datasets: "Mapping[str, tf.data.Dataset] | Callable[[str], tf.data.Dataset]",
+        client_ids: Iterable[str] | None = None,
+    ) -> "ClientData":
+        """Makes a ClientData of one unbatched `tf.data.Dataset` per client.
 
         Args:
-          datasets: client_id -> tf.data.Dataset, as a mapping or a function. An element is a dict of columns, a
-            tuple (x,), (x, y) or (x, y, sample_weight) where x may be a dict of columns, or a tensor x.
-          client_ids: the clients; needed with a function, by default the mapping's keys.
+          datasets: client_id -> tf.data.Dataset, as a mapping or a function. An element
+            is a dict of columns, a tuple (x,), (x, y) or (x, y, sample_weight) where x
+            may be a dict of columns, or a tensor x.
+          client_ids: the clients. Required with a function; by default the mapping's
+            keys.
 
         Returns:
           A ClientData that reads a client's dataset on first use.
 
         Raises:
-          ValueError: a function without client_ids, or (on reading) a dataset whose elements are no columns.
+          ValueError: a function without client_ids; or, on reading, a dataset whose
+            elements have another structure.
 
         Example:
           >>> import tensorflow as tf
@@ -125,18 +133,20 @@ class ClientData:
 
     @classmethod
     def from_tff(cls, tff_client_data: Any) -> "ClientData":
-        """Makes a ClientData of a `tff.simulation.datasets.ClientData`, with its client ids in its order.
+        """Makes a ClientData of a `tff.simulation.datasets.ClientData`.
+
+        Client ids and their order stay the same.
 
         Args:
-          tff_client_data: TFF's client data; elements as in `from_dataset`. TFF's string columns become object
-            arrays of bytes.
+          tff_client_data: TFF's client data; elements as in `from_dataset`. String
+            columns become object arrays of bytes.
 
         Returns:
           A ClientData that reads a client from TFF on first use.
 
         Raises:
-          TypeError: another kind of object.
-          ValueError: (on reading) elements that are no columns.
+          TypeError: not TFF client data.
+          ValueError: on reading, elements with another structure.
 
         Example: see `to_tff`.
         """
@@ -146,7 +156,7 @@ class ClientData:
 
     @property
     def client_ids(self) -> tuple[str, ...]:
-        """The clients, in the order given."""
+        """The client ids, in the given order."""
         return self._client_ids
 
     def __len__(self) -> int:
@@ -163,16 +173,17 @@ class ClientData:
         return f"ClientData({len(self)} clients: {first}{', ...' if len(self) > 3 else ''})"
 
     def __getitem__(self, client_id: str) -> dict[str, np.ndarray]:
-        """Returns one client's columns as they were loaded: name -> read-only array [n, ...].
+        """Returns one client's columns as loaded: name -> read-only array [n, ...].
 
         Raises:
-          KeyError: the client is not here; says how many are, and the closest ids.
-          TypeError, ValueError: what was loaded is no mapping of equally long columns.
+          KeyError: the client does not exist; the message lists similar ids.
+          TypeError, ValueError: `load` did not return a mapping of equally long
+            columns.
         """
         return dict(self._store.read(self._checked(client_id)))
 
     def num_examples(self, client_id: str) -> int:
-        """Returns n, how many examples the client has.
+        """Returns the number of examples of a client.
 
         Example:
           >>> ClientData.from_dict({"ann": {"x": [1, 2]}}).num_examples("ann")
@@ -182,22 +193,25 @@ class ClientData:
 
     @property
     def schema(self) -> dict[str, schema_lib.Column]:
-        """The columns of all clients: name -> `fedlab.clients.schema.Column`, its dtype and the shape of a row.
+        """The columns of all clients: name -> `fedlab.clients.schema.Column` (dtype, row shape).
 
-        One dtype for all clients, which holds every value exactly: int16 where some have int8 and others int16. Sizes in
-        which rows differ from client to client are None. Clients without examples follow the others. Models train and are
-        evaluated on columns of these dtypes, as `in_schema` gives them, whichever clients come together.
+        One dtype is chosen for all clients; it represents every value exactly: int16 if
+        some clients have int8 and others int16. Sizes in which clients differ are None.
+        Clients without examples follow the others. Models are trained and evaluated on
+        columns of these dtypes (see `in_schema`), whichever clients are in the cohort.
 
-        It is decided once. Clients in memory (`from_dict`) are all looked at. Of others, the first client and more in the
-        order of sha256(client_id) are loaded, at most 4,000 clients or 1 GiB; one that is loaded later and does not fit
-        is named in an error.
+        The schema is determined once. Clients in memory (`from_dict`) are all read. Of
+        other data, the first client and more in the order of sha256(client_id) are
+        loaded, at most 4,000 clients or 1 GiB. A client that is loaded later and does
+        not fit raises an error.
 
         Raises:
-          ValueError: clients differ in the names or the kinds of their columns, or in how many dimensions these have.
+          ValueError: clients differ in the names, the kinds or the number of dimensions
+            of their columns.
 
         Example:
-          >>> clients = ClientData.from_dict({"ann": {"x": np.zeros([2, 3], np.float32)}, "bob": {"x": np.zeros([1, 4])}})
-          >>> clients.schema["x"]
+          >>> ann = {"x": np.zeros([2, 3], np.float32)}
+          >>> ClientData.from_dict({"ann": ann, "bob": {"x": np.zeros([1, 4])}}).schema["x"]
           Column(dtype=dtype('float64'), shape=(None,))
         """
         if self._schema is None:
@@ -207,14 +221,16 @@ class ClientData:
         return self._schema
 
     def in_schema(self, client_id: str) -> dict[str, np.ndarray]:
-        """Returns one client's columns as models see them: with the dtypes that `schema` has for all clients.
+        """Returns one client's columns as models see them: with the dtypes of `schema`.
 
         Raises:
-          KeyError: the client is not here.
-          ValueError: as `schema`; or the client, which `schema` has not looked at, does not fit.
+          KeyError: the client does not exist.
+          ValueError: as `schema`; or the client, which `schema` did not read, does not
+            fit.
 
         Example:
-          >>> clients = ClientData.from_dict({"ann": {"y": np.array([1], np.int8)}, "bob": {"y": np.array([300], np.int16)}})
+          >>> ann, bob = {"y": np.array([1], np.int8)}, {"y": np.array([300], np.int16)}
+          >>> clients = ClientData.from_dict({"ann": ann, "bob": bob})
           >>> clients["ann"]["y"].dtype.name, clients.in_schema("ann")["y"].dtype.name
           ('int8', 'int16')
         """
@@ -223,27 +239,31 @@ class ClientData:
         )
 
     def example(self) -> dict[str, np.ndarray]:
-        """Returns the columns, as `in_schema` gives them, of the first client that has examples, or of the first client."""
+        """Returns the columns, with the dtypes of `schema`, of the first client with examples.
+
+        If no client has examples, returns those of the first client.
+        """
         with_examples = (client_id for client_id in self._sample() if self.num_examples(client_id))
         return self.in_schema(next(with_examples, self._client_ids[0]))
 
     def map(self, fn: Callable[[dict[str, np.ndarray]], Columns]) -> "ClientData":
-        """Returns the same clients with `fn` applied to each one's columns on first use.
+        """Returns the same clients with `fn` applied to each client's columns on first use.
 
         Args:
-          fn: columns -> columns; it may change names, shapes and the number of rows. Its input is read-only. It must return
-            the same each time: a result that is no longer kept (see `cache_bytes`) is computed again.
+          fn: columns -> columns. It may change names, shapes and the number of rows.
+            Its input is read-only. It must return the same result each time, since
+            results that are no longer cached (see `cache_bytes`) are computed again.
 
         Returns:
           A ClientData with the same client ids.
 
         Example:
-          >>> doubled = ClientData.from_dict({"ann": {"x": [1, 2]}}).map(lambda columns: {"x": columns["x"] * 2})
-          >>> doubled["ann"]["x"]
+          >>> clients = ClientData.from_dict({"ann": {"x": [1, 2]}})
+          >>> clients.map(lambda columns: {"x": columns["x"] * 2})["ann"]["x"]
           array([2, 4])
         """
         if not callable(fn):
-            raise TypeError(f"received {_checks.kind(fn)}; allowed: a function columns -> columns.")
+            raise _checks.type_error("fn", fn, "a function columns -> columns")
         return ClientData(
             self._client_ids,
             lambda client_id: fn(self[client_id]),
@@ -251,19 +271,21 @@ class ClientData:
         )
 
     def with_targets(self, targets: str | Mapping[str, str]) -> "ClientData":
-        """Returns the same clients whose inputs are also their targets, for autoencoders. The arrays are not copied.
+        """Returns the same clients with inputs that are also the targets, for autoencoders.
+
+        The arrays are not copied.
 
         Args:
-          targets: the name of the column that becomes `y`, such as "x"; or, for a model with several outputs, output name ->
-            name of a column.
+          targets: the name of the column that becomes `y`, such as "x"; or, for a model
+            with several outputs, output name -> name of a column.
 
         Returns:
-          A ClientData with the same client ids, and the columns `y`, or `y/NAME` for each output NAME, in place of those that
-          there were.
+          A ClientData with the same client ids. The columns `y`, or `y/NAME` for each
+          output NAME, replace existing target columns.
 
         Raises:
-          TypeError: `targets` is neither a text nor a mapping of texts.
-          ValueError: (on reading) a client has no such column.
+          TypeError: `targets` is neither a string nor a mapping of strings.
+          ValueError: on reading, a client has no such column.
 
         Example:
           >>> ClientData.from_dict({"ann": {"x": [1.0, 2.0]}}).with_targets("x")["ann"]["y"]
@@ -275,98 +297,91 @@ class ClientData:
             or not sources
             or not all(isinstance(t, str) for pair in sources.items() for t in pair)
         ):
-            raise TypeError(
-                f"targets={targets!r:.60}: expected the name of a column, or a dict, output name -> name of a column."
-            )
+            expected = "the name of a column, or a dict, output name -> name of a column"
+            raise _checks.type_error(f"targets={targets!r:.60}", targets, expected)
         if sources is targets:
             sources = {columns_lib.TARGET_OF + output: name for output, name in sources.items()}
 
-        def replaced(columns):
+        def replaced(columns: dict[str, np.ndarray]) -> Columns:
             if missing := [name for name in sources.values() if name not in columns]:
-                raise ValueError(
-                    f"targets={targets!r:.60}: expected columns of the clients, which have {list(columns)}; {missing[0]!r} is none."
-                )
-            inputs = {
-                name: column
-                for name, column in columns.items()
-                if name not in columns_lib.targets(columns)
-            }
+                expected = f"names of the clients' columns {list(columns)}, not {missing[0]!r}"
+                raise _checks.value_error("targets", targets, expected)
+            previous = columns_lib.targets(columns)
+            inputs = {name: column for name, column in columns.items() if name not in previous}
             return inputs | {target: columns[name] for target, name in sources.items()}
 
         return self.map(replaced)
 
     def select(self, client_ids: Iterable[str]) -> "ClientData":
-        """Returns only these clients, in this order.
+        """Returns only the given clients, in the given order.
 
         Args:
           client_ids: some of this object's clients, each once.
 
         Raises:
-          KeyError: a client that is not here.
-          ValueError: none, or one twice.
+          KeyError: a client does not exist.
+          ValueError: no clients, or the same client twice.
 
         Example:
-          >>> ClientData.from_dict({"ann": {"x": [1]}, "bob": {"x": [2]}}).select(["bob"]).client_ids
+          >>> clients = ClientData.from_dict({"ann": {"x": [1]}, "bob": {"x": [2]}})
+          >>> clients.select(["bob"]).client_ids
           ('bob',)
         """
-        chosen = _checked_ids(client_ids)
+        chosen = ids_lib.check_ids(client_ids)
         for client_id in chosen:
             self._checked(client_id)
         return ClientData._of_store(chosen, self._store)
 
     def split_clients(self, fraction: float, seed: int) -> tuple["ClientData", "ClientData"]:
-        """Splits the clients in two disjoint groups: those to train on, and those held out.
+        """Splits the clients into two disjoint groups: clients to train on, and held-out clients.
 
-        A pure function of the set of client ids and the seed, the same on every machine: the clients are ranked by
-        sha256("seed/client_id") and the first round(fraction * len) of them, at least one, are held out. So a client
-        keeps its rank when others join or leave.
+        The split is a pure function of the set of client ids and the seed. The clients
+        are ranked by sha256("seed/client_id") and the first round(fraction * len) of
+        them, at least one, are held out. So the rank of a client does not change when
+        others are added or removed.
 
         Args:
-          fraction: share of the clients to hold out, in (0, 1).
+          fraction: the share of the clients to hold out, in (0, 1).
           seed: any integer.
 
         Returns:
-          (kept, held_out), each in the order of `client_ids`.
+          (train, held_out), each in the order of `client_ids`.
 
         Raises:
-          ValueError: the fraction is outside (0, 1), or there are fewer than two clients.
+          ValueError: the fraction is outside (0, 1), or there are fewer than two
+            clients.
 
         Example:
           >>> clients = ClientData.from_dict({name: {"x": [1]} for name in "abcdefghij"})
-          >>> kept, held_out = clients.split_clients(0.2, seed=0)
-          >>> len(kept), len(held_out)
+          >>> train, held_out = clients.split_clients(0.2, seed=0)
+          >>> len(train), len(held_out)
           (8, 2)
         """
         if not _checks.is_int(seed):
             raise _checks.value_error("seed", seed, "an integer")
         _checks.check_number("fraction", fraction, above=0, below=1, what="such as 0.1")
         if len(self) < 2:
-            raise ValueError(
-                f"received {len(self)} client; two groups need at least two; add clients, or do not split."
-            )
-
-        def rank(client_id: str) -> bytes:
-            return hashlib.sha256(f"{int(seed)}/{client_id}".encode()).digest()
-
+            raise ValueError("a single client: expected at least two clients to split")
         num_held_out = min(max(1, round(fraction * len(self))), len(self) - 1)
-        held_out = set(sorted(self._client_ids, key=rank)[:num_held_out])
+        held_out = set(ids_lib.ranked(self._client_ids, prefix=f"{int(seed)}/")[:num_held_out])
         return (
             self.select(client_id for client_id in self._client_ids if client_id not in held_out),
             self.select(client_id for client_id in self._client_ids if client_id in held_out),
         )
 
     def to_arrays(self, client_ids: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-        """Returns the columns of several clients, one after the other.
+        """Returns the concatenated columns of several clients.
 
         Args:
-          client_ids: the clients, in the order wanted; by default all.
+          client_ids: the clients, in the wanted order; by default all.
 
         Returns:
-          name -> array [sum of n, ...], of the dtypes that `schema` has.
+          name -> array [sum of n, ...], with the dtypes of `schema`.
 
         Raises:
-          KeyError: a client that is not here.
-          ValueError: no client, two whose rows differ in shape, or what `schema` raises.
+          KeyError: a client does not exist.
+          ValueError: no clients, two clients whose rows differ in shape, or as
+            `schema`.
 
         Example:
           >>> ClientData.from_dict({"ann": {"x": [1]}, "bob": {"x": [2, 3]}}).to_arrays()
@@ -374,20 +389,9 @@ class ClientData:
         """
         chosen = self._client_ids if client_ids is None else tuple(client_ids)
         if not chosen:
-            raise ValueError(
-                "received no client ids to concatenate; give at least one, or None for all clients."
-            )
+            raise ValueError("client_ids is empty: expected at least one client, or None for all")
         parts = [(client_id, self.in_schema(client_id)) for client_id in chosen]
-        # A client without examples has rows of no length where others differ.
-        first, expected = next((pair for pair in parts if columns_lib.num_rows(pair[1])), parts[0])
-        parts = [pair for pair in parts if columns_lib.num_rows(pair[1])] or parts[:1]
-        for client_id, part in parts:
-            if _shapes(part) != _shapes(expected):
-                raise ValueError(
-                    f"client {client_id!r} has rows {_describe(part)}, but client {first!r} has {_describe(expected)}; "
-                    "rows of different shapes cannot be concatenated: pad them with map() first."
-                )
-        return {name: np.concatenate([part[name] for _, part in parts]) for name in self.schema}
+        return columns_lib.concatenate(parts, self.schema)
 
     def to_dataset(
         self,
@@ -395,20 +399,22 @@ class ClientData:
         client_ids: Iterable[str] | None = None,
         drop_remainder: bool = False,
         input_names: Sequence[str] = (),
-    ) -> Any:
+    ) -> "tf.data.Dataset":
         """Returns all examples, client after client, as a `tf.data.Dataset` for Keras.
 
         Args:
-          batch_size: examples a batch; None gives single examples.
-          client_ids: the clients, in the order wanted; by default all.
+          batch_size: examples per batch; None for single examples.
+          client_ids: the clients, in the wanted order; by default all.
           drop_remainder: whether to leave out a last batch that is not full.
-          input_names: the model's `input_names`. Only needed if it has several inputs and one of them is called "x".
+          input_names: the model's `input_names`. Only needed if it has several inputs
+            and one of them is called "x".
 
         Returns:
-          A tf.data.Dataset of (x,), (x, y) or (x, y, sample_weight): see `fedlab.clients.columns.keras_batch`.
+          A tf.data.Dataset of (x,), (x, y) or (x, y, sample_weight); see
+          `fedlab.clients.columns.keras_batch`.
 
         Raises:
-          ValueError: batch_size below 1, or what `to_arrays` and `keras_batch` raise.
+          ValueError: batch_size below 1, or as `to_arrays` and `keras_batch`.
 
         Example:
           >>> clients = ClientData.from_dict({"ann": {"x": [[1.0], [2.0]], "y": [0, 1]}})
@@ -420,14 +426,16 @@ class ClientData:
         return convert.to_dataset(self, batch_size, client_ids, drop_remainder, input_names)
 
     def to_tff(self) -> Any:
-        """Returns the clients as a `tff.simulation.datasets.ClientData` whose elements are dicts of columns.
+        """Returns the clients as a `tff.simulation.datasets.ClientData` of dicts of columns.
 
-        Ids, names, dtypes and shapes are kept: `ClientData.from_tff(clients.to_tff())` holds the same arrays.
-        TFF has one type for all clients, so every client needs the same columns.
+        Ids, names, dtypes and shapes stay the same:
+        `ClientData.from_tff(clients.to_tff())` has the same arrays. TFF has one type
+        for all clients, so every client needs the same columns.
 
         Returns:
-          TFF's client data. Simulations read client after client; only TFF computations that look clients up by
-          themselves (`serializable_dataset_fn`) put all the data in one graph, so that they suit small data only.
+          TFF's client data. Simulations read one client at a time. Only TFF
+          computations that look up clients themselves (`serializable_dataset_fn`) put
+          all data into one graph; they are suitable only for small data.
 
         Raises:
           ModuleNotFoundError: TensorFlow Federated is not installed.
@@ -442,16 +450,20 @@ class ClientData:
         return convert.to_tff(self)
 
     def fingerprint(self) -> str:
-        """Returns a hash of the client ids, in their order, and of the clients' columns: names, dtypes, shapes and values.
+        """Returns a hash of the client ids and of the clients' columns.
 
-        Data in memory (`from_dict`, and what is selected from it): all values of the first clients, until 1 GiB has been
-        hashed, and of each further client 16 rows in equal steps. Data that have to be loaded (any other): all values of
-        every client where there are at most 4,000 clients and 1 GiB; otherwise those of the first client and of others in
-        the order of sha256(client_id), until either limit is reached. So any change of ordinary data changes the hash,
-        and the cost of large data is bounded.
+        It covers the order of the ids, and the names, dtypes, shapes and values of the
+        columns. Of data in memory (`from_dict`, and what is selected from it), all
+        values of the first clients are hashed, up to 1 GiB, and 16 rows in equal steps
+        of each further client. Of data that must be loaded, all values of every client
+        are hashed if there are at most 4,000 clients and 1 GiB; otherwise those of the
+        first client and of others in the order of sha256(client_id), until either limit
+        is reached. So any change of ordinary data changes the hash, and the cost for
+        large data is limited.
 
-        Equal data have the same hash in every process. It does not depend on the order of a client's columns, on the
-        arrays' memory layout or byte order, or on whether a text is str or UTF-8 bytes.
+        Equal data have the same hash in every process. The hash does not depend on the
+        order of a client's columns, on the memory layout or byte order of arrays, or on
+        whether a text is str or UTF-8 bytes.
 
         Returns:
           64 hexadecimal digits.
@@ -463,21 +475,23 @@ class ClientData:
           >>> ClientData.from_dict({"ann": {"x": [1, 2]}}).fingerprint()[:16]
           '1946dad0f6fc8ffa'
         """
-        if self._store.in_memory:  # the caller may have changed arrays that are not copied
+        if self._store.in_memory:  # the caller may have changed the arrays, which are not copied
             return fingerprint.fingerprint(self._client_ids, self, self._client_ids)
         if self._fingerprint is None:
             self._fingerprint = fingerprint.fingerprint(self._client_ids, self, self._sample())
         return self._fingerprint
 
     def _sample(self) -> Iterator[str]:
-        """Ids of the clients that are read before the first round: all, or a bounded number of data that have to be loaded."""
+        """Ids of the clients that are read before the first round.
+
+        All clients of data in memory, and a limited number of clients of other data.
+        """
         ids = self._client_ids
         if self._store.in_memory:
             yield from ids
             return
-        ranked = sorted(ids[1:], key=lambda client_id: hashlib.sha256(client_id.encode()).digest())
         num_bytes = 0
-        for client_id in (ids[0], *ranked[: SAMPLED_CLIENTS - 1]):
+        for client_id in (ids[0], *ids_lib.ranked(ids[1:])[: SAMPLED_CLIENTS - 1]):
             if num_bytes >= SAMPLED_BYTES:
                 return
             yield client_id
@@ -485,55 +499,5 @@ class ClientData:
 
     def _checked(self, client_id: str) -> str:
         if client_id not in self._members:
-            raise KeyError(self._unknown(client_id))
+            raise ids_lib.unknown_id(client_id, self._client_ids)
         return client_id
-
-    def _unknown(self, client_id: object) -> str:
-        close = difflib.get_close_matches(str(client_id), self._client_ids, n=3)
-        hint = (
-            f"; close: {', '.join(map(repr, close))}"
-            if close
-            else f", such as {self._client_ids[0]!r}"
-        )
-        return f"received the client id {client_id!r}; allowed are the {len(self)} clients in client_ids{hint}."
-
-
-def _checked_ids(client_ids: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(client_ids, (str, bytes)):
-        raise TypeError(
-            f"received {client_ids!r} as client ids; allowed is a sequence of strings: [{client_ids!r}]."
-        )
-    if not isinstance(client_ids, Iterable):
-        raise TypeError(
-            f"received {client_ids!r:.60} as client ids; allowed is a sequence of strings."
-        )
-    ids = tuple(client_ids)
-    if not ids:
-        raise ValueError(
-            "received no client ids; at least one is needed; check the data's source or the selection."
-        )
-    seen: set[str] = set()
-    for client_id in ids:
-        if not isinstance(client_id, str):
-            raise TypeError(
-                f"received the client id {client_id!r}; allowed are strings: use str(client_id)."
-            )
-        if not is_unicode(client_id):
-            raise ValueError(
-                f"received the client id {client_id!r}; allowed is valid Unicode, not half of a surrogate pair: rename the client."
-            )
-        if client_id in seen:
-            raise ValueError(
-                f"received the client id {client_id!r} twice; ids are unique: merge or rename the client."
-            )
-        seen.add(client_id)
-    return ids
-
-
-def _shapes(columns: Mapping[str, np.ndarray]) -> dict[str, tuple]:
-    return {name: array.shape[1:] for name, array in columns.items()}
-
-
-def _describe(columns: Mapping[str, np.ndarray]) -> str:
-    rows = (f"{name}: {array.dtype} {list(array.shape[1:])}" for name, array in columns.items())
-    return "{" + ", ".join(rows) + "}"

@@ -13,10 +13,12 @@ class ClientStats(NamedTuple):
     Attributes:
       client_id: the client's id.
       num_examples: the number of rows of its data.
-      last_loss: its mean training loss in the last round in which that was finite, or None.
+      last_loss: its mean training loss in the last round in which that was finite, or
+        None.
       last_round: the last round whose cohort included it, or None.
-      last_reason: why its update did not count in that round, as `reason` in `Run.clients`:
-        "not finite", "dropout", "deadline", or "" if it counted. None if there is no such round.
+      last_reason: why its update did not count in that round, as `reason` in
+        `Run.clients`: "not finite", "dropout", "deadline", or "" if it counted. None if
+        there is no such round.
       times_sampled: the number of cohorts that included it.
     """
 
@@ -31,9 +33,9 @@ class ClientStats(NamedTuple):
 class ClientHistory(Mapping[str, ClientStats]):
     """Client id -> `ClientStats`, in the order of the clients.
 
-    The history is a function of the rows of `Run.clients`, so a resumed run has the same
-    history as an uninterrupted one. It stores one small record per client that has been in a
-    cohort.
+    The history is a function of the rows of `Run.clients`, so a resumed run has the
+    same history as an uninterrupted one. It stores one small record per client that has
+    been in a cohort.
 
     Args:
       clients: the clients' data.

@@ -20,7 +20,8 @@ class Cohorts:
 
     Attributes:
       sampler: the cohort sampler.
-      history: the `ClientHistory` of the rounds so far. It stays empty if nothing needs it.
+      history: the `ClientHistory` of the rounds so far. It stays empty if nothing needs
+        it.
 
     Raises:
       TypeError, ValueError: the first round's cohort cannot be sampled.
@@ -53,7 +54,8 @@ class Cohorts:
         """Samples the cohort of a round.
 
         Returns:
-          (cohort, dropped): the client ids, and client id -> reason of the dropped clients.
+          (cohort, dropped): the client ids, and client id -> reason of the dropped
+          clients.
         """
         cohort = self._sample(round_num)
         if not cohort:

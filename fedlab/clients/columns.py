@@ -1,52 +1,54 @@
-"""Columns: how the examples of one client lie in memory, and how Keras wants them."""
+"""Columns: the examples of one client as arrays, and as the batches that Keras takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from fedlab import _checks
+
 RESERVED = ("y", "sample_weight")
-TARGET_OF = "y/"  # and the name of one of several outputs
+TARGET_OF = "y/"
+"""Before the name of an output: the column of its targets, for models with several outputs."""
 
 
 def check_columns(columns: Mapping[str, Any], owner: str = "the data") -> dict[str, np.ndarray]:
     """Returns the columns as read-only arrays that all have the same number of rows.
 
     Args:
-      columns: name -> array-like [n, ...]. Texts become object arrays of str or bytes, as TensorFlow wants them.
-      owner: whose columns they are, for the messages ("client 'KENT'").
+      columns: name -> array-like [n, ...]. Strings become object arrays of str or
+        bytes, which is what TensorFlow takes.
+      owner: whose columns they are, for error messages ("client 'KENT'").
 
     Returns:
-      name -> np.ndarray [n, ...], in the order given. An array is not copied: it is a read-only view.
+      name -> np.ndarray [n, ...], in the given order. Arrays are read-only views, not
+      copies.
 
     Raises:
       TypeError: `columns` is not a mapping of str to arrays.
-      ValueError: there is no column, one has no rows axis, or the numbers of rows differ.
+      ValueError: there is no column, a column is a scalar, or the numbers of rows
+        differ.
 
     Example:
       >>> check_columns({"x": [[1.0], [2.0]], "y": [0, 1]})["x"].shape
       (2, 1)
     """
     if not isinstance(columns, Mapping):
-        raise TypeError(
-            f"{owner}: received {type(columns).__name__}; allowed is a mapping of column name -> array [n, ...]; "
-            "for arrays pass {'x': x, 'y': y}."
-        )
+        expected = "a mapping column name -> array [n, ...], such as {'x': x, 'y': y}"
+        raise _checks.type_error(owner, columns, expected)
     if not columns:
-        raise ValueError(
-            f"{owner}: received no columns; at least one is needed, such as {{'x': array}}."
-        )
+        raise ValueError(f"{owner} has no columns: expected at least one, such as {{'x': array}}")
     arrays = {name: _as_array(name, value, owner) for name, value in columns.items()}
     rows = {name: array.shape[0] for name, array in arrays.items()}
     if len(set(rows.values())) > 1:
         raise ValueError(
-            f"{owner}: received columns of different lengths {rows}; give every column the same rows."
+            f"{owner} has columns of different lengths {rows}: expected equally many rows in each"
         )
     return arrays
 
 
 def num_rows(columns: Mapping[str, np.ndarray]) -> int:
-    """Returns n, the number of examples in checked columns.
+    """Returns n, the number of examples of checked columns.
 
     Example:
       >>> num_rows({"x": np.zeros([3, 2])})
@@ -56,7 +58,7 @@ def num_rows(columns: Mapping[str, np.ndarray]) -> int:
 
 
 def targets(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that hold targets: `y`, or `y/NAME` for each output NAME of a model with several.
+    """Returns the target columns: `y`, or `y/NAME` for each output NAME of a model with several.
 
     Example:
       >>> list(targets({"x": [5], "y/start": [1], "y/end": [2]}))
@@ -70,27 +72,29 @@ def targets(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def keras_batch(columns: Mapping[str, Any], input_names: Sequence[str] = ()) -> tuple:
-    """Arranges columns as the tuple that Keras' `fit`, `evaluate` and `train_on_batch` take.
+    """Arranges columns as the tuple that `fit`, `evaluate` and `train_on_batch` of Keras take.
 
     ```
-    x             = columns["x"] if there is one, else a dict of all columns that are not reserved;
-                    a dict of the columns `input_names` if these are several and one of them is "x"
-    y             = columns["y"], or a dict of the columns "y/NAME" by NAME, for a model with several outputs
-    element       = (x,) or (x, y) or (x, y, sample_weight)
+    x = columns["x"] if there is one, else a dict of all columns that are not reserved;
+        a dict of the columns `input_names` if there are several and one of them is "x"
+    y = columns["y"]; or, for a model with several outputs, a dict NAME -> column "y/NAME"
+    batch = (x,) or (x, y) or (x, y, sample_weight)
     ```
 
-    The names `y` and `y/...` (targets) and `sample_weight` are reserved. Where a column `x` exists, every column but
-    these is left out: it is not for the model. One `y` and one `sample_weight` are for all outputs, as in Keras.
+    The names `y` and `y/...` (targets) and `sample_weight` are reserved. If there is a
+    column `x`, all columns that are not reserved are left out. A single `y` or
+    `sample_weight` applies to all outputs, as in Keras.
 
     Args:
       columns: name -> array or tensor, any shape.
-      input_names: the names of the model's inputs, where they are known.
+      input_names: the names of the model's inputs, if known.
 
     Returns:
       A tuple of one, two or three parts.
 
     Raises:
-      ValueError: there is no input column, `sample_weight` comes without `y`, or `y` with `y/...`.
+      ValueError: there is no input column, `sample_weight` without `y`, or both `y` and
+        `y/...`.
 
     Example:
       >>> keras_batch({"user": [3], "movie": [8], "y": [4.5]})
@@ -105,54 +109,75 @@ def keras_batch(columns: Mapping[str, Any], input_names: Sequence[str] = ()) -> 
     }
     if not inputs:
         raise ValueError(
-            f"received the columns {names}, none of them an input; add a column 'x', or inputs by name."
+            f"columns {names}: expected an input; add a column 'x', or inputs by their names"
         )
     if "sample_weight" in columns and not named:
         raise ValueError(
-            f"received the columns {names}: 'sample_weight' needs targets; add a column 'y'."
+            f"columns {names}: expected targets beside 'sample_weight'; add a column 'y'"
         )
     if "y" in named and len(named) > 1:
         raise ValueError(
-            f"received the columns {names}: give either 'y' or one 'y/NAME' for each output NAME."
+            f"columns {names}: expected either 'y' or one 'y/NAME' for each output NAME"
         )
     if "x" in input_names and len(input_names) > 1:
         x = {name: column for name, column in inputs.items() if name in input_names}
     else:
         x = inputs["x"] if "x" in inputs else inputs
-    y = (
-        columns["y"]
-        if "y" in named
-        else {name.removeprefix(TARGET_OF): column for name, column in named.items()}
-    )
-    return (
-        x,
-        *([y] if named else []),
-        *([columns["sample_weight"]] if "sample_weight" in columns else []),
-    )
+    batch = [x]
+    if "y" in named:
+        batch.append(columns["y"])
+    elif named:
+        batch.append({name.removeprefix(TARGET_OF): column for name, column in named.items()})
+    if "sample_weight" in columns:
+        batch.append(columns["sample_weight"])
+    return tuple(batch)
+
+
+def concatenate(
+    parts: Sequence[tuple[str, Mapping[str, np.ndarray]]], names: Iterable[str]
+) -> dict[str, np.ndarray]:
+    """Returns the columns of several clients, one after the other.
+
+    Args:
+      parts: (client id, columns), at least one.
+      names: the names of the columns.
+
+    Raises:
+      ValueError: the rows of two clients differ in shape.
+    """
+    # The rows of a client without examples may have no length where others differ.
+    parts = [pair for pair in parts if num_rows(pair[1])] or list(parts[:1])
+    first, expected = parts[0]
+    for client_id, part in parts:
+        if any(part[name].shape[1:] != column.shape[1:] for name, column in expected.items()):
+            raise ValueError(
+                f"client {client_id!r} has rows {_describe(part)}, but client {first!r} has "
+                f"{_describe(expected)}: expected rows of one shape; pad them with map() first"
+            )
+    return {name: np.concatenate([part[name] for _, part in parts]) for name in names}
+
+
+def _describe(columns: Mapping[str, np.ndarray]) -> str:
+    rows = (f"{name}: {array.dtype} {list(array.shape[1:])}" for name, array in columns.items())
+    return "{" + ", ".join(rows) + "}"
 
 
 def _as_array(name: str, value: Any, owner: str) -> np.ndarray:
     if not isinstance(name, str):
-        raise TypeError(f"{owner}: received the column name {name!r}; allowed are strings.")
+        raise TypeError(f"{owner}: column name {name!r}: expected a string")
     try:
         array = np.asarray(value)
-        if (
-            array.dtype.kind in "SU"
-        ):  # fixed-width text: numpy would drop trailing NULs, TensorFlow wants objects
-            array = (
-                array.astype(object)
-                if isinstance(value, np.ndarray)
-                else np.asarray(value, dtype=object)
-            )
-    except ValueError:  # numpy: "inhomogeneous shape"
+        if array.dtype.kind in "SU":
+            # NumPy would drop the trailing NULs of fixed-width strings.
+            text = array if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
+            array = text.astype(object)
+    except ValueError:  # NumPy's "inhomogeneous shape"
         raise ValueError(
-            f"{owner}: received column {name!r} with rows of different shapes; "
-            "pad them to one shape, or keep them as one object per row."
+            f"{owner}: column {name!r} has rows of different shapes: expected one shape; pad the "
+            "rows, or use one object per row"
         ) from None
     if array.ndim == 0:
-        raise ValueError(
-            f"{owner}: received column {name!r} as a single value; give an array [n, ...]."
-        )
+        raise ValueError(f"{owner}: column {name!r} is a single value: expected an array [n, ...]")
     array = array.view()
     array.flags.writeable = False
     return array

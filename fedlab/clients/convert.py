@@ -1,4 +1,4 @@
-"""ClientData from and to `tf.data` and TensorFlow Federated; each imported only when its function is called."""
+"""ClientData from and to `tf.data` and TensorFlow Federated, both imported when needed."""
 
 import functools
 from collections import OrderedDict
@@ -11,7 +11,8 @@ from fedlab import _checks
 from fedlab.clients import columns as columns_lib
 from fedlab.clients.client_data import ClientData
 
-_WHOLE_DATASET = 2**62  # batch() with more than any dataset holds: the columns come in one read
+# batch() with more elements than any dataset has reads whole columns at once.
+_WHOLE_DATASET = 2**62
 
 
 def to_dataset(
@@ -37,22 +38,21 @@ def to_dataset(
 def from_dataset(
     datasets: Mapping[str, Any] | Callable[[str], Any], client_ids: Iterable[str] | None
 ) -> ClientData:
-    """Makes a ClientData of a `tf.data.Dataset` a client; see `ClientData.from_dataset`."""
+    """Makes a ClientData of one `tf.data.Dataset` per client; see `ClientData.from_dataset`."""
     if isinstance(datasets, Mapping):
-        dataset_fn, client_ids = (
-            datasets.__getitem__,
-            datasets if client_ids is None else client_ids,
-        )
+        dataset_fn: Callable[[str], Any] = datasets.__getitem__
+        client_ids = datasets if client_ids is None else client_ids
     elif callable(datasets):
         dataset_fn = datasets
     else:
-        raise TypeError(
-            f"received {type(datasets).__name__}; allowed is a mapping or a function client_id -> tf.data.Dataset; "
-            "for one dataset pass {'client': dataset}."
+        expected = (
+            "a mapping or a function client_id -> tf.data.Dataset (for one dataset, pass "
+            "{'client': dataset})"
         )
+        raise _checks.type_error("datasets", datasets, expected)
     if client_ids is None:
-        raise ValueError(
-            "received a function without client_ids; name the clients: from_dataset(fn, client_ids=[...])."
+        raise _checks.value_error(
+            "client_ids", client_ids, "the client ids, since datasets is a function"
         )
     return ClientData(
         client_ids,
@@ -64,16 +64,17 @@ def dataset_columns(dataset: Any, owner: str = "the dataset") -> dict[str, np.nd
     """Reads a finite, unbatched `tf.data.Dataset` into columns.
 
     Args:
-      dataset: elements are a dict of tensors, a tuple (x,), (x, y) or (x, y, sample_weight) where x is a tensor or a
-        dict of tensors, or a tensor (which becomes the column x).
-      owner: whose dataset it is, for the messages.
+      dataset: its elements are a dict of tensors; a tuple (x,), (x, y) or (x, y,
+        sample_weight) where x is a tensor or a dict of tensors; or a tensor, which
+        becomes the column x.
+      owner: whose dataset it is, for error messages.
 
     Returns:
-      name -> array [n, ...] with the dataset's dtypes; strings as object arrays of bytes. An empty dataset gives
-      zero rows, its unknown dimensions 0.
+      name -> array [n, ...] with the dataset's dtypes; strings as object arrays of
+      bytes. An empty dataset gives zero rows with unknown dimensions of size 0.
 
     Raises:
-      ValueError: the elements are no such structure, differ in shape, or never end.
+      ValueError: the elements have another structure, differ in shape, or never end.
 
     Example:
       >>> import tensorflow as tf
@@ -83,25 +84,24 @@ def dataset_columns(dataset: Any, owner: str = "the dataset") -> dict[str, np.nd
     import tensorflow as tf
 
     if not isinstance(dataset, tf.data.Dataset):
-        raise TypeError(
-            f"{owner}: received {type(dataset).__name__}; allowed is a tf.data.Dataset; for arrays use ClientData.from_dict."
-        )
+        expected = "a tf.data.Dataset (for arrays, use ClientData.from_dict)"
+        raise _checks.type_error(owner, dataset, expected)
     spec = _named(dataset.element_spec, owner)
     for name, leaf in spec.items():
         if not isinstance(leaf, tf.TensorSpec):
             raise ValueError(
-                f"{owner}: received {name!r} as {leaf}; allowed are dense tensors: map the dataset first."
+                f"{owner}: {name!r} is {leaf}: expected dense tensors; convert them with map()"
             )
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError(
-            f"{owner}: received a dataset without an end; allowed are finite ones: drop its repeat()."
+            f"{owner}: an infinite dataset: expected a finite one; remove its repeat()"
         )
     try:
         whole = next(iter(dataset.batch(_WHOLE_DATASET)), None)
     except tf.errors.InvalidArgumentError:
         raise ValueError(
-            f"{owner}: received elements of different shapes; allowed is one shape for all; "
-            "call unbatch() on a batched dataset, or pad."
+            f"{owner}: elements of different shapes: expected one shape; call unbatch() on a "
+            "batched dataset, or pad"
         ) from None
     if whole is None:
         return {
@@ -114,15 +114,13 @@ def dataset_columns(dataset: Any, owner: str = "the dataset") -> dict[str, np.nd
 def from_tff(tff_client_data: Any) -> ClientData:
     """Makes a ClientData of TFF's; see `ClientData.from_tff`. TFF itself is not imported."""
     if not hasattr(tff_client_data, "create_tf_dataset_for_client"):
-        raise TypeError(
-            f"received {type(tff_client_data).__name__}; allowed is a tff.simulation.datasets.ClientData; "
-            "for plain arrays use ClientData.from_dict."
-        )
+        expected = "a tff.simulation.datasets.ClientData (for arrays, use ClientData.from_dict)"
+        raise _checks.type_error("tff_client_data", tff_client_data, expected)
     return from_dataset(tff_client_data.create_tf_dataset_for_client, tff_client_data.client_ids)
 
 
 def to_tff(client_data: ClientData) -> Any:
-    """Makes TFF's client data of ours; see `ClientData.to_tff`."""
+    """Makes TFF client data of a ClientData; see `ClientData.to_tff`."""
     return _tff_class()(client_data)
 
 
@@ -134,11 +132,12 @@ def _tff_class() -> type:
         import tensorflow_federated as tff
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "to_tff needs tensorflow_federated, which is not installed; install it from requirements.lock."
+            "to_tff: expected tensorflow_federated, which is not installed; install it from "
+            "requirements.lock"
         ) from error
 
     class ColumnsClientData(tff.simulation.datasets.ClientData):
-        """A ClientData of fedlab behind TFF's interface; elements are dicts of columns."""
+        """A fedlab ClientData with TFF's interface; elements are dicts of columns."""
 
         def __init__(self, client_data: ClientData):
             self._client_data = client_data
@@ -162,14 +161,14 @@ def _tff_class() -> type:
 
         @functools.cached_property
         def serializable_dataset_fn(self) -> Callable[[Any], tf.data.Dataset]:
-            # A graph that TFF's worker process can run has no way back to Python: all the data go into it.
+            # A graph that TFF's worker process can run cannot call Python, so it
+            # contains all data.
             columns = {
                 client_id: OrderedDict(self._client_data.in_schema(client_id))
                 for client_id in self._client_data
             }
-            self._in_graph = tff.simulation.datasets.TestClientData(
-                columns
-            )  # its method does not keep it alive
+            # An attribute, since its method does not keep the object alive.
+            self._in_graph = tff.simulation.datasets.TestClientData(columns)
             return self._in_graph.serializable_dataset_fn
 
     return ColumnsClientData
@@ -182,7 +181,7 @@ def _tf_dtype(dtype: np.dtype) -> Any:
 
 
 def _named(structure: Any, owner: str) -> dict[str, Any]:
-    """Names the parts of an element, or of its spec: {'x': ..., 'y': ..., 'sample_weight': ...} or a dict's own."""
+    """Names the parts of an element or of its spec: 'x', 'y', 'sample_weight' or a dict's keys."""
     if isinstance(structure, Mapping):
         named = dict(structure)
     elif isinstance(structure, tuple) and 1 <= len(structure) <= 3:
@@ -191,7 +190,8 @@ def _named(structure: Any, owner: str) -> dict[str, Any]:
         reserved = dict(zip(columns_lib.RESERVED, rest))
         if clash := named.keys() & reserved.keys():
             raise ValueError(
-                f"{owner}: received inputs named {sorted(clash)}, which are reserved; rename them."
+                f"{owner}: inputs named {sorted(clash)}: expected other names than these "
+                "reserved ones; rename them"
             )
         named |= reserved
     else:
@@ -199,7 +199,7 @@ def _named(structure: Any, owner: str) -> dict[str, Any]:
     for name, part in named.items():
         if not isinstance(name, str) or isinstance(part, (Mapping, tuple, list)):
             raise ValueError(
-                f"{owner}: received elements of the structure {structure}; allowed are a dict of tensors, "
-                "(x,), (x, y) and (x, y, sample_weight): map the dataset first."
+                f"{owner}: elements of the structure {structure}: expected a dict of tensors, "
+                "(x,), (x, y) or (x, y, sample_weight); convert them with map()"
             )
     return named

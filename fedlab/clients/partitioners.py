@@ -1,7 +1,7 @@
 """Partitioners: which examples belong to which client, as pure functions of (labels, seed).
 
-A partition is a dict client_id -> int64 [n], the client's rows in increasing order. Every row
-belongs to exactly one client. `clients` makes a `ClientData` of it.
+A partition is a dict client_id -> int64 [n], the client's rows in increasing order.
+Every row belongs to exactly one client. `clients` makes a `ClientData` of it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -71,28 +71,28 @@ def dirichlet(
       client i gets the share p_i of the label's shuffled examples
     ```
 
-    With a large alpha all clients have the same mixture of labels; with a small alpha each
-    label belongs to few clients. The clients' sizes vary as well.
+    With a large alpha all clients have the same mixture of labels; with a small alpha
+    each label belongs to few clients. The clients' sizes vary as well.
 
-    Yurochkin et al. 2019, "Bayesian Nonparametric Federated Learning of Neural Networks",
-    section 4; Li et al. 2022, "Federated Learning on Non-IID Data Silos", section 4.1.
-    Departure from their code: it gives no more examples to a client that has reached an equal
-    share; this function does.
+    Yurochkin et al. 2019, "Bayesian Nonparametric Federated Learning of Neural
+    Networks", section 4; Li et al. 2022, "Federated Learning on Non-IID Data Silos",
+    section 4.1. Departure from their code: it gives no more examples to a client that
+    has reached an equal share; this function does.
 
     Args:
       labels: [n], the label of each example.
       num_clients: 1 to n.
       alpha: above 0; 0.1 is very skewed, 100 almost uniform.
       seed: 0 or more.
-      min_examples: the draw is repeated until every client has at least this many examples.
-        With 0, a client may be empty.
+      min_examples: the draw is repeated until every client has at least this many
+        examples. With 0, a client may be empty.
 
     Returns:
       "client_<i>" -> rows.
 
     Raises:
-      ValueError: a value out of range, or 100 draws that each leave a client with too few
-        examples.
+      ValueError: a value out of range, or 100 draws that each leave a client with too
+        few examples.
 
     Example:
       >>> partition = dirichlet([0, 1] * 50, num_clients=4, alpha=0.5, seed=0)
@@ -118,8 +118,8 @@ def dirichlet(
 def shards(labels: Any, num_clients: int, seed: int, *, shards_per_client: int = 2) -> Partition:
     """Few labels per client: examples are sorted by label and cut into equal shards.
 
-    Each client gets `shards_per_client` random shards. McMahan et al. 2017, section 3, cut
-    MNIST into 200 shards of 300 examples and use two per client.
+    Each client gets `shards_per_client` random shards. McMahan et al. 2017, section 3,
+    cut MNIST into 200 shards of 300 examples and use two per client.
 
     Args:
       labels: [n], the label of each example.
@@ -255,7 +255,7 @@ def _checked_labels(labels: Any) -> np.ndarray:
         raise _checks.value_error("labels", labels, expected) from None
     if array.ndim != 1 or not len(array):
         raise ValueError(
-            f"labels has shape {list(array.shape)}: expected one label per example, [n], n at least 1"
+            f"labels has shape {list(array.shape)}: expected one label per example, [n]"
         )
     if array.dtype.kind == "f" and np.isnan(array).any():
         row = int(np.isnan(array).argmax())

@@ -1,13 +1,14 @@
 """Cohort samplers: which clients take part in a round.
 
-A sampler is a function `(client_ids, round_num, seed) -> cohort` without state, where the
-cohort is a list of distinct client ids. It returns the same cohort for the same arguments.
-Most samplers here are `functools.partial` objects, so that their settings can be recorded.
+A sampler is a function `(client_ids, round_num, seed) -> cohort` without state, where
+the cohort is a list of distinct client ids. It returns the same cohort for the same
+arguments. Most samplers here are `functools.partial` objects, so that their settings
+can be recorded.
 
 An `Adaptive` sampler also uses what the run knows about the clients, such as their last
-losses: `(clients, round_num, seed) -> cohort`, where `clients` is a mapping client id ->
-`ClientStats`. The mapping is a function of the earlier rounds, so that resumed runs sample
-the same cohorts.
+losses: `(clients, round_num, seed) -> cohort`, where `clients` is a mapping client id
+-> `ClientStats`. The mapping is a function of the earlier rounds, so that resumed runs
+sample the same cohorts.
 """
 
 import functools
@@ -30,7 +31,8 @@ def uniform(clients_per_round: int) -> Sampler:
     McMahan et al. 2017, Algorithm 1.
 
     Raises:
-      ValueError: when sampling, if the number is not between 1 and the number of clients.
+      ValueError: when sampling, if the number is not between 1 and the number of
+        clients.
     """
     return functools.partial(_uniform, clients_per_round=clients_per_round)
 
@@ -81,8 +83,8 @@ def _weighted(
 def poisson(clients_per_round: float) -> Sampler:
     """Samples each client independently, with probability `clients_per_round` / number of clients.
 
-    A cohort has `clients_per_round` clients on average. Differential privacy costs least with
-    this kind of sampling. A cohort is empty with a probability of about
+    A cohort has `clients_per_round` clients on average. Differential privacy costs
+    least with this kind of sampling. A cohort is empty with a probability of about
     exp(-clients_per_round), which raises an error.
 
     Args:
@@ -110,8 +112,8 @@ def fixed(cohort: Iterable[str]) -> Sampler:
     """Returns the same clients in every round, in the given order.
 
     Raises:
-      ValueError: the list is empty or contains a client twice; or, when sampling, one of its
-        clients does not exist.
+      ValueError: the list is empty or contains a client twice; or, when sampling, one
+        of its clients does not exist.
     """
     expected = "a list of one or more distinct client ids"
     if isinstance(cohort, (str, bytes)) or not isinstance(cohort, Iterable):
@@ -137,8 +139,8 @@ class Adaptive(NamedTuple):
     Attributes:
       name: the sampler's name.
       settings: name -> value, recorded with the run.
-      sample: `(clients, round_num, seed) -> cohort`, where `clients` is a mapping client id ->
-        `ClientStats`.
+      sample: `(clients, round_num, seed) -> cohort`, where `clients` is a mapping
+        client id -> `ClientStats`.
     """
 
     name: str
@@ -150,9 +152,9 @@ def adaptive(sample: Callable[[Mapping[str, ClientStats], int, int], list[str]])
     """Makes a sampler of a function that uses the clients' sizes, last losses or past cohorts.
 
     Args:
-      sample: a pure function `(clients, round_num, seed) -> list of client ids`. `clients` is
-        a mapping client id -> `ClientStats` of all clients. They have no loss in the first
-        round.
+      sample: a pure function `(clients, round_num, seed) -> list of client ids`.
+        `clients` is a mapping client id -> `ClientStats` of all clients. They have no
+        loss in the first round.
 
     Returns:
       An `Adaptive`, for the argument `cohort` of `fedlab.simulate`.
@@ -172,22 +174,27 @@ def adaptive(sample: Callable[[Mapping[str, ClientStats], int, int], list[str]])
 def highest_loss(clients_per_round: int, candidates: int) -> Adaptive:
     """Selects the clients with the highest loss among candidates that are sampled by size.
 
-    Client Selection in Federated Learning: Convergence Analysis and Power-of-Choice Selection
-    Strategies. Yae Jee Cho, Jianyu Wang, Gauri Joshi. 2020. https://arxiv.org/abs/2010.01243
+    Client Selection in Federated Learning: Convergence Analysis and Power-of-Choice
+    Selection Strategies. Yae Jee Cho, Jianyu Wang, Gauri Joshi. 2020.
+    https://arxiv.org/abs/2010.01243
 
-        A = `candidates` distinct clients, sampled one after the other with probabilities
+        A = `candidates` distinct clients, sampled one after the other with
+        probabilities
             proportional to their numbers of examples
         cohort = the `clients_per_round` clients of A with the highest loss
 
-    The loss is the mean over the client's last training, as in the paper's variant pi_rpow-d,
-    which needs no evaluation. Clients without a known loss come first. Departure from the
-    paper: clients whose last update was not finite, or who had nothing to train on, come
-    last. Otherwise a client with NaN in its data would be selected whenever it is a candidate.
+    The loss is the mean over the client's last training, as in the paper's variant
+    pi_rpow-d, which needs no evaluation. Clients without a known loss come first.
+    Departure from the
+    paper: clients whose last update was not finite, or who had nothing to train on,
+      come
+    last. Otherwise a client with NaN in its data would be selected whenever it is a
+    candidate.
 
     Args:
       clients_per_round: 1 or more.
-      candidates: d in the paper, from `clients_per_round` (which is sampling by size) to the
-        number of clients with examples.
+      candidates: d in the paper, from `clients_per_round` (which is sampling by size)
+        to the number of clients with examples.
 
     Returns:
       An `Adaptive`, for the argument `cohort` of `fedlab.simulate`.

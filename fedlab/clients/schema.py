@@ -1,13 +1,16 @@
-"""The one form that the columns of all clients of a federation have: names, dtypes, and the shapes of rows.
+"""The schema of clients' data: the names, dtypes and row shapes of the columns of all clients.
 
-Clients may hold the same numbers in different dtypes, because of how each was saved or made. What a client trains on must not depend on
-which clients it trains next to, so that the dtype is decided once, for all of them:
+Clients may have the same numbers in different dtypes, depending on how they were saved.
+What a client trains on must not depend on the other clients of its cohort, so one dtype
+is chosen for all clients:
 
-    int8 and int16 -> int16      uint8 and int8 -> int16      float32 and float64 -> float64      float16 and bfloat16 -> float32
+    int8 and int16 -> int16           float32 and float64 -> float64
+    uint8 and int8 -> int16           float16 and bfloat16 -> float32
 
-Every value stays exact. Where no dtype of the same kind holds all values (uint64 and int64), or the kinds differ (text, float,
-integer, bool), an error names the client. Rows may differ in length, not in their number of dimensions. Clients without
-examples, whose arrays have whatever dtype an empty list has, follow the others.
+Every value stays exact. If no dtype of the same kind represents all values (uint64 and
+int64), or the kinds differ (text, float, integer, bool), an error names the client.
+Rows may differ in length but not in their number of dimensions. Clients without
+examples, whose arrays have the arbitrary dtype of an empty list, follow the others.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +20,7 @@ import numpy as np
 
 from fedlab.clients.store import Form
 
-_REMEDY = "bring all clients to one form with ClientData.map"
+_REMEDY = "convert the clients to one form with ClientData.map"
 _KINDS = {"b": "bool", "i": "integer", "u": "integer", "f": "float", "c": "complex", "O": "text"}
 
 
@@ -25,37 +28,40 @@ class Column(NamedTuple):
     """One column of all clients.
 
     Attributes:
-      dtype: NumPy's; object for texts.
-      shape: of a row; None where clients differ.
+      dtype: a NumPy dtype; object for strings.
+      shape: the shape of a row; None for sizes in which clients differ.
     """
 
     dtype: np.dtype
-    shape: tuple
+    shape: tuple[int | None, ...]
 
     @property
     def is_open(self) -> bool:
-        """Whether rows differ in shape from client to client."""
+        """Whether the shapes of rows differ between clients."""
         return None in self.shape
 
 
 def decide(forms: Iterable[tuple[str, Form]]) -> dict[str, Column]:
-    """Decides the columns of a federation.
+    """Chooses the schema of all clients.
 
     Args:
-      forms: (client id, what its columns look like) of the clients, one or more.
+      forms: (client id, form of its columns), for one client or more.
 
     Returns:
       name -> `Column`, in the order of the first client that has examples.
 
     Raises:
-      ValueError: two clients do not go together; the second is named.
+      ValueError: two clients are incompatible; the message names the second one.
 
     Example:
-      >>> ints, shorts = Form(1, 1, (("y", np.dtype("int8"), ()),)), Form(1, 2, (("y", np.dtype("int16"), ()),))
-      >>> decide([("ann", ints), ("bob", shorts)])
+      >>> ann = Form(1, 1, (("y", np.dtype("int8"), ()),))
+      >>> bob = Form(1, 2, (("y", np.dtype("int16"), ()),))
+      >>> decide([("ann", ann), ("bob", bob)])
       {'y': Column(dtype=dtype('int16'), shape=())}
     """
-    alike, empty = {}, {}  # rows -> the first client that has them: most clients are alike
+    # rows -> the first client that has them. Most clients have the same.
+    alike: dict[tuple, str] = {}
+    empty: dict[tuple, str] = {}
     for client_id, form in forms:
         (alike if form.num_rows else empty).setdefault(form.rows, client_id)
     kinds = iter((alike or empty).items())
@@ -75,15 +81,18 @@ def decide(forms: Iterable[tuple[str, Form]]) -> dict[str, Column]:
 def cast(
     schema: Mapping[str, Column], columns: Mapping[str, np.ndarray], client_id: str, first: str
 ) -> dict[str, np.ndarray]:
-    """A client's columns in the federation's dtypes and order; what has its dtype already is not copied.
+    """Returns a client's columns with the dtypes and the order of the schema.
+
+    Columns that have the right dtype are not copied.
 
     Args:
-      schema: what `decide` gives.
-      columns: the client's.
-      client_id, first: the client, and one that the others are compared with in errors.
+      schema: the result of `decide`.
+      columns: the client's columns.
+      client_id: the client.
+      first: the client that error messages compare it with.
 
     Raises:
-      ValueError: the client, which `decide` did not see, does not fit.
+      ValueError: the client, which `decide` did not see, does not fit the schema.
     """
     _check_names(schema, list(columns), client_id, first)
     if not len(next(iter(columns.values()))):
@@ -96,8 +105,10 @@ def cast(
         array = columns[name]
         if _both(wanted, Column(array.dtype, array.shape[1:]), name, client_id, first) != wanted:
             raise ValueError(
-                f"client {client_id!r} has column {name!r} of {_said(array.dtype, array.shape[1:])}; expected what fits into "
-                f"{_said(*wanted)}, the form of the clients that were read before the first round: {_REMEDY}."
+                f"client {client_id!r} has column {name!r} of "
+                f"{_describe(array.dtype, array.shape[1:])}: expected values that fit into "
+                f"{_describe(*wanted)}, the form of the clients read before the first round; "
+                f"{_REMEDY}"
             )
         if array.dtype != wanted.dtype:
             array = array.astype(wanted.dtype)
@@ -107,23 +118,24 @@ def cast(
 
 
 def _both(one: Column, other: Column, name: str, client_id: str, first: str) -> Column:
-    """The column that holds the values of both."""
+    """The column that represents the values of both exactly."""
     dtype = _dtype_of_both(one.dtype, other.dtype)
     if dtype is None or len(one.shape) != len(other.shape):
-        why = (
-            "a dtype that holds the values of both"
-            if _kind(one.dtype) == _kind(other.dtype)
-            else "one kind of values"
-        )
+        expected = "as many dimensions"
+        if dtype is None and _kind(one.dtype) == _kind(other.dtype):
+            expected = "a dtype that represents the values of both"
+        elif dtype is None:
+            expected = "one kind of values"
         raise ValueError(
-            f"client {client_id!r} has column {name!r} of {_said(other.dtype, other.shape)}, but client {first!r} of "
-            f"{_said(*one)}; expected {why if dtype is None else 'as many dimensions'} in all clients: {_REMEDY}."
+            f"client {client_id!r} has column {name!r} of {_describe(other.dtype, other.shape)}, "
+            f"but client {first!r} of {_describe(*one)}: expected {expected} in all clients; "
+            f"{_REMEDY}"
         )
     return Column(dtype, tuple(a if a == b else None for a, b in zip(one.shape, other.shape)))
 
 
-def _dtype_of_both(one, other):
-    """The smallest dtype of the same kind that holds all values of two dtypes, or None."""
+def _dtype_of_both(one: np.dtype, other: np.dtype) -> np.dtype | None:
+    """The smallest dtype of the same kind that represents all values of two dtypes, or None."""
     if one == other.newbyteorder("="):
         return one
     if _kind(one) != _kind(other):
@@ -135,25 +147,25 @@ def _dtype_of_both(one, other):
     return both if _kind(both) == _kind(one) else None
 
 
-def _kind(dtype):
-    # "V" is what NumPy says of bfloat16.
-    return (
-        "float"
-        if dtype.name.startswith(("bfloat", "float"))
-        else _KINDS.get(dtype.kind, dtype.name)
-    )
+def _kind(dtype: np.dtype) -> str:
+    # NumPy's kind of bfloat16 is "V".
+    if dtype.name.startswith(("bfloat", "float")):
+        return "float"
+    return _KINDS.get(dtype.kind, dtype.name)
 
 
-def _check_names(schema, names, client_id, first):
+def _check_names(
+    schema: Mapping[str, Column], names: Iterable[str], client_id: str, first: str
+) -> None:
     if set(names) != set(schema):
         has, wants = (", ".join(map(repr, each)) for each in (names, schema))
         raise ValueError(
-            f"client {client_id!r} has the columns {has}, but client {first!r} has {wants}: {_REMEDY}."
+            f"client {client_id!r} has the columns {has}, but client {first!r} has {wants}: "
+            f"expected the same columns in all clients; {_REMEDY}"
         )
 
 
-def _said(dtype, shape):
-    what = "texts or other objects" if dtype.kind == "O" else str(dtype)
-    return f"{what} with rows of shape {[size if size is not None else '*' for size in shape]}".replace(
-        "'", ""
-    )
+def _describe(dtype: np.dtype, shape: tuple[int | None, ...]) -> str:
+    what = "strings or other objects" if dtype.kind == "O" else str(dtype)
+    sizes = ", ".join("*" if size is None else str(size) for size in shape)
+    return f"{what} with rows of shape [{sizes}]"

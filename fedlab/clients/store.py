@@ -1,4 +1,4 @@
-"""The clients that a `ClientData` has loaded: what they look like is remembered for all, their columns for those used last."""
+"""A cache of loaded clients: the columns of those used last, and the form of all of them."""
 
 import threading
 from collections import OrderedDict
@@ -10,15 +10,15 @@ import numpy as np
 from fedlab.clients.columns import check_columns, num_rows
 
 CACHE_BYTES = 2**30
-"""The default bound of a `ClientData`'s cache: 1 GiB."""
+"""The default size limit of the cache of a `ClientData`: 1 GiB."""
 
 
 class Form(NamedTuple):
-    """What a client's columns look like.
+    """The form of a client's columns.
 
     Attributes:
       num_rows: the number of examples.
-      num_bytes: what the columns take in memory.
+      num_bytes: the size of the columns in memory.
       rows: name -> (dtype, shape of a row), as a tuple of pairs.
     """
 
@@ -28,12 +28,15 @@ class Form(NamedTuple):
 
 
 class Store:
-    """Loads clients and keeps those used last. Safe for use by several threads.
+    """Loads clients and caches those used last. Thread-safe.
 
     Args:
-      load: client_id -> columns. It has to return the same columns each time: a client that is no longer kept is loaded again.
-      cache_bytes: how many bytes of columns are kept; None for no bound. A client that is larger is not kept.
-      in_memory: whether the columns are in memory anyway, so that keeping them costs nothing and reading all of them is cheap.
+      load: client_id -> columns. It must return the same columns each time, since a
+        client that is no longer cached is loaded again.
+      cache_bytes: the size limit of the cache in bytes; None for no limit. A client
+        that is larger is not cached.
+      in_memory: whether the columns are in memory anyway, so that caching them costs
+        nothing and reading all of them is cheap.
     """
 
     def __init__(
@@ -46,26 +49,26 @@ class Store:
         self.cache_bytes = cache_bytes
         self._load = load
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, dict[str, np.ndarray]] = (
-            OrderedDict()
-        )  # the one used last comes last
+        # In the order of use; the client used last comes last.
+        self._cache: OrderedDict[str, dict[str, np.ndarray]] = OrderedDict()
         self._num_bytes = 0
         self._forms: dict[str, Form] = {}
-        self._same_rows: dict[
-            tuple, tuple
-        ] = {}  # clients have few different forms: each is kept once
+        # Clients have few different forms; each is stored once.
+        self._same_rows: dict[tuple, tuple] = {}
 
     def read(self, client_id: str) -> dict[str, np.ndarray]:
-        """A client's checked columns.
+        """Returns a client's checked columns.
 
         Raises:
-          TypeError, ValueError: what was loaded is no mapping of equally long columns, or is not what it was the last time.
+          TypeError, ValueError: `load` did not return a mapping of equally long
+            columns, or returned something else than the last time.
         """
         with self._lock:
-            if client_id in self._kept:
-                self._kept.move_to_end(client_id)
-                return self._kept[client_id]
-        # Loaded without the lock, so that threads can load different clients at once. Two that load the same one get the same arrays.
+            if client_id in self._cache:
+                self._cache.move_to_end(client_id)
+                return self._cache[client_id]
+        # Loaded without the lock, so that threads can load different clients at the
+        # same time. Two threads that load the same client get the same arrays.
         columns = check_columns(self._load(client_id), f"client {client_id!r}")
         form = _form(columns)
         with self._lock:
@@ -74,32 +77,34 @@ class Store:
             )
             if (before.num_rows, before.rows) != (form.num_rows, form.rows):
                 raise ValueError(
-                    f"client {client_id!r} had {describe(before)} when it was loaded first and now has {describe(form)}: "
-                    "load has to return the same columns each time."
+                    f"client {client_id!r} had {describe(before)} when it was first loaded and now "
+                    f"has {describe(form)}: expected load to return the same columns each time"
                 )
-            return self._keep(client_id, columns, form.num_bytes)
+            return self._add(client_id, columns, form.num_bytes)
 
     def form(self, client_id: str) -> Form:
-        """What a client's columns look like; it is loaded for that at most once."""
+        """Returns the form of a client's columns. The client is loaded at most once for this."""
         if client_id not in self._forms:
             self.read(client_id)
         return self._forms[client_id]
 
-    def _keep(self, client_id, columns, num_bytes):
-        if client_id in self._kept:
-            return self._kept[client_id]
-        bound = float("inf") if self.in_memory or self.cache_bytes is None else self.cache_bytes
-        if num_bytes <= bound:
-            self._kept[client_id] = columns
+    def _add(
+        self, client_id: str, columns: dict[str, np.ndarray], num_bytes: int
+    ) -> dict[str, np.ndarray]:
+        if client_id in self._cache:
+            return self._cache[client_id]
+        limit = float("inf") if self.in_memory or self.cache_bytes is None else self.cache_bytes
+        if num_bytes <= limit:
+            self._cache[client_id] = columns
             self._num_bytes += num_bytes
-        while self._num_bytes > bound:
-            oldest, _ = self._kept.popitem(last=False)
+        while self._num_bytes > limit:
+            oldest, _ = self._cache.popitem(last=False)
             self._num_bytes -= self._forms[oldest].num_bytes
         return columns
 
 
 def describe(form: Form) -> str:
-    """A form in words.
+    """Describes a form in an error message.
 
     Example:
       >>> describe(Form(3, 12, (("x", np.dtype("float32"), (2,)),)))
@@ -110,15 +115,14 @@ def describe(form: Form) -> str:
     )
 
 
-def _form(columns):
+def _form(columns: dict[str, np.ndarray]) -> Form:
     rows = tuple((name, array.dtype, array.shape[1:]) for name, array in columns.items())
     return Form(num_rows(columns), sum(map(_num_bytes, columns.values())), rows)
 
 
-def _num_bytes(array):
-    """Texts are objects: numpy counts their pointers only."""
-    return array.nbytes + (
-        sum(64 + len(text) for text in array.flat if isinstance(text, (str, bytes)))
-        if array.dtype == object
-        else 0
-    )
+def _num_bytes(array: np.ndarray) -> int:
+    if array.dtype != object:
+        return array.nbytes
+    # Strings are objects, of which NumPy counts only the pointers.
+    texts = (text for text in array.flat if isinstance(text, (str, bytes)))
+    return array.nbytes + sum(64 + len(text) for text in texts)

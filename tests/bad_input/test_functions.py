@@ -288,7 +288,7 @@ SIMULATE = {
 }
 
 DATA = {
-    "no clients": (lambda g: fl.ClientData.from_dict({}), "no client ids"),
+    "no clients": (lambda g: fl.ClientData.from_dict({}), "client_ids is empty"),
     "a list of clients": (lambda g: fl.ClientData.from_dict([{"x": [1]}]), "list"),
     "no mapping": (lambda g: fl.ClientData.from_dict(None), "NoneType"),
     "a client by number": (lambda g: fl.ClientData.from_dict({1: {"x": [1]}}), "1"),
@@ -306,7 +306,7 @@ DATA = {
     "columns a list": (lambda g: fl.ClientData.from_dict({"ann": [1, 2]})["ann"], "list"),
     "map no function": (lambda g: g.points.map({"x": "y"}), "dict"),
     "map to nothing": (lambda g: g.points.map(lambda columns: None)["c0"], "'c0'"),
-    "select nobody": (lambda g: g.points.select([]), "no client ids"),
+    "select nobody": (lambda g: g.points.select([]), "client_ids is empty"),
     "select twice": (lambda g: g.points.select(["c0", "c0"]), "'c0'"),
     "select a stranger": (lambda g: g.points.select(["c9"]), "'c9'"),
     "split nan": (lambda g: g.points.split_clients(NAN, 0), "nan"),
@@ -314,7 +314,7 @@ DATA = {
     "split everything": (lambda g: g.points.split_clients(1, 0), "1"),
     "split one client": (lambda g: points([1], [1]).split_clients(0.5, 0), "1 client"),
     "split by a text": (lambda g: g.points.split_clients(0.5, "zero"), "'zero'"),
-    "arrays of nobody": (lambda g: g.points.to_arrays([]), "no client ids"),
+    "arrays of nobody": (lambda g: g.points.to_arrays([]), "client_ids is empty"),
     "arrays of differing clients": (lambda g: classified(x=np.zeros([4, 3])).to_arrays(), "'bad'"),
     "dataset of batches of 0": (lambda g: g.points.to_dataset(0), "batch_size=0"),
     "dataset of half batches": (lambda g: g.points.to_dataset(1.5), "batch_size=1.5"),

@@ -32,10 +32,10 @@ def test_clients_stay_in_the_order_given():
 @pytest.mark.parametrize(
     "ids, error, message",
     [
-        ([], ValueError, "no client ids; at least one is needed"),
-        (["a", "b", "a"], ValueError, "'a' twice"),
-        (["a", 3], TypeError, "client id 3; allowed are strings"),
-        ("abc", TypeError, "received 'abc' as client ids"),
+        ([], ValueError, "client_ids is empty: expected at least one client"),
+        (["a", "b", "a"], ValueError, "'a' occurs twice: expected unique ids"),
+        (["a", 3], TypeError, "client id 3: expected a string"),
+        ("abc", TypeError, "client_ids: expected a sequence of strings, got str 'abc'"),
     ],
 )
 def test_refuses_ids_that_are_none_or_double_or_no_strings(ids, error, message):
@@ -51,7 +51,7 @@ def test_an_unknown_client_is_told_with_how_many_there_are_and_the_close_ones():
     assert (
         "'HAMLET_HAMLETT'" in message
         and "2 clients" in message
-        and "close: 'HAMLET_HAMLET'" in message
+        and "similar: 'HAMLET_HAMLET'" in message
     )
     assert "\n" not in message
     with pytest.raises(KeyError, match="such as 'HAMLET_HAMLET'"):
@@ -82,13 +82,13 @@ def test_a_client_is_loaded_once_and_its_arrays_cannot_be_changed():
         (
             {"x": [1, 2], "y": [1]},
             ValueError,
-            "client 'a': received columns of different lengths {'x': 2, 'y': 1}",
+            "client 'a' has columns of different lengths {'x': 2, 'y': 1}",
         ),
-        ({}, ValueError, "client 'a': received no columns"),
-        ({"x": 3}, ValueError, "'x' as a single value"),
-        ({"x": [[1], [2, 3]]}, ValueError, "'x' with rows of different shapes"),
-        ([1, 2], TypeError, "received list; allowed is a mapping"),
-        ({1: [1]}, TypeError, "the column name 1; allowed are strings"),
+        ({}, ValueError, "client 'a' has no columns"),
+        ({"x": 3}, ValueError, "'x' is a single value"),
+        ({"x": [[1], [2, 3]]}, ValueError, "'x' has rows of different shapes"),
+        ([1, 2], TypeError, "client 'a': expected a mapping"),
+        ({1: [1]}, TypeError, "column name 1: expected a string"),
     ],
 )
 def test_columns_are_checked(columns, error, message):
@@ -168,7 +168,7 @@ def test_to_arrays_puts_clients_one_after_the_other():
     np.testing.assert_array_equal(arrays["x"], [[1, 2], [3, 4], [5, 6]])
     np.testing.assert_array_equal(arrays["y"], [0, 1, 1])
     np.testing.assert_array_equal(two_clients().to_arrays(["ann", "bob"])["y"], [1, 0, 1])
-    with pytest.raises(ValueError, match="no client ids"):
+    with pytest.raises(ValueError, match="client_ids is empty"):
         two_clients().to_arrays([])
 
 
@@ -185,9 +185,9 @@ def test_keras_batch():
     assert columns_lib.keras_batch({"y": 2, "x": 1}) == (1, 2)
     assert columns_lib.keras_batch({"sample_weight": 3, "x": 1, "y": 2, "row": 9}) == (1, 2, 3)
     assert columns_lib.keras_batch({"a": 1, "b": 2, "y": 3}) == ({"a": 1, "b": 2}, 3)
-    with pytest.raises(ValueError, match="none of them an input"):
+    with pytest.raises(ValueError, match="expected an input"):
         columns_lib.keras_batch({"y": 1})
-    with pytest.raises(ValueError, match="'sample_weight' needs targets"):
+    with pytest.raises(ValueError, match="expected targets beside 'sample_weight'"):
         columns_lib.keras_batch({"x": 1, "sample_weight": 1})
 
 
@@ -256,9 +256,9 @@ def test_from_dataset_takes_a_function():
         lambda client_id: tf.data.Dataset.range(int(client_id)), client_ids=["2", "3"]
     )
     assert clients["3"]["x"].tolist() == [0, 1, 2]
-    with pytest.raises(ValueError, match="a function without client_ids"):
+    with pytest.raises(ValueError, match="client_ids=None: expected the client ids"):
         ClientData.from_dataset(lambda client_id: tf.data.Dataset.range(1))
-    with pytest.raises(TypeError, match="allowed is a mapping or a function"):
+    with pytest.raises(TypeError, match="datasets: expected a mapping or a function"):
         ClientData.from_dataset(tf.data.Dataset.range(1))
 
 
@@ -277,8 +277,8 @@ def test_from_dataset_says_what_it_cannot_read():
     )
     for client_id, message in {
         "batched": "call unbatch",
-        "endless": "drop its repeat",
-        "nested": "allowed are a dict of tensors",
+        "endless": "expected a finite one",
+        "nested": "expected a dict of tensors",
         "clash": "reserved",
         "ragged": "dense tensors",
     }.items():
@@ -339,7 +339,9 @@ def test_from_tff_reads_tffs_test_data_and_refuses_others():
     clients = ClientData.from_tff(theirs)
     assert clients.client_ids == ("b", "a")
     assert clients["a"]["x"].tolist() == [[2.0], [3.0]] and clients["a"]["y"].tolist() == [0, 1]
-    with pytest.raises(TypeError, match="received dict; allowed is a tff"):
+    with pytest.raises(
+        TypeError, match="expected a tff.simulation.datasets.ClientData .*, got dict"
+    ):
         ClientData.from_tff({})
 
 

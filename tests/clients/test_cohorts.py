@@ -123,7 +123,7 @@ def test_mistakes_with_adaptive_samplers_get_a_line():
         with pytest.raises(ValueError, match=message) as caught:
             run(1, **options)
         assert "\n" not in str(caught.value)
-    with pytest.raises(TypeError, match="sample is int"):
+    with pytest.raises(TypeError, match="sample: expected a function .*, got int"):
         adaptive(3)
 
 

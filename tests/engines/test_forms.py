@@ -135,17 +135,17 @@ def test_one_dtype_for_all_clients(dtypes, expected):
             [[1.5]],
             "client 'b' has column 'x' of float64 .* but client 'a' of int64 .* expected one kind of values",
         ),
-        ([["a"]], [[1]], "client 'b' has column 'x' of int64 .* but client 'a' of texts"),
+        ([["a"]], [[1]], "client 'b' has column 'x' of int64 .* but client 'a' of strings"),
         ([[True]], [[1]], "of int64 .* of bool"),
         (
             np.uint64([[1]]),
             np.int64([[1]]),
-            "client 'b' .* int64 .* uint64 .* expected a dtype that holds the values of both",
+            "client 'b' .* int64 .* uint64 .* expected a dtype that represents the values of both",
         ),
         (
             [[1]],
             [1],
-            r"rows of shape \[\], but client 'a' .* rows of shape \[1\]; expected as many dimensions",
+            r"rows of shape \[\], but client 'a' .* rows of shape \[1\]: expected as many dimensions",
         ),
     ],
 )
@@ -181,7 +181,7 @@ def test_a_client_that_is_loaded_later_and_does_not_fit_is_named(monkeypatch):
     for client_id in ("later", "fits"):  # uint8 does not fit into int8
         with pytest.raises(
             ValueError,
-            match=f"client '{client_id}' has column 'x' of u?int.* expected what fits into int8",
+            match=f"client '{client_id}' has column 'x' of u?int.* expected values that fit into int8",
         ):
             clients.in_schema(client_id)
 
