@@ -52,11 +52,10 @@ def check_int(
       what: what the bounds mean, or an example; added to the message after a comma.
 
     Example:
-      >>> check_int("clients_per_round", 0, 1, 715, "the number of clients")
+      >>> check_int("clients_per_round", 0, 1, 71, "the number of clients")
       Traceback (most recent call last):
         ...
-      ValueError: clients_per_round=0: expected an integer between 1 and 715, the number
-        of clients
+      ValueError: clients_per_round=0: expected an integer between 1 and 71, the number of clients
     """
     if not is_int(value, minimum, maximum):
         bounds = f"of at least {minimum}" if maximum is None else f"between {minimum} and {maximum}"
@@ -130,15 +129,15 @@ def type_error(name: str, value: Any, expected: str) -> TypeError:
 def kind(value: Any) -> str:
     """Returns what an error message calls a value of the wrong type.
 
-    That is the name of a function, class or module, and the type of anything else;
-    strings are shown as well.
+    That is the name of a function, class or module, and the type of anything else. Strings
+    and numbers are shown as well.
 
     Example:
-      >>> kind(None), kind("mean"), kind(len), kind(int), kind([1, 2])
-      ('NoneType', "str 'mean'", 'function len', 'class int', 'list')
+      >>> kind(None), kind("mean"), kind(0.5), kind(len), kind(int), kind([1, 2])
+      ('NoneType', "str 'mean'", 'float 0.5', 'function len', 'class int', 'list')
     """
-    if isinstance(value, str):
-        return f"str {_shown(value)}"
+    if isinstance(value, str | int | float):
+        return f"{type(value).__name__} {_shown(value)}"
     name = getattr(value, "__name__", None)
     if name is None:
         return type(value).__name__

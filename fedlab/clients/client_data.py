@@ -361,7 +361,7 @@ class ClientData:
             raise _checks.value_error("seed", seed, "an integer")
         _checks.check_number("fraction", fraction, above=0, below=1, what="such as 0.1")
         if len(self) < 2:
-            raise ValueError("a single client: expected at least two clients to split")
+            raise ValueError("1 client: expected at least two clients to split")
         num_held_out = min(max(1, round(fraction * len(self))), len(self) - 1)
         held_out = set(ids_lib.ranked(self._client_ids, prefix=f"{int(seed)}/")[:num_held_out])
         return (
