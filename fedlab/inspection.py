@@ -7,7 +7,7 @@ from fedlab import _checks
 from fedlab.clients import Batching
 from fedlab.clients.availability import participation
 from fedlab.engines import local
-from fedlab.engines.client_work import make_setting
+from fedlab.engines.setting import make_setting
 from fedlab.learner.keras2.cloning import weight_arrays
 
 

@@ -93,7 +93,6 @@ def measure_methods(setting, cases, rounds):
       cpu_over_fed_avg: the same of this process's CPU seconds, which other programs disturb less}.
     """
     from fedlab.engines import local
-    from fedlab.engines.workers import Workers
 
     ids, model = setting.clients.client_ids, setting.model
     start = [
@@ -102,8 +101,6 @@ def measure_methods(setting, cases, rounds):
     ]
     times, cpu_times = {}, {}
     with contextlib.ExitStack() as stack:
-        workers = Workers(setting.build, setting.clients[ids[0]])
-        stack.callback(workers.close)
         processes, states = {}, {}
         for name, (algorithm, aggregator) in {
             "fed_avg": (None, None),
@@ -111,7 +108,6 @@ def measure_methods(setting, cases, rounds):
             "fed_avg again": (None, None),
         }.items():
             own = setting._replace(
-                workers=workers,
                 algorithm=algorithm or setting.algorithm,
                 aggregator=aggregator or setting.aggregator,
             )

@@ -17,7 +17,7 @@ class _Function(Callback):
         return getattr(self.on_round_end, "__qualname__", type(self.on_round_end).__qualname__)
 
 
-def check(callbacks):
+def _checked(callbacks):
     """Returns the callbacks as a tuple.
 
     Raises:
@@ -49,7 +49,7 @@ class Hooks:
     """Calls a run's callbacks.
 
     Args:
-      callbacks: what `check` returned.
+      callbacks: as in `fedlab.simulate`.
 
     Attributes:
       stopped: why a callback has stopped the run, or None.
@@ -58,7 +58,7 @@ class Hooks:
     def __init__(self, callbacks):
         self._callbacks = [
             callback if isinstance(callback, Callback) else _Function(callback)
-            for callback in callbacks
+            for callback in _checked(callbacks)
         ]
         self.stopped = None
 

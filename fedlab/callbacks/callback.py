@@ -87,17 +87,14 @@ class Round:
     """
 
     def __init__(self, round_num, metrics, metric_names, clients, evaluations, weights, model):
-        """`metric_names`, `weights` and `model` are functions without arguments, called when they are asked for."""
+        """`weights` and `model` are functions without arguments, called when they are asked for."""
         self.round_num = round_num
         self.metrics = types.MappingProxyType(metrics)
         self.clients = clients
         self.evaluations = evaluations
+        self.metric_names = metric_names
         self.stop_reason = None
-        self._metric_names, self._weights, self._model = metric_names, weights, model
-
-    @property
-    def metric_names(self):
-        return self._metric_names()
+        self._weights, self._model = weights, model
 
     @property
     def weights(self):

@@ -78,6 +78,11 @@ def make_block(parts, open_rows):
     )
 
 
+def all_steps(block):
+    """The steps of all batches of a block, int32 [2]: the first, and the one after the last."""
+    return tf.constant([0, block.batches.shape[0]])
+
+
 def _starts(sizes):
     """Where each of several parts starts that lie one after the other."""
     return np.cumsum([0, *sizes], dtype=np.int64)[:-1]

@@ -5,13 +5,17 @@ import functools
 import logging
 import os
 import queue
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from fedlab import _checks
 from fedlab.clients import ClientData
-from fedlab.learner.keras2.metric_state import Merger
-from fedlab.learner.keras2.replica import Replica
+from fedlab.engines.engine import Work
+from fedlab.engines.replica import Replica
+from fedlab.learner.keras2.metric_state import Merger, Metrics
 
 logger = logging.getLogger("fedlab")
 
@@ -47,47 +51,67 @@ def gpus():
 
 
 class Workers:
-    """A pool of at most as many replicas as threads, made when first needed.
+    """Threads that map client work, each with a replica of the model. Replicas are made when first needed.
 
     Args:
-      build: makes a compiled model with variables of its own.
+      build: makes a compiled model with its own variables.
       data: a `ClientData`, or a few rows of data, name -> [n, ...].
-      num_workers: threads; by default one a device, or where there is none, the cores that this process may use.
-      devices: names of devices that replicas are put on in turn; by default the GPUs.
+      num_workers: threads; by default one per device, or without devices one per core that this
+        process may use.
+      devices: names of the devices that replicas are put on in turn; by default the GPUs.
     """
 
-    def __init__(self, build, data, num_workers=None, devices=None):
+    def __init__(
+        self,
+        build: Callable[[], Any],
+        data: ClientData | dict[str, np.ndarray],
+        num_workers: int | None = None,
+        devices: Sequence[str] | None = None,
+    ):
         if num_workers is not None:
-            _checks.check_int("num_workers", num_workers, what="or None for one per core")
-        devices = gpus() if devices is None else devices
-        self.num_workers = num_workers or len(devices) or len(os.sched_getaffinity(0))
-        self._threads = concurrent.futures.ThreadPoolExecutor(
-            self.num_workers, thread_name_prefix="fedlab-worker"
-        )
-        self._loader = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="fedlab-loader")
-        self._idle = queue.LifoQueue()
-        self._replicas = []
-        self._data = data
-        columns = data.example() if isinstance(data, ClientData) else data
+            _checks.check_int("num_workers", num_workers)
+        self._devices = gpus() if devices is None else devices
+        self.num_workers = num_workers or len(self._devices) or len(os.sched_getaffinity(0))
+        threads = concurrent.futures.ThreadPoolExecutor
+        self._threads = threads(self.num_workers, thread_name_prefix="fedlab-worker")
+        self._loader = threads(1, thread_name_prefix="fedlab-loader")
+        self._idle: queue.LifoQueue[Replica] = queue.LifoQueue()
+        self._replicas: list[Replica] = []
+        self._build, self._data = build, data
+        self._columns = data.example() if isinstance(data, ClientData) else data
 
-        def make():
-            device = devices[len(self._replicas) % len(devices)] if devices else None
-            with tf.device(device):
-                self._replicas.append(Replica(build(), columns, device))
-            self._idle.put(self._replicas[-1])
+    def _make(self):
+        number = len(self._replicas)
+        device = self._devices[number % len(self._devices)] if self._devices else None
+        with tf.device(device):
+            self._replicas.append(Replica(self._build(), self._columns, device))
+        self._idle.put(self._replicas[-1])
 
-        self._make = make
+    def map(self, work: Work, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Yields (outputs of the work's graph, `about`) for each item, in order; see `run`."""
 
-    def map(self, work, items, prepare=lambda item: item):
-        """Yields `work(replica, prepare(item))` in the items' order, several at a time, holding the results of at most the pool's size.
+        def on(replica, prepared):
+            data, about = prepared
+            return replica.run(work, data), about
 
-        A thread of its own prepares what comes next while the workers are busy: one item more than there are workers.
+        return self.run(on, items, work.prepare)
 
-        An exception of `work` is raised here, as Ctrl-C is; what has not started by then never does, and what has is told to stop:
-        `Replica.stopping`.
+    def run(
+        self,
+        function: Callable[[Replica, Any], Any],
+        items: Iterable[Any],
+        prepare: Callable[[Any], Any] = lambda item: item,
+    ) -> Iterator[Any]:
+        """Yields `function(replica, prepare(item))` in the items' order, several at a time.
+
+        It holds at most as many results as there are threads. One more thread prepares the next
+        items while the workers are busy.
+
+        An exception of `function` is raised here, as is Ctrl-C. What has not started by then never
+        does, and what has is told to stop: see `Replica.stopping`.
         """
         items = list(items)
-        # Replicas are made here, in the caller's thread: Keras's naming is not made for several.
+        # Replicas are made here, in the caller's thread: Keras does not name layers safely in several.
         while len(self._replicas) < min(self.num_workers, len(items)):
             self._make()
 
@@ -96,7 +120,7 @@ class Workers:
             replica = self._idle.get()
             try:
                 with tf.device(replica.device):
-                    return work(replica, item)
+                    return function(replica, item)
             finally:
                 self._idle.put(replica)
 
@@ -104,7 +128,7 @@ class Workers:
 
         def first():
             result = waiting[0].result()
-            del waiting[0]  # not before: an exception leaves it to be ended
+            del waiting[0]  # only now: after an exception it is still waited for
             return result
 
         try:
@@ -121,7 +145,7 @@ class Workers:
                 self._stop(waiting)
 
     def _stop(self, futures):
-        """Ends what `work` of `map` still does, and waits for its end."""
+        """Ends what `function` of `run` still does, and waits for its end."""
         for replica in self._replicas:
             replica.stopping.assign(True)
         try:
@@ -132,24 +156,28 @@ class Workers:
             for replica in self._replicas:
                 replica.stopping.assign(False)
 
+    @property
+    def metrics(self) -> Metrics:
+        """The metrics of one replica. Their results may be computed between two calls of `map`."""
+        return self._any_learner().metrics
+
     @functools.cached_property
-    def merger(self):
-        """The `Merger` of the replicas' metrics. First to be read between calls of `map`.
+    def merger(self) -> Merger:
+        """The `Merger` of the replicas' metrics. First read between two calls of `map`.
 
         Raises:
           ValueError: as `Merger`.
         """
-        return Merger(self.any_replica(), self._data)
+        return Merger(self._any_learner(), self._data)
 
-    def any_replica(self):
-        """A replica, for its metrics' names and formulas. Only between calls of `map`."""
+    def _any_learner(self):
         if not self._replicas:
             self._make()
         replica = self._idle.get()
         self._idle.put(replica)
-        return replica
+        return replica.learner
 
-    def close(self):
+    def close(self) -> None:
         """Ends the threads, and what they still do for a `map` that an exception has left."""
         for replica in self._replicas:
             replica.stopping.assign(True)

@@ -1,8 +1,8 @@
-"""Federated evaluation: the global model on each client by itself, so that it shows for whom it is good and for whom it is not.
+"""Federated evaluation: the global model on each client by itself, to show for whom it works well.
 
 Fair Resource Allocation in Federated Learning
 Tian Li, Maziar Sanjabi, Ahmad Beirami, Virginia Smith. 2020. https://arxiv.org/abs/1905.10497
-Section 4 judges a model by its mean over clients and by the tenth of them that it is worst for, as is done here.
+Section 4 judges a model by its mean over clients and by its mean over the worst tenth of them, as here.
 """
 
 import math
@@ -11,107 +11,116 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from fedlab.algorithms import Algorithm, fine_tuning
 from fedlab.clients import Batching, ClientData
-from fedlab.engines import batches as batching
-from fedlab.engines import blocks
-from fedlab.evaluation.central import check_batch_size, test_state
+from fedlab.engines import client_work
+from fedlab.engines.engine import Mapper, Setting
+from fedlab.evaluation.central import check_batch_size
+from fedlab.evaluation.evaluation import Evaluation
 from fedlab.evaluation.metric_names import lower_is_better
 from fedlab.evaluation.personalized import (
+    PersonalTests,
+    TestExamples,
+    check_client_data,
     check_personalization,
     client_setting,
-    client_work,
-    replicas,
+    started,
 )
 from fedlab.learner.keras2.cloning import check_compiled
-from fedlab.learner.keras2.metric_state import finalize
 
 
 class PerClient(NamedTuple):
     """Clients that `simulate(evaluate_on=...)` evaluates one by one: see `per_client`.
 
     Attributes:
-      test: what they are evaluated on.
-      own: what each first makes the model its own on, or None.
+      test: the examples that they are evaluated on.
+      local: the examples that they personalize the model on, or None.
     """
 
-    test: Any
-    own: Any
+    test: ClientData
+    local: ClientData | None
 
 
 class FederatedEvaluation(NamedTuple):
-    """What a federated evaluation gives.
+    """The result of a federated evaluation.
 
     Attributes:
-      summary: name -> float, for each metric: its mean in which clients count by their examples (`accuracy`), the plain one
-        (`accuracy_unweighted`), percentiles over clients (`accuracy_p10`, `_p50`, `_p90`), and the mean of the tenth of the clients that it
-        is worst for (`accuracy_worst_decile`). With examples of their own the same of `personal_accuracy`, and `accuracy_gain`: by how much
-        that is better in the mean by examples. Clients without test examples are left out.
-      clients: one dict a client, in the order of the clients: client_id, num_examples, and its metrics, NaN where it has no test example.
+      summary: name -> float. For each metric, such as accuracy: its mean weighted by the clients'
+        examples (`accuracy`), its unweighted mean (`accuracy_unweighted`), percentiles over clients
+        (`accuracy_p10`, `_p50`, `_p90`), and the mean over the tenth of the clients with the worst
+        values (`accuracy_worst_decile`). With local examples also the same of `personal_accuracy`,
+        and `accuracy_gain`, the improvement of the weighted mean. Clients without test examples are
+        left out.
+      clients: one dict per client, in the clients' order: client_id, num_examples, and its metrics,
+        which are NaN without test examples.
     """
 
-    summary: dict
-    clients: list
+    summary: dict[str, float]
+    clients: list[dict[str, Any]]
 
 
-def per_client(test, own=None):
-    """A value for `simulate(evaluate_on=...)`: the global model is evaluated on each client by itself.
+def per_client(test: ClientData, local: ClientData | None = None) -> PerClient:
+    """A value for `simulate(evaluate_on=...)`: evaluates the global model on each client by itself.
 
-    The round's row gets the summary of `evaluate_federated`; each client's metrics are in `Run.evaluations`, the table `evaluations` of the
-    run folder.
+    The round's row gets the summary of `evaluate_federated`. Each client's metrics are in
+    `Run.evaluations`, and in the table `evaluations` of the run folder.
 
     Args:
-      test: a `ClientData`: what clients are evaluated on.
-      own: a `ClientData` with every client of `test`: what fine-tuning on examples of their own would gain is evaluated too. They tune as
-        the algorithm's personalization says, or where it has none, by steps of the compiled optimizer (`fedlab.algorithms.fine_tuning`).
+      test: the clients' test examples.
+      local: examples of every client of `test`, to evaluate also what personalization gains. Clients
+        personalize the model as the run's algorithm does; if it has no personalization, by steps of
+        the compiled optimizer (`fedlab.algorithms.fine_tuning`).
 
     Raises:
-      TypeError: something else than `ClientData`.
-      ValueError: every client is empty, or a client has no examples of its own.
+      TypeError: an argument is not a `ClientData`.
+      ValueError: every client is empty.
 
     Example:
       >>> import fedlab as fl
       >>> train, test = fl.datasets.shakespeare.synthetic(num_clients=3)
       >>> model = fl.models.char_rnn(units=8, embedding_dim=4)
-      >>> run = fl.simulate(model, train, rounds=1, clients_per_round=2, evaluate_on={"roles": per_client(test)}, progress=False)
+      >>> sets = {"roles": per_client(test)}
+      >>> run = fl.simulate(
+      ...     model, train, rounds=1, clients_per_round=2, evaluate_on=sets, progress=False
+      ... )
       >>> run.history[-1]["roles_loss_p10"] <= run.history[-1]["roles_loss_p90"]
       True
     """
-    for name, clients in (("test", test), ("own", own)):
-        if not isinstance(clients, ClientData) and not (name == "own" and clients is None):
-            raise TypeError(
-                f"{name} is a {type(clients).__name__}; allowed: a fedlab.clients.ClientData, see ClientData.from_dict."
-            )
+    check_client_data(test=test)
+    if local is not None:
+        check_client_data(local=local)
     if not any(map(test.num_examples, test)):
         raise ValueError("there is no example to evaluate on: every client is empty; give others.")
-    return PerClient(test, own)
+    return PerClient(test, local)
 
 
 def evaluate_federated(
-    model,
-    clients,
-    own=None,
-    algorithm=None,
+    model: Any,
+    clients: ClientData,
+    local: ClientData | None = None,
+    algorithm: Algorithm | None = None,
     *,
-    batch_size=8,
-    local_epochs=1,
-    max_batches=None,
-    evaluation_batch_size=64,
-    seed=0,
-    num_workers=None,
-):
+    batch_size: int = 8,
+    local_epochs: int = 1,
+    max_batches: int | None = None,
+    evaluation_batch_size: int = 64,
+    seed: int = 0,
+    num_workers: int | None = None,
+) -> FederatedEvaluation:
     """Evaluates a compiled Keras model on each client by itself.
 
-        m_k = the metric on the n_k test examples of client k, what model.evaluate gives for them
+        m_k = the metric on the n_k test examples of client k, as model.evaluate returns it
         weighted mean: sum_k n_k m_k / sum_k n_k        unweighted: sum_k m_k / K
 
     Args:
       model: a compiled Keras model; it is not changed.
-      clients: a `ClientData`: the clients' test examples.
-      own: a `ClientData` with every one of these clients: what each could fine-tune on. By default none does.
-      algorithm: how they would: one with a personalization, by default `fedlab.algorithms.fine_tuning()`.
-      batch_size, local_epochs, max_batches: how a client reads its own examples; see `fedlab.clients.Batching`.
-      evaluation_batch_size: test examples a step.
-      seed: decides the order of a client's own examples.
+      clients: the clients' test examples.
+      local: examples of every one of these clients, to evaluate personalized models too.
+      algorithm: one with a personalization, by default `fedlab.algorithms.fine_tuning()`.
+      batch_size, local_epochs, max_batches: how a client reads its local examples; see
+        `fedlab.clients.Batching`.
+      evaluation_batch_size: test examples per step.
+      seed: determines the order of a client's local examples.
       num_workers: threads; by default the number of cores. It does not change the result.
 
     Returns:
@@ -123,93 +132,122 @@ def evaluate_federated(
     Example:
       >>> import fedlab as fl
       >>> train, test = fl.datasets.shakespeare.synthetic(num_clients=3)
-      >>> found = evaluate_federated(fl.models.char_rnn(units=8, embedding_dim=4), test, own=train)
-      >>> [client["client_id"] for client in found.clients]
+      >>> model = fl.models.char_rnn(units=8, embedding_dim=4)
+      >>> result = evaluate_federated(model, test, local=train)
+      >>> [client["client_id"] for client in result.clients]
       ['ROLE_0', 'ROLE_1', 'ROLE_2']
-      >>> found.summary["loss_gain"] > 0
+      >>> result.summary["loss_gain"] > 0
       True
     """
     check_compiled(model)
     check_batch_size("evaluation_batch_size", evaluation_batch_size)
-    data = per_client(clients, own)
+    data = per_client(clients, local)
     reading = Batching(batch_size, local_epochs, max_batches=max_batches)
-    setting = client_setting(model, clients if own is None else own, algorithm, reading, seed)
-    check_per_client(setting.algorithm, data)
-    with replicas(setting, num_workers) as (workers, arrays):
-        return evaluate_per_client(setting, workers, *arrays, data, 1, evaluation_batch_size)
+    setting = client_setting(model, clients if local is None else local, algorithm, reading, seed)
+    each = EachClient(setting, data, evaluation_batch_size)
+    with started(setting, num_workers) as (workers, weights):
+        return each.evaluate(workers, weights, round_num=1)
 
 
-def check_per_client(algorithm, data):
-    """Raises ValueError where clients could not make a model their own, but should."""
-    if data.own is not None:
-        check_personalization(algorithm, data.own, data.test)
+def evaluation(name: str, data: PerClient, setting: Setting, batch_size: int) -> Evaluation:
+    """The `Evaluation` of each client by itself.
 
+    Args:
+      name: its name.
+      data: the clients.
+      setting: the run's `Setting`. Without a personalization of its algorithm, clients fine-tune.
+      batch_size: test examples per step.
+    """
+    algorithm = setting.algorithm
+    tuned = algorithm if algorithm.personalize else fine_tuning(algorithm)
+    clients = EachClient(setting._replace(algorithm=tuned), data, batch_size)
 
-def evaluate_per_client(setting, workers, trainable, non_trainable, data, round_num, batch_size):
-    """As `evaluate_federated`, for weights (lists of arrays) put into the replicas of `workers`, and the batches of `setting`."""
-    present = data.test.select(
-        client_id for client_id in data.test if data.test.num_examples(client_id)
-    )
-    replica, initial = workers.any_replica(), workers.merger.initial
-    size = replica.fixed_size or batch_size
-    fill = batching.fill_for(replica.model, Batching(size))
-    open_rows = blocks.open_rows(data.test.schema)
-    weights = (
-        [tf.convert_to_tensor(w) for w in trainable],
-        [tf.convert_to_tensor(w) for w in non_trainable],
-    )
+    def run(model):
+        result = clients.evaluate(model.engine, model.weights, max(model.round_num, 1))
+        return result.summary, _rows(name, result.clients)
 
-    def work(replica, client_id):
-        columns = data.test.in_schema(client_id)
-        batching.check(replica.model, Batching(batch_size=size), columns)
-        batches = batching.in_order(columns, size, fill)
-        return float(batches.examples.sum()), test_state(
-            replica, weights, batches, open_rows, initial
-        )
-
-    # All of them before the first is finalized: that needs a replica while none is at work.
-    tested = [*workers.map(work, present.client_ids)]
-    found = {
-        client_id: (count, finalize(replica, state))
-        for client_id, (count, state) in zip(present, tested)
-        if count
+    parts = {part: given for part, given in data._asdict().items() if given is not None}
+    num_examples = {part: sum(map(given.num_examples, given)) for part, given in parts.items()}
+    settings = {
+        "examples": {"clients": len(data.test), **num_examples},
+        "data": lambda: {part: given.fingerprint() for part, given in parts.items()},
     }
-    if not found:
-        raise ValueError(
-            "there is no example to evaluate on: every client's are padding; give others."
-        )
-    if data.own is not None:
-        tune = client_work(
-            setting, replica, trainable, non_trainable, data.own, data.test, round_num, batch_size
-        )
-        personal = [
-            *workers.map(lambda replica, client_id: tune(replica, client_id, initial), found)
-        ]
-        for (_, metrics), state in zip(found.values(), personal):
-            metrics |= {
-                f"personal_{name}": value for name, value in finalize(replica, state).items()
+    return Evaluation(name, settings, run)
+
+
+class EachClient:
+    """Evaluates a model on each client by itself.
+
+    Args:
+      setting: how clients personalize the model, if they have local examples.
+      data: the clients.
+      batch_size: test examples per step.
+
+    Raises:
+      ValueError: clients have local examples but cannot personalize the model.
+    """
+
+    def __init__(self, setting: Setting, data: PerClient, batch_size: int):
+        self._data = data
+        self._test = TestExamples(setting.model, data.test, batch_size)
+        self._personal = None
+        if data.local is not None:
+            check_personalization(setting.algorithm, data.local, data.test)
+            self._personal = PersonalTests(setting, data.local, data.test, batch_size)
+
+    def evaluate(self, engine: Mapper, weights: Any, round_num: int) -> FederatedEvaluation:
+        """Evaluates weights, (trainable, non-trainable).
+
+        Raises:
+          ValueError: all test examples are padding.
+        """
+        test, initial = self._data.test, engine.merger.initial
+        weights = tf.nest.map_structure(tf.convert_to_tensor, weights)
+        work = client_work.evaluate(weights, initial, self._test.open_rows, self._test.make)
+        present = [client_id for client_id in test if test.num_examples(client_id)]
+        # All of them before the first result: computing one needs a replica that is not at work.
+        states = [*engine.map(work, present)]
+        metrics, counts = {}, {}
+        for client_id, (state, num_examples) in zip(present, states):
+            if num_examples:
+                metrics[client_id] = engine.metrics.results(state)
+                counts[client_id] = num_examples
+        if not metrics:
+            raise ValueError(
+                "there is no example to evaluate on: every client's are padding; give others."
+            )
+        if self._personal is not None:
+            work = self._personal.work(weights, initial, round_num)
+            states = [*engine.map(work, metrics)]
+            for each, (state, _) in zip(metrics.values(), states):
+                results = engine.metrics.results(state)
+                each |= {f"personal_{name}": value for name, value in results.items()}
+        nothing = dict.fromkeys(next(iter(metrics.values())), math.nan)
+        clients = [
+            {
+                "client_id": client_id,
+                "num_examples": counts.get(client_id, 0.0),
+                **metrics.get(client_id, nothing),
             }
-    counts, metrics = zip(*found.values())
-    nothing = 0.0, dict.fromkeys(metrics[0], math.nan)
-    rows = {client_id: found.get(client_id, nothing) for client_id in data.test}
-    clients = [
-        {"client_id": client_id, "num_examples": count, **each}
-        for client_id, (count, each) in rows.items()
-    ]
-    return FederatedEvaluation(summarize(metrics, counts), clients)
+            for client_id in test
+        ]
+        summary = summarize([*metrics.values()], [*counts.values()])
+        return FederatedEvaluation(summary, clients)
 
 
-def summarize(metrics, counts):
+def summarize(metrics: list[dict[str, float]], counts: list[float]) -> dict[str, float]:
     """The summary of a `FederatedEvaluation`.
 
     Args:
-      metrics: one dict a client, name -> float, all with the same names.
-      counts: how many examples each client has, above 0.
+      metrics: one dict per client, name -> float, all with the same names.
+      counts: the clients' numbers of examples, above 0.
 
     Example: two clients, one with three times the examples.
       >>> summary = summarize([{"accuracy": 0.5}, {"accuracy": 1.0}], [1, 3])
-      >>> summary["accuracy"], summary["accuracy_unweighted"], summary["accuracy_p10"], summary["accuracy_worst_decile"]
-      (0.875, 0.75, 0.55, 0.5)
+      >>> summary["accuracy"], summary["accuracy_unweighted"]
+      (0.875, 0.75)
+      >>> summary["accuracy_p10"], summary["accuracy_worst_decile"]
+      (0.55, 0.5)
     """
     summary = {}
     for name in metrics[0]:
@@ -225,19 +263,17 @@ def summarize(metrics, counts):
     return summary
 
 
-def evaluation_rows(part, clients):
-    """A `FederatedEvaluation`'s clients as rows of the table `evaluations`, without "round": one a client and metric."""
-    rows = []
-    for client in clients:
-        who = {
+def _rows(part, clients):
+    """Rows of the table `evaluations` without "round": one per client and metric."""
+    return [
+        {
             "part": part,
             "client_id": client["client_id"],
             "num_examples": client["num_examples"],
+            "metric": name,
+            "value": value,
         }
-        metrics = {
-            name: value
-            for name, value in client.items()
-            if name not in ("client_id", "num_examples")
-        }
-        rows += [{**who, "metric": name, "value": value} for name, value in metrics.items()]
-    return rows
+        for client in clients
+        for name, value in client.items()
+        if name not in ("client_id", "num_examples")
+    ]

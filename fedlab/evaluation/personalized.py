@@ -1,86 +1,113 @@
-"""Evaluation client by client: each makes the global model its own, and is evaluated on its own test data."""
+"""Evaluation of personalized models: each client adapts the global model to its local examples first."""
 
 import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from fedlab import aggregators
-from fedlab.algorithms import Counts, fine_tuning, prepare
+from fedlab import _checks, aggregators
+from fedlab.algorithms import Algorithm, fine_tuning, prepare
 from fedlab.clients import Batching, ClientData, seeding
 from fedlab.engines import batches as batching
-from fedlab.engines import blocks
-from fedlab.engines.engine import Setting
-from fedlab.engines.local import Shared, client_function, clients_of
-from fedlab.engines.structure import check_weights
+from fedlab.engines import blocks, client_work
+from fedlab.engines.client_blocks import ClientBlocks
+from fedlab.engines.engine import Mapper, Setting, Work
 from fedlab.engines.workers import Workers
-from fedlab.evaluation.central import check_batch_size, merged, test_batches
-from fedlab.learner.keras2.cloning import (
-    check_compiled,
-    clone,
-    non_trainable_weights,
-    weight_arrays,
-    with_weights,
-)
-from fedlab.learner.keras2.replica import assign
+from fedlab.evaluation.central import check_batch_size, merged
+from fedlab.evaluation.evaluation import Evaluation
+from fedlab.learner.keras2.cloning import check_compiled, clone, weight_arrays, with_weights
 
 
 def evaluate_personalized(
-    model,
-    own,
-    test,
-    algorithm=None,
+    model: Any,
+    local: ClientData,
+    test: ClientData,
+    algorithm: Algorithm | None = None,
     *,
-    batch_size=8,
-    local_epochs=1,
-    max_batches=None,
-    evaluation_batch_size=64,
-    seed=0,
-    num_workers=None,
-):
-    """Evaluates a compiled Keras model after every client has made it its own.
+    batch_size: int = 8,
+    local_epochs: int = 1,
+    max_batches: int | None = None,
+    evaluation_batch_size: int = 64,
+    seed: int = 0,
+    num_workers: int | None = None,
+) -> dict[str, float]:
+    """Evaluates a compiled Keras model after every client has personalized it.
 
-        each client k of `test`:  w_k = the algorithm's personalization of the model on the client's examples in `own`
+        each client k of `test`:  w_k = the algorithm's personalization of the model on the client's examples in `local`
         loss and metrics: those of the clients' test examples together, each at its client's w_k
 
     Args:
       model: a compiled Keras model; it is not changed.
-      own, test: `ClientData`: what clients adapt to, and what they are evaluated on. Every client of `test` has to be in `own`.
-      algorithm: one with a personalization: `fedlab.algorithms.fed_recon(...)`, or `fedlab.algorithms.fine_tuning()`, the default.
-      batch_size, local_epochs, max_batches: how a client reads its own examples; see `fedlab.clients.Batching`.
-      evaluation_batch_size: test examples a step.
-      seed: decides the order of a client's own examples.
+      local: the examples that clients personalize the model on. Every client of `test` must be in it.
+      test: the examples that clients are evaluated on.
+      algorithm: one with a personalization, such as `fedlab.algorithms.fed_recon(...)` or
+        `fedlab.algorithms.fine_tuning()`, the default.
+      batch_size, local_epochs, max_batches: how a client reads its local examples; see `fedlab.clients.Batching`.
+      evaluation_batch_size: test examples per step.
+      seed: determines the order of a client's local examples.
       num_workers: threads; by default the number of cores.
 
     Returns:
       Name -> float, "loss" first, in Keras's names.
 
     Raises:
-      ValueError: the algorithm has no personalization, or a client has no examples of its own.
+      TypeError: `local` or `test` is not a `ClientData`.
+      ValueError: the algorithm has no personalization, or a client has no local examples.
     """
     check_compiled(model)
     check_batch_size("evaluation_batch_size", evaluation_batch_size)
-    for name, clients in (("own", own), ("test", test)):
-        if not isinstance(clients, ClientData):
-            raise TypeError(
-                f"{name} is a {type(clients).__name__}; allowed: a fedlab.clients.ClientData, see ClientData.from_dict."
-            )
+    check_client_data(local=local, test=test)
     reading = Batching(batch_size, local_epochs, max_batches=max_batches)
-    setting = client_setting(model, own, algorithm, reading, seed)
-    check_personalization(setting.algorithm, own, test)
-    with replicas(setting, num_workers) as (workers, arrays):
-        return evaluate_clients(setting, workers, *arrays, own, test, 1, evaluation_batch_size)
+    setting = client_setting(model, local, algorithm, reading, seed)
+    check_personalization(setting.algorithm, local, test)
+    with started(setting, num_workers) as (workers, weights):
+        tests = PersonalTests(setting, local, test, evaluation_batch_size)
+        return tests.evaluate(workers, weights, round_num=1)
+
+
+def evaluation(
+    name: str, local: ClientData, test: ClientData, setting: Setting, batch_size: int
+) -> Evaluation:
+    """The `Evaluation` of personalized models.
+
+    Args:
+      name: its name.
+      local, test: as in `evaluate_personalized`.
+      setting: the run's `Setting`.
+      batch_size: test examples per step.
+    """
+    check_personalization(setting.algorithm, local, test)
+    tests = PersonalTests(setting, local, test, batch_size)
+
+    def run(model):
+        return tests.evaluate(model.engine, model.weights, max(model.round_num, 1)), []
+
+    parts = {"local": local, "test": test}
+    settings = {
+        "examples": {part: _num_examples(clients) for part, clients in parts.items()},
+        "data": lambda: {part: clients.fingerprint() for part, clients in parts.items()},
+    }
+    return Evaluation(name, settings, run)
 
 
 def personalize(
-    model, own, client_id, algorithm=None, *, batch_size=8, local_epochs=1, max_batches=None, seed=0
-):
-    """Makes a model one client's own, as `evaluate_personalized` does before it evaluates that client.
+    model: Any,
+    local: ClientData,
+    client_id: str,
+    algorithm: Algorithm | None = None,
+    *,
+    batch_size: int = 8,
+    local_epochs: int = 1,
+    max_batches: int | None = None,
+    seed: int = 0,
+) -> Any:
+    """Returns one client's personalized model, as `evaluate_personalized` evaluates it.
 
     Args:
       model: a compiled Keras model; it is not changed.
-      own: a `ClientData`.
-      client_id: the client, one of `own`.
+      local: the clients' local examples.
+      client_id: the client, one of `local`.
       algorithm, batch_size, local_epochs, max_batches, seed: as in `evaluate_personalized`.
 
     Returns:
@@ -93,29 +120,113 @@ def personalize(
       >>> import fedlab as fl
       >>> train, test = fl.datasets.shakespeare.synthetic(num_clients=3)
       >>> model = fl.models.char_rnn(units=8, embedding_dim=4)
-      >>> own = fl.personalize(model, train, "ROLE_1")
+      >>> personal = fl.personalize(model, train, "ROLE_1")
       >>> alone = test.select(["ROLE_1"])
-      >>> fl.evaluate(own, alone)["loss"] < fl.evaluate(model, alone)["loss"]
+      >>> fl.evaluate(personal, alone)["loss"] < fl.evaluate(model, alone)["loss"]
       True
     """
     check_compiled(model)
-    if not isinstance(own, ClientData):
-        raise TypeError(
-            f"own is a {type(own).__name__}; allowed: a fedlab.clients.ClientData, see ClientData.from_dict."
+    check_client_data(local=local)
+    if client_id not in local:
+        raise ValueError(f"client_id={client_id!r:.60}: expected one of the client ids of `local`")
+    reading = Batching(batch_size, local_epochs, max_batches=max_batches)
+    setting = client_setting(model, local, algorithm, reading, seed)
+    check_personalization(setting.algorithm, local, [client_id])
+    prepare_local = LocalExamples(setting, local).make
+    with started(setting, 1) as (workers, weights):
+        weights = tf.nest.map_structure(tf.convert_to_tensor, weights)
+        work = client_work.personalize(
+            setting, weights, 1, lambda client_id: (prepare_local(client_id), None)
         )
-    if client_id not in own:
-        raise ValueError(f"client_id is {client_id!r:.60}; allowed: one of `client_ids` of `own`.")
-    setting = client_setting(
-        model, own, algorithm, Batching(batch_size, local_epochs, max_batches=max_batches), seed
-    )
-    check_personalization(setting.algorithm, own, [client_id])
-    with replicas(setting, 1) as (workers, arrays):
-        (weights,) = personal_weights(setting, workers, *arrays, 1, [client_id])
-    return with_weights(clone(model), *weights)
+        (((trainable, non_trainable), _),) = workers.map(work, [client_id])
+    return with_weights(clone(model), trainable, non_trainable)
 
 
-def client_setting(model, clients, algorithm, reading, seed):
-    """The `Setting` in which clients make a model their own, outside of a simulation; `algorithm`: None for fine-tuning."""
+class LocalExamples:
+    """Lays out the local examples of clients, the same in every round.
+
+    Args:
+      setting: the run's `Setting`.
+      local: the local examples.
+    """
+
+    def __init__(self, setting: Setting, local: ClientData):
+        self._blocks = ClientBlocks(setting._replace(clients=local, conditions=None))
+
+    def make(self, client_id: str) -> tuple:
+        """(`Block`, `Counts`, `Client`) of one client."""
+        data, _ = self._blocks.make(0, [client_id], {})  # round 0: no round of training is the same
+        return data
+
+
+class PersonalTests:
+    """Evaluates personalized models.
+
+    Args:
+      setting, local, test, batch_size: as in `evaluation`.
+    """
+
+    def __init__(self, setting: Setting, local: ClientData, test: ClientData, batch_size: int):
+        self._setting = setting._replace(clients=local, conditions=None)
+        self._local = LocalExamples(setting, local)
+        self._test = TestExamples(setting.model, test, batch_size)
+
+    def evaluate(self, engine: Mapper, weights: Any, round_num: int) -> dict[str, float]:
+        """The metrics of all clients' test examples together."""
+
+        def work(state):
+            return self.work(weights, state, round_num)
+
+        return merged(engine, work, self._test.clients.client_ids)
+
+    def work(self, weights: Any, metric_state: list, round_num: int) -> Work:
+        """The `Work` that evaluates a client's personalized model; its items are client ids."""
+        weights = tf.nest.map_structure(tf.convert_to_tensor, weights)
+
+        def prepare_client(client_id):
+            data, num_examples = self._test.make(client_id)
+            return (*self._local.make(client_id), *data), num_examples
+
+        return client_work.evaluate_personalized(
+            self._setting, weights, round_num, metric_state, self._test.open_rows, prepare_client
+        )
+
+
+class TestExamples:
+    """Lays out the test examples of clients.
+
+    Args:
+      model: the compiled Keras model.
+      clients: the test examples.
+      batch_size: examples per step; a model built for a fixed batch size keeps its own.
+
+    Attributes:
+      clients: as given.
+      open_rows: see `fedlab.engines.blocks.open_rows`.
+    """
+
+    __test__ = False  # not a test case
+
+    def __init__(self, model: Any, clients: ClientData, batch_size: int):
+        self.clients = clients
+        self.open_rows = blocks.open_rows(clients.schema)
+        self._model = model
+        self._batching = Batching(batching.fixed_batch_size(model) or batch_size)
+        self._fill = batching.fill_for(model, self._batching)
+
+    def make(self, client_id: str) -> tuple[tuple, float]:
+        """((`Block`, steps) of one client, its number of examples that are not padding)."""
+        columns = self.clients.in_schema(client_id)
+        batching.check(self._model, self._batching, columns)
+        batches = batching.in_order(columns, self._batching.batch_size, self._fill)
+        block = blocks.make_block([batches], self.open_rows)
+        return (block, blocks.all_steps(block)), float(batches.examples.sum())
+
+
+def client_setting(
+    model: Any, clients: ClientData, algorithm: Algorithm | None, reading: Batching, seed: int
+) -> Setting:
+    """The `Setting` in which clients personalize a model outside of a simulation."""
     return Setting(
         model=model,
         build=lambda: clone(model),
@@ -124,13 +235,12 @@ def client_setting(model, clients, algorithm, reading, seed):
         aggregator=aggregators.mean(),
         batching=reading.check(),
         seed=seeding.check_seed(seed),
-        workers=None,
     )
 
 
 @contextlib.contextmanager
-def replicas(setting, num_workers):
-    """(`Workers` of the setting's model, its weights as `weight_arrays` gives them); closed at the end."""
+def started(setting: Setting, num_workers: int | None) -> Iterator[tuple[Workers, Any]]:
+    """(`Workers` for the setting's model, its weights); the workers are closed at the end."""
     workers = Workers(setting.build, setting.clients, num_workers)
     try:
         yield workers, weight_arrays(setting.model)
@@ -138,119 +248,27 @@ def replicas(setting, num_workers):
         workers.close()
 
 
-def check_personalization(algorithm, own, test):
-    """Raises ValueError where clients of `test` could not make a model their own."""
+def check_client_data(**clients: ClientData) -> None:
+    """Raises TypeError if an argument, by name, is not a `ClientData`."""
+    for name, given in clients.items():
+        if not isinstance(given, ClientData):
+            raise TypeError(
+                f"{name}: expected a fedlab.ClientData, see ClientData.from_dict; got {_checks.kind(given)}"
+            )
+
+
+def check_personalization(algorithm: Algorithm, local: ClientData, test: Iterable[str]) -> None:
+    """Raises ValueError if clients of `test` cannot personalize a model."""
     if algorithm.personalize is None:
         raise ValueError(
-            f"algorithm {algorithm.name!r} does not say how clients make the model their own: wrap it, fedlab.algorithms.fine_tuning(...)."
+            f"algorithm {algorithm.name!r} has no personalization: wrap it, fedlab.algorithms.fine_tuning(...)"
         )
-    missing = [client_id for client_id in test if client_id not in own]
+    missing = [client_id for client_id in test if client_id not in local]
     if missing:
         raise ValueError(
-            f"{len(missing)} clients have test examples but none of their own, such as {missing[:3]}: select the others."
+            f"{len(missing)} clients have test examples but no local examples, such as {missing[:3]}: select the others"
         )
 
 
-def evaluate_clients(setting, workers, trainable, non_trainable, own, test, round_num, batch_size):
-    """As `evaluate_personalized`, for weights (lists of arrays) put into the replicas of `workers`, and the batches of `setting`."""
-    replica = workers.any_replica()
-    work = client_work(setting, replica, trainable, non_trainable, own, test, round_num, batch_size)
-    return merged(workers, work, test.client_ids)
-
-
-def client_work(setting, replica, trainable, non_trainable, own, test, round_num, batch_size):
-    """What `merged` does for a client of `test`; the arguments are those of `evaluate_clients`, and any replica."""
-    size = replica.fixed_size or batch_size
-    fill = batching.fill_for(replica.model, Batching(size))
-    open_test = blocks.open_rows(test.schema)
-
-    def test_client(replica, state, test):
-        return test_batches(replica, test, open_test, state)
-
-    personal = _personal_work(
-        setting._replace(clients=own),
-        trainable,
-        non_trainable,
-        round_num,
-        test_client,
-        ("test", str(open_test)),
-    )
-
-    def work(replica, client_id, state):
-        tested = batching.in_order(test.in_schema(client_id), size, fill)
-        return personal(
-            replica,
-            client_id,
-            [tf.constant(values) for values in state],
-            blocks.make_block([tested], open_test),
-        )
-
-    return work
-
-
-def personal_weights(setting, workers, trainable, non_trainable, round_num, client_ids):
-    """The (trainable, non-trainable) weights of each client, lists of arrays, after it has made the model its own."""
-
-    def read(replica, _):
-        parts = replica.model.trainable_variables, non_trainable_weights(replica.model)
-        return [[variable.read_value() for variable in variables] for variables in parts]
-
-    personal = _personal_work(setting, trainable, non_trainable, round_num, read, "weights")
-    return workers.map(lambda replica, client_id: personal(replica, client_id, ()), client_ids)
-
-
-def _personal_work(setting, trainable, non_trainable, round_num, use, key):
-    """A function that makes the model a client's own and gives what `use` does.
-
-    Args:
-      setting: its clients have the examples that the model is made their own on.
-      trainable, non_trainable, round_num: as in `evaluate_clients`.
-      use: in a graph that finds the client's weights in `replica`'s variables: (replica, state, *data) -> a nest of tensors.
-      key: what tells this `use` from others, hashable.
-
-    The function takes a replica, the client's id, a state of fixed shapes, and more data. It returns a nest of arrays.
-    """
-    setting = setting._replace(conditions=None)
-    open_own = blocks.open_rows(setting.clients.schema)
-    shared = Shared(tf.constant(round_num, tf.int64), (), ())
-    weights = (
-        [tf.convert_to_tensor(w) for w in trainable],
-        [tf.convert_to_tensor(w) for w in non_trainable],
-        shared,
-    )
-
-    def work(replica, client_id, state, *more):
-        part = batching.client_batches(
-            setting, 0, client_id
-        )  # rounds count from 1: the same batches in every evaluation
-        counts = Counts(part.examples.sum(), part.tokens.sum(), np.float32(len(part.real)))
-        data = blocks.make_block([part], open_own), *more
-        (client,) = clients_of(setting.seed, 0, [client_id])
-        fixed = *weights, tf.nest.map_structure(tf.constant, (counts, client)), state
-        of_this = setting.algorithm.personalize, str(open_own), key
-        function = replica.function(
-            of_this, lambda replica: _personal_function(replica, setting, use), fixed, data
-        )
-        return tf.nest.map_structure(np.asarray, function(*fixed, *data))
-
-    return work
-
-
-def _personal_function(replica, setting, use):
-    """The graph in which a client makes the model its own with `replica`'s variables, which `use` then finds."""
-    algorithm = setting.algorithm
-    names = [f"personalize.{function} of {algorithm.name!r}" for function in ("init", "step")]
-    run = client_function(replica, setting, algorithm.personalize, names)
-
-    @tf.function
-    def use_own(weights, non_trainable, shared, who, state, own, *more):
-        personal, _ = run(
-            weights, non_trainable, shared, own, tf.constant(0), *who, (), tf.constant(0)
-        )
-        personal = check_weights(
-            personal, weights, f"what personalize.final of {algorithm.name!r} returns"
-        )
-        assign(replica.model.trainable_variables, personal)
-        return use(replica, state, *more)
-
-    return use_own
+def _num_examples(clients):
+    return sum(map(clients.num_examples, clients))

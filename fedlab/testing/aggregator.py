@@ -10,7 +10,6 @@ from fedlab.algorithms import fed_avg
 from fedlab.clients import Batching, ClientData, seeding
 from fedlab.engines import local
 from fedlab.engines.engine import Setting
-from fedlab.engines.workers import Workers
 from fedlab.learner.keras2.cloning import clone
 
 NUM_CLIENTS = 8
@@ -161,10 +160,9 @@ def _check_engine(aggregator):
             aggregator=aggregator,
             batching=Batching(batch_size=4),
             seed=0,
-            workers=Workers(lambda: clone(model), columns["c0"], num_workers),
+            num_workers=num_workers,
         )
         with contextlib.ExitStack() as stack:
-            stack.callback(setting.workers.close)
             process = stack.enter_context(contextlib.closing(local.start(setting)))
             state, results, traced = (
                 process.init([w.numpy() for w in model.trainable_weights], []),

@@ -179,10 +179,10 @@ def test_personal_evaluation_refuses():
     model = linear_model(3, keras.optimizers.SGD(0.0625))
     with pytest.raises(
         ValueError,
-        match="algorithm 'fed_avg' does not say how clients make the model their own: wrap it",
+        match="algorithm 'fed_avg' has no personalization: wrap it",
     ):
         fl.simulate(model, own, rounds=1, clients_per_round=1, evaluate_on=(own, own))
     with pytest.raises(
-        ValueError, match="1 clients have test examples but none of their own, such as \\['zoe'\\]"
+        ValueError, match="1 clients have test examples but no local examples, such as \\['zoe'\\]"
     ):
         fl.evaluate_personalized(model, own, others)

@@ -94,7 +94,7 @@ def test_early_stopping_stops_where_keras_does(mode):
         theirs.on_train_begin()
         ours.on_run_begin([])
         for i, value in enumerate(curve):
-            round = Round(i, {"loss": value}, lambda: ["loss"], [], [], None, None)
+            round = Round(i, {"loss": value}, ["loss"], [], [], None, None)
             theirs.on_epoch_end(i, {"loss": value})
             ours.on_round_end(round)
             assert keras_model.stop_training == (round.stop_reason is not None), (

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab.clients import Batching, ClientData
+from fedlab.engines.rounds import block_size
 
 layers = tf.keras.layers
 SMALL, LARGE = [10, 20, 30], [200, 250, 300]
@@ -251,8 +252,6 @@ def test_sequences_of_different_lengths_trained_and_evaluated():
 
 
 def test_one_graph_serves_all_lengths():
-    from fedlab.engines import local
-
     traced = []
     model_fn = recurrent_model
 
@@ -279,7 +278,7 @@ def test_one_graph_serves_all_lengths():
         return len(traced)
 
     assert traces((4,)) == traces((4, 5, 6, 7, 8, 9)) > 0
-    assert local.block_size(6) == 1
+    assert block_size(6) == 1
 
 
 def test_rows_that_differ_in_two_dimensions_and_survey():

@@ -9,8 +9,8 @@ import tensorflow as tf
 from fedlab import aggregators, algorithms
 from fedlab.clients import Batching, ClientData
 from fedlab.engines import local
+from fedlab.engines.batches import client_batches
 from fedlab.engines.engine import Setting
-from fedlab.engines.workers import Workers
 from fedlab.learner.keras2.cloning import clone
 from fedlab.models import char_rnn
 from tests.keras_loop import largest_difference, one_round
@@ -50,14 +50,14 @@ def make_setting(
         batching=Batching(**{"batch_size": 4, **batching}),
         seed=7,
         non_trainable=non_trainable,
-        workers=Workers(build, clients[clients.client_ids[0]], num_workers),
+        num_workers=num_workers,
     )
 
 
-def run(setting, rounds=2, cohort=None):
+def run(setting, rounds=2, cohort=None, process=None):
     """Weights in the model's order after some rounds, and the last round's result."""
     model = setting.model
-    with contextlib.closing(local.start(setting)) as process:
+    with contextlib.closing(process or local.start(setting)) as process:
         state = process.init(
             [w.numpy() for w in model.trainable_weights],
             [w.numpy() for w in model.non_trainable_weights],
@@ -66,8 +66,9 @@ def run(setting, rounds=2, cohort=None):
             state, result = process.run_round(
                 state, round_num, cohort or list(setting.clients.client_ids)
             )
-        trainable, non_trainable = process.weights(state)
-    setting.workers.close()
+        trainable, non_trainable = (
+            [np.asarray(w) for w in part] for part in process.weights(state)
+        )
     by_id = {
         id(v): a
         for v, a in zip(
@@ -191,7 +192,7 @@ def test_batch_normalization_is_broadcast_or_averaged():
     with contextlib.closing(
         local.start(make_setting(alone, clients))
     ) as process:  # the batches that client c9 sees
-        batches = local.batching.client_batches(process.setting, 1, "c9")
+        batches = client_batches(process.setting, 1, "c9")
     for i, size in enumerate(batches.sizes):
         alone.train_on_batch(batches.columns["x"][i][:size], batches.columns["y"][i][:size])
     assert largest_difference(averaged, alone.get_weights()) < 5e-6
@@ -294,10 +295,9 @@ def test_no_retracing_after_the_first_round():
     with contextlib.closing(local.start(setting)) as process:
         state = process.init([w.numpy() for w in setting.model.weights], [])
         state, _ = process.run_round(state, 1, ["client_0", "client_1"])
-        functions = [dict(replica._functions) for replica in setting.workers._idle.queue]
+        functions = [dict(replica._functions) for replica in process._workers._idle.queue]
         state, _ = process.run_round(state, 2, ["client_3", "client_2"])
-        assert functions == [dict(replica._functions) for replica in setting.workers._idle.queue]
-    setting.workers.close()
+        assert functions == [dict(replica._functions) for replica in process._workers._idle.queue]
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_no_retracing_after_the_first_round():
         (lambda: make_setting(compiled(small_rnn()), char_clients()), "ignore_class=-1"),
         (
             lambda: make_setting(small_rnn(), char_clients(), non_trainable="keep"),
-            "'average', 'broadcast'",
+            "non_trainable='keep': expected 'average' or 'broadcast'",
         ),
     ],
 )

@@ -86,7 +86,7 @@ MISTAKES = {
     ),
     "a weight below 0": (
         final(weight=tf.constant(-2.0)),
-        "client_final of 'fed_avg' gives client 'c.' the weight -2; allowed: 0 or more",
+        "client_final of 'fed_avg' gives client 'c.' the weight -2: expected 0 or more",
     ),
     "no result": (
         BASE._replace(client_final=after(BASE.client_final, lambda result: tuple(result)[:2])),

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from fedlab.engines.engine import Work
 from fedlab.engines.workers import Workers
 from tests.engines.test_local import compiled, feature_clients, keras
 
@@ -17,6 +18,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import numpy as np
 from tests.engines.test_local import compiled, feature_clients, make_setting, run
+from fedlab.engines.rounds import Rounds
 from fedlab.engines.workers import Workers
 
 layers = tf.keras.layers
@@ -26,8 +28,8 @@ expected, _ = run(setting)
 names = [device.name for device in tf.config.list_logical_devices("CPU")]
 workers = Workers(setting.build, feature_clients()["c9"], devices=names)
 assert workers.num_workers == 2
-ours, _ = run(setting._replace(workers=workers))
-found = sorted((replica.device, {v.device[-5:] for v in replica.model.variables}) for replica in workers._idle.queue)
+ours, _ = run(setting, process=Rounds(setting, workers))
+found = sorted((replica.device, {v.device[-5:] for v in replica.learner.model.variables}) for replica in workers._idle.queue)
 print(found, all(np.array_equal(a, b) for a, b in zip(ours, expected)))
 """
 
@@ -58,13 +60,13 @@ def test_an_error_does_not_wait_for_a_graph_that_is_traced():
 
     def work(replica, item):
         if item == "traces":
-            replica.function("slow", trace, (), ())
+            replica.run(Work("slow", trace, (), None), ())
         assert tracing.wait(timeout=20)
         raise KeyboardInterrupt
 
     with contextlib.closing(Workers(build, columns, 2)) as workers:
         started = time.perf_counter()
         with pytest.raises(KeyboardInterrupt):
-            list(workers.map(work, ["fails", "traces"]))
+            list(workers.run(work, ["fails", "traces"]))
         assert time.perf_counter() - started < 15
-        assert list(workers.map(lambda replica, item: item, [1, 2])) == [1, 2]
+        assert list(workers.run(lambda replica, item: item, [1, 2])) == [1, 2]

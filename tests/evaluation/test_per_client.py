@@ -36,7 +36,7 @@ def test_two_clients_by_hand():
 def test_what_fine_tuning_gains_by_hand():
     """One step of rate 1/4 goes halfway to the goal: (w - goal)^2 becomes a quarter."""
     clients = points([2, 4], [3, 1])
-    found = fl.evaluate_federated(model_at(1.0), clients, own=clients)
+    found = fl.evaluate_federated(model_at(1.0), clients, local=clients)
     assert [each["personal_loss"] for each in found.clients] == [0.25, 2.25]
     assert found.summary["personal_loss"] == (3 * 0.25 + 2.25) / 4
     assert (
@@ -188,7 +188,7 @@ def test_rounds_without_evaluation_have_no_rows():
 
 def test_what_is_refused():
     clients = points([2, 4], [3, 1])
-    with pytest.raises(TypeError, match="test is a dict; allowed: a fedlab.clients.ClientData"):
+    with pytest.raises(TypeError, match="test: expected a fedlab.ClientData, see ClientData.from_dict; got dict"):
         fl.per_client({})
     with pytest.raises(TypeError, match="own is a list; allowed: a fedlab.clients.ClientData"):
         fl.per_client(clients, [])
@@ -196,7 +196,7 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="no example to evaluate on: every client is empty"):
         fl.evaluate_federated(model_at(1.0), empty)
     with pytest.raises(
-        ValueError, match="1 clients have test examples but none of their own, such as \\['c1'\\]"
+        ValueError, match="1 clients have test examples but no local examples, such as \\['c1'\\]"
     ):
         fl.simulate(
             model_at(1.0),
@@ -206,6 +206,6 @@ def test_what_is_refused():
             evaluate_on=fl.per_client(clients, clients.select(["c0"])),
         )
     with pytest.raises(
-        ValueError, match="'fed_avg' does not say how clients make the model their own"
+        ValueError, match="'fed_avg' has no personalization: wrap it"
     ):
         fl.evaluate_federated(model_at(1.0), clients, clients, fl.algorithms.fed_avg())

@@ -12,6 +12,7 @@ from fedlab.clients import ClientData, seeding
 from fedlab.clients.columns import keras_batch
 from fedlab.engines import local
 from fedlab.engines.batches import client_batches
+from fedlab.engines.rounds import Rounds
 from fedlab.engines.workers import Workers
 from fedlab.learner.keras2.cloning import clone
 from tests.engines.test_local import by_hand, compiled, feature_clients, make_setting, run
@@ -77,9 +78,7 @@ def assert_equals_keras(model, clients, make=None, **options):
     setting = make_setting(model, clients, **options)
     if make is not None:
         build = lambda: clone(model, make)  # noqa: E731
-        setting = setting._replace(
-            build=build, workers=Workers(build, clients[clients.client_ids[0]], 1)
-        )
+        setting = setting._replace(build=build)
     ours, _ = run(setting)
     expected, _ = by_hand(setting, prepare=set_generators(setting))
     assert largest_difference(ours, expected) < 5e-6
@@ -303,7 +302,6 @@ def losses(setting, cohort):
             for weights in (setting.model.trainable_weights, setting.model.non_trainable_weights)
         ]
         _, result = process.run_round(process.init(*arrays), 1, cohort)
-    setting.workers.close()
     return {client["client_id"]: client["loss"] for client in result.clients}
 
 
@@ -357,18 +355,18 @@ def test_draws_that_no_seed_can_set_are_told():
 class Delayed(Workers):
     """Work on item i ends `delays[i]` seconds later."""
 
-    def map(self, work, items, prepare):
+    def run(self, function, items, prepare):
         self.ended, lock = [], threading.Lock()
 
         def delayed(replica, numbered):
             i, item = numbered
-            result = work(replica, item)
+            result = function(replica, item)
             time.sleep(self.delays[i])
             with lock:
                 self.ended.append(i)
             return result
 
-        return super().map(
+        return super().run(
             delayed, enumerate(items), lambda numbered: (numbered[0], prepare(numbered[1]))
         )
 
@@ -382,16 +380,14 @@ def test_bits_do_not_depend_on_which_worker_ends_first(delays, ended):
     setting = make_setting(model, clients)
     workers = Delayed(setting.build, clients["k7"], 3)
     workers.delays = [9.0, 9.0, 9.0]
-    setting = setting._replace(workers=workers)
-    with contextlib.closing(local.start(setting)) as process:
+    with contextlib.closing(Rounds(setting, workers)) as process:
         state = process.init([w.numpy() for w in model.trainable_weights], [])
         workers.delays = [0.0, 0.0, 0.0]
         process.run_round(state, 1, list(clients.client_ids))  # all graphs are made
         workers.delays = delays
         state, _ = process.run_round(state, 1, list(clients.client_ids))
         assert workers.ended == ended
-        ours, _ = process.weights(state)
-    workers.close()
+        ours = [w.numpy() for w in process.weights(state)[0]]
     assert all(np.array_equal(a, b) for a, b in zip(ours, expected))
 
 
@@ -593,7 +589,7 @@ def test_subclassed_models(kind):
 def test_own_loss_keeps_all_metrics():
     clients = make_clients(x=padded_ids, y=classes(6))
     setting = make_setting(built(OwnLoss), clients)._replace(build=lambda: built(OwnLoss))
-    _, result = run(setting._replace(workers=Workers(setting.build, clients["k7"], 1)), rounds=1)
+    _, result = run(setting, rounds=1)
     assert list(result.metrics) == ["loss", "accuracy"]
 
 

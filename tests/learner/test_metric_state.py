@@ -148,7 +148,7 @@ def test_metrics_are_those_of_one_stream(caplog):
 
 def test_clients_one_by_one_and_with_their_own_models():
     clients = fl.ClientData.from_dict(CLIENTS)
-    found = fl.evaluate_federated(linear(), clients, own=clients, evaluation_batch_size=1)
+    found = fl.evaluate_federated(linear(), clients, local=clients, evaluation_batch_size=1)
     for i in (0, 32):
         expected = in_keras(X[2 * i : 2 * i + 2], Y[2 * i : 2 * i + 2])
         for prefix in ("", "personal_"):
@@ -176,7 +176,7 @@ def test_sets_whose_columns_have_the_same_name_are_refused(names):
     data = fl.ClientData.from_dict(CLIENTS)
     with pytest.raises(
         ValueError,
-        match=rf"^evaluate_on\['{names[-1]}'\] gives a value called '{names[-1]}_loss'[^\n]*: rename the set.$",
+        match=rf"^evaluate_on\['{names[-1]}'\] has a metric '{names[-1]}_loss'[^\n]*: rename the set$",
     ):
         fl.simulate(
             model,

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 import fedlab as fl
 from experiments.bench.states import measure_states
+from fedlab.engines.client_states import pack, unpack
 from fedlab.runs.write import checkpoints
-from fedlab.runs.write.client_states import ClientStates, pack, unpack
+from fedlab.runs.write.client_states import ClientStates
 from tests.quadratics import linear_model, regressions
 
 

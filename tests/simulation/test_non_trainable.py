@@ -215,6 +215,6 @@ def test_what_has_no_average_is_refused():
     ):
         simulate(compiled(Named(), layers.Dense(1)), clients)
     with pytest.raises(
-        ValueError, match="non_trainable is 'keep'; allowed: 'average', 'broadcast'"
+        ValueError, match="non_trainable='keep': expected 'average' or 'broadcast'"
     ):
         simulate(normalized(), clients, non_trainable="keep")

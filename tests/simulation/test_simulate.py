@@ -247,10 +247,10 @@ def test_a_function_of_an_object_goes_on_after_an_interruption(data, tmp_path):
 @pytest.mark.parametrize(
     "value, message",
     [
-        (None, "gave None; allowed: a dict"),
-        ({1: 2.0}, "gave {1: 2.0}; allowed: a dict"),
-        ({"loss": "low"}, "gave loss='low'; allowed: a number"),
-        ({"loss": [1.0, 2.0]}, "gave loss=.1.0, 2.0.; allowed: a number"),
+        (None, "returned None: expected a dict"),
+        ({1: 2.0}, "returned {1: 2.0}: expected a dict"),
+        ({"loss": "low"}, "returned loss='low': expected a number"),
+        ({"loss": [1.0, 2.0]}, "returned loss=.1.0, 2.0.: expected a number"),
     ],
 )
 def test_a_function_that_gives_no_numbers(data, value, message):
@@ -268,7 +268,7 @@ def test_a_function_that_gives_no_numbers(data, value, message):
         ({"engine": "spark"}, "'spark' is not one of the engines; allowed: local, tff"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"seed": -1}, "seed=-1"),
-        ({"non_trainable": "drop"}, "non_trainable is 'drop'"),
+        ({"non_trainable": "drop"}, "non_trainable='drop'"),
         ({"evaluate_every": 0}, "evaluate_every=0"),
     ],
 )

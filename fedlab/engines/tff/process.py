@@ -4,7 +4,6 @@ import itertools
 import logging
 import os
 from collections import OrderedDict
-from types import SimpleNamespace
 
 import numpy as np
 import tensorflow as tf
@@ -35,7 +34,8 @@ class TffProcess:
         batches.check(setting.model, setting.batching, first)
         self._spec = _batch_spec(setting, _class_weighted(setting, first))
         self._blueprint = _tff_model.Blueprint(setting.model, self._spec)
-        self._metrics, self._summed = self._eager_metrics()
+        self._workers = Workers(setting.build, setting.clients, setting.num_workers)
+        self._trained, self._summed = self._training_metrics()
         self._first_size = None
 
         self._process = self._build(setting)
@@ -54,6 +54,22 @@ class TffProcess:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def metric_names(self):
+        return self._trained.names
+
+    @property
+    def metrics(self):
+        return self._workers.metrics
+
+    @property
+    def merger(self):
+        return self._workers.merger
+
+    def map(self, work, items):
+        """Maps other work than training on threads of this process, as the local engine does."""
+        return self._workers.map(work, items)
 
     def _build(self, setting):
         def model_fn(count_tokens):
@@ -107,6 +123,7 @@ class TffProcess:
 
     def close(self):
         self._worker.stop()
+        self._workers.close()
 
     def _restart_if_grown(self):
         """Restarts a worker that is twice the size that it was after its first round, and so much larger: memory stays bounded."""
@@ -145,26 +162,20 @@ class TffProcess:
             for name, values in sums.items()
             for before, more in zip(self._summed[name], values)
         ]
-        metrics = metric_state.training_metrics(self._metrics, state)
+        metrics = self._trained.training_results(state)
         return output.state, metrics, num_finished, output.metrics["aggregator"]
 
-    def _eager_metrics(self):
-        """Metrics whose clients' states TFF may add up, and name -> their initial state."""
-        setting = self.setting
-        metrics = [
-            tf.keras.metrics.Mean(name="loss"),
-            *self._blueprint.metrics(setting.model).metrics,
-        ]
-        added = metrics
+    def _training_metrics(self):
+        """The `Metrics` whose clients' states TFF can add up, and name -> their initial state."""
+        loss = tf.keras.metrics.Mean(name="loss")
+        metrics = [loss, *self._blueprint.metrics(self.setting.model).metrics]
         if not all(map(metric_state.is_added, metrics)):
-            names = (setting.workers or Workers(setting.build, setting.clients, 1)).merger.added
-            added = [metric for metric in metrics if metric.name in names]
-            metric_state.warn_of_left_out(
-                [metric.name for metric in metrics if metric.name not in names], in_tff=True
-            )
-        variables = [v for metric in added for v in metric.variables]
-        summed = {metric.name: metric_state.initial_state(metric) for metric in added}
-        return SimpleNamespace(loss=metrics[0], metrics=added, metric_variables=variables), summed
+            names = self.merger.added
+            left_out = [metric.name for metric in metrics if metric.name not in names]
+            metric_state.warn_of_left_out(left_out, in_tff=True)
+            metrics = [metric for metric in metrics if metric.name in names]
+        initial = {metric.name: metric_state.initial_state(metric) for metric in metrics}
+        return metric_state.Metrics(metrics), initial
 
     def _check_weights_kept(self, averaging):
         """One batch of one client at learning rate 0 must give back the very weights; see `_tff_model` for why it might not.

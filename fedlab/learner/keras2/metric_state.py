@@ -26,11 +26,64 @@ _TRIALS, _ROWS = 4, (16, 11)
 _CLIENTS, _CLIENT_ROWS = 16, 8
 
 
+class Metrics:
+    """The metrics of one model, the loss first.
+
+    Args:
+      metrics: Keras metrics with all their variables.
+
+    Attributes:
+      variables: their variables, one list.
+      initial: the state before any batch, an array for each variable.
+      names: the names of their results; see `columns_of`.
+
+    Raises:
+      ValueError: as `columns_of`.
+    """
+
+    def __init__(self, metrics):
+        self._metrics = list(metrics)
+        self.variables = [variable for metric in self for variable in metric.variables]
+        self.names = [*columns_of(self)]
+        self.initial = [values for metric in self for values in initial_state(metric)]
+
+    def __iter__(self):
+        return iter(self._metrics)
+
+    def results(self, state, without=()):
+        """The results in a state, as name -> float; see `columns_of`.
+
+        It overwrites the variables: no graph may be at work with them.
+
+        Args:
+          state: an array for each variable.
+          without: names of metrics that are left out.
+        """
+        for variable, value in zip(self.variables, state):
+            variable.assign(value)
+        return columns_of(metric for metric in self if metric.name not in without)
+
+    def training_results(self, state, without=()):
+        """As `results`; None for all metrics if no example was trained on.
+
+        Without an example a mean is 0 in Keras, which would be the best possible loss.
+        """
+        results = self.results(state, without)
+        return results if self._metrics[0].count.numpy() else dict.fromkeys(results)
+
+    def results_in_graph(self):
+        """In a graph: the current results, float32 [values], in the order of `names`."""
+        results = [metric.result() for metric in self]
+        results = [[*r.values()] if isinstance(r, dict) else r for r in results]
+        values = [tf.reshape(tf.cast(r, tf.float32), [-1]) for r in tf.nest.flatten(results)]
+        return tf.ensure_shape(tf.concat(values, axis=0), [len(self.names)])
+
+
 class Merger:
     """Merges states of the metrics of one model.
 
     Args:
-      replica: a `Replica` that is not at work.
+      learner: a `Learner` that no graph is at work with.
       data: columns or a `ClientData`, whose first rows Keras has built the metrics from.
 
     Attributes:
@@ -42,11 +95,11 @@ class Merger:
       ValueError: a metric has no variable, or its `merge_state` does not work.
     """
 
-    def __init__(self, replica, data):
-        self.initial = replica.initial_metrics
-        self._parts = _parts(replica.metrics)
+    def __init__(self, learner, data):
+        self.initial = learner.metrics.initial
+        self._parts = _parts(learner.metrics)
         self._own, unknown = {}, []
-        for metric in replica.metrics:
+        for metric in learner.metrics:
             if not metric.variables and not is_added(metric):
                 raise ValueError(
                     f"metric {metric.name!r} of class {type(metric).__name__} has no variables; "
@@ -56,7 +109,7 @@ class Merger:
                 self._own[metric.name] = _OwnMerge(metric, self.initial[self._parts[metric.name]])
             if not is_added(metric):
                 unknown.append(metric.name)
-        adding = _adding(replica, unknown, self._parts, _some_rows(data)) if unknown else set()
+        adding = _adding(learner, unknown, self._parts, _some_rows(data)) if unknown else set()
         self.added = [name for name in self._parts if name not in unknown or name in adding]
         self.unmergeable = [
             name for name in unknown if name not in adding and name not in self._own
@@ -107,28 +160,6 @@ class _OwnMerge:
             _assign(self._other, state)
             self._into.merge_state([self._other])
         return [variable.numpy() for variable in self._into.variables]
-
-
-def finalize(replica, values, without=()):
-    """What metrics give in a state, as name -> float in Keras's names; see `columns_of`.
-
-    Args:
-      replica: a `Replica` that is not at work.
-      values: the state.
-      without: names of metrics that are left out.
-    """
-    for variable, value in zip(replica.metric_variables, values):
-        variable.assign(value)
-    return columns_of(metric for metric in replica.metrics if metric.name not in without)
-
-
-def training_metrics(replica, values, without=()):
-    """As `finalize`; None for all metrics where no client trained on an example.
-
-    Without an example a mean is 0 to Keras, which would be the best possible loss.
-    """
-    metrics = finalize(replica, values, without)
-    return metrics if replica.loss.count.numpy() else dict.fromkeys(metrics)
 
 
 def columns_of(metrics):
@@ -251,30 +282,30 @@ def _some_rows(data):
     }
 
 
-def _adding(replica, names, parts, rows):
+def _adding(learner, names, parts, rows):
     """Which of some metrics add what they count to their variables, by trials at several weights.
 
     In each trial, two batches in one stream must add what the two add on their own. Trials cannot see what
     happens after more batches, such as a count that stops at a limit: the graph must not do anything but add.
     """
     names = (
-        [name for name in names if name in _only_added(replica, parts, rows)]
+        [name for name in names if name in _only_added(learner, parts, rows)]
         if num_rows(rows)
         else []
     )
     if not names:
         return set()
     refuted, confirmed = set(), set()
-    with tf.device(replica.device):
-        weights = replica.model.trainable_variables
+    with tf.device(learner.model.trainable_variables[0].device):
+        weights = learner.model.trainable_variables
         before = [weight.numpy() for weight in weights]
         for trial in range(_TRIALS):
             rng = np.random.default_rng(trial)
             if trial:
                 _set_noise(weights, before, rng)
-            first, second = (_batch(replica, rows, rng, size) for size in _ROWS)
+            first, second = (_batch(learner, rows, rng, size) for size in _ROWS)
             states = [
-                _state(replica, batches) for batches in ([], [first], [second], [first, second])
+                _state(learner, batches) for batches in ([], [first], [second], [first, second])
             ]
             for name in names:
                 found = [
@@ -287,19 +318,21 @@ def _adding(replica, names, parts, rows):
     return confirmed - refuted
 
 
-def _only_added(replica, parts, rows):
+def _only_added(learner, parts, rows):
     """Names of the metrics to whose variables the graph of a batch only adds."""
     dtypes = {name: tf.convert_to_tensor(column[:0]).dtype for name, column in rows.items()}
     specs = {
-        name: tf.TensorSpec([replica.fixed_size, *rows[name].shape[1:]], dtype)
+        name: tf.TensorSpec([learner.fixed_size, *rows[name].shape[1:]], dtype)
         for name, dtype in dtypes.items()
     }
 
     @tf.function
     def update(columns):
-        replica.test(replica.batch(columns, 1.0))
+        learner.test(learner.batch(columns, 1.0))
 
-    changed, added = additive.written(update.get_concrete_function(specs), replica.metric_variables)
+    changed, added = additive.written(
+        update.get_concrete_function(specs), learner.metrics.variables
+    )
     return {
         name for name, part in parts.items() if changed & {*range(part.start, part.stop)} <= added
     }
@@ -310,18 +343,18 @@ def _set_noise(weights, before, rng):
         weight.assign(value + rng.normal(size=value.shape).astype(value.dtype))
 
 
-def _batch(replica, rows, rng, size):
-    chosen = rng.integers(num_rows(rows), size=replica.fixed_size or size)
+def _batch(learner, rows, rng, size):
+    chosen = rng.integers(num_rows(rows), size=learner.fixed_size or size)
     columns = {name: tf.convert_to_tensor(column[chosen]) for name, column in rows.items()}
-    return replica.batch(columns, float(len(chosen)))
+    return learner.batch(columns, float(len(chosen)))
 
 
-def _state(replica, batches):
-    replica.reset_metrics()
+def _state(learner, batches):
+    learner.set_metric_state(learner.metrics.initial)
     for batch in batches:
-        replica.reset_recurrent_states()
-        replica.test(batch)
-    return [variable.numpy() for variable in replica.metric_variables]
+        learner.reset_recurrent_states()
+        learner.test(batch)
+    return [variable.numpy() for variable in learner.metrics.variables]
 
 
 def _adds_up(initial, first, second, both):

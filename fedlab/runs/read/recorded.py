@@ -257,7 +257,7 @@ def _is_set(about):
     if isinstance(about, dict):
         return all(
             about[name] is None or _checks.is_int(about[name], 0, _MOST)
-            for name in ("clients", "own", "test")
+            for name in ("clients", "local", "test")
             if name in about
         )
     return isinstance(about, str) or _checks.is_int(about, 0, _MOST)

@@ -254,10 +254,12 @@ def _kind(run, part):
         return f"central: {number(about)} examples together"
     if part in run.per_client_parts:
         tuned = (
-            "; fine-tuned: after each has trained on examples of its own" if "own" in about else ""
+            "; fine-tuned: after each has trained on examples of its own"
+            if "local" in about
+            else ""
         )
         return f"{number(about['clients'])} clients, each evaluated by itself; the mean counts them by their examples{tuned}"
-    if isinstance(about, dict) and {"own", "test"} == about.keys():
+    if isinstance(about, dict) and {"local", "test"} == about.keys():
         return f"clients that first fine-tune on examples of their own; {number(about['test'])} test examples"
     if isinstance(about, dict) and "name" in about:
         numbers = ", ".join(

@@ -5,8 +5,6 @@ import sqlite3
 import threading
 import zlib
 
-import numpy as np
-
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS states (
     client_id TEXT NOT NULL, round INTEGER NOT NULL, crc32 INTEGER NOT NULL, data BLOB NOT NULL, UNIQUE (client_id, round)
@@ -154,19 +152,3 @@ def _failures_named(path):
         raise ValueError(
             f"{path} is damaged ({error}): put a good copy back, or start a new run folder."
         ) from error
-
-
-def pack(arrays):
-    """The bytes of some arrays, an array of uint8."""
-    return np.concatenate(
-        [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays]
-    )
-
-
-def unpack(data, like):
-    """The arrays that `pack` was given, which have the shapes and dtypes of `like`."""
-    arrays, start = [], 0
-    for array in like:
-        arrays.append(np.frombuffer(data, array.dtype, array.size, start).reshape(array.shape))
-        start += array.nbytes
-    return arrays

@@ -1,8 +1,5 @@
-"""One worker's own copy of the model, and what a graph can do with it."""
+"""A compiled Keras 2 model as functions of its weights, for TensorFlow graphs."""
 
-import contextlib
-import ctypes
-import threading
 import warnings
 from typing import Any, NamedTuple
 
@@ -12,15 +9,9 @@ import tensorflow as tf
 from fedlab.clients.columns import keras_batch
 from fedlab.engines.batches import fixed_batch_size
 from fedlab.learner.keras2 import metric_state, recurrent
-from fedlab.learner.keras2.cloning import CopyError, ancestors
+from fedlab.learner.keras2.cloning import CopyError, ancestors, non_trainable_weights
 from fedlab.learner.keras2.freezing import statistics
 from fedlab.learner.keras2.inputs import input_names
-
-_tracing = threading.Lock()
-
-
-class Interrupted(BaseException):
-    """Ends the tracing of a graph that nobody waits for any more."""
 
 
 class Batch(NamedTuple):
@@ -32,56 +23,44 @@ class Batch(NamedTuple):
     num_examples: Any
 
 
-class Replica:
-    """A compiled model whose variables a worker may overwrite, with its metrics' variables laid open.
+class Learner:
+    """A compiled model whose variables graphs may overwrite.
+
+    Its methods are called while a graph is traced. They read and write the model's variables, so one
+    graph at a time may run with one learner.
 
     Args:
       model: a compiled Keras model that nobody else uses.
       columns: a few rows of data, name -> [n, ...], from which Keras builds its metrics.
-      device: the name of the device that the model's variables are on, or None for TensorFlow's choice.
+      fast_recurrence: whether recurrent layers run in loops of fedlab's instead of Keras's.
+
+    Attributes:
+      model: the model.
+      metrics: its `Metrics`, the loss first.
+      fixed_size: the batch size that the model is built for, or None for any.
     """
 
-    def __init__(self, model, columns, device=None):
+    def __init__(self, model, columns, fast_recurrence=True):
         self.model = model
-        self.device = device
-        if not on_gpu(device):  # there cuDNN runs Keras's own recurrent layers
+        if fast_recurrence:
             recurrent.accelerate(model)
         self.fixed_size = fixed_batch_size(model)
-        self._recurrent_states = []
+        self._recurrent_states = recurrent_states(model)
         self._generators = []
         for layer in model._flatten_layers(include_self=False):
-            if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None:
-                self._recurrent_states += [
-                    s for s in tf.nest.flatten(layer.states) if s is not None
-                ]
             if hasattr(layer, "_random_generator"):
                 # Keras's default draws from one counter of the process; this one can be set at the start of each client.
                 layer._random_generator = type(layer._random_generator)(seed=0, rng_type="stateful")
                 layer._random_generator._maybe_init()
                 self._generators.append(layer._random_generator._generator)
-        self.loss = tf.keras.metrics.Mean(name="loss")
+        self._loss = tf.keras.metrics.Mean(name="loss")
         self._build_metrics(columns)
-        # Keras's own first metric is the same loss, averaged over rows that may be padding. An own compute_loss has none.
-        keras_loss = model.compiled_loss.metrics[:1]
-        self.metrics = [
-            self.loss,
-            *(m for m in model.metrics if not any(m is loss for loss in keras_loss)),
-        ]
-        self.metric_variables = [
-            variable for metric in self.metrics for variable in metric.variables
-        ]
-        self.metric_names = [
-            *metric_state.columns_of(self.metrics)
-        ]  # raises now what every round would
-        self.initial_metrics = [
-            values for metric in self.metrics for values in metric_state.initial_state(metric)
-        ]
-        with tf.device("CPU:0"):
-            self.stopping = tf.Variable(
-                False, trainable=False
-            )  # graphs that train several clients end after the one at work
-        self._functions = {}
-        self._tracing_thread, self._interrupting = None, threading.Lock()
+        # Keras's own first metric is the same loss, averaged over rows that may be padding. A
+        # model with its own compute_loss has none.
+        keras_loss = [id(metric) for metric in model.compiled_loss.metrics[:1]]
+        self.metrics = metric_state.Metrics(
+            [self._loss, *(m for m in model.metrics if id(m) not in keras_loss)]
+        )
 
     def _build_metrics(self, columns):
         size = self.fixed_size or 1
@@ -104,35 +83,6 @@ class Replica:
                 f"model {self.model.name!r} or its loss cannot take rows of {forms} ({reason:.200}): map the clients' data first."
             ) from error
 
-    def function(self, key, make, weights, data):
-        """The graph of `make(self)`, a tf.function of (*weights, *data), traced once for a key, for any number of rows in `data`."""
-        data_specs = tf.nest.map_structure(_any_number, data)
-        key = key, str(data_specs)  # data of another form is another graph
-        if key not in self._functions:
-            with self._interruptible(), _tracing:
-                specs = *tf.nest.map_structure(_fixed, weights), *data_specs
-                self._functions[key] = make(self).get_concrete_function(*specs)
-            _check_captures(self.model, self._functions[key].graph)
-            _warn_of_unseeded_draws(self._functions[key].graph.as_graph_def())
-        return self._functions[key]
-
-    @contextlib.contextmanager
-    def _interruptible(self):
-        with self._interrupting:
-            self._tracing_thread = threading.get_ident()
-        try:
-            yield
-        finally:
-            with self._interrupting:
-                self._tracing_thread = None
-
-    def interrupt_tracing(self):
-        """Raises `Interrupted` in a thread that traces a graph, which takes seconds for a large model."""
-        with self._interrupting:
-            if self._tracing_thread is not None:
-                thread = ctypes.c_ulong(self._tracing_thread)
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(Interrupted))
-
     def batch(self, columns, num_examples):
         """Columns of one batch, [rows, ...], as a `Batch`."""
         x, y, sample_weight = (*keras_batch(columns, input_names(self.model)), None, None)[:3]
@@ -142,7 +92,7 @@ class Replica:
         predicted = tf.nest.map_structure(_unrounded, self.model(batch.x, training=training))
         loss = self.model.compute_loss(batch.x, batch.y, predicted, batch.sample_weight)
         if measure:
-            self.loss.update_state(loss, sample_weight=batch.num_examples)
+            self._loss.update_state(loss, sample_weight=batch.num_examples)
             self.model.compute_metrics(batch.x, batch.y, predicted, batch.sample_weight)
         return loss
 
@@ -177,26 +127,25 @@ class Replica:
         """Updates the metrics without training."""
         self._forward(batch, training=False)
 
-    @property
-    def has_recurrent_states(self):
-        """Whether a layer's state goes on from batch to batch."""
-        return bool(self._recurrent_states)
+    def weights(self):
+        """The model's weights: (trainable, non-trainable), lists of tensors."""
+        parts = self.model.trainable_variables, non_trainable_weights(self.model)
+        return tuple([variable.read_value() for variable in variables] for variables in parts)
 
-    def metric_results(self):
-        """In a graph: what the metrics give now, float32 [values], in the order of `metric_names`."""
-        results = tf.nest.flatten(
-            [
-                [*r.values()] if isinstance(r, dict) else r
-                for r in (m.result() for m in self.metrics)
-            ]
-        )
-        values = tf.concat(
-            [tf.reshape(tf.cast(result, tf.float32), [-1]) for result in results], axis=0
-        )
-        return tf.ensure_shape(values, [len(self.metric_names)])
+    def set_weights(self, trainable=None, non_trainable=None):
+        """Overwrites the model's weights, or one of the two lists."""
+        if trainable is not None:
+            assign(self.model.trainable_variables, trainable)
+        if non_trainable is not None:
+            assign(non_trainable_weights(self.model), non_trainable)
 
-    def reset_metrics(self):
-        assign(self.metric_variables, self.initial_metrics)
+    def metric_state(self):
+        """The metrics' state: a list of tensors."""
+        return [variable.read_value() for variable in self.metrics.variables]
+
+    def set_metric_state(self, state):
+        """Overwrites the metrics' state."""
+        assign(self.metrics.variables, state)
 
     def reset_recurrent_states(self):
         for state in self._recurrent_states:
@@ -208,6 +157,31 @@ class Replica:
             generator.state.assign(
                 tf.stack([tf.zeros([], tf.int64), tf.constant(i, tf.int64), seed])
             )
+
+
+def recurrent_states(model):
+    """The variables in which stateful recurrent layers keep their states from batch to batch."""
+    layers = [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None
+    ]
+    states = (state for layer in layers for state in tf.nest.flatten(layer.states))
+    return [state for state in states if state is not None]
+
+
+def check_graph(model, graph):
+    """Checks a graph that was traced with a model's copy.
+
+    Args:
+      model: the copy.
+      graph: a `tf.Graph`.
+
+    Raises:
+      CopyError: the graph reads a weight of the original.
+    """
+    _check_captures(model, graph)
+    _warn_of_unseeded_draws(graph.as_graph_def())
 
 
 def _check_captures(model, graph):
@@ -260,19 +234,6 @@ def _unrounded(predicted):
     return tf.cast(predicted, tf.float32) if predicted.dtype == tf.bfloat16 else predicted
 
 
-def on_gpu(device):
-    return device is not None and tf.DeviceSpec.from_string(device).device_type == "GPU"
-
-
 def assign(variables, values):
     for variable, value in zip(variables, values):
         variable.assign(value)
-
-
-def _fixed(tensor):
-    return tf.TensorSpec(tensor.shape, tensor.dtype)
-
-
-def _any_number(tensor):
-    # How many steps and clients there are changes from call to call.
-    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)

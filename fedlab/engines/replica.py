@@ -1,0 +1,83 @@
+"""What one worker owns: a copy of the model, and the graphs that were traced with it."""
+
+import contextlib
+import ctypes
+import threading
+
+import tensorflow as tf
+
+from fedlab.learner.keras2.learner import Learner, check_graph
+
+_tracing = threading.Lock()
+
+
+class Interrupted(BaseException):
+    """Ends the tracing of a graph that nobody waits for any more."""
+
+
+class Replica:
+    """A worker's copy of the model.
+
+    Args:
+      model: a compiled Keras model that nobody else uses.
+      columns: a few rows of data, name -> [n, ...].
+      device: the name of the device that the model's variables are on, or None for TensorFlow's choice.
+
+    Attributes:
+      learner: the model's `Learner`.
+      device: as given.
+      stopping: a bool variable. Graphs that train several clients end after the current one if it is true.
+    """
+
+    def __init__(self, model, columns, device=None):
+        self.device = device
+        # On a GPU, cuDNN runs Keras's own recurrent layers.
+        self.learner = Learner(model, columns, fast_recurrence=not _is_gpu(device))
+        with tf.device("CPU:0"):
+            self.stopping = tf.Variable(False, trainable=False)
+        self._functions = {}
+        self._tracing_thread, self._interrupting = None, threading.Lock()
+
+    def run(self, work, data):
+        """Runs a `Work` on the data of one item. Its graph is traced at the first call.
+
+        The graph takes any number of rows in `data`.
+        """
+        data_specs = tf.nest.map_structure(_any_number, data)
+        key = work.key, str(data_specs)  # data of another form needs another graph
+        if key not in self._functions:
+            with self._interruptible(), _tracing:
+                specs = *tf.nest.map_structure(_fixed, work.shared), *data_specs
+                self._functions[key] = work.make(self).get_concrete_function(*specs)
+            check_graph(self.learner.model, self._functions[key].graph)
+        return self._functions[key](*work.shared, *data)
+
+    @contextlib.contextmanager
+    def _interruptible(self):
+        with self._interrupting:
+            self._tracing_thread = threading.get_ident()
+        try:
+            yield
+        finally:
+            with self._interrupting:
+                self._tracing_thread = None
+
+    def interrupt_tracing(self):
+        """Raises `Interrupted` in a thread that traces a graph, which takes seconds for a large model."""
+        with self._interrupting:
+            if self._tracing_thread is not None:
+                thread = ctypes.c_ulong(self._tracing_thread)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(Interrupted))
+
+
+def _is_gpu(device):
+    return device is not None and tf.DeviceSpec.from_string(device).device_type == "GPU"
+
+
+def _fixed(tensor):
+    return tf.TensorSpec(tensor.shape, tensor.dtype)
+
+
+def _any_number(tensor):
+    # How many steps and clients there are changes from call to call.
+    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
