@@ -188,7 +188,9 @@ def test_rounds_without_evaluation_have_no_rows():
 
 def test_what_is_refused():
     clients = points([2, 4], [3, 1])
-    with pytest.raises(TypeError, match="test: expected a fedlab.ClientData, see ClientData.from_dict; got dict"):
+    with pytest.raises(
+        TypeError, match="test: expected a fedlab.ClientData, see ClientData.from_dict; got dict"
+    ):
         fl.per_client({})
     with pytest.raises(TypeError, match="own is a list; allowed: a fedlab.clients.ClientData"):
         fl.per_client(clients, [])
@@ -205,7 +207,5 @@ def test_what_is_refused():
             clients_per_round=1,
             evaluate_on=fl.per_client(clients, clients.select(["c0"])),
         )
-    with pytest.raises(
-        ValueError, match="'fed_avg' has no personalization: wrap it"
-    ):
+    with pytest.raises(ValueError, match="'fed_avg' has no personalization: wrap it"):
         fl.evaluate_federated(model_at(1.0), clients, clients, fl.algorithms.fed_avg())

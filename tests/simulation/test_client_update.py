@@ -158,9 +158,7 @@ def test_mistakes_get_a_line():
             fl.client_update(**{"model": model(), "clients": data, "client_id": "c1", **options})
     with pytest.raises(ValueError, match="client_id='zoë': expected one of"):
         fl.personalize(model(), data, "zoë")
-    with pytest.raises(
-        ValueError, match="'fed_avg' has no personalization: wrap it"
-    ):
+    with pytest.raises(ValueError, match="'fed_avg' has no personalization: wrap it"):
         fl.personalize(model(), data, "c1", fl.algorithms.fed_avg())
 
 

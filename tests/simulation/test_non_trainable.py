@@ -214,7 +214,5 @@ def test_what_has_no_average_is_refused():
         match="has text in its weight 'named.*label:0'; allowed: weights of numbers or bools",
     ):
         simulate(compiled(Named(), layers.Dense(1)), clients)
-    with pytest.raises(
-        ValueError, match="non_trainable='keep': expected 'average' or 'broadcast'"
-    ):
+    with pytest.raises(ValueError, match="non_trainable='keep': expected 'average' or 'broadcast'"):
         simulate(normalized(), clients, non_trainable="keep")
