@@ -192,7 +192,9 @@ def test_what_is_refused():
         TypeError, match="test: expected a fedlab.ClientData, see ClientData.from_dict; got dict"
     ):
         fl.per_client({})
-    with pytest.raises(TypeError, match="own is a list; allowed: a fedlab.clients.ClientData"):
+    with pytest.raises(
+        TypeError, match="local: expected a fedlab.ClientData, see ClientData.from_dict; got list"
+    ):
         fl.per_client(clients, [])
     empty = fl.ClientData.from_dict({"a": {"x": np.zeros([0, 1]), "y": np.zeros([0, 1])}})
     with pytest.raises(ValueError, match="no example to evaluate on: every client is empty"):
