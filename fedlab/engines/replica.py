@@ -1,6 +1,5 @@
 """What one worker owns: a copy of the model, and the graphs that were traced with it."""
 
-import contextlib
 import ctypes
 import threading
 
@@ -13,6 +12,11 @@ _tracing = threading.Lock()
 
 class Interrupted(BaseException):
     """Ends the tracing of a graph that nobody waits for any more."""
+
+
+def _raise_in(thread, exception):
+    """Makes an exception pending in a thread; None clears a pending one."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)
 
 
 class Replica:
@@ -46,28 +50,37 @@ class Replica:
         data_specs = tf.nest.map_structure(_any_number, data)
         key = work.key, str(data_specs)  # data of another form needs another graph
         if key not in self._functions:
-            with self._interruptible(), _tracing:
-                specs = *tf.nest.map_structure(_fixed, work.shared), *data_specs
-                self._functions[key] = work.make(self).get_concrete_function(*specs)
+            specs = *tf.nest.map_structure(_fixed, work.shared), *data_specs
+            self._functions[key] = self._trace(
+                lambda: work.make(self).get_concrete_function(*specs)
+            )
             check_graph(self.learner.model, self._functions[key].graph)
         return self._functions[key](*work.shared, *data)
 
-    @contextlib.contextmanager
-    def _interruptible(self):
+    def _trace(self, trace):
+        """Returns `trace()`, which `interrupt_tracing` can end."""
         with self._interrupting:
             self._tracing_thread = threading.get_ident()
         try:
-            yield
+            with _tracing:
+                return trace()
         finally:
-            with self._interrupting:
-                self._tracing_thread = None
+            # An exception that is pending for this thread would be raised somewhere later: in the
+            # code of the thread pool, for example, which would then end the thread without the
+            # result that others wait for.
+            while self._tracing_thread is not None:
+                try:
+                    with self._interrupting:
+                        self._tracing_thread = None
+                        _raise_in(threading.get_ident(), None)
+                except Interrupted:
+                    pass
 
     def interrupt_tracing(self):
         """Raises `Interrupted` in a thread that traces a graph, which takes seconds for a large model."""
         with self._interrupting:
             if self._tracing_thread is not None:
-                thread = ctypes.c_ulong(self._tracing_thread)
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(Interrupted))
+                _raise_in(self._tracing_thread, ctypes.py_object(Interrupted))
 
 
 def _is_gpu(device):

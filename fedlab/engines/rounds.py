@@ -6,6 +6,7 @@ their results. Blocks are merged in order. So the sum is the same, bit for bit, 
 workers; and the largest clients start first, so that no core waits for them at the end.
 """
 
+import contextlib
 import functools
 from typing import Any, NamedTuple
 
@@ -81,7 +82,8 @@ class Rounds:
         weights = list(state.trainable), list(state.non_trainable)
         prepare = self._preparation(state, round_num, client_weights)
         work = client_work.train(self.setting, weights, shared, state.aggregator, prepare)
-        sums, clients, metrics = self._sum(round_num, blocks, self._mapper.map(work, blocks))
+        with contextlib.closing(self._mapper.map(work, blocks)) as results:
+            sums, clients, metrics = self._sum(round_num, blocks, results)
         if not blocks:
             sums = client_work.zero_sums(self.setting, *weights, state.aggregator)
 

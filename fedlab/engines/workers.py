@@ -139,10 +139,10 @@ class Workers:
             while waiting:
                 yield first()
         finally:
-            if waiting:
-                for future in waiting:
-                    future.cancel()
-                self._stop(waiting)
+            # A cancelled future never starts, and is never done if `close` has ended the threads.
+            running = [future for future in waiting if not future.cancel()]
+            if running:
+                self._stop(running)
 
     def _stop(self, futures):
         """Ends what `function` of `run` still does, and waits for its end."""
