@@ -7,8 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from fedlab import _checks, _modules, _progress
 from fedlab._dropped_clients import DroppedClients
 from fedlab.aggregators import Aggregator, privacy
@@ -302,7 +300,7 @@ class _RoundEnd:
         )
 
     def _global(self, state, round_num):
-        weights = self._process.weights(state)
+        weights = self._process.device_weights(state)
         make_model = functools.partial(self._with_weights, weights)
         return Global(self._process, weights, round_num, make_model)
 
@@ -311,7 +309,6 @@ class _RoundEnd:
 
     def _round(self, state, row, clients, evaluations):
         """What callbacks see of a round."""
-        weights = self._process.weights(state)
         trained = (f"train_{name}" for name in self._process.metric_names)
         names = [*dict.fromkeys([*(name for name in row if name != "round"), *trained])]
         tables = (
@@ -323,8 +320,8 @@ class _RoundEnd:
             row,
             names,
             *tables,
-            lambda: tuple([np.asarray(weight) for weight in part] for part in weights),
-            functools.partial(self._with_weights, weights),
+            lambda: self._process.weights(state),
+            lambda: self._with_weights(self._process.weights(state)),
         )
 
 

@@ -151,8 +151,11 @@ class Process(Mapper, Protocol):
           The next state, and a `RoundResult`.
         """
 
-    def weights(self, state: Any) -> tuple[list[Any], list[Any]]:
-        """The global model's trainable and non-trainable weights: lists of arrays or tensors."""
+    def weights(self, state: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The global model's trainable and non-trainable weights as NumPy arrays."""
+
+    def device_weights(self, state: Any) -> tuple[list[Any], list[Any]]:
+        """The same as arrays or tensors that need not be copied for `map`."""
 
     def save(self, state: Any) -> list[np.ndarray]:
         """The state for a checkpoint."""

@@ -73,6 +73,9 @@ class Rounds:
         return State(trainable, non_trainable, server, aggregator.init(trainable))
 
     def weights(self, state):
+        return tuple([np.asarray(w) for w in part] for part in self.device_weights(state))
+
+    def device_weights(self, state):
         return state.trainable, state.non_trainable
 
     def run_round(self, state, round_num, cohort):

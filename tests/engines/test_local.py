@@ -66,9 +66,7 @@ def run(setting, rounds=2, cohort=None, process=None):
             state, result = process.run_round(
                 state, round_num, cohort or list(setting.clients.client_ids)
             )
-        trainable, non_trainable = (
-            [np.asarray(w) for w in part] for part in process.weights(state)
-        )
+        trainable, non_trainable = process.weights(state)
     by_id = {
         id(v): a
         for v, a in zip(

@@ -94,6 +94,8 @@ class TffProcess:
             np.asarray(w) for w in weights.non_trainable
         ]
 
+    device_weights = weights
+
     def run_round(self, state, round_num, cohort):
         parts = [batches.client_batches(self.setting, round_num, client_id) for client_id in cohort]
         if parts and not any(len(part.sizes) for part in parts):
