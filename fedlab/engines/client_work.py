@@ -24,8 +24,8 @@ class Shared(NamedTuple):
     """What all clients of a round receive beside the weights."""
 
     round_num: Any
-    sent: Any
-    surveyed: Any
+    broadcast: Any
+    survey: Any
 
 
 def train(setting: Setting, weights, shared: Shared, aggregator_state, prepare: Callable) -> Work:
@@ -173,7 +173,12 @@ def _client(replica, setting, work, names):
         learner.seed(client.layers)
         of_round = optimizers.in_round(optimizer, shared.round_num)
         task = Task(
-            learner.gradients, of_round, counts, client=client, kept=kept, **shared._asdict()
+            learner.gradients,
+            of_round,
+            counts,
+            client=client,
+            client_state=kept,
+            **shared._asdict(),
         )
         examples = blocks.examples_of(block, k, open_rows)
 

@@ -103,7 +103,7 @@ class Rounds:
         update = Update(
             delta,
             extras,
-            shared.surveyed,
+            shared.survey,
             tf.constant(num_finished, tf.float32),
             tf.constant(len(self.setting.clients), tf.float32),
             shared.round_num,
@@ -117,8 +117,8 @@ class Rounds:
             clients,
             num_finished,
             {name: float(value) for name, value in aggregated.items()},
-            _num_bytes((shared.sent, shared.surveyed)),
-            _num_bytes((extras, shared.surveyed)),
+            _num_bytes((shared.broadcast, shared.survey)),
+            _num_bytes((extras, shared.survey)),
         )
         return State(trainable, non_trainable, server, aggregator_state), result
 
@@ -139,7 +139,7 @@ class Rounds:
         blocks = _blocks(self.setting.clients, cohort)
         shared = self._shared(state, round_num, blocks, client_weights)
         kept = self._first_client_state(state)
-        if round_num > 1 and (algorithm.weigh or tf.nest.flatten((shared.sent, kept))):
+        if round_num > 1 and (algorithm.weigh or tf.nest.flatten((shared.broadcast, kept))):
             raise ValueError(
                 f"round_num={round_num}: expected 1, since {algorithm.name!r} depends on the rounds before"
             )
@@ -172,8 +172,8 @@ class Rounds:
         """What clients receive beside the weights; with a survey, its sum over the cohort."""
         algorithm = self.setting.algorithm
         who = f"what broadcast of {algorithm.name!r} returns"
-        sent = structure.tensors(algorithm.broadcast(state.server), who)
-        shared = client_work.Shared(tf.constant(round_num, tf.int64), sent, ())
+        broadcast = structure.tensors(algorithm.broadcast(state.server), who)
+        shared = client_work.Shared(tf.constant(round_num, tf.int64), broadcast, ())
         if not algorithm.survey:
             return shared
         weights = list(state.trainable), list(state.non_trainable)
@@ -184,7 +184,7 @@ class Rounds:
         work = client_work.survey(self.setting, weights, shared, prepare)
         sums = (outputs for outputs, _ in self._mapper.map(work, blocks))
         first = next(sums) if blocks else algorithm.survey.zero(weights[0])
-        return shared._replace(surveyed=functools.reduce(_add, sums, first))
+        return shared._replace(survey=functools.reduce(_add, sums, first))
 
     def _first_client_state(self, state):
         """The state of a client that has not trained yet."""

@@ -51,7 +51,7 @@ def make_setting(
         )
     seeding.check_seed(seed)
     if options.get("num_workers") is not None:
-        _checks.check_int("num_workers", options["num_workers"])
+        _checks.check_int("num_workers", options["num_workers"], what="or None for one per core")
     if client_learning_rate is not None and not isinstance(
         client_learning_rate, schedules.Schedule
     ):

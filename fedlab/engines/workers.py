@@ -69,7 +69,7 @@ class Workers:
         devices: Sequence[str] | None = None,
     ):
         if num_workers is not None:
-            _checks.check_int("num_workers", num_workers)
+            _checks.check_int("num_workers", num_workers, what="or None for one per core")
         self._devices = gpus() if devices is None else devices
         self.num_workers = num_workers or len(self._devices) or len(os.sched_getaffinity(0))
         threads = concurrent.futures.ThreadPoolExecutor

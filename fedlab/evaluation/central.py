@@ -140,7 +140,7 @@ def merged(engine: Mapper, work: Callable[[list], Work], items: Iterable[Any]) -
 
 def check_batch_size(name: str, batch_size: int) -> None:
     """Raises ValueError for an impossible batch size; `name` is the argument's name."""
-    _checks.check_int(name, batch_size, 1, MOST_ROWS)
+    _checks.check_int(name, batch_size, 1, MOST_ROWS, "such as 64")
 
 
 def _groups(data):
