@@ -124,7 +124,7 @@ def test_a_run_folder(run_dir, tmp_path, ran, name, form):
         data += hashlib.sha256(data).digest()
     file.write_bytes(data)
     for read in (
-        fl.simulation.read_run,
+        fl.runs.read_run,
         fl.write_report,
         fl.question_answering.probe.read,
         go_on,
@@ -560,7 +560,7 @@ def test_sqlite_loads_no_library(run_dir, tmp_path, ran, kind):
     connection.commit()
     connection.close()
     shutil.rmtree(folder / "checkpoints")  # so that going on would write
-    for read in (fl.simulation.read_run, fl.write_report, go_on):
+    for read in (fl.runs.read_run, fl.write_report, go_on):
         try:
             read(folder)
         except (ValueError, OSError) as error:

@@ -617,10 +617,10 @@ MODELS = {
 }
 
 LOOKING = {
-    "read_run: missing": (lambda g: fl.simulation.read_run(g.f / "missing"), "missing"),
-    "read_run: a file": (lambda g: fl.simulation.read_run(g.f / "empty"), "empty"),
-    "read_run: None": (lambda g: fl.simulation.read_run(None), "None"),
-    "read_run: version": (lambda g: fl.simulation.read_run(g.f / "runs" / "version9"), "version 9"),
+    "read_run: missing": (lambda g: fl.runs.read_run(g.f / "missing"), "missing"),
+    "read_run: a file": (lambda g: fl.runs.read_run(g.f / "empty"), "empty"),
+    "read_run: None": (lambda g: fl.runs.read_run(None), "None"),
+    "read_run: version": (lambda g: fl.runs.read_run(g.f / "runs" / "version9"), "version 9"),
     "write_report: missing": (lambda g: fl.write_report(g.f / "missing"), "missing"),
     "write_report: below a file": (
         lambda g: fl.write_report(g.f / "runs" / "good", g.f / "empty" / "r.html"),

@@ -225,7 +225,7 @@ def test_an_aggregator_of_another_form(change, message):
     [
         (
             (fed_avg,),
-            "algorithm is fed_avg; allowed: an Algorithm, as a call such as fedlab.algorithms.fed_avg\\(\\) gives it",
+            "algorithm is function fed_avg; allowed: an Algorithm, as a call such as fedlab.algorithms.fed_avg\\(\\) gives it",
         ),
         (("fed_avg",), "algorithm is str 'fed_avg'; allowed: an Algorithm"),
         ((BASE, aggregators.median), "aggregator is median; allowed: an Aggregator, as a call"),

@@ -175,7 +175,7 @@ def test_the_same_script_is_the_same_run_in_this_process_and_in_others(tmp_path)
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(root)}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert fl.simulation.read_run(tmp_path / "run").rounds_done == 2
+    assert fl.runs.read_run(tmp_path / "run").rounds_done == 2
     with pytest.raises(ValueError, match="cohort.code is '.{8}', was"):
         same_run.run(tmp_path / "run", 2, cohort=lambda client_ids, round_num, seed: client_ids[1:])
 
