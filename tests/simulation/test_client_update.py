@@ -152,7 +152,7 @@ def test_mistakes_get_a_line():
             {"conditions": fl.clients.dropouts(1)},
             r"client 'c1' sends nothing in round 1 \(dropout\)",
         ),
-        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": 0}, "batch_size=0"),
     ):
         with pytest.raises(ValueError, match=message):
             fl.client_update(**{"model": model(), "clients": data, "client_id": "c1", **options})
