@@ -37,11 +37,13 @@ def folder(cache_dir=None):
 def arrays(name, key, make, *, cache_dir=None):
     """What `make()` returns, kept in a file of numbers only (no pickle) and read from it the next time.
 
-    A file that is damaged is made again; a folder that cannot be written to means no caching. Both are logged.
+    A file that is damaged is made again; a folder that cannot be written to means no
+    caching. Both are logged.
 
     Args:
       name: what it is, the beginning of the file's name.
-      key: str parts, everything that the result depends on; their hash is the rest of the name.
+      key: str parts, everything that the result depends on; their hash is the rest of
+        the name.
       make: () -> dict name -> array, none of objects.
       cache_dir: see `folder`.
 
@@ -80,7 +82,8 @@ def download(url, file, *, check=None, timeout_s=TIMEOUT_S):
     Args:
       url: an http or https address.
       file: where it goes; its folder is made.
-      check: called with the path of what came, before it takes its place; what it raises is raised.
+      check: called with the path of what came, before it takes its place; what it
+        raises is raised.
       timeout_s: longest wait for the connection and for each next piece.
 
     Raises:

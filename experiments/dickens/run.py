@@ -2,10 +2,12 @@
 
     scripts/pretrain --books=<folder with the two .txt files> --out_dir=<folder>
 
-Every epoch reads the books as sequences of 100 characters from a new random offset, in a new order. After every epoch the model is
-written to `<out_dir>/dickens_char_rnn.safetensors` (half precision) and evaluated, as shipped, on the last part of each book and on
-Shakespeare's roles, before any fine-tuning; `<out_dir>/history.json` keeps the figures. With --ship the last epoch's model becomes the
-package's own.
+Every epoch reads the books as sequences of 100 characters from a new random offset, in
+a new order. After every epoch the model is written to
+`<out_dir>/dickens_char_rnn.safetensors` (half precision) and evaluated, as shipped, on
+the last part of each book and on Shakespeare's roles, before any fine-tuning;
+`<out_dir>/history.json` keeps the figures. With --ship the last epoch's model becomes
+the package's own.
 """
 
 import json

@@ -2,10 +2,12 @@
 
     python -m experiments.shakespeare.as_published --out=as_published.csv
 
-The recipe is the tutorial's: a stateful pretrained model of batch 8, cloned in `model_fn`; two clients, 5 batches of 8 sequences of 100
-characters, drawn anew in each round from a shuffle buffer of 100; SGD at .5; central evaluation with Keras. Model and text are this
-package's, and so is the worker, which ends with Python. Evaluation differs: all held-out sequences of the two clients, by the model without
-carried-over state, so that its numbers compare with those of `experiments.shakespeare.run`.
+The recipe is the tutorial's: a stateful pretrained model of batch 8, cloned in
+`model_fn`; two clients, 5 batches of 8 sequences of 100 characters, drawn anew in each
+round from a shuffle buffer of 100; SGD at .5; central evaluation with Keras. Model and
+text are this package's, and so is the worker, which ends with Python. Evaluation
+differs: all held-out sequences of the two clients, by the model without carried-over
+state, so that its numbers compare with those of `experiments.shakespeare.run`.
 """
 
 import copy
@@ -52,8 +54,8 @@ def learning_process(model, input_spec, learning_rate, repaired=False):
       model: an eagerly made Keras model.
       input_spec: of a batch (x, y).
       learning_rate: of the clients' SGD.
-      repaired: whether the clients' model is rebuilt from a configuration that was read here, rather than by the tutorial's
-        `clone_model` in `model_fn`.
+      repaired: whether the clients' model is rebuilt from a configuration that was read
+        here, rather than by the tutorial's `clone_model` in `model_fn`.
     """
     import tensorflow as tf
     import tensorflow_federated as tff
@@ -86,7 +88,8 @@ def load_clients():
         )
 
     def datasets(round_num):
-        # The tutorial has no seed, and so an order of its own in every round; a seed a round gives the same and can be repeated.
+        # The tutorial has no seed, and so an order of its own in every round; a seed a
+        # round gives the same and can be repeated.
         whole = [
             train.to_dataset(client_ids=[client_id]).shuffle(_SHUFFLE_BUFFER, seed=round_num)
             for client_id in _COHORT.value
@@ -134,15 +137,17 @@ def _text(value):
 def main():
     import fedlab as fl
 
-    # A model file is taken as it is; the shipped one as the tutorial's, whose state goes on from batch to batch.
+    # A model file is taken as it is; the shipped one as the tutorial's, whose state
+    # goes on from batch to batch.
     overrides = (
         dict(stateful=True, batch_size=_BATCH_SIZE) if _MODEL.value in fl.models.names() else {}
     )
     datasets, held_out = load_clients()
 
     def evaluate(weights):
-        # A new model every time, as in the tutorial: TFF's graphs switch Keras's classes to those of TensorFlow 1, in which eager models
-        # made earlier fail, and making a layer switches its class back.
+        # A new model every time, as in the tutorial: TFF's graphs switch Keras's
+        # classes to those of TensorFlow 1, in which eager models made earlier fail, and
+        # making a layer switches its class back.
         fresh = fl.models.load(_MODEL.value)
         weights.assign_weights_to(fresh)
         metrics = fresh.evaluate(held_out, return_dict=True, verbose=0)

@@ -2,8 +2,9 @@
 
     python -m experiments.shakespeare.run --flagfile=experiments/shakespeare/demo.flags
 
-Some roles never train: they are the held-out clients. Before, during and after training the global model is evaluated on held-out text (the
-last lines of each role) of those other clients ("other") and of the clients that may train ("same").
+Some roles never train: they are the held-out clients. Before, during and after training
+the global model is evaluated on held-out text (the last lines of each role) of those
+other clients ("other") and of the clients that may train ("same").
 """
 
 import os

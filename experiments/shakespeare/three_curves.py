@@ -2,7 +2,8 @@
 
     python -m experiments.shakespeare.three_curves
 
-Runs what is not yet in --folder (about ten minutes in all on two cores), reads the three tables and writes the picture.
+Runs what is not yet in --folder (about ten minutes in all on two cores), reads the
+three tables and writes the picture.
 """
 
 import csv

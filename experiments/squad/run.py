@@ -1,9 +1,11 @@
 """Trains a model that answers questions by federated averaging: every article of SQuAD is a client.
 
-    python -m experiments.squad.run --flagfile=experiments/squad/pretrained.flags --path=FOLDER
+    python -m experiments.squad.run --flagfile=experiments/squad/pretrained.flags
+    --path=FOLDER
 
-The articles of SQuAD's second file (its "dev") never train: a draw of their questions is answered before the first round and after every
-few rounds, a larger one before and after training, also article by article.
+The articles of SQuAD's second file (its "dev") never train: a draw of their questions
+is answered before the first round and after every few rounds, a larger one before and
+after training, also article by article.
 """
 
 import csv

@@ -36,7 +36,8 @@ def get(name: str) -> ModuleType:
 
 
 def __getattr__(name: str) -> ModuleType:
-    # fedlab.datasets.shakespeare works without an import of its own, and costs nothing until it is used.
+    # fedlab.datasets.shakespeare works without an import of its own, and costs nothing
+    # until it is used.
     if name.startswith("_") or name not in names():
         raise AttributeError(
             f"module {__name__!r} has no attribute {name!r}; its data sets are {', '.join(names())}."

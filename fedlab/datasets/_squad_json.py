@@ -46,14 +46,17 @@ def read(file):
 def parse(document, source="the document"):
     """The questions of a document.
 
-    A document of another form, or one that lacks a key, is an error. Left out and counted: a question whose text is empty or not valid
-    Unicode, whose context is, whose id or title is not valid Unicode, whose id came before, that has no answer though it is not marked as
-    impossible, that has answers though it is, or none of whose answers stands in the context at its answer_start; an answer that does not,
-    where another does.
+    A document of another form, or one that lacks a key, is an error. Left out and
+    counted: a question whose text is empty or not valid Unicode, whose context is,
+      whose id or title is not valid Unicode, whose id came before, that has no answer
+      though it is not marked as
+    impossible, that has answers though it is, or none of whose answers stands in the
+    context at its answer_start; an answer that does not, where another does.
 
     Args:
-      document: `{"data": [{"title", "paragraphs": [{"context", "qas": [{"id", "question", "answers": [{"text", "answer_start"}]}]}]}]}`;
-        in version 2.0 a question also has "is_impossible".
+      document: `{"data": [{"title", "paragraphs": [{"context", "qas": [{"id",
+        "question", "answers": [{"text", "answer_start"}]}]}]}]}`; in version 2.0 a
+        question also has "is_impossible".
       source: what to call it in an error.
 
     Returns:

@@ -51,7 +51,8 @@ def article(number, seed, num_paragraphs, num_facts, unanswerable):
 
 
 def _paragraph(prefix, title, rng, own, num_facts, unanswerable):
-    # Each word is in one fact only, so that the thing in a question names the fact; one more thing is in none.
+    # Each word is in one fact only, so that the thing in a question names the fact; one
+    # more thing is in none.
     names, verbs, things, places, years = (
         _draw(rng, words, p, num_facts + 1) for words, p in zip(_WORDS, own)
     )

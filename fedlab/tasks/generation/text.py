@@ -6,7 +6,8 @@ import numpy as np
 
 from fedlab import _checks
 
-# The order is that of the published models (Reddi et al. 2020; TFF's tutorial): a character's id is its index.
+# The order is that of the published models (Reddi et al. 2020; TFF's tutorial): a
+# character's id is its index.
 CHAR_VOCABULARY = (
     "dhlptx@DHLPTX $(,048cgkoswCGKOSW[_#'/37;?bfjnrvzBFJNRVZ\"&*.26:\naeimquyAEIMQUY]!%)-159\r"
 )
@@ -33,10 +34,12 @@ def encode(text: str | bytes) -> np.ndarray:
     """Returns the ids of a text's characters.
 
     Args:
-      text: a str gives one id a character, bytes give one id a byte, as TFF's `bytes_split` does.
+      text: a str gives one id a character, bytes give one id a byte, as TFF's
+        `bytes_split` does.
 
     Returns:
-      int32 [n], ids in [0, 86); a character out of the vocabulary gets id 0, as in TFF's tutorial.
+      int32 [n], ids in [0, 86); a character out of the vocabulary gets id 0, as in
+      TFF's tutorial.
 
     Raises:
       TypeError: text is neither str nor bytes.
@@ -92,12 +95,14 @@ def decode(ids: np.ndarray) -> str:
 def normalize(text: str, keep: str = "") -> str:
     """Rewrites a text with the vocabulary's 86 characters.
 
-    Curly quotes become straight, a long dash "--", an ellipsis "...", accents are stripped, ligatures spelled out and
-    tabs become spaces; what is still outside the vocabulary is left out.
+    Curly quotes become straight, a long dash "--", an ellipsis "...", accents are
+    stripped, ligatures spelled out and tabs become spaces; what is still outside the
+    vocabulary is left out.
 
     Args:
       text: any text.
-      keep: ASCII characters to leave as they are, though the vocabulary lacks them: markup that is read later.
+      keep: ASCII characters to leave as they are, though the vocabulary lacks them:
+        markup that is read later.
 
     Returns:
       The text, ASCII only.
@@ -137,10 +142,11 @@ def sequences(
     x, y  = chunk[:-1], chunk[1:]
     ```
 
-    The last chunk may be shorter. By default it is kept and padded: at the positions without a target x = 0, y = -1
-    and sample_weight = 0, elsewhere sample_weight = 1; so the weights of a text sum to its characters minus its chunks.
-    A last chunk of one character has no target and is dropped. With drop_remainder=True a last chunk that is not full
-    is dropped, as TFF's tutorial does, and there is no sample_weight.
+    The last chunk may be shorter. By default it is kept and padded: at the positions
+    without a target x = 0, y = -1 and sample_weight = 0, elsewhere sample_weight = 1;
+    so the weights of a text sum to its characters minus its chunks. A last chunk of one
+    character has no target and is dropped. With drop_remainder=True a last chunk that
+    is not full is dropped, as TFF's tutorial does, and there is no sample_weight.
 
     Args:
       ids: int [n], a client's whole text; see `encode`.
@@ -148,7 +154,8 @@ def sequences(
       drop_remainder: whether to drop a last chunk that is not full.
 
     Returns:
-      x: int32 [rows, length]; y: int32 [rows, length]; sample_weight: float32 [rows, length] (not with
+      x: int32 [rows, length]; y: int32 [rows, length]; sample_weight: float32 [rows,
+        length] (not with
       drop_remainder). A text of fewer than two characters gives no rows.
 
     Raises:

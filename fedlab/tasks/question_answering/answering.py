@@ -9,23 +9,28 @@ def answer(
 ):
     """Finds the answer to a question in a text.
 
-    A text that is too long for the model is cut into windows that overlap; the legal span with the highest score among all of them is the
-    answer (`fedlab.tasks.question_answering.spans`; Devlin et al. 2019, section 4.2).
+    A text that is too long for the model is cut into windows that overlap; the legal
+    span with the highest score among all of them is the answer
+    (`fedlab.tasks.question_answering.spans`; Devlin et al. 2019, section 4.2).
 
     Args:
-      model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows` and one output [n, 2, length], such as
-        `fedlab.models.bert.question_answering`.
+      model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows`
+        and one output [n, 2, length], such as `fedlab.models.bert.question_answering`.
       question, context: str.
-      vocabulary: a `WordPiece`, or what makes one: the path of a vocab.txt, or None for BERT's uncased vocabulary.
-      max_length: tokens a window; by default what the model is built for, or 384, or the most that it has positions for.
+      vocabulary: a `WordPiece`, or what makes one: the path of a vocab.txt, or None for
+        BERT's uncased vocabulary.
+      max_length: tokens a window; by default what the model is built for, or 384, or
+        the most that it has positions for.
       stride: tokens that neighbouring windows share; by default a third of max_length.
       max_answer_length: tokens, 1 or more.
 
     Returns:
-      A `fedlab.tasks.question_answering.spans.Span`: `text == context[start:end]`, and score, the sum of its logits.
+      A `fedlab.tasks.question_answering.spans.Span`: `text == context[start:end]`, and
+      score, the sum of its logits.
 
     Raises:
-      ValueError: an empty question or context, a setting out of range, or a model of another form or for another vocabulary.
+      ValueError: an empty question or context, a setting out of range, or a model of
+        another form or for another vocabulary.
 
     Example:
       >>> from fedlab.datasets import squad
@@ -61,11 +66,13 @@ def window_length(model, max_length=None, default=384):
 
     Args:
       model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows`.
-      max_length: what is asked for, or None for the model's own length, or else `default`, or the positions it has where these are fewer.
+      max_length: what is asked for, or None for the model's own length, or else
+        `default`, or the positions it has where these are fewer.
       default: 16 or more.
 
     Raises:
-      ValueError: the model has another length than the one asked for, or fewer positions.
+      ValueError: the model has another length than the one asked for, or fewer
+        positions.
 
     Example:
       >>> from fedlab.models import bert

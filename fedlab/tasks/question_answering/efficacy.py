@@ -7,8 +7,10 @@ num_draws     = the first D with correct(i_0) + ... + correct(i_{D-1}) = num_cor
 accuracy      = (num_correct - 1) / (D - 1), without bias where the draws stop at the last success; else the share that is correct
 ```
 
-The estimate is that of Haldane 1945, "On a method of estimating frequencies", Biometrika 33(3). Another model that is asked the same draws
-(`replay`) differs from the first only by what it answers. `fedlab.tasks.question_answering.efficacy_database` keeps the draws.
+The estimate is that of Haldane 1945, "On a method of estimating frequencies",
+Biometrika 33(3). Another model that is asked the same draws (`replay`) differs from the
+first only by what it answers. `fedlab.tasks.question_answering.efficacy_database` keeps
+the draws.
 """
 
 import collections
@@ -49,7 +51,8 @@ class Efficacy(NamedTuple):
 
     Attributes:
       draws: list of `Draw`, in their order.
-      num_correct: the number of correct answers that was to be reached; None in a replay, whose draws are given.
+      num_correct: the number of correct answers that was to be reached; None in a
+        replay, whose draws are given.
     """
 
     draws: list
@@ -96,10 +99,12 @@ def measure(
 ):
     """Draws questions until a model has answered `num_correct` of them right.
 
-    A question that comes again is answered once. Where some questions have no answer, as in SQuAD 2.0, the model may say so.
+    A question that comes again is answered once. Where some questions have no answer,
+    as in SQuAD 2.0, the model may say so.
 
     Args:
-      model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows` and one output [n, 2, length].
+      model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows`
+        and one output [n, 2, length].
       windows: `Windows` of the questions to draw from.
       num_correct: 1 or more.
       max_draws: where to give up; by default 10 * num_correct.
@@ -111,7 +116,8 @@ def measure(
       An `Efficacy`; the numbers are those of `windows.questions`.
 
     Raises:
-      ValueError: a setting out of range, or a model of another form or for another vocabulary.
+      ValueError: a setting out of range, or a model of another form or for another
+        vocabulary.
 
     Example:
       >>> import fedlab as fl

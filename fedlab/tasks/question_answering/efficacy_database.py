@@ -9,8 +9,9 @@ runs            run_id, state_id, set_id, replay_of, seed, num_correct, max_draw
 draws           run_id, draw, question_index, question_id, answer, exact_match, f1      draw = 0, 1, ...
 ```
 
-`num_correct` and `max_draws` are what was asked for, `drawn` and `correct` what came of it. A run with `replay_of` asked another run's
-draws again; both have the same question in the same draw. Two states of training compared, by run and replay:
+`num_correct` and `max_draws` are what was asked for, `drawn` and `correct` what came of
+it. A run with `replay_of` asked another run's draws again; both have the same question
+in the same draw. Two states of training compared, by run and replay:
 
 ```sql
 SELECT old.name AS old, new.name AS new, COUNT(*) AS draws, SUM(a.exact_match) AS old_correct, SUM(b.exact_match) AS new_correct,
@@ -160,7 +161,8 @@ def read(path, run_id):
 def record(path, state, question_set, settings, draws, replay_of=None):
     """Writes a run with all its draws, in one transaction; makes the file where there is none.
 
-    A state that is there already, the same weights under the same name, is not written again.
+    A state that is there already, the same weights under the same name, is not written
+    again.
 
     Args:
       path: the file.

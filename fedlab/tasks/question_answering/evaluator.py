@@ -19,7 +19,8 @@ class Evaluator:
     ```
 
     Args:
-      windows: `fedlab.tasks.question_answering.windows.Windows` of questions that have answers.
+      windows: `fedlab.tasks.question_answering.windows.Windows` of questions that have
+        answers.
       batch_size: windows a step.
       max_answer_length: tokens, 1 or more.
 

@@ -1,7 +1,8 @@
 """Which words made a model answer or classify so: LIME over the words of a text.
 
     "Why Should I Trust You?": Explaining the Predictions of Any Classifier
-    Marco Tulio Ribeiro, Sameer Singh, Carlos Guestrin. KDD 2016. https://arxiv.org/abs/1602.04938
+    Marco Tulio Ribeiro, Sameer Singh, Carlos Guestrin. KDD 2016.
+    https://arxiv.org/abs/1602.04938
 
 ```
 z_i  in {0, 1}^words, z_0 = 1          num_samples texts, in which the words with z = 0 are unknown ones ([UNK]); a place keeps its number
@@ -10,11 +11,13 @@ pi_i = exp(-d(z_i, 1)^2 / 25^2)^(1/2)  d = 100 * cosine distance
 w    = argmin  sum_i pi_i (p_i - w'z_i - b)^2 + |w|^2     over the num_words words that weigh most (section 3.4)
 ```
 
-By the library `lime` (`LimeTextExplainer`), whose defaults these are. A word's weight is what the probability loses without it, to first
-order; `fit`, the R^2 of that linear model, says how far to believe it. Every occurrence is a word of its own.
+By the library `lime` (`LimeTextExplainer`), whose defaults these are. A word's weight
+is what the probability loses without it, to first order; `fit`, the R^2 of that linear
+model, says how far to believe it. Every occurrence is a word of its own.
 
-A span's probability is exp(score) over the sum of it over all legal spans of the text (`fedlab.tasks.question_answering.spans`): the score alone is not
-comparable between texts, as adding a number to all logits changes nothing.
+A span's probability is exp(score) over the sum of it over all legal spans of the text
+(`fedlab.tasks.question_answering.spans`): the score alone is not comparable between
+texts, as adding a number to all logits changes nothing.
 """
 
 import re
@@ -59,7 +62,8 @@ class Explanation(NamedTuple):
       span: the answer's `fedlab.tasks.question_answering.spans.Span`; None for a class.
       probability: of the label, 0 to 1, at the whole text.
       words: list of `Word`, those that weigh most first.
-      fit: R^2 of the linear model on the perturbed texts, weighted as these are; 1 at most.
+      fit: R^2 of the linear model on the perturbed texts, weighted as these are; 1 at
+        most.
       parts: name of a part -> its text, as the words' `start` counts.
       lime: the `lime.explanation.Explanation`.
     """
@@ -96,10 +100,14 @@ def explain_answer(
     """Explains the answer that a model gives, by the words of the question and of the context.
 
     Args:
-      model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows` and one output [n, 2, length].
-      question, context: str. Spaces and line breaks in the question become single spaces.
-      vocabulary: a `WordPiece`, or what makes one: the path of a vocab.txt, or None for BERT's uncased vocabulary.
-      num_samples: perturbed texts, 10 or more, the whole one among them. The more, the less the weights depend on the seed.
+      model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows`
+        and one output [n, 2, length].
+      question, context: str. Spaces and line breaks in the question become single
+        spaces.
+      vocabulary: a `WordPiece`, or what makes one: the path of a vocab.txt, or None for
+        BERT's uncased vocabulary.
+      num_samples: perturbed texts, 10 or more, the whole one among them. The more, the
+        less the weights depend on the seed.
       num_words: how many words to name, 1 or more.
       seed: of the perturbations: the same seed gives the same explanation.
       max_length, max_answer_length: as in `fedlab.answer`.
@@ -109,7 +117,8 @@ def explain_answer(
       An `Explanation`.
 
     Raises:
-      ValueError: a text without words, a setting out of range, or a model of another form or for another vocabulary.
+      ValueError: a text without words, a setting out of range, or a model of another
+        form or for another vocabulary.
       ModuleNotFoundError: lime is not installed.
 
     Example:
@@ -181,18 +190,22 @@ def explain_class(
     """Explains the class that a model gives to a text, by the text's words.
 
     Args:
-      model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows` and one output [n, classes]: logits, such as
-        `fedlab.models.bert.classification`, or probabilities, where its last layer is a softmax.
+      model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows`
+        and one output [n, classes]: logits, such as
+        `fedlab.models.bert.classification`, or probabilities, where its last layer is a
+        softmax.
       text: str.
       vocabulary, num_samples, num_words, seed, batch_size: as in `explain_answer`.
       class_names: list of str; by default "class 0", "class 1", ...
-      max_length: tokens of a text, [CLS] and [SEP] among them, the rest is cut off; by default as in `fedlab.answer`.
+      max_length: tokens of a text, [CLS] and [SEP] among them, the rest is cut off; by
+        default as in `fedlab.answer`.
 
     Returns:
       An `Explanation`.
 
     Raises:
-      As `explain_answer`; and ValueError where there are not so many class names as classes.
+      As `explain_answer`; and ValueError where there are not so many class names as
+      classes.
 
     Example:
       >>> from fedlab.datasets import squad
@@ -252,7 +265,8 @@ class _LimeText:
         self._offsets, offset = {}, 0
         for name, text in parts.items():
             self._offsets[name], offset = offset, offset + len(text) + 1
-        # One word piece at most for a word that is left out: longer words than 100 characters are [UNK], whatever the vocabulary.
+        # One word piece at most for a word that is left out: longer words than 100
+        # characters are [UNK], whatever the vocabulary.
         self._mask = next(letter * 101 for letter in "xqjz" if letter * 101 not in self._text)
         self._pieces = IndexedString(self._text, _WORDS, bow=False, mask_string=self._mask).as_list
         self._explainer = LimeTextExplainer
@@ -282,7 +296,8 @@ class _LimeText:
             seeding.generator(seed, "explanation").integers(2**32)
         )  # lime's generators take no more
         explainer = self._explainer(
-            # In the page the names stand in a script, where lime escapes the text but not them.
+            # In the page the names stand in a script, where lime escapes the text but
+            # not them.
             class_names=["other", re.sub("[<>&]", "|", label)],
             feature_selection="highest_weights",
             split_expression=_WORDS,

@@ -32,7 +32,8 @@ def figure(explanation):
     above.set_axis_off()
     for y, pieces in enumerate(lines):
         for x, piece, weight in pieces:
-            # A fixed width a character, whatever the font: what is coloured is where it is read.
+            # A fixed width a character, whatever the font: what is coloured is where it
+            # is read.
             if weight:
                 colour = _FOR if weight > 0 else _AGAINST
                 above.axvspan(x - 0.2, x + len(piece) + 0.2, 1 - (y + 0.95) / len(lines), 1 - (y + 0.05) / len(lines),

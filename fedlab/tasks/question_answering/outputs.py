@@ -1,8 +1,10 @@
 """A model's outputs for rows of tokens of many lengths, with little of the work spent on padding.
 
-A model that takes any number of tokens is given the rows in the order of their lengths, and each batch ends with its longest row. Nothing
-changes by that where padding counts for nothing, as in BERT, whose attention leaves it out. Whether it does is not taken on trust: one row
-is computed with and without its padding, and a model that tells them apart is given all rows in full.
+A model that takes any number of tokens is given the rows in the order of their lengths,
+and each batch ends with its longest row. Nothing changes by that where padding counts
+for nothing, as in BERT, whose attention leaves it out. Whether it does is not taken on
+trust: one row is computed with and without its padding, and a model that tells them
+apart is given all rows in full.
 """
 
 import weakref
@@ -19,13 +21,16 @@ _TOLERANCE = 1e-4  # float32 rounds to about 1e-6
 def outputs(model, columns, lengths, max_length, batch_size):
     """What a model gives for rows of tokens: an array [n, ...] in the order of the rows.
 
-    Where an output has a place for each token, those that were not computed, of padding alone, are -1e9.
+    Where an output has a place for each token, those that were not computed, of padding
+    alone, are -1e9.
 
     Args:
       model: a Keras model of one output.
-      columns: a function of (rows, int64 [k]; length) that gives the model's inputs for these rows: name -> [k, length].
+      columns: a function of (rows, int64 [k]; length) that gives the model's inputs for
+        these rows: name -> [k, length].
       lengths: int [n], how many tokens of each row are not padding; they come first.
-      max_length: tokens of the longest row that may come, and of every row for a model that is built for one length.
+      max_length: tokens of the longest row that may come, and of every row for a model
+        that is built for one length.
       batch_size: rows a step.
 
     Raises:
@@ -44,7 +49,8 @@ def outputs(model, columns, lengths, max_length, batch_size):
     batches = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
     needed = [min(max_length, -(-int(lengths[rows[-1]]) // _STEP) * _STEP) for rows in batches]
     compute, found = model.predict_on_batch, None
-    # The comparison costs a row in full, and a graph for any length: not for what is one batch anyway.
+    # The comparison costs a row in full, and a graph for any length: not for what is
+    # one batch anyway.
     if len(batches) > 1 and needed[0] < max_length and _takes_any_length(model):
         cut, whole = (
             _checked(model, _for_any_length(model)(columns(order[:1], length)))

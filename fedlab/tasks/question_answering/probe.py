@@ -1,6 +1,7 @@
 """A probe: a handful of fixed examples that the global model is shown as training goes on.
 
-What is kept, in one file of numbers and texts (.npz, no pickle), written whole after every round:
+What is kept, in one file of numbers and texts (.npz, no pickle), written whole after
+every round:
 
 ```
 rounds            int64   [r]              the rounds, from 0, the model before training
@@ -48,25 +49,31 @@ class Record(NamedTuple):
 class Probe:
     """Shows the global model the same examples after every round: a function for `evaluate_on` of `fedlab.simulate`.
 
-    It gives the examples' mean loss, so that this joins the round's row, and keeps the rest in a file. Where a run goes on after an
-    interruption, rounds that the file has already are written again, so that it ends in the same bytes.
+    It gives the examples' mean loss, so that this joins the round's row, and keeps the
+    rest in a file. Where a run goes on after an interruption, rounds that the file has
+    already are written again, so that it ends in the same bytes.
 
     Args:
-      columns: the examples for Keras, name -> [n, ...]: `x`, or the inputs by name, `y`, and `sample_weight` where there is padding.
-      path: the file, such as "runs/first/probe.npz"; it is written before the first round and after each.
-      layers: names of layers whose weights are kept, or patterns as of file names, such as "layer_0_*"; by default the last layer that has
-        weights, the model's head.
-      labels: what the output's last axis stands for, by example: tokens, or classes; str, n lists of equal length.
+      columns: the examples for Keras, name -> [n, ...]: `x`, or the inputs by name,
+        `y`, and `sample_weight` where there is padding.
+      path: the file, such as "runs/first/probe.npz"; it is written before the first
+        round and after each.
+      layers: names of layers whose weights are kept, or patterns as of file names, such
+        as "layer_0_*"; by default the last layer that has weights, the model's head.
+      labels: what the output's last axis stands for, by example: tokens, or classes;
+        str, n lists of equal length.
       titles: what the examples are called: n str.
-      every_round: False to look only after the rounds that `evaluate_every` names, for runs of thousands of rounds.
+      every_round: False to look only after the rounds that `evaluate_every` names, for
+        runs of thousands of rounds.
 
     Attributes:
       name, settings: what a run's config.json says of it.
       every_round: as given.
 
     Raises:
-      ValueError: columns without `y` or of differing lengths, labels or titles for another number of examples; when called, a model with
-        several outputs, layers that it does not have, or a file of other examples.
+      ValueError: columns without `y` or of differing lengths, labels or titles for
+        another number of examples; when called, a model with several outputs, layers
+        that it does not have, or a file of other examples.
 
     Example:
       >>> import fedlab as fl
@@ -325,7 +332,8 @@ def _weights(model, patterns):
     found = {}
     for name in names:
         for weight in layers[name].weights:
-            # Of weights of one name in a layer of layers, the second and later ones are numbered.
+            # Of weights of one name in a layer of layers, the second and later ones are
+            # numbered.
             plain = key = f"{name}/{weight.name.rpartition('/')[2].partition(':')[0]}"
             number = 1
             while key in found:

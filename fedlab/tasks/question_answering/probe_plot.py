@@ -22,7 +22,8 @@ def draw(record, folder):
       folder: where the pictures go; it is made.
 
     Returns:
-      Their paths: probe_loss.png, probe_output_<i>.png for each example, and probe_weights.png.
+      Their paths: probe_loss.png, probe_output_<i>.png for each example, and
+      probe_weights.png.
 
     Raises:
       ModuleNotFoundError: matplotlib is not installed.
@@ -103,7 +104,8 @@ def output_figure(record, example):
     axes = figure.subplots(panels, 1, squeeze=False, sharex=True)[:, 0]
     for panel, axis in enumerate(axes):
         values = outputs[:, panel]
-        # The extent of a picture's cells is that of the axes: rounds need not be evenly apart.
+        # The extent of a picture's cells is that of the axes: rounds need not be evenly
+        # apart.
         mesh = axis.pcolormesh(
             np.arange(shown + 1) - 0.5, _edges(record.rounds), values, cmap="viridis"
         )

@@ -46,7 +46,8 @@ def exact_match(prediction, gold):
 def f1(prediction, gold, version="1.1"):
     """The F1 of the words that the two share, each as often as it comes in both.
 
-    Where one of the two has no words left, version 2.0 gives 1 if neither has and else 0; version 1.1 gives 0.
+    Where one of the two has no words left, version 2.0 gives 1 if neither has and else
+    0; version 1.1 gives 0.
 
     Example:
       >>> f1("the tall tower", "a tower of iron")  # p = 1/2, r = 1/3
@@ -76,9 +77,11 @@ def scores(questions, predictions, version=None):
 
     Args:
       questions: `fedlab.tasks.question_answering.windows.Question`s.
-      predictions: question_id -> text; "" says that there is no answer. A question that is missing scores 0, and how many are is logged;
-        script 2.0 leaves it out instead.
-      version: "1.1" or "2.0"; by default 2.0 where some question has no answer. In 2.0 the gold answer of such a question is "".
+      predictions: question_id -> text; "" says that there is no answer. A question that
+        is missing scores 0, and how many are is logged; script 2.0 leaves it out
+        instead.
+      version: "1.1" or "2.0"; by default 2.0 where some question has no answer. In 2.0
+        the gold answer of such a question is "".
 
     Returns:
       A list of `Score`, in the order of the questions.
@@ -119,8 +122,9 @@ def summary(scores):
     """The data set's numbers.
 
     Returns:
-      exact_match and f1, 0 to 100, and total; where some questions have no answer also these three of the questions that have one
-      (HasAns_...) and of those that have none (NoAns_...).
+      exact_match and f1, 0 to 100, and total; where some questions have no answer also
+      these three of the questions that have one (HasAns_...) and of those that have
+      none (NoAns_...).
 
     Example:
       >>> summary([Score("1", 1.0, 1.0, True), Score("2", 0.0, 0.5, True)])
@@ -144,10 +148,12 @@ def by_client(scores, questions, client_of=None):
 
     Args:
       scores, questions: of equal length and order.
-      client_of: client_id -> numbers of its questions, as `fedlab.datasets.squad.client_questions` gives; by default one client a title.
+      client_of: client_id -> numbers of its questions, as
+        `fedlab.datasets.squad.client_questions` gives; by default one client a title.
 
     Returns:
-      A list of dicts: client_id, and what `summary` gives; in the order of the clients, without those that have no question.
+      A list of dicts: client_id, and what `summary` gives; in the order of the clients,
+      without those that have no question.
     """
     if client_of is None:
         client_of = {}

@@ -7,11 +7,13 @@ answer           =  the legal span with the highest score among all windows of t
 probability      =  exp(score) / sum of exp(score) over all its legal spans (and "no answer", where it is allowed)
 ```
 
-The answer's text is the context from the first token's first character to the last one's last. Devlin et al. 2019, section 4.2; their
-run_squad.py looks only at the 20 highest starts and ends of a window, this looks at all of them.
+The answer's text is the context from the first token's first character to the last
+one's last. Devlin et al. 2019, section 4.2; their run_squad.py looks only at the 20
+highest starts and ends of a window, this looks at all of them.
 
-No answer, section 4.3: its score is the sum of the logits at [CLS], the lowest among the windows; it is the answer where it exceeds the
-best span's score by more than `null_threshold`.
+No answer, section 4.3: its score is the sum of the logits at [CLS], the lowest among
+the windows; it is the answer where it exceeds the best span's score by more than
+`null_threshold`.
 """
 
 from typing import NamedTuple
@@ -47,7 +49,8 @@ def logits(model, windows, batch_size=32):
     """A model's logits for windows: float32 [n, 2, length]. Of padding they may be -1e9, see `fedlab.tasks.question_answering.outputs`.
 
     Args:
-      model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows` and one output [n, 2, length].
+      model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows`
+        and one output [n, 2, length].
       windows: `Windows`.
       batch_size: windows a step.
 
@@ -79,8 +82,8 @@ def check_is_model(model):
 def check_model(model, windows):
     """Raises ValueError where a model cannot read these windows: it has other inputs, another length, or another vocabulary.
 
-    What can be known before it runs: of a subclassed model nothing can, and of one that looks tokens up by other means than Keras's
-    `Embedding` not the vocabulary.
+    What can be known before it runs: of a subclassed model nothing can, and of one that
+    looks tokens up by other means than Keras's `Embedding` not the vocabulary.
     """
     inputs = {
         tensor._keras_history.layer.name: tensor for tensor in getattr(model, "inputs", None) or ()
@@ -119,8 +122,9 @@ def answers(windows, logits, *, num_best=1, max_answer_length=30, null_threshold
       logits: float [n, 2, length], of start and end, a row a window.
       num_best: how many different spans a question at most, best first.
       max_answer_length: tokens, 1 or more.
-      null_threshold: None: every question is answered, as in SQuAD 1.1. Else a number: "no answer" is one of the answers, first where its
-        score exceeds the best span's by more than this, and last otherwise.
+      null_threshold: None: every question is answered, as in SQuAD 1.1. Else a number:
+        "no answer" is one of the answers, first where its score exceeds the best span's
+        by more than this, and last otherwise.
 
     Returns:
       A list with a list of `Span` for each question.

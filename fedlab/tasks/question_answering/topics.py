@@ -16,12 +16,14 @@ def topics(texts, num_topics=30, seed=0):
     TF-IDF of the 10,000 commonest words (stop words left out, sublinear)  ->  its 100 largest components  ->  length 1  ->  k-means
     ```
 
-    That is latent semantic analysis (Deerwester et al. 1990) with k-means. It runs on one thread, because with several the order of sums,
-    and with it a text on a border, would depend on their timing.
+    That is latent semantic analysis (Deerwester et al. 1990) with k-means. It runs on
+    one thread, because with several the order of sums, and with it a text on a border,
+    would depend on their timing.
 
     Args:
       texts: [n] str, n at least num_topics.
-      num_topics: 1 or more; FedNLP (Lin et al. 2022) divides SQuAD's questions among 30 clusters.
+      num_topics: 1 or more; FedNLP (Lin et al. 2022) divides SQuAD's questions among 30
+        clusters.
       seed: 0 or more.
 
     Returns:

@@ -1,6 +1,7 @@
 """Windows: questions about a text as rows of token ids, and the way back from tokens to characters.
 
-Columns of a row, of `max_length` positions (Devlin et al. 2019, section 4.2 and the authors' run_squad.py):
+Columns of a row, of `max_length` positions (Devlin et al. 2019, section 4.2 and the
+authors' run_squad.py):
 
 ```
 [CLS] question [SEP] a part of the context [SEP] [PAD] ...
@@ -11,7 +12,8 @@ attention_mask  int32 [n, length]   0 for [PAD], 1 elsewhere
 y               int32 [n, 2]        positions of the answer's first and last token; 0, 0 ([CLS]) where the window does not hold it whole
 ```
 
-A model of one output [n, 2, length], logits of start and end, and `SparseCategoricalCrossentropy(from_logits=True)` fit `y`.
+A model of one output [n, 2, length], logits of start and end, and
+`SparseCategoricalCrossentropy(from_logits=True)` fit `y`.
 """
 
 import logging
@@ -42,7 +44,8 @@ class Question(NamedTuple):
       title: what the text is from, such as the name of an article.
       context: the text.
       question: the question.
-      answers: of equal rank; `context[a.start:][:len(a.text)] == a.text`. None where the context has no answer.
+      answers: of equal rank; `context[a.start:][:len(a.text)] == a.text`. None where
+        the context has no answer.
     """
 
     question_id: str
@@ -98,7 +101,8 @@ class Windows(NamedTuple):
 
         Args:
           windows: int [k], their numbers.
-          length: positions, by default `max_length`; fewer where these windows have only padding after them.
+          length: positions, by default `max_length`; fewer where these windows have
+            only padding after them.
 
         Raises:
           ValueError: a window has more positions.
@@ -178,7 +182,8 @@ class Windows(NamedTuple):
         """The windows as a `ClientData`: a client is its questions, with all of their windows, made when it is first read.
 
         Args:
-          partition: client_id -> numbers of its questions; see `fedlab.clients.partitioners`.
+          partition: client_id -> numbers of its questions; see
+            `fedlab.clients.partitioners`.
         """
         return ClientData(
             partition, lambda client_id: self.columns(self.windows_of(partition[client_id]))
@@ -198,9 +203,11 @@ def make(
 ):
     """Cuts tokenized questions and contexts into windows.
 
-    A window holds the whole question and `room = max_length - len(question) - 3` tokens of the context; the next one begins `room - stride`
-    tokens later, so that two neighbours share `stride` tokens, and the last one ends with the context. Left out and counted are questions
-    without tokens, with a context without tokens, and those none of whose answers has a token. `y` is the first answer that has.
+    A window holds the whole question and `room = max_length - len(question) - 3` tokens
+    of the context; the next one begins `room - stride` tokens later, so that two
+    neighbours share `stride` tokens, and the last one ends with the context. Left out
+    and counted are questions without tokens, with a context without tokens, and those
+    none of whose answers has a token. `y` is the first answer that has.
 
     Args:
       questions: `Question`s.
@@ -210,13 +217,15 @@ def make(
       context_tokens: `Tokens` of the contexts.
       max_length: positions a window, 16 or more.
       stride: tokens that neighbours share, 0 or more; by default a third of max_length.
-      max_question_length: a question's further tokens are cut off; by default 64, or a third of max_length where that is less.
+      max_question_length: a question's further tokens are cut off; by default 64, or a
+        third of max_length where that is less.
 
     Returns:
       `Windows`.
 
     Raises:
-      ValueError: a setting out of range; the longest question must leave room for more than `stride` tokens; or no question is left.
+      ValueError: a setting out of range; the longest question must leave room for more
+        than `stride` tokens; or no question is left.
     """
     stride, max_question_length = _checked_lengths(max_length, stride, max_question_length)
     number = {context: i for i, context in enumerate(contexts)}
@@ -295,7 +304,8 @@ def _answer_tokens(questions, context_of, tokens):
         for a in question.answers
     ]
     question, context, start, end = np.array(place, np.int64).reshape(-1, 4).T
-    # One sorted search for all contexts: each context's characters get numbers of their own.
+    # One sorted search for all contexts: each context's characters get numbers of their
+    # own.
     base = np.int64(1 + max((int(tokens.offsets.max(initial=0)), int(end.max(initial=0)))))
     shifted = (
         tokens.offsets + np.repeat(np.arange(len(tokens.ends)) * base, tokens.lengths)[:, None]

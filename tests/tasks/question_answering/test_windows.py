@@ -72,7 +72,8 @@ def test_columns_without_the_padding_that_all_share():
 
 
 def test_overlapping_windows_by_hand():
-    # A question of 3 leaves room for 10 of 16 tokens; windows share 4 of them, so they begin every 6.
+    # A question of 3 leaves room for 10 of 16 tokens; windows share 4 of them, so they
+    # begin every 6.
     context = "to be or not to be that is a question . un not"
     made = make(
         [question(context, "is that?", "a question")],

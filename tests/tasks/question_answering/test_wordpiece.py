@@ -144,7 +144,8 @@ def test_offsets_find_every_token_of_any_text(bert, text):
                 "NFD", unicodedata.normalize("NFD", text[start:end]).lower()
             )
             assert token in "".join(c for c in letters if unicodedata.category(c) not in DROPPED)
-    # What no token stands for is white space, or what BERT drops: control characters and accents.
+    # What no token stands for is white space, or what BERT drops: control characters
+    # and accents.
     covered = np.zeros(len(text), bool)
     for start, end in offsets.tolist():
         covered[start:end] = True

@@ -71,7 +71,8 @@ def run(args):
         )
     model = models.load(args.model, trust_model=args.trust_model)
     windows = _squad_arguments.make_windows(args, questions, model, cache=True)
-    # A question that has no tokens is in no window; the numbers stay those of the file, as `fedlab squad show` has them.
+    # A question that has no tokens is in no window; the numbers stay those of the file,
+    # as `fedlab squad show` has them.
     usable = {question.question_id for question in windows.questions}
     numbers = [i for i, question in enumerate(questions) if question.question_id in usable]
     if recorded is None:
