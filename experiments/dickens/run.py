@@ -58,7 +58,7 @@ def read_books(folder):
 
 
 def epoch_sequences(books, rng):
-    """One pass over the books from a random offset, shuffled: x and y, int32 [n, SEQUENCE_LENGTH]."""
+    """Returns one shuffled pass over the books: x and y, int32 [n, SEQUENCE_LENGTH]."""
     import numpy as np
 
     from fedlab.tasks.generation import text

@@ -1,4 +1,6 @@
-"""TFF's text-generation tutorial as it is published, in plain TFF 0.87: it collapses. With --repaired, one line differs, and it does not.
+"""TFF's text-generation tutorial as published, in plain TFF 0.87, where training collapses.
+
+With --repaired, one line differs and training succeeds.
 
     python -m experiments.shakespeare.as_published --out=as_published.csv
 
@@ -78,7 +80,7 @@ def learning_process(model, input_spec, learning_rate, repaired=False):
 
 
 def load_clients():
-    """Returns (function round number -> the clients' `tf.data.Dataset`s, columns of their held-out sequences)."""
+    """Returns (round_num -> the clients' `tf.data.Dataset`s, their held-out columns)."""
     import fedlab as fl
 
     train, test = fl.datasets.shakespeare.load(_SOURCE.value, path=_PATH.value, drop_remainder=True)

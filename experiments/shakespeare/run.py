@@ -141,7 +141,8 @@ def check():
     """Raises UsageError where flags do not go together."""
     if _ALGORITHM.value == "local_adam" and _SERVER_MOMENTUM.value:
         raise UsageError(
-            f"--server_momentum is {_SERVER_MOMENTUM.value}; with --algorithm=local_adam leave it at 0, or use fed_avg."
+            f"--server_momentum is {_SERVER_MOMENTUM.value}; with --algorithm=local_adam leave it "
+            "at 0, or use fed_avg."
         )
 
 
@@ -158,7 +159,10 @@ def load_algorithm():
 
 
 def load_clients():
-    """Returns (clients that may train, held-out text by name: of those that never train, "other", and of those that may, "same")."""
+    """Returns (training clients, held-out text by name).
+
+    "other" is text of clients that never train, "same" is text of the training clients.
+    """
     import fedlab as fl
 
     options = dict(sequence_length=_SEQUENCE_LENGTH.value, drop_remainder=_DROP_REMAINDER.value)
@@ -167,7 +171,8 @@ def load_clients():
         unknown = [client_id for client_id in _COHORT.value if client_id not in train]
         if unknown:
             raise UsageError(
-                f"--cohort: unknown clients {unknown[:3]}; allowed: clients of the data, such as {train.client_ids[0]}."
+                f"--cohort: unknown clients {unknown[:3]}; allowed: clients of the data, such as "
+                f"{train.client_ids[0]}."
             )
         same, other = (
             _COHORT.value,
@@ -184,7 +189,7 @@ def load_clients():
 
 
 def draw(sets, size):
-    """`size` examples of each set, all where there are fewer: a seeded draw, of which a smaller one is a part."""
+    """Draws at most `size` examples of each set; a smaller draw is a subset of a larger one."""
     from fedlab.clients import seeding
 
     drawn = {}
@@ -253,7 +258,8 @@ def main():
         before, after = (fl.evaluate(m, columns)["accuracy"] for m in (model, run.model))
         clients = {"other": "held-out clients", "same": "the clients that train"}[name]
         print(
-            f"Accuracy on new text of {clients}: {before:.4f} before, {after:.4f} after {_ROUNDS.value} rounds "
+            f"Accuracy on new text of {clients}: {before:.4f} before, {after:.4f} after "
+            f"{_ROUNDS.value} rounds "
             f"({after - before:+.4f}; {len(columns['x'])} sequences)."
         )
     if _NUM_CHARS.value:
@@ -272,7 +278,8 @@ def main():
             fl.write_samples(run.path, samples)
     if run.path:
         print(
-            f"\nThe model is in {os.path.join(run.path, 'model.keras')}, what the run did in {os.path.join(run.path, 'report.html')}."
+            f"\nThe model is in {os.path.join(run.path, 'model.keras')}, what the run did in "
+            f"{os.path.join(run.path, 'report.html')}."
         )
     print(f"{time.time() - started:.0f} seconds.")
 

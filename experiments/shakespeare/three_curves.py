@@ -1,4 +1,4 @@
-"""Draws the tutorial's learning curves: as published, with fedlab on TFF (engine tff), with fedlab alone (engine local).
+"""Plots the tutorial's learning curves: as published, and with the engines tff and local.
 
     python -m experiments.shakespeare.three_curves
 
@@ -25,7 +25,7 @@ _VERMILION, _BLUE, _ORANGE, _GREY = "#D55E00", "#0072B2", "#E69F00", "#555555"
 
 
 def curves(folder):
-    """Runs what is missing and returns name -> (rounds, train losses from round 1 on, accuracies from round 0 on)."""
+    """Runs what is missing; returns name -> (rounds, train losses from round 1, accuracies)."""
     folder.mkdir(parents=True, exist_ok=True)
     ours = [
         "experiments.shakespeare.run",

@@ -1,4 +1,4 @@
-"""Trains the same model on the same clients from pretrained and from random weights, and draws exact match and F1 on held-out articles.
+"""Compares exact match and F1 on held-out articles after training from different weights.
 
     python -m experiments.squad.compare --path=FOLDER
 

@@ -190,7 +190,7 @@ def make_clients(windows):
 
 
 def draw(windows, size):
-    """`size` questions, all where there are fewer: a seeded draw, of which a smaller one is a part."""
+    """Draws at most `size` questions; a smaller draw is a subset of a larger one."""
     from fedlab.clients import seeding
 
     order = seeding.generator(_SEED.value, "evaluation").permutation(len(windows.questions))
@@ -198,7 +198,7 @@ def draw(windows, size):
 
 
 def keep_models(folder):
-    """A function for `evaluate_on` that saves what it is shown, so that states of training can be asked the same questions."""
+    """Returns a function for `evaluate_on` that saves the model, to compare states of training."""
     from fedlab._files import published
 
     def keep(model, round_num):
@@ -251,7 +251,8 @@ def check():
     """Raises UsageError where flags do not go together."""
     if _CENTRALIZED.value and _LOCAL_EPOCHS.value > 1:
         raise UsageError(
-            "--local_epochs with --centralized: what counts there are steps; raise --max_batches instead."
+            "--local_epochs with --centralized: what counts there are steps; raise --max_batches "
+            "instead."
         )
     if _KEEP_MODELS.value and not _RUN_DIR.value:
         raise UsageError("--keep_models keeps them in the run folder: give --run_dir=FOLDER.")
@@ -307,16 +308,19 @@ def main():
     )
     higher = sum(new["f1"] > old["f1"] for old, new in zip(articles_before, articles_after))
     print(
-        f"\n{after['total']} questions of {len(articles_after)} held-out articles, before and after {_ROUNDS.value} rounds:"
+        f"\n{after['total']} questions of {len(articles_after)} held-out articles, before and "
+        f"after {_ROUNDS.value} rounds:"
     )
     print(
-        f"exact match {before['exact_match']:.2f} and {after['exact_match']:.2f}, F1 {before['f1']:.2f} and {after['f1']:.2f}."
+        f"exact match {before['exact_match']:.2f} and {after['exact_match']:.2f}, F1 "
+        f"{before['f1']:.2f} and {after['f1']:.2f}."
     )
     print(f"F1 is higher after than before in {higher} of the articles.")
     if run.path:
         write_articles(run.path, articles_before, articles_after)
         print(
-            f"The model is in {os.path.join(run.path, 'model.keras')}, the curve in metrics.csv beside it, each article in articles.csv."
+            f"The model is in {os.path.join(run.path, 'model.keras')}, the curve in metrics.csv "
+            "beside it, each article in articles.csv."
         )
         print(f"`fedlab squad probe --run_dir={run.path}` draws what a few questions' logits did.")
     print(f"{time.time() - started:.0f} seconds.")

@@ -1,27 +1,29 @@
-"""SQuAD's JSON, versions 1.1 and 2.0, as questions; what is wrong with a file is an error or is left out and counted."""
+"""Reads the questions in SQuAD's JSON, versions 1.1 and 2.0."""
 
 import collections
 import gzip
 import json
+import os
 import pathlib
 import zlib
+from typing import Any
 
 from fedlab import _files, _json
 from fedlab._text import is_unicode
 from fedlab.tasks.question_answering.windows import Answer, Question
 
 
-def read(file):
-    """The document in a .json or .json.gz file.
+def read(file: str | os.PathLike) -> Any:
+    """Returns the document in a .json or .json.gz file.
 
     Raises:
-      FileNotFoundError: there is none.
-      ValueError: it is no JSON; says where it breaks.
+      FileNotFoundError: there is no such file.
+      ValueError: it is not JSON; the message says where it breaks.
     """
     file = pathlib.Path(file)
     if not file.is_file():
         raise FileNotFoundError(
-            f"there is no SQuAD file at {str(file)!r}; allowed: a .json or .json.gz file."
+            f"no SQuAD file at {str(file)!r}: expected a .json or .json.gz file"
         )
     with _files.explained(str(file), "give a file that can be read"):
         data = file.read_bytes()
@@ -30,44 +32,51 @@ def read(file):
             data = gzip.decompress(data)
         return _json.loads(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{str(file)!r} cannot be unpacked ({error}): get it again.") from None
+        raise ValueError(f"{str(file)!r} cannot be unpacked ({error}): download it again") from None
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{str(file)!r} is no UTF-8 text (at byte {error.start}): save it as UTF-8."
+            f"{str(file)!r}: expected UTF-8 text, but byte {error.start} is not; save it as UTF-8"
         ) from None
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"{str(file)!r} is no JSON: {error.msg} at line {error.lineno}, character {error.colno}; get it again."
+            f"{str(file)!r}: expected JSON, but {error.msg} at line {error.lineno}, character "
+            f"{error.colno}; download it again"
         ) from None
     except ValueError as error:
-        raise ValueError(f"{str(file)!r} cannot be read as JSON ({error}): get it again.") from None
+        raise ValueError(
+            f"{str(file)!r} cannot be read as JSON ({error}): download it again"
+        ) from None
 
 
-def parse(document, source="the document"):
-    """The questions of a document.
+def parse(document: Any, source: str = "the document") -> tuple[list[Question], dict[str, int]]:
+    """Returns the questions of a document.
 
-    A document of another form, or one that lacks a key, is an error. Left out and
-    counted: a question whose text is empty or not valid Unicode, whose context is,
-      whose id or title is not valid Unicode, whose id came before, that has no answer
-      though it is not marked as
-    impossible, that has answers though it is, or none of whose answers stands in the
-    context at its answer_start; an answer that does not, where another does.
+    A document with another structure or without a required key raises an error.
+    Unusable questions are omitted and counted:
+
+    - the question or its context is empty or not valid Unicode,
+    - the id or the title is not valid Unicode, or the id occurred before,
+    - it has no answer but is not marked as impossible, or the reverse,
+    - none of its answers is in the context at its answer_start.
+
+    If only some answers are at their answer_start, the others are omitted and counted.
 
     Args:
       document: `{"data": [{"title", "paragraphs": [{"context", "qas": [{"id",
         "question", "answers": [{"text", "answer_start"}]}]}]}]}`; in version 2.0 a
         question also has "is_impossible".
-      source: what to call it in an error.
+      source: the document's name in an error message.
 
     Returns:
-      (questions, skipped): a list of `Question`, and a dict reason -> how many.
+      (questions, skipped): a list of `Question`, and a dict reason -> count.
 
     Raises:
-      ValueError: another form; says where.
+      ValueError: the structure differs; the message says where.
 
     Example:
       >>> qas = [{"id": "1", "question": "Who?", "answers": [{"text": "Ann", "answer_start": 0}]}]
-      >>> questions, skipped = parse({"data": [{"title": "T", "paragraphs": [{"context": "Ann sang.", "qas": qas}]}]})
+      >>> article = {"title": "T", "paragraphs": [{"context": "Ann sang.", "qas": qas}]}
+      >>> questions, skipped = parse({"data": [article]})
       >>> questions[0].answers, skipped
       ((Answer(text='Ann', start=0),), {})
     """
@@ -100,7 +109,7 @@ def parse(document, source="the document"):
 
 
 def _answers(entry, context, where, skipped):
-    """(answers, why the question cannot be used, or None)."""
+    """Returns (answers, why the question cannot be used, or None)."""
     impossible = _get(entry, "is_impossible", bool, where) if "is_impossible" in entry else False
     answers = []
     for i, answer in enumerate(_get(entry, "answers", list, where)):
@@ -135,13 +144,15 @@ _KINDS = {list: "a list", str: "a string", int: "an integer", bool: "true or fal
 def _get(mapping, key, kind, where):
     if not isinstance(mapping, dict):
         raise ValueError(
-            f"{where} is a {type(mapping).__name__}; allowed: an object with {key!r}, as in SQuAD's JSON."
+            f"{where}: expected an object with {key!r}, as in SQuAD's JSON, got "
+            f"{type(mapping).__name__}"
         )
     if key not in mapping:
         raise ValueError(
-            f"{where} has no {key!r}; its keys are {', '.join(mapping) or 'none'}: this is not SQuAD's form; get the file again."
+            f"{where}: expected a key {key!r}, as in SQuAD's JSON, got "
+            f"{', '.join(mapping) or 'none'}; download the file again"
         )
     value = mapping[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{where} has {key} {value!r:.40}; allowed: {_KINDS[kind]}.")
+        raise ValueError(f"{where}: {key}={value!r:.40}: expected {_KINDS[kind]}")
     return value

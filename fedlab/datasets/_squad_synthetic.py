@@ -1,4 +1,4 @@
-"""Small articles in SQuAD's form, made from a grammar: questions whose answers a model can learn to find."""
+"""Small articles in SQuAD's form, generated from a grammar that a model can learn."""
 
 import numpy as np
 
@@ -36,12 +36,13 @@ VOCABULARY = (
 )
 
 
-def article(number, seed, num_paragraphs, num_facts, unanswerable):
-    """The questions of article `number`, a pure function of (seed, number)."""
+def article(
+    number: int, seed: int, num_paragraphs: int, num_facts: int, unanswerable: float
+) -> list[Question]:
+    """Returns the questions of article `number`, a pure function of (seed, number)."""
     rng = seeding.generator(seed, "squad synthetic", number)
-    own = [
-        rng.dirichlet(np.full(len(words), 1.0)) for words in _WORDS
-    ]  # an article's words are not another's
+    # Word frequencies differ between articles.
+    own = [rng.dirichlet(np.full(len(words), 1.0)) for words in _WORDS]
     title = f"ARTICLE_{number}"
     return [
         question
@@ -51,8 +52,8 @@ def article(number, seed, num_paragraphs, num_facts, unanswerable):
 
 
 def _paragraph(prefix, title, rng, own, num_facts, unanswerable):
-    # Each word is in one fact only, so that the thing in a question names the fact; one
-    # more thing is in none.
+    # Each word occurs in one fact only, so that the thing in a question identifies the
+    # fact. One more thing occurs in none.
     names, verbs, things, places, years = (
         _draw(rng, words, p, num_facts + 1) for words, p in zip(_WORDS, own)
     )
@@ -78,5 +79,5 @@ def _paragraph(prefix, title, rng, own, num_facts, unanswerable):
 
 
 def _draw(rng, words, probabilities, count):
-    # Verbs may repeat where there are more facts than verbs; what names a fact may not.
+    # Verbs may repeat if there are more facts than verbs; things may not.
     return rng.choice(words, size=count, replace=count > len(words), p=probabilities).tolist()

@@ -1,17 +1,18 @@
-"""SQuAD through tensorflow-datasets, in the form of SQuAD's JSON, kept so that the next time needs neither it nor the network."""
+"""SQuAD from tensorflow-datasets, cached as SQuAD's JSON.
+
+After the first call neither tensorflow-datasets nor the network is needed.
+"""
 
 import gzip
 import json
-import logging
+import os
 
 from fedlab import _cache, _files
 from fedlab.datasets import _squad_json
 
-logger = logging.getLogger(__name__)
 
-
-def documents(version, cache_dir=None):
-    """(train, dev) as JSON documents; downloads 35 to 50 MB at the first call.
+def documents(version: str, cache_dir: str | os.PathLike | None = None) -> list[dict]:
+    """Returns (train, dev) as JSON documents; the first call downloads 35 to 50 MB.
 
     Args:
       version: "1.1" or "2.0".
@@ -19,7 +20,7 @@ def documents(version, cache_dir=None):
 
     Raises:
       ModuleNotFoundError: tensorflow-datasets is not installed.
-      ConnectionError: it cannot download.
+      ConnectionError: the download failed.
     """
     folder = _cache.folder(cache_dir)
     files = [folder / f"squad_tfds_{version}_{split}.json.gz" for split in ("train", "dev")]
@@ -35,15 +36,16 @@ def _prepare(version, data_dir):
         import tensorflow_datasets as tfds
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "source 'tfds' needs tensorflow-datasets: pip install it, or give path= a folder of JSON files."
+            "source='tfds' needs tensorflow-datasets: pip install tensorflow-datasets, or use "
+            "source='json' with path= a folder of SQuAD's files"
         ) from None
     try:
         builder = tfds.builder(f"squad/v{version}", data_dir=str(data_dir))
         builder.download_and_prepare()
     except Exception as error:  # a download fails in many ways; the remedy is the same
         raise ConnectionError(
-            f"source 'tfds' could not be downloaded ({type(error).__name__}); give path= a folder with train-v{version}.json and "
-            f"dev-v{version}.json."
+            f"source='tfds': the download failed ({type(error).__name__}); use source='json' with "
+            f"path= a folder with train-v{version}.json and dev-v{version}.json"
         ) from error
     return [
         _document(tfds.as_numpy(builder.as_dataset(split=split)), version)
@@ -52,7 +54,10 @@ def _prepare(version, data_dir):
 
 
 def _document(examples, version):
-    """Groups examples as SQuAD's JSON does: by article, then by paragraph; articles in alphabetical order, as tfds shuffles."""
+    """Groups examples by article, then by paragraph, as SQuAD's JSON does.
+
+    Articles are in alphabetical order, because tfds shuffles them.
+    """
     articles = {}
     for example in examples:
         paragraphs = articles.setdefault(example["title"].decode(), {})

@@ -1,4 +1,4 @@
-"""SQuAD: questions about articles of Wikipedia, each answered by a span of a paragraph; every article is a client.
+"""SQuAD: questions about Wikipedia articles, answered by a span of text; an article is a client.
 
 Features after `load` (a row is one window of a question and its paragraph, see
 `fedlab.tasks.question_answering.windows`):
@@ -16,9 +16,9 @@ article.
 
 Sources:
 
-  json       train-v1.1.json and dev-v1.1.json (or v2.0), also as .json.gz, in the
-  folder `path` tfds       the same through tensorflow-datasets, which downloads them
-  synthetic  `synthetic()` with its defaults
+  json: train-v1.1.json and dev-v1.1.json (or v2.0), also as .json.gz, in a folder `path`.
+  tfds: the same from tensorflow-datasets, which downloads them.
+  synthetic: `synthetic()` with its defaults.
 
 Rajpurkar et al. 2016, "SQuAD: 100,000+ Questions for Machine Comprehension of Text";
 Rajpurkar et al. 2018, "Know What You Don't Know: Unanswerable Questions for SQuAD".
@@ -27,55 +27,60 @@ Natural Language Processing Tasks", section 3.2: by article, uniform, by topics 
 Dirichlet proportions, by quantity.
 """
 
-import importlib.metadata
-import logging
+import os
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from fedlab import _cache, _checks
 from fedlab.clients import partitioners as partitions
+from fedlab.clients.client_data import ClientData
 from fedlab.datasets import _squad_json, _squad_synthetic, _squad_tfds
-from fedlab.tasks.question_answering import topics, windows
-from fedlab.tasks.question_answering.wordpiece import Tokens, WordPiece
-
-logger = logging.getLogger(__name__)
+from fedlab.tasks.question_answering import topics
+from fedlab.tasks.question_answering.preprocessing import (
+    Vocabulary,
+    make_windows,
+    warn_skipped,
+    word_piece,
+)
+from fedlab.tasks.question_answering.windows import Question, Windows
 
 VERSIONS = ("1.1", "2.0")
 SYNTHETIC_VOCABULARY = _squad_synthetic.VOCABULARY  # the words of `synthetic`
 
 
 def load(
-    source="json",
+    source: str = "json",
     *,
-    path=None,
-    version="1.1",
-    cache_dir=None,
-    partition="article",
-    partition_options=None,
-    **options,
-):
+    path: str | os.PathLike | None = None,
+    version: str = "1.1",
+    cache_dir: str | os.PathLike | None = None,
+    partition: str = "article",
+    partition_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> tuple[ClientData, ClientData]:
     """Loads the data set as windows of token ids, ready for a model.
 
     Args:
       source: "json", "tfds" or "synthetic"; see the module.
-      path: with "json": the folder that holds the two files.
+      path: for "json", the folder of the two files.
       version: "1.1" or "2.0".
-      cache_dir: where tokens and downloads are kept; by default $FEDLAB_CACHE, else
+      cache_dir: the folder for tokens and downloads; by default $FEDLAB_CACHE, else
         $XDG_CACHE_HOME/fedlab, else ~/.cache/fedlab.
-      partition, partition_options: how train is divided among clients; see `clients`.
-        Test is always by article.
+      partition, partition_options: how the training questions are divided among clients;
+        see `clients`. The test questions are always divided by article.
       **options: vocabulary, max_length, stride, max_question_length; see
         `make_windows`.
 
     Returns:
-      (train, test), two `ClientData`. `load_windows` also gives what is needed to read
-      a model's answers.
+      (train, test). To evaluate a model's answers, use `load_windows` instead.
 
     Raises:
-      ValueError: a setting out of range, or a file of another form.
-      FileNotFoundError, ModuleNotFoundError, ConnectionError: files or libraries that
-        cannot be had; says what to do.
+      ValueError: a setting is out of range, or a file has another structure.
+      FileNotFoundError, ModuleNotFoundError, ConnectionError: a file or a library is not
+        available; the message says what to do.
 
     Example:
       >>> train, test = load(path="squad")  # doctest: +SKIP
@@ -86,30 +91,49 @@ def load(
     return clients(train, partition, **(partition_options or {})), clients(test)
 
 
-def load_windows(source="json", *, path=None, version="1.1", cache_dir=None, **options):
-    """(train, test) as `fedlab.tasks.question_answering.windows.Windows`. Args and Raises as in `load`."""
+def load_windows(
+    source: str = "json",
+    *,
+    path: str | os.PathLike | None = None,
+    version: str = "1.1",
+    cache_dir: str | os.PathLike | None = None,
+    **options: Any,
+) -> tuple[Windows, Windows]:
+    """Returns (train, test) as `fedlab.question_answering.windows.Windows`.
+
+    Args and Raises as in `load`.
+    """
     if source == "synthetic":
         _synthetic_reads_nothing(path)
         return synthetic_windows(**options)
-    vocabulary = options.pop("vocabulary", None)
-    word_piece = vocabulary if isinstance(vocabulary, WordPiece) else WordPiece(vocabulary)
+    pieces = word_piece(options.pop("vocabulary", None))
     parts = load_questions(source, path=path, version=version, cache_dir=cache_dir)
     return tuple(
-        make_windows(questions, word_piece, cache_dir=cache_dir, **options) for questions in parts
+        make_windows(questions, pieces, cache_dir=cache_dir, **options) for questions in parts
     )
 
 
-def load_questions(source="json", *, path=None, version="1.1", cache_dir=None):
-    """(train, test) as lists of `fedlab.tasks.question_answering.windows.Question`, in the files' order. Args and Raises as in `load`."""
+def load_questions(
+    source: str = "json",
+    *,
+    path: str | os.PathLike | None = None,
+    version: str = "1.1",
+    cache_dir: str | os.PathLike | None = None,
+) -> tuple[list[Question], list[Question]]:
+    """Returns (train, test) as lists of `Question`, in the order of the files.
+
+    Args and Raises as in `load`.
+    """
     if version not in VERSIONS:
-        raise ValueError(f"received version={version!r}; allowed: {', '.join(VERSIONS)}.")
+        raise ValueError(f"version={version!r}: expected one of {', '.join(VERSIONS)}")
     if source == "synthetic":
         _synthetic_reads_nothing(path)
         return synthetic_questions()
     if source == "json":
         if path is None:
             raise ValueError(
-                "source 'json' needs path=, the folder with SQuAD's files; or use source='tfds', which downloads them."
+                "path=None: expected the folder with SQuAD's files for source='json'; or use "
+                "source='tfds', which downloads them"
             )
         return tuple(read(_file(pathlib.Path(path), split, version)) for split in ("train", "dev"))
     if source == "tfds":
@@ -118,110 +142,81 @@ def load_questions(source="json", *, path=None, version="1.1", cache_dir=None):
             _report(*_squad_json.parse(document, f"squad {version}")) for document in documents
         )
     raise ValueError(
-        f"received source={source!r}; allowed are json, tfds, synthetic: check the spelling."
+        f"source={source!r}: expected one of json, tfds, synthetic; check the spelling"
     )
 
 
-def read(file):
-    """The questions in one file of SQuAD's form, .json or .json.gz; what is left out is counted and logged.
+def read(file: str | os.PathLike) -> list[Question]:
+    """Reads the questions in one file of SQuAD's form, .json or .json.gz.
+
+    Unusable questions are omitted; their number is logged.
 
     Returns:
-      A list of `fedlab.tasks.question_answering.windows.Question`.
+      A list of `fedlab.question_answering.windows.Question`.
 
     Raises:
-      FileNotFoundError: there is none.
-      ValueError: it is no JSON, has another form, or no question that can be used.
+      FileNotFoundError: there is no such file.
+      ValueError: it is not JSON, has another structure, or has no usable question.
     """
     return _report(*_squad_json.parse(_squad_json.read(file), str(file)), str(file))
 
 
-def make_windows(questions, vocabulary=None, *, cache=True, cache_dir=None, **lengths):
-    """Tokenizes questions, or takes their tokens from the cache, and cuts them in windows.
-
-    Args:
-      questions: `fedlab.tasks.question_answering.windows.Question`s, from `read` or of
-        your own.
-      vocabulary: a `WordPiece`, or what makes one: a path of a vocab.txt, or None for
-        BERT's uncased vocabulary.
-      cache: whether to keep the tokens.
-      cache_dir: where, as in `load`.
-      **lengths: max_length (384), stride (128), max_question_length (64); see
-        `fedlab.tasks.question_answering.windows.make`.
-
-    Returns:
-      `fedlab.tasks.question_answering.windows.Windows`.
-    """
-    word_piece = vocabulary if isinstance(vocabulary, WordPiece) else WordPiece(vocabulary)
-    contexts = list(dict.fromkeys(question.context for question in questions))
-    asked = [question.question for question in questions]
-
-    def tokens():
-        parts = (("question", word_piece.encode(asked)), ("context", word_piece.encode(contexts)))
-        return {
-            f"{part}_{name}": array
-            for part, tokens in parts
-            for name, array in tokens._asdict().items()
-        }
-
-    key = [
-        importlib.metadata.version("tokenizers"),
-        word_piece.digest,
-        str(len(asked)),
-        *asked,
-        *contexts,
-    ]
-    arrays = _cache.arrays("squad_tokens", key, tokens, cache_dir=cache_dir) if cache else tokens()
-    question_tokens, context_tokens = (
-        Tokens(*(arrays[f"{part}_{name}"] for name in Tokens._fields))
-        for part in ("question", "context")
-    )
-    made = windows.make(questions, word_piece, question_tokens, contexts, context_tokens, **lengths)
-    _warn(made.skipped, "tokenized questions")
-    return made
-
-
-def clients(windows, partition="article", **options):
+def clients(windows: Windows, partition: str = "article", **options: Any) -> ClientData:
     """Divides windows among clients; a question's windows stay together.
 
     Args:
       windows: `Windows` of this data set.
       partition: one of
-        "article": one client an article;
+        "article": one client per article;
         "uniform": num_clients (100), seed (0);
-        "dirichlet": num_clients (100), alpha (1.0), num_topics (30), seed (0),
-        min_examples (1): paragraphs are grouped in topics
-          (`fedlab.tasks.question_answering.topics`), and each topic's questions are
-          shared out;
+        "dirichlet": num_clients (100), alpha (1.0), num_topics (30), seed (0) and
+          min_examples (1). Paragraphs are grouped by topic
+          (`fedlab.tasks.question_answering.topics`), and the questions of each topic are
+          divided among the clients;
         "quantity": num_clients (100), alpha (1.0), seed (0), min_examples (1).
-      **options: the settings named above; see `fedlab.clients.partitioners` for their
-        ranges.
+      **options: the settings above; see `fedlab.clients.partitioners` for their ranges.
 
     Returns:
-      A `ClientData`, by article with the titles as client ids, else "client_<i>". A
-      client's windows are made when it is first read.
+      A `ClientData`. The client ids are the titles for "article", otherwise "client_<i>".
+      A client's windows are created when it is first read.
 
     Raises:
-      ValueError: another partition, or a setting out of range.
+      ValueError: the partition is unknown, or a setting is out of range.
     """
     return windows.clients(client_questions(windows.questions, partition, **options))
 
 
-def client_questions(questions, partition="article", *, cache_dir=None, **options):
-    """client_id -> int64 [n], the numbers of its questions. Args and Raises as in `clients`."""
+def client_questions(
+    questions: Sequence[Question],
+    partition: str = "article",
+    *,
+    cache_dir: str | os.PathLike | None = None,
+    **options: Any,
+) -> dict[str, np.ndarray]:
+    """Returns client_id -> int64 [n], the indices of its questions.
+
+    Args and Raises as in `clients`.
+    """
     if partition not in _PARTITIONS:
         raise ValueError(
-            f"received partition={partition!r}; allowed are {', '.join(_PARTITIONS)}: check the spelling."
+            f"partition={partition!r}: expected one of {', '.join(_PARTITIONS)}; check the spelling"
         )
     make, defaults = _PARTITIONS[partition]
     if unknown := options.keys() - defaults.keys():
         raise ValueError(
-            f"partition {partition!r} has no setting {min(unknown)!r}; allowed: {', '.join(defaults) or 'none'}."
+            f"{min(unknown)!r}: expected a setting of partition {partition!r}, which are "
+            f"{', '.join(defaults) or 'none'}"
         )
     return make(questions, cache_dir, **{**defaults, **options})
 
 
-def question_topics(questions, num_topics=30, seed=0, cache_dir=None):
-    """int64 [n], the topic of each question's paragraph (`fedlab.tasks.question_answering.topics`); kept in the cache."""
+def question_topics(
+    questions: Sequence[Question],
+    num_topics: int = 30,
+    seed: int = 0,
+    cache_dir: str | os.PathLike | None = None,
+) -> np.ndarray:
+    """Returns int64 [n], the topic of each question's paragraph; the result is cached."""
     contexts = list(dict.fromkeys(question.context for question in questions))
     key = [str(num_topics), str(seed), *contexts]
     arrays = _cache.arrays(
@@ -258,25 +253,29 @@ _PARTITIONS = {
 }
 
 
-def synthetic(num_clients=10, seed=0, **options):
-    """Makes a small data set of the same form, without any file: (train, test), two `ClientData`.
+def synthetic(
+    num_clients: int = 10, seed: int = 0, **options: Any
+) -> tuple[ClientData, ClientData]:
+    """Generates a small data set of the same form: (train, test), two `ClientData`.
 
     ```
     paragraph = num_facts sentences "<name> <verb> the <thing> in <place> in <year>."
-    questions = "Who <verb> the <thing>?"  "Where was the <thing>?"  "When was the <thing> <verb>?"   of each sentence
+    questions = "Who <verb> the <thing>?"             for each sentence
+                "Where was the <thing>?"
+                "When was the <thing> <verb>?"
     ```
 
-    An article's words come with probabilities of its own. The interrogative says what
-    kind of word the answer is, the thing in which sentence it stands: with two facts a
-    model that only knows the kind is right half of the time.
+    Word frequencies differ between articles. The interrogative determines the kind of
+    word that is the answer; the thing determines its sentence. With two facts, a model
+    that knows only the kind is right half of the time.
 
     Args:
-      num_clients: articles to train on, 1 or more; a quarter as many others, at least
-        one, test.
-      seed: an article is a pure function of (seed, its number).
-      **options: num_paragraphs (8) an article; num_facts (2) a paragraph, 1 to 9;
+      num_clients: number of articles to train on, 1 or more. A quarter as many other
+        articles, at least one, are for testing.
+      seed: article i is a pure function of (seed, i).
+      **options: num_paragraphs (8) per article; num_facts (2) per paragraph, 1 to 9;
         unanswerable (0), the share of questions, as in version 2.0, about a thing that
-        the paragraph lacks; max_length (48), stride and max_question_length, as in
+        is not in the paragraph; max_length (48), stride and max_question_length, as in
         `make_windows`.
 
     Example:
@@ -288,22 +287,21 @@ def synthetic(num_clients=10, seed=0, **options):
 
 
 def synthetic_windows(
-    num_clients=10,
-    seed=0,
+    num_clients: int = 10,
+    seed: int = 0,
     *,
-    num_paragraphs=8,
-    num_facts=2,
-    unanswerable=0.0,
-    vocabulary=None,
-    max_length=48,
-    **lengths,
-):
-    """`synthetic` as (train, test) `Windows`. `vocabulary`: by default only the words of these texts, 58 tokens."""
-    word_piece = (
-        vocabulary
-        if isinstance(vocabulary, WordPiece)
-        else WordPiece(vocabulary or SYNTHETIC_VOCABULARY)
-    )
+    num_paragraphs: int = 8,
+    num_facts: int = 2,
+    unanswerable: float = 0.0,
+    vocabulary: Vocabulary = None,
+    max_length: int = 48,
+    **lengths: int | None,
+) -> tuple[Windows, Windows]:
+    """Returns `synthetic` as (train, test) `Windows`.
+
+    The default vocabulary has only the words of these texts, 58 tokens.
+    """
+    pieces = word_piece(vocabulary or SYNTHETIC_VOCABULARY)
     parts = synthetic_questions(
         num_clients,
         seed,
@@ -312,21 +310,27 @@ def synthetic_windows(
         unanswerable=unanswerable,
     )
     return tuple(
-        make_windows(questions, word_piece, cache=False, max_length=max_length, **lengths)
+        make_windows(questions, pieces, cache=False, max_length=max_length, **lengths)
         for questions in parts
     )
 
 
-def synthetic_questions(num_clients=10, seed=0, *, num_paragraphs=8, num_facts=2, unanswerable=0.0):
-    """`synthetic` as (train, test) lists of `Question`."""
+def synthetic_questions(
+    num_clients: int = 10,
+    seed: int = 0,
+    *,
+    num_paragraphs: int = 8,
+    num_facts: int = 2,
+    unanswerable: float = 0.0,
+) -> tuple[list[Question], list[Question]]:
+    """Returns `synthetic` as (train, test) lists of `Question`."""
     for name, value, most in (
         ("num_clients", num_clients, None),
         ("num_paragraphs", num_paragraphs, None),
         ("num_facts", num_facts, 9),
     ):
         _checks.check_int(name, value, maximum=most)
-    if not _checks.is_number(unanswerable) or not 0 <= unanswerable <= 1:
-        raise ValueError(f"unanswerable is {unanswerable!r}; allowed: a share of 0 to 1.")
+    _checks.check_number("unanswerable", unanswerable, 0, 1, what="a share of the questions")
     numbers = range(num_clients), range(num_clients, num_clients + max(1, num_clients // 4))
     arguments = (seed, num_paragraphs, num_facts, unanswerable)
     return tuple(
@@ -338,7 +342,7 @@ def synthetic_questions(num_clients=10, seed=0, *, num_paragraphs=8, num_facts=2
 def _synthetic_reads_nothing(path):
     if path is not None:
         raise ValueError(
-            f"received path={str(path)!r} with source='synthetic', which reads no file: leave one of them out."
+            f"path={str(path)!r}: expected None with source='synthetic', which reads no file"
         )
 
 
@@ -347,8 +351,9 @@ def _file(folder, split, version):
     found = next((file for file in candidates if file.is_file()), None)
     if found is None:
         raise FileNotFoundError(
-            f"received path={str(folder)!r}, where there is no {candidates[0].name} or {candidates[1].name}; give the folder that holds "
-            "SQuAD's files, use source='tfds', or read one file with fedlab.datasets.squad.read."
+            f"path={str(folder)!r}: expected a folder with {candidates[0].name} or "
+            f"{candidates[1].name}; or use source='tfds', or read one file with "
+            "fedlab.datasets.squad.read"
         )
     return found
 
@@ -356,16 +361,8 @@ def _file(folder, split, version):
 def _report(questions, skipped, source="squad"):
     if not questions:
         raise ValueError(
-            f"{source} has no question that can be used (left out: {skipped or 'nothing, there is none'}); give another file."
+            f"{source}: expected a usable question, got none (omitted: {skipped or 'none'}); pass "
+            "another file"
         )
-    _warn(skipped, source)
+    warn_skipped(skipped, source)
     return questions
-
-
-def _warn(skipped, source):
-    if skipped:
-        logger.warning(
-            "squad: left out of %s: %s",
-            source,
-            ", ".join(f"{count} x {reason}" for reason, count in skipped.items()),
-        )

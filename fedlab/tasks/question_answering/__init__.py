@@ -1,4 +1,10 @@
-"""Extractive question answering: windows over contexts, answers, exact match and F1, probes and explanations."""
+"""Extractive question answering.
+
+windows, wordpiece, preprocessing: from questions to a model's inputs.
+spans, answering, outputs: from a model's outputs to answers.
+scores, evaluator, efficacy: how good the answers are.
+probe, explanation: what a model does, by example and by word.
+"""
 
 from fedlab._modules import lazily
 

@@ -1,16 +1,29 @@
 """Answers from a model that marks where they start and end."""
 
+from typing import TYPE_CHECKING
+
 from fedlab.tasks.question_answering import spans
+from fedlab.tasks.question_answering.preprocessing import Vocabulary, make_windows
 from fedlab.tasks.question_answering.windows import Question
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 def answer(
-    model, question, context, vocabulary=None, *, max_length=None, stride=None, max_answer_length=30
-):
+    model: "tf.keras.Model",
+    question: str,
+    context: str,
+    vocabulary: Vocabulary = None,
+    *,
+    max_length: int | None = None,
+    stride: int | None = None,
+    max_answer_length: int = 30,
+) -> spans.Span:
     """Finds the answer to a question in a text.
 
-    A text that is too long for the model is cut into windows that overlap; the legal
-    span with the highest score among all of them is the answer
+    A text that is too long for the model is cut into overlapping windows. The answer is
+    the legal span with the highest score in any of them
     (`fedlab.tasks.question_answering.spans`; Devlin et al. 2019, section 4.2).
 
     Args:
@@ -19,8 +32,8 @@ def answer(
       question, context: str.
       vocabulary: a `WordPiece`, or what makes one: the path of a vocab.txt, or None for
         BERT's uncased vocabulary.
-      max_length: tokens a window; by default what the model is built for, or 384, or
-        the most that it has positions for.
+      max_length: tokens per window; by default the length that the model is built for,
+        otherwise 384, or the number of the model's positions if that is less.
       stride: tokens that neighbouring windows share; by default a third of max_length.
       max_answer_length: tokens, 1 or more.
 
@@ -29,26 +42,25 @@ def answer(
       score, the sum of its logits.
 
     Raises:
-      ValueError: an empty question or context, a setting out of range, or a model of
-        another form or for another vocabulary.
+      ValueError: the question or context is empty, a setting is out of range, or the
+        model has other inputs or another vocabulary.
 
     Example:
       >>> from fedlab.datasets import squad
       >>> from fedlab.models import bert
       >>> words = squad.SYNTHETIC_VOCABULARY
-      >>> model = bert.question_answering(vocab_size=len(words), hidden_size=8, intermediate_size=16, num_layers=1, length=32)
+      >>> sizes = dict(hidden_size=8, intermediate_size=16, num_layers=1, length=32)
+      >>> model = bert.question_answering(vocab_size=len(words), **sizes)
       >>> context = "Anna found the river in Paris in 1901."
       >>> found = answer(model, "Who found the river?", context, words)
       >>> found.text == context[found.start : found.end]
       True
     """
-    from fedlab.datasets import squad
-
     spans.check_is_model(model)
     for name, text in (("question", question), ("context", context)):
         if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"received {name}={text!r:.40}; allowed: a text that is not empty.")
-    windows = squad.make_windows(
+            raise ValueError(f"{name}={text!r:.40}: expected a text that is not empty")
+    windows = make_windows(
         [Question("", "", context, question, ())],
         vocabulary,
         cache=False,
@@ -61,18 +73,19 @@ def answer(
     return best
 
 
-def window_length(model, max_length=None, default=384):
-    """How many tokens a window for this model has.
+def window_length(
+    model: "tf.keras.Model", max_length: int | None = None, default: int = 384
+) -> int:
+    """Returns the number of tokens per window for a model.
 
     Args:
       model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows`.
-      max_length: what is asked for, or None for the model's own length, or else
-        `default`, or the positions it has where these are fewer.
+      max_length: the requested length. None means the length that the model is built
+        for, otherwise `default`, or the number of its positions if that is less.
       default: 16 or more.
 
     Raises:
-      ValueError: the model has another length than the one asked for, or fewer
-        positions.
+      ValueError: the model is built for another length, or has fewer positions.
 
     Example:
       >>> from fedlab.models import bert
@@ -84,7 +97,7 @@ def window_length(model, max_length=None, default=384):
     if length:
         if max_length not in (None, length):
             raise ValueError(
-                f"received max_length={max_length}; allowed: {length}, for which the model is built."
+                f"max_length={max_length}: expected {length}, for which the model is built"
             )
         return length
     positions = next(
@@ -97,6 +110,6 @@ def window_length(model, max_length=None, default=384):
     )
     if positions and max_length and max_length > positions:
         raise ValueError(
-            f"received max_length={max_length}; allowed: at most {positions}, the model's positions."
+            f"max_length={max_length}: expected at most {positions}, the model's positions"
         )
     return max_length or min(default, positions or default)

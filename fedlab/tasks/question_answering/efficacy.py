@@ -1,10 +1,12 @@
-"""Efficacy: how many questions a model has to be asked until it has answered so many right.
+"""Efficacy: the number of questions that a model needs to answer a given number correctly.
 
 ```
 i_0, i_1, ... = uniform draws from the questions, with replacement, a pure function of the seed
-correct(i)    = the best legal span of question i matches a gold answer exactly (`fedlab.tasks.question_answering.scores`)
-num_draws     = the first D with correct(i_0) + ... + correct(i_{D-1}) = num_correct; max_draws where there is none
-accuracy      = (num_correct - 1) / (D - 1), without bias where the draws stop at the last success; else the share that is correct
+correct(i)    = the best legal span of question i matches a gold answer exactly
+num_draws     = the first D with correct(i_0) + ... + correct(i_{D-1}) = num_correct,
+                or max_draws if there is none
+accuracy      = (num_correct - 1) / (D - 1), which is unbiased if the last draw is the
+                num_correct-th success; otherwise the share of correct answers
 ```
 
 The estimate is that of Haldane 1945, "On a method of estimating frequencies",
@@ -72,13 +74,13 @@ class Efficacy(NamedTuple):
 
     @property
     def repeated(self):
-        """The number of a question -> how often it was drawn, for those drawn more than once, the most frequent first."""
+        """Question index -> number of draws, for repeated questions, most frequent first."""
         counts = collections.Counter(draw.question for draw in self.draws)
         return {question: times for question, times in counts.most_common() if times > 1}
 
 
 def draw(num_questions, max_draws, seed=0):
-    """The numbers of the questions in the order in which they are asked, int64 [max_draws]; a shorter draw begins a longer one.
+    """Returns the drawn question indices, int64 [max_draws]; fewer draws are a prefix of more.
 
     Args:
       num_questions: how many there are to draw from, 1 or more.
@@ -97,7 +99,7 @@ def draw(num_questions, max_draws, seed=0):
 def measure(
     model, windows, *, num_correct, max_draws=None, seed=0, batch_size=32, max_answer_length=30
 ):
-    """Draws questions until a model has answered `num_correct` of them right.
+    """Draws questions until a model has answered `num_correct` of them correctly.
 
     A question that comes again is answered once. Where some questions have no answer,
     as in SQuAD 2.0, the model may say so.
@@ -122,7 +124,8 @@ def measure(
     Example:
       >>> import fedlab as fl
       >>> train, test = fl.datasets.squad.synthetic_windows(num_clients=2)
-      >>> model = fl.models.bert.question_answering(vocab_size=58, hidden_size=8, intermediate_size=16, num_layers=1, length=48)
+      >>> sizes = dict(hidden_size=8, intermediate_size=16, num_layers=1, length=48)
+      >>> model = fl.models.bert.question_answering(vocab_size=58, **sizes)
       >>> found = measure(model, test, num_correct=100, max_draws=20)
       >>> len(found.draws)
       20
@@ -158,7 +161,8 @@ def replay(model, windows, numbers, *, batch_size=32, max_answer_length=30):
     numbers = np.asarray(numbers, np.int64)
     if not numbers.size or not 0 <= numbers.min() <= numbers.max() < len(windows.questions):
         raise ValueError(
-            f"received the questions {numbers.tolist()!s:.60}; allowed: one or more of 0 to {len(windows.questions) - 1}."
+            f"questions {numbers.tolist()!s:.60}: expected one or more indices from 0 to "
+            f"{len(windows.questions) - 1}"
         )
     answered = _Answers(model, windows, batch_size, max_answer_length)
     blocks = (
@@ -169,7 +173,7 @@ def replay(model, windows, numbers, *, batch_size=32, max_answer_length=30):
 
 
 def weights_sha256(model):
-    """Names a model's state: the SHA-256 of all its weights, in Keras's order, with their shapes and dtypes."""
+    """Returns the SHA-256 of a model's weights, in Keras's order, with shapes and dtypes."""
     digest = hashlib.sha256()
     for array in model.get_weights():
         digest.update(
@@ -179,7 +183,7 @@ def weights_sha256(model):
 
 
 def questions_sha256(questions):
-    """Names a list of `Question`s: the SHA-256 of their ids, texts and answers."""
+    """Returns the SHA-256 of the ids, texts and answers of `Question`s."""
     digest = hashlib.sha256()
     for question in questions:
         digest.update(repr(tuple(question)).encode())

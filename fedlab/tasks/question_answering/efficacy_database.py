@@ -1,12 +1,14 @@
-"""A SQLite file of model states and of how they answered the draws of `fedlab.tasks.question_answering.efficacy`.
+"""A SQLite file of model states and their answers to the draws of `efficacy`.
 
 Four tables, joined by foreign keys:
 
 ```
 model_states    state_id, weights_sha256, name, path, recorded_at           weights, under a name
 question_sets   set_id, questions_sha256, source, version, split, num_questions
-runs            run_id, state_id, set_id, replay_of, seed, num_correct, max_draws, drawn, correct, distinct_questions, recorded_at
-draws           run_id, draw, question_index, question_id, answer, exact_match, f1      draw = 0, 1, ...
+runs            run_id, state_id, set_id, replay_of, seed, num_correct, max_draws, drawn,
+                correct, distinct_questions, recorded_at
+draws           run_id, draw (0, 1, ...), question_index, question_id, answer,
+                exact_match, f1
 ```
 
 `num_correct` and `max_draws` are what was asked for, `drawn` and `correct` what came of
@@ -14,7 +16,8 @@ it. A run with `replay_of` asked another run's draws again; both have the same q
 in the same draw. Two states of training compared, by run and replay:
 
 ```sql
-SELECT old.name AS old, new.name AS new, COUNT(*) AS draws, SUM(a.exact_match) AS old_correct, SUM(b.exact_match) AS new_correct,
+SELECT old.name AS old, new.name AS new, COUNT(*) AS draws,
+       SUM(a.exact_match) AS old_correct, SUM(b.exact_match) AS new_correct,
        SUM(b.exact_match > a.exact_match) AS gained, SUM(b.exact_match < a.exact_match) AS lost
 FROM runs AS replay
 JOIN runs AS original ON original.run_id = replay.replay_of
@@ -39,21 +42,25 @@ _PAGE_BYTES = 512  # the least that a SQLite file has
 
 _SCHEMA = (
     """CREATE TABLE model_states (
-        state_id INTEGER PRIMARY KEY, weights_sha256 TEXT NOT NULL, name TEXT NOT NULL, path TEXT NOT NULL, recorded_at TEXT NOT NULL,
+        state_id INTEGER PRIMARY KEY, weights_sha256 TEXT NOT NULL, name TEXT NOT NULL,
+        path TEXT NOT NULL, recorded_at TEXT NOT NULL,
         UNIQUE (weights_sha256, name)
     )""",
     """CREATE TABLE question_sets (
-        set_id INTEGER PRIMARY KEY, questions_sha256 TEXT NOT NULL UNIQUE, source TEXT NOT NULL, version TEXT NOT NULL,
-        split TEXT NOT NULL, num_questions INTEGER NOT NULL
+        set_id INTEGER PRIMARY KEY, questions_sha256 TEXT NOT NULL UNIQUE, source TEXT NOT NULL,
+        version TEXT NOT NULL, split TEXT NOT NULL, num_questions INTEGER NOT NULL
     )""",
     """CREATE TABLE runs (
-        run_id INTEGER PRIMARY KEY, state_id INTEGER NOT NULL REFERENCES model_states, set_id INTEGER NOT NULL REFERENCES question_sets,
-        replay_of INTEGER REFERENCES runs, seed INTEGER NOT NULL, num_correct INTEGER NOT NULL, max_draws INTEGER NOT NULL,
-        drawn INTEGER NOT NULL, correct INTEGER NOT NULL, distinct_questions INTEGER NOT NULL, recorded_at TEXT NOT NULL
+        run_id INTEGER PRIMARY KEY, state_id INTEGER NOT NULL REFERENCES model_states,
+        set_id INTEGER NOT NULL REFERENCES question_sets, replay_of INTEGER REFERENCES runs,
+        seed INTEGER NOT NULL, num_correct INTEGER NOT NULL, max_draws INTEGER NOT NULL,
+        drawn INTEGER NOT NULL, correct INTEGER NOT NULL, distinct_questions INTEGER NOT NULL,
+        recorded_at TEXT NOT NULL
     )""",
     """CREATE TABLE draws (
-        run_id INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, draw INTEGER NOT NULL, question_index INTEGER NOT NULL,
-        question_id TEXT NOT NULL, answer TEXT NOT NULL, exact_match INTEGER NOT NULL CHECK (exact_match IN (0, 1)), f1 REAL NOT NULL,
+        run_id INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE, draw INTEGER NOT NULL,
+        question_index INTEGER NOT NULL, question_id TEXT NOT NULL, answer TEXT NOT NULL,
+        exact_match INTEGER NOT NULL CHECK (exact_match IN (0, 1)), f1 REAL NOT NULL,
         PRIMARY KEY (run_id, draw)
     ) WITHOUT ROWID""",
     f"PRAGMA application_id = {APPLICATION_ID}",
@@ -62,7 +69,7 @@ _SCHEMA = (
 
 
 class ModelState(NamedTuple):
-    """Weights, by their hash (`efficacy.weights_sha256`), the name they go by, and the path they were read from."""
+    """A model's weights: their hash (`efficacy.weights_sha256`), a name and their path."""
 
     weights_sha256: str
     name: str
@@ -70,7 +77,7 @@ class ModelState(NamedTuple):
 
 
 class QuestionSet(NamedTuple):
-    """Questions, by their hash (`efficacy.questions_sha256`), and where they are from."""
+    """Questions: their hash (`efficacy.questions_sha256`) and their source."""
 
     questions_sha256: str
     source: str
@@ -80,7 +87,7 @@ class QuestionSet(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What was asked for: the seed of the draws, the correct answers to reach, and where to give up."""
+    """Settings of a run: the seed, the target of correct answers, and the maximum of draws."""
 
     seed: int
     num_correct: int
@@ -88,7 +95,7 @@ class Settings(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """A run in the file: its `Settings`, the hash of its `QuestionSet`, and the draws: (question_index, exact_match) each."""
+    """A recorded run: `Settings`, hash of the questions, (question_index, exact_match) per draw."""
 
     settings: Settings
     questions_sha256: str
@@ -96,7 +103,7 @@ class Recorded(NamedTuple):
 
 
 def check(path):
-    """Whether the file can be recorded in, before work is done for it: it is this module's, or there is none yet.
+    """Checks that runs can be recorded in a file: it is this module's, or does not exist.
 
     Raises:
       ValueError: another file, or one of another version.
@@ -105,11 +112,11 @@ def check(path):
     path = pathlib.Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(
-            f"there is no folder {str(path.parent)!r} for the database: make it, or give another path."
+            f"{str(path.parent)!r}: expected an existing folder for the database; create it"
         )
     if path.is_dir():
         raise ValueError(
-            f"{str(path)!r} is a folder; allowed: a SQLite file, or a path where there is none yet."
+            f"{str(path)!r}: expected a SQLite file, or a path without a file, got a folder"
         )
     if path.exists():
         with _opened(path):
@@ -131,15 +138,16 @@ def read(path, run_id):
       ValueError: there is no such run, or the file is not this module's.
     """
     if not 1 <= run_id < 2**63:
-        raise ValueError(
-            f"received the run {run_id}; allowed: 1 to {2**63 - 1}, which SQLite can hold."
-        )
+        raise ValueError(f"run {run_id}: expected 1 to {2**63 - 1}, which SQLite can hold")
     if not pathlib.Path(path).is_file():
         raise FileNotFoundError(
-            f"there is no database {str(path)!r} with a run to replay: check the path."
+            f"{str(path)!r}: expected a database with a run to replay; check the path"
         )
     with _opened(path) as connection:
-        query = "SELECT seed, num_correct, max_draws, questions_sha256 FROM runs JOIN question_sets USING (set_id) WHERE run_id = ?"
+        query = (
+            "SELECT seed, num_correct, max_draws, questions_sha256"
+            " FROM runs JOIN question_sets USING (set_id) WHERE run_id = ?"
+        )
         row = connection.execute(query, (run_id,)).fetchone() if _is_made(connection) else None
         if row is None:
             known = (
@@ -148,9 +156,7 @@ def read(path, run_id):
                 else []
             )
             allowed = ", ".join(map(str, known[:20])) + (", ..." if len(known) > 20 else "")
-            raise ValueError(
-                f"{path} has no run {run_id}; allowed: {allowed or 'none, it has no run yet'}."
-            )
+            raise ValueError(f"run {run_id} of {path}: expected one of {allowed or 'none'}")
         draws = connection.execute(
             "SELECT question_index, exact_match FROM draws WHERE run_id = ? ORDER BY draw",
             (run_id,),
@@ -180,20 +186,21 @@ def record(path, state, question_set, settings, draws, replay_of=None):
     """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with _opened(path, create=True) as connection:
-        # What is not committed SQLite takes back itself, also after a kill.
+        # SQLite rolls back what is not committed, even after SIGKILL.
         connection.execute("BEGIN IMMEDIATE")
         if not _is_made(connection):
             for statement in _SCHEMA:
                 connection.execute(statement)
         connection.execute(
-            "INSERT INTO model_states (weights_sha256, name, path, recorded_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO model_states (weights_sha256, name, path, recorded_at)"
+            " VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (*state, now),
         )
         query = "SELECT state_id FROM model_states WHERE weights_sha256 = ? AND name = ?"
         (state_id,) = connection.execute(query, state[:2]).fetchone()
         connection.execute(
-            "INSERT INTO question_sets (questions_sha256, source, version, split, num_questions) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT DO NOTHING",
+            "INSERT INTO question_sets (questions_sha256, source, version, split, num_questions)"
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             question_set,
         )
         query = "SELECT set_id FROM question_sets WHERE questions_sha256 = ?"
@@ -203,7 +210,8 @@ def record(path, state, question_set, settings, draws, replay_of=None):
             len({draw.question for draw in draws}),
         )
         run_id = connection.execute(
-            "INSERT INTO runs (state_id, set_id, replay_of, seed, num_correct, max_draws, drawn, correct, distinct_questions, recorded_at)"
+            "INSERT INTO runs (state_id, set_id, replay_of, seed, num_correct, max_draws, drawn,"
+            " correct, distinct_questions, recorded_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (state_id, set_id, replay_of, *settings, len(draws), correct, distinct, now),
         ).lastrowid
@@ -218,14 +226,14 @@ def record(path, state, question_set, settings, draws, replay_of=None):
 
 @contextlib.contextmanager
 def _opened(path, create=False):
-    """A connection to the file, which is found to be this module's or empty. SQLite's errors become ValueErrors of one line."""
+    """Opens a file of this module, or an empty one; SQLite's errors become ValueErrors."""
     if 0 < _size(path) < _PAGE_BYTES:  # which SQLite would take for an empty file
         raise ValueError(
-            f"{path} is no SQLite file, it is cut off: give another path, where there is no file yet."
+            f"{path}: expected a SQLite file, got one that is cut off; pass a path without a file"
         )
     uri = f"{pathlib.Path(path).absolute().as_uri()}?mode={'rwc' if create else 'ro'}"
     try:
-        # No transaction but those that are begun by name.
+        # Transactions are begun explicitly.
         with contextlib.closing(
             sqlite3.connect(uri, uri=True, timeout=_TIMEOUT_S, isolation_level=None)
         ) as connection:
@@ -238,16 +246,16 @@ def _opened(path, create=False):
                 or connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
             ):
                 raise ValueError(
-                    f"{path} is a database of something else: give another path, where there is no file yet."
+                    f"{path}: expected a database of this module; pass a path without a file"
                 )
             if owner == APPLICATION_ID and version != VERSION:
                 raise ValueError(
-                    f"{path} is of version {version}; allowed: {VERSION}, which this fedlab writes: give another path."
+                    f"{path} has version {version}: expected {VERSION}; pass another path"
                 )
             yield connection
     except sqlite3.DatabaseError as error:
         raise ValueError(
-            f"{path} cannot be used as the database ({error}): check the file, or give another path."
+            f"{path} cannot be used as the database ({error}): check the file, or pass another path"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Exact match, F1 and loss of a question-answering model, for `evaluate_on` of `fedlab.simulate`."""
+"""Exact match, F1 and loss of a question-answering model, for `fedlab.simulate`."""
 
 import hashlib
 
@@ -14,14 +14,15 @@ class Evaluator:
     """Scores a model on questions.
 
     ```
-    exact_match, f1    0 to 100, of the best legal spans (`fedlab.tasks.question_answering.spans`), as SQuAD's official script counts them
-    loss               mean over the windows that hold their answer of  -(log p[start] + log p[end]) / 2,  p the softmax over positions
+    exact_match, f1    0 to 100, of the best legal spans, as in SQuAD's official script
+    loss               mean of  -(log p[start] + log p[end]) / 2  over the windows that
+                       contain their answer; p is the softmax over positions
     ```
 
     Args:
       windows: `fedlab.tasks.question_answering.windows.Windows` of questions that have
         answers.
-      batch_size: windows a step.
+      batch_size: windows per step.
       max_answer_length: tokens, 1 or more.
 
     Attributes:
@@ -33,7 +34,8 @@ class Evaluator:
     Example:
       >>> import fedlab as fl
       >>> train, test = fl.datasets.squad.synthetic_windows(num_clients=2)
-      >>> model = fl.models.bert.question_answering(vocab_size=58, hidden_size=8, intermediate_size=16, num_layers=1, length=48)
+      >>> sizes = dict(hidden_size=8, intermediate_size=16, num_layers=1, length=48)
+      >>> model = fl.models.bert.question_answering(vocab_size=58, **sizes)
       >>> sorted(fl.question_answering.Evaluator(test)(model))
       ['exact_match', 'f1', 'loss']
     """
@@ -42,14 +44,14 @@ class Evaluator:
 
     def __init__(self, windows, *, batch_size=32, max_answer_length=30):
         if not isinstance(windows, Windows):
-            raise TypeError(
-                f"received {_checks.kind(windows)}; allowed: fedlab.tasks.question_answering.windows.Windows, as fedlab.datasets.squad.load_windows gives."
-            )
+            expected = "Windows, as fedlab.datasets.squad.load_windows returns"
+            raise _checks.type_error("windows", windows, expected)
         _checks.check_int("batch_size", batch_size)
         _checks.check_int("max_answer_length", max_answer_length)
         if not windows.y.any():
             raise ValueError(
-                f"none of the {windows.num_windows} windows holds its answer: evaluate on questions that have one."
+                f"{windows.num_windows} windows: expected one that contains its answer, got none; "
+                "evaluate on questions that have answers"
             )
         contents = hashlib.sha256(repr(windows.questions).encode())
         for array in (windows.question, windows.first, windows.count, windows.y):
@@ -63,7 +65,7 @@ class Evaluator:
         self._windows, self._batch_size = windows, batch_size
 
     def __call__(self, model, round_num=0):
-        """`exact_match`, `f1` and `loss`, floats. The round does not matter: it is what `evaluate_on` passes."""
+        """Returns `exact_match`, `f1` and `loss`, whatever the round."""
         logits = spans.logits(model, self._windows, self._batch_size)
         found = spans.answers(
             self._windows, logits, max_answer_length=self.settings["max_answer_length"]
@@ -79,14 +81,15 @@ class Evaluator:
 
 
 def cross_entropy(logits, y):
-    """Mean cross-entropy of start and end over the windows that hold their answer.
+    """Returns the mean cross-entropy of start and end over windows with an answer.
 
     Args:
       logits: float [n, 2, length].
       y: int [n, 2], positions; rows of 0, 0 are left out.
 
     Example:
-      >>> round(cross_entropy(np.log([[[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]]]), np.array([[1, 2]])), 6)  # log 4
+      >>> logits = np.log([[[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]]])
+      >>> round(cross_entropy(logits, np.array([[1, 2]])), 6)  # log 4
       1.386294
     """
     held = y.any(axis=1)

@@ -1,19 +1,20 @@
-"""Which words made a model answer or classify so: LIME over the words of a text.
+"""Which words explain a model's answer or class: LIME over the words of a text.
 
     "Why Should I Trust You?": Explaining the Predictions of Any Classifier
     Marco Tulio Ribeiro, Sameer Singh, Carlos Guestrin. KDD 2016.
     https://arxiv.org/abs/1602.04938
 
 ```
-z_i  in {0, 1}^words, z_0 = 1          num_samples texts, in which the words with z = 0 are unknown ones ([UNK]); a place keeps its number
-p_i  = probability at text z_i         of the answer that the model gives to the whole text, or of its class
+z_i  in {0, 1}^words, z_0 = 1          num_samples texts; words with z = 0 are [UNK]
+p_i  = probability at text z_i         of the answer to, or the class of, the whole text
 pi_i = exp(-d(z_i, 1)^2 / 25^2)^(1/2)  d = 100 * cosine distance
-w    = argmin  sum_i pi_i (p_i - w'z_i - b)^2 + |w|^2     over the num_words words that weigh most (section 3.4)
+w    = argmin  sum_i pi_i (p_i - w'z_i - b)^2 + |w|^2
+       over the num_words words with the largest weights (section 3.4)
 ```
 
-By the library `lime` (`LimeTextExplainer`), whose defaults these are. A word's weight
-is what the probability loses without it, to first order; `fit`, the R^2 of that linear
-model, says how far to believe it. Every occurrence is a word of its own.
+These are the defaults of `LimeTextExplainer` in the library `lime`. To first order, a
+word's weight is what the probability loses without it. `fit`, the R^2 of the linear
+model, tells how reliable that is. Each occurrence of a word counts separately.
 
 A span's probability is exp(score) over the sum of it over all legal spans of the text
 (`fedlab.tasks.question_answering.spans`): the score alone is not comparable between
@@ -30,6 +31,7 @@ from fedlab.clients import seeding
 from fedlab.tasks.question_answering import spans
 from fedlab.tasks.question_answering.answering import answer, window_length
 from fedlab.tasks.question_answering.outputs import outputs
+from fedlab.tasks.question_answering.preprocessing import make_windows, word_piece
 from fedlab.tasks.question_answering.windows import Question
 from fedlab.tasks.question_answering.wordpiece import WordPiece
 
@@ -77,7 +79,7 @@ class Explanation(NamedTuple):
     lime: Any
 
     def html(self):
-        """The explanation as a web page of lime's making, which needs no network. The same page every time."""
+        """Returns lime's web page, which needs no network. The page is deterministic."""
         return self.lime.as_html(labels=[_LABEL])
 
 
@@ -125,13 +127,13 @@ def explain_answer(
       >>> from fedlab.datasets import squad
       >>> from fedlab.models import bert
       >>> words = squad.SYNTHETIC_VOCABULARY
-      >>> model = bert.question_answering(vocab_size=len(words), hidden_size=8, intermediate_size=16, num_layers=1, length=32)
-      >>> found = explain_answer(model, "Who sold the map?", "Anna sold the map in Oslo in 1801.", words, num_samples=20, num_words=3)
+      >>> sizes = dict(hidden_size=8, intermediate_size=16, num_layers=1, length=32)
+      >>> model = bert.question_answering(vocab_size=len(words), **sizes)
+      >>> texts = "Who sold the map?", "Anna sold the map in Oslo in 1801."
+      >>> found = explain_answer(model, *texts, words, num_samples=20, num_words=3)
       >>> len(found.words), found.label == found.span.text
       (3, True)
     """
-    from fedlab.datasets import squad
-
     for name, value, least in (
         ("num_samples", num_samples, 10),
         ("num_words", num_words, 1),
@@ -142,10 +144,10 @@ def explain_answer(
         "question": " ".join(question.split()) if isinstance(question, str) else question,
         "context": context,
     }
-    word_piece = vocabulary if isinstance(vocabulary, WordPiece) else WordPiece(vocabulary)
+    pieces = word_piece(vocabulary)
     length = window_length(model, max_length)
     span = answer(
-        model, *parts.values(), word_piece, max_length=length, max_answer_length=max_answer_length
+        model, *parts.values(), pieces, max_length=length, max_answer_length=max_answer_length
     )
     lime_text = _LimeText(parts)
 
@@ -158,7 +160,7 @@ def explain_answer(
                 Question(str(i), "", context, question, ())
                 for i, (question, context) in enumerate(split)
             ]
-            windows = squad.make_windows(questions, word_piece, cache=False, max_length=length)
+            windows = make_windows(questions, pieces, cache=False, max_length=length)
             logits = spans.logits(model, windows, batch_size)
             best = spans.answers(windows, logits, max_answer_length=max_answer_length)
             for i, (text, [top]) in enumerate(zip(texts[first : first + _TEXTS_AT_ONCE], best)):
@@ -211,9 +213,12 @@ def explain_class(
       >>> from fedlab.datasets import squad
       >>> from fedlab.models import bert
       >>> words = squad.SYNTHETIC_VOCABULARY
-      >>> model = bert.classification(3, vocab_size=len(words), hidden_size=8, intermediate_size=16, num_layers=1)
-      >>> found = explain_class(model, "Anna sold the map.", words, class_names=["who", "where", "when"], num_samples=20)
-      >>> len(found.words), found.label in ("who", "where", "when")
+      >>> sizes = dict(hidden_size=8, intermediate_size=16, num_layers=1)
+      >>> model = bert.classification(3, vocab_size=len(words), **sizes)
+      >>> names = ["who", "where", "when"]
+      >>> text = "Anna sold the map."
+      >>> found = explain_class(model, text, words, class_names=names, num_samples=20)
+      >>> len(found.words), found.label in names
       (4, True)
     """
     for name, value, least in (
@@ -223,20 +228,21 @@ def explain_class(
     ):
         _checks.check_int(name, value, least)
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"received text={text!r:.40}; allowed: a text that is not empty.")
-    word_piece = vocabulary if isinstance(vocabulary, WordPiece) else WordPiece(vocabulary)
+        raise ValueError(f"text={text!r:.40}: expected a text that is not empty")
+    pieces = word_piece(vocabulary)
     length = window_length(model, max_length)
-    spans.check_model(model, _Texts(word_piece, length))
-    whole = _classes(model, word_piece, [text], length, batch_size)[0]
+    spans.check_model(model, _Texts(pieces, length))
+    whole = _classes(model, pieces, [text], length, batch_size)[0]
     names = [f"class {i}" for i in range(len(whole))] if class_names is None else list(class_names)
     if len(names) != len(whole):
         raise ValueError(
-            f"received {len(names)} class names; allowed: {len(whole)}, one for each class of model {model.name!r}."
+            f"{len(names)} class names: expected {len(whole)}, one for each class of model "
+            f"{model.name!r}"
         )
     predicted = int(whole.argmax())
 
     def probabilities(texts):
-        return _classes(model, word_piece, texts, length, batch_size)[:, predicted]
+        return _classes(model, pieces, texts, length, batch_size)[:, predicted]
 
     return _LimeText({"text": text}).explain(
         probabilities, names[predicted], num_samples, num_words, seed
@@ -244,21 +250,21 @@ def explain_class(
 
 
 class _Texts(NamedTuple):
-    """What `spans.check_model` asks of windows."""
+    """The part of `Windows` that `spans.check_model` reads."""
 
     vocabulary: WordPiece
     max_length: int
 
 
 class _LimeText:
-    """Parts of a text as the one text that lime perturbs: a line each, the last part may have more."""
+    """The one text that lime perturbs: one line per part; the last part may have more."""
 
     def __init__(self, parts):
         try:
             from lime.lime_text import IndexedString, LimeTextExplainer
         except ModuleNotFoundError:
             raise ModuleNotFoundError(
-                "explanations need the library lime, not installed here: pip install lime."
+                "explanations need lime, which is not installed: pip install lime"
             ) from None
         self._parts = parts
         self._text = "\n".join(parts.values())
@@ -272,12 +278,13 @@ class _LimeText:
         self._explainer = LimeTextExplainer
         self._num_words = sum(re.fullmatch(_WORDS, piece) is None for piece in self._pieces)
         if not self._num_words:
-            raise ValueError(
-                f"received {self._text!r:.40}, in which there is no word; allowed: letters or digits."
-            )
+            raise ValueError(f"text {self._text!r:.40}: expected a word, made of letters or digits")
 
     def moved(self, text, part, start, end):
-        """Where the characters [start, end) of a part are in a perturbed text; of a word that is left out, all of its mask."""
+        """Returns where the characters [start, end) of a part are in a perturbed text.
+
+        For a masked word, that is all of its mask.
+        """
         start, end = start + self._offsets[part], end + self._offsets[part]
         old = new = 0
         for piece in self._pieces:
@@ -288,13 +295,12 @@ class _LimeText:
             if old < end <= old + len(piece):
                 return new_start, new + length if masked else new + end - old
             old, new = old + len(piece), new + length
-        raise ValueError(f"received the characters {start} to {end}; allowed: 0 to {old}.")
+        raise ValueError(f"characters {start} to {end}: expected numbers from 0 to {old}")
 
     def explain(self, probabilities, label, num_samples, num_words, seed):
         """An `Explanation` by `probabilities(texts) -> float [n]`, of the label."""
-        state = int(
-            seeding.generator(seed, "explanation").integers(2**32)
-        )  # lime's generators take no more
+        # lime's generators accept no larger seed.
+        state = int(seeding.generator(seed, "explanation").integers(2**32))
         explainer = self._explainer(
             # In the page the names stand in a script, where lime escapes the text but
             # not them.
@@ -338,7 +344,7 @@ class _LimeText:
 
 
 def _score(windows, logits, question, start, end):
-    """The score of the characters [start, end) of a question's context: the highest in the windows that hold them; -inf in none."""
+    """The highest score of the characters [start, end) of a context in its windows, or -inf."""
     _, offsets = windows.context_tokens.of(windows.context_of[question])
     first = np.searchsorted(offsets[:, 1], start, side="right")
     last = np.searchsorted(offsets[:, 0], end, side="left") - 1
@@ -351,24 +357,26 @@ def _score(windows, logits, question, start, end):
     return best
 
 
-def _classes(model, word_piece, texts, length, batch_size):
+def _classes(model, pieces, texts, length, batch_size):
     """float64 [n, classes]: the probabilities of texts."""
-    tokens = word_piece.encode(texts)
+    tokens = pieces.encode(texts)
     lengths = np.minimum(tokens.lengths + _SPECIAL, length)
     found = outputs(
         model,
-        lambda rows, length: _columns(word_piece, tokens, rows, length),
+        lambda rows, length: _columns(pieces, tokens, rows, length),
         lengths,
         length,
         batch_size,
     )
     if found.ndim != 2 or found.shape[1] < 2:
         raise ValueError(
-            f"model {model.name!r} gives {list(found.shape)}; allowed: [texts, classes]. Is it one that answers questions?"
+            f"model {model.name!r}: expected outputs [texts, classes], got {list(found.shape)}; if "
+            "it answers questions, pass a question and a context"
         )
     if not np.isfinite(found).all():
         raise ValueError(
-            "received outputs that are not finite: the model's training diverged, or its weights are damaged; load another."
+            f"model {model.name!r}: expected finite outputs; its training diverged or its weights "
+            "are damaged, load another model"
         )
     found = found.astype(np.float64)
     if getattr(getattr(model.layers[-1], "activation", None), "__name__", None) == "softmax":
@@ -377,12 +385,12 @@ def _classes(model, word_piece, texts, length, batch_size):
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def _columns(word_piece, tokens, rows, length):
+def _columns(pieces, tokens, rows, length):
     """`[CLS] text [SEP] [PAD] ...` as a model's inputs, int32 [k, length] each."""
-    ids = np.full([len(rows), length], word_piece.pad_id, np.int32)
+    ids = np.full([len(rows), length], pieces.pad_id, np.int32)
     used = np.zeros_like(ids)
     for i, text in enumerate(rows):
         own, _ = tokens.of(text)
-        row = [word_piece.cls_id, *own[: length - _SPECIAL], word_piece.sep_id]
+        row = [pieces.cls_id, *own[: length - _SPECIAL], pieces.sep_id]
         ids[i, : len(row)], used[i, : len(row)] = row, 1
     return {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "attention_mask": used}

@@ -1,4 +1,4 @@
-"""An explanation (`fedlab.tasks.question_answering.explanation`) as a picture: the text with its weighty words coloured, and their weights."""
+"""Plot of an explanation: the text with its important words coloured, and their weights."""
 
 import re
 import textwrap
@@ -19,7 +19,7 @@ def draw(explanation, file):
 
 
 def figure(explanation):
-    """The text above, words for the label blue and those against it orange, the deeper the more they weigh; below, the weights."""
+    """Draws the text, with words for the label in blue and against it in orange, and weights."""
     lines = [
         line for part, text in explanation.parts.items() for line in _lines(explanation, part, text)
     ]
@@ -36,8 +36,15 @@ def figure(explanation):
             # is read.
             if weight:
                 colour = _FOR if weight > 0 else _AGAINST
-                above.axvspan(x - 0.2, x + len(piece) + 0.2, 1 - (y + 0.95) / len(lines), 1 - (y + 0.05) / len(lines),
-                              color=colour, alpha=0.15 + 0.55 * abs(weight) / most, linewidth=0)  # fmt: skip
+                above.axvspan(
+                    x - 0.2,
+                    x + len(piece) + 0.2,
+                    1 - (y + 0.95) / len(lines),
+                    1 - (y + 0.05) / len(lines),
+                    color=colour,
+                    alpha=0.15 + 0.55 * abs(weight) / most,
+                    linewidth=0,
+                )
             for i, character in enumerate(piece):
                 if not character.isspace():
                     above.text(
@@ -61,7 +68,11 @@ def figure(explanation):
     below.set_xlabel(f"weight in the probability (linear model, R² {explanation.fit:.2f})")
     below.spines[["top", "right", "left"]].set_visible(False)
     below.tick_params(axis="y", length=0)
-    title = f"Words for (blue) and against (orange) {_figure.shortened(explanation.label, 60)!r}, probability {explanation.probability:.3f}"
+    label = _figure.shortened(explanation.label, 60)
+    title = (
+        f"Words for (blue) and against (orange) {label!r}, "
+        f"probability {explanation.probability:.3f}"
+    )
     figure.suptitle(_figure.plain(title), fontsize=10)
     return figure
 

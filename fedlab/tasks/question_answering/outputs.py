@@ -11,9 +11,7 @@ import weakref
 
 import numpy as np
 
-_STEP = (
-    32  # lengths are multiples of it: what a processor's kernels are prepared for comes up again
-)
+_STEP = 32  # lengths are multiples of it, so that kernels can be reused
 _MASKED = -1e9  # what `fedlab.models.bert` lowers the logits of padding by
 _TOLERANCE = 1e-4  # float32 rounds to about 1e-6
 
@@ -38,10 +36,12 @@ def outputs(model, columns, lengths, max_length, batch_size):
 
     Example:
       >>> from fedlab.models import bert
-      >>> model = bert.question_answering(vocab_size=9, hidden_size=8, intermediate_size=16, num_layers=1)
+      >>> sizes = dict(hidden_size=8, intermediate_size=16, num_layers=1)
+      >>> model = bert.question_answering(vocab_size=9, **sizes)
+      >>> names = ("input_ids", "token_type_ids", "attention_mask")
       >>> def columns(rows, length):
       ...     used = np.arange(length) < np.array([3, 40])[rows, None]
-      ...     return {name: used.astype(np.int32) for name in ("input_ids", "token_type_ids", "attention_mask")}
+      ...     return {name: used.astype(np.int32) for name in names}
       >>> outputs(model, columns, [3, 40], max_length=96, batch_size=1).shape
       (2, 2, 96)
     """
@@ -80,7 +80,7 @@ _functions = weakref.WeakKeyDictionary()
 
 
 def _for_any_length(model):
-    """As the model's `predict_on_batch`, which compiles the model anew for every shape; here it is compiled once."""
+    """Like the model's `predict_on_batch`, but compiled once for all shapes."""
     import tensorflow as tf  # `fedlab squad show` without a model is quicker without it
 
     names = model.input_names
@@ -100,12 +100,12 @@ def _for_any_length(model):
 
 def _checked(model, found):
     if not isinstance(found, np.ndarray):
-        raise ValueError(f"model {model.name!r} has {len(found)} outputs; allowed: one.")
+        raise ValueError(f"model {model.name!r}: expected one output, got {len(found)} outputs")
     return found
 
 
 def _is_same(cut, whole):
-    """Whether the outputs of a row without its padding are, up to rounding, those with it, where padding's own count for nothing."""
+    """Returns whether a row has the same outputs, up to rounding, with and without padding."""
     both = tuple(map(slice, cut.shape))
     rest = np.ones(whole.shape, bool)
     rest[both] = False

@@ -1,15 +1,16 @@
-"""A probe: a handful of fixed examples that the global model is shown as training goes on.
+"""A probe: the global model's outputs for a few fixed examples after every round.
 
-What is kept, in one file of numbers and texts (.npz, no pickle), written whole after
-every round:
+They are stored in one file of numbers and texts (.npz, no pickle), which is replaced
+atomically after every round:
 
 ```
 rounds            int64   [r]              the rounds, from 0, the model before training
 outputs           float32 [r, n, ...]      the model's outputs for the n examples
-losses            float32 [r, n]           the compiled loss of each example alone, as `model.evaluate` gives it
+losses            float32 [r, n]           each example's compiled loss, as in `model.evaluate`
 weights/<name>    float32 [r, ...]         the weights of the layers that are looked at
 columns/<name>            [n, ...]         the examples
-labels, titles    str     [n, ...], [n]    what the positions of an output are called, and the examples; empty where nothing was given
+labels, titles    str     [n, ...], [n]    names of the output positions and of the examples;
+                                           empty if not given
 ```
 
 `fedlab.tasks.question_answering.probe_plot` draws it.
@@ -47,11 +48,11 @@ class Record(NamedTuple):
 
 
 class Probe:
-    """Shows the global model the same examples after every round: a function for `evaluate_on` of `fedlab.simulate`.
+    """A function for `evaluate_on` of `fedlab.simulate` that records a few fixed examples.
 
-    It gives the examples' mean loss, so that this joins the round's row, and keeps the
-    rest in a file. Where a run goes on after an interruption, rounds that the file has
-    already are written again, so that it ends in the same bytes.
+    It returns the examples' mean loss for the round's metrics and stores the rest in a
+    file. When an interrupted run is resumed, repeated rounds are overwritten, so the file
+    ends with the same bytes.
 
     Args:
       columns: the examples for Keras, name -> [n, ...]: `x`, or the inputs by name,
@@ -78,10 +79,13 @@ class Probe:
     Example:
       >>> import fedlab as fl
       >>> train, test = fl.datasets.squad.synthetic_windows(num_clients=2)
-      >>> model = fl.models.bert.question_answering(vocab_size=58, hidden_size=8, intermediate_size=16, num_layers=1, length=48)
+      >>> sizes = dict(hidden_size=8, intermediate_size=16, num_layers=1, length=48)
+      >>> model = fl.models.bert.question_answering(vocab_size=58, **sizes)
       >>> probe = of_windows(test, "runs/first/probe.npz", num_examples=2)
-      >>> run = fl.simulate(model, fl.datasets.squad.clients(train), rounds=1, clients_per_round=1, evaluate_on={"probe": probe},
-      ...                   run_dir="runs/first", progress=False)  # doctest: +SKIP
+      >>> clients = fl.datasets.squad.clients(train)
+      >>> run = fl.simulate(  # doctest: +SKIP
+      ...     model, clients, rounds=1, clients_per_round=1, run_dir="runs/first",
+      ...     evaluate_on={"probe": probe}, progress=False)
       >>> read("runs/first/probe.npz").outputs.shape  # doctest: +SKIP
       (2, 2, 2, 48)
     """
@@ -91,9 +95,7 @@ class Probe:
     def __init__(self, columns, path, *, layers=None, labels=None, titles=None, every_round=True):
         self.path, self.every_round = pathlib.Path(path), bool(every_round)
         if not isinstance(columns, collections.abc.Mapping):
-            raise TypeError(
-                f"received columns that are {_checks.kind(columns)}; allowed: a dict, name -> array [n, ...]."
-            )
+            raise _checks.type_error("columns", columns, "a dict, name -> array [n, ...]")
         self._columns = {name: np.asarray(column) for name, column in columns.items()}
         lengths = {
             name: len(column) if column.ndim else 0 for name, column in self._columns.items()
@@ -105,7 +107,9 @@ class Probe:
             or not lengths["y"]
         ):
             raise ValueError(
-                f"received columns with so many examples: {lengths}; allowed: y and the model's inputs, equally many, 1 or more."
+                f"columns with numbers of examples {lengths}: expected y and the model's inputs, "
+                "with "
+                "the same number of examples, 1 or more"
             )
         self._layers = (
             None if layers is None else [layers] if isinstance(layers, str) else list(layers)
@@ -116,7 +120,7 @@ class Probe:
         for name, texts in (("labels", self._labels), ("titles", self._titles)):
             if texts.size and len(texts) != lengths["y"]:
                 raise ValueError(
-                    f"received {name} of {len(texts)} examples; allowed: of {lengths['y']}, or none."
+                    f"{name} of {len(texts)} examples: expected {lengths['y']}, or none"
                 )
         digest = hashlib.sha256()
         for name, column in self._columns.items():
@@ -140,9 +144,7 @@ class Probe:
         }
         outputs = model.predict_on_batch(inputs["x"] if list(inputs) == ["x"] else inputs)
         if not isinstance(outputs, np.ndarray):
-            raise ValueError(
-                f"model {model.name!r} has {len(outputs)} outputs; a probe looks at models of one."
-            )
+            raise ValueError(f"model {model.name!r}: expected one output, got {len(outputs)}")
         seen = {"outputs": outputs.astype(np.float32), "losses": self._losses(model, outputs)}
         seen |= {
             f"weights/{name}": np.asarray(value)
@@ -153,7 +155,8 @@ class Probe:
             n: a.shape for n, a in seen.items()
         }:
             raise ValueError(
-                f"{self.path} is of another model or of other layers: give another path, or delete it."
+                f"{self.path}: expected the same model and layers; pass another path, or delete "
+                "the file"
             )
         rounds = np.append(kept.get("rounds", np.zeros([0], np.int64)), np.int64(round_num))
         arrays = {
@@ -183,7 +186,7 @@ class Probe:
         return np.stack(losses)
 
     def _before(self, round_num):
-        """The arrays of the rounds before this one, [r, ...]; none before training or where there is no file."""
+        """Returns the arrays of the earlier rounds, [r, ...]; none in round 0 or without a file."""
         if round_num == 0:
             return {}
         if not self.path.exists():
@@ -195,7 +198,9 @@ class Probe:
         for name, column in self._columns.items():
             if not np.array_equal(arrays.get(f"columns/{name}"), column):
                 raise ValueError(
-                    f"{self.path} is of other examples: give the ones that the run began with, another path, or delete it."
+                    f"{self.path}: expected the examples that the run began with; pass them or "
+                    "another "
+                    "path, or delete the file"
                 )
         keep = arrays["rounds"] < round_num
         kept = {
@@ -221,7 +226,7 @@ class Probe:
 
 
 def of_windows(windows, path, *, num_examples=4, seed=0, layers=None, every_round=True):
-    """A `Probe` of some questions' windows that hold their answer, drawn with a seed, one a question.
+    """Returns a `Probe` of randomly drawn windows that contain their answer, one per question.
 
     Args:
       windows: `fedlab.tasks.question_answering.windows.Windows`.
@@ -237,7 +242,8 @@ def of_windows(windows, path, *, num_examples=4, seed=0, layers=None, every_roun
     held = held[np.unique(windows.question[held], return_index=True)[1]]
     if not len(held):
         raise ValueError(
-            f"none of the {windows.num_windows} windows holds its answer: choose other questions."
+            f"{windows.num_windows} windows: expected one that contains its answer, got none; "
+            "pass others"
         )
     chosen = seeding.generator(seed, "probe").permutation(held)[:num_examples]
     columns = windows.columns(chosen)
@@ -284,11 +290,12 @@ def _read(file):
         _check_forms(found)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"there is no probe at {str(file)!r}: give a run folder whose run was simulated with one."
+            f"no probe at {str(file)!r}: expected the folder of a run that was simulated with one"
         ) from None
     except _files.DAMAGE as error:
         raise ValueError(
-            f"{file} is no probe's file or damaged ({error}): give another, or delete it."
+            f"{file}: expected a probe's file, which is not damaged ({error}); pass another, or "
+            "delete it"
         ) from None
     return found
 
@@ -309,7 +316,8 @@ def _check_forms(arrays):
         if form != wanted[name] or not (num_rounds and num_examples)
     ]:
         raise ValueError(
-            f"{wrong[0]} is of {list(arrays[wrong[0]].shape)}, with {num_rounds} rounds and {num_examples} examples"
+            f"{wrong[0]} has shape {list(arrays[wrong[0]].shape)}, with {num_rounds} rounds and "
+            f"{num_examples} examples"
         )
     for name in ("labels", "titles"):
         if arrays[name].size and len(arrays[name]) != num_examples:
@@ -324,7 +332,8 @@ def _weights(model, patterns):
     for pattern in patterns:
         if not fnmatch.filter(layers, pattern):
             raise ValueError(
-                f"no layer with weights is called {pattern!r}; allowed: {', '.join(layers)}, or patterns such as 'layer_0_*'."
+                f"layer {pattern!r}: expected one of {', '.join(layers)}, which have weights, or a "
+                "pattern such as 'layer_0_*'"
             )
     names = [
         name for name in layers if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

@@ -1,4 +1,4 @@
-"""What a probe has seen (`fedlab.tasks.question_answering.probe`), as pictures: losses, outputs by round, weights by round."""
+"""Plots of a probe's losses, outputs and weights by round."""
 
 import pathlib
 
@@ -74,7 +74,10 @@ def loss_figure(record):
 
 
 def output_figure(record, example):
-    """An example's outputs by round as heat maps, one for each row of an output [rows, positions], with what is expected marked."""
+    """Draws heat maps of an example's outputs by round, one per output row.
+
+    The expected positions are marked.
+    """
     outputs = record.outputs[:, example].astype(np.float64)
     outputs = outputs.reshape(
         len(outputs), -1 if outputs.ndim > 2 else 1, outputs.shape[-1]
@@ -135,7 +138,7 @@ def output_figure(record, example):
 
 
 def weights_figure(record):
-    """A histogram of each array of weights by round, as a heat map: the colour is the share of the weights in a bin. A few are lines."""
+    """Draws histograms of the weights by round as heat maps; arrays of few weights as lines."""
     figure = _figure.new(7, 0.6 + 3 * len(record.weights))
     axes = figure.subplots(len(record.weights), 1, squeeze=False)[:, 0]
     for axis, (name, values) in zip(axes, record.weights.items()):
@@ -153,7 +156,7 @@ def weights_figure(record):
         else:
             _histogram(figure, axis, record.rounds, values)
         axis.set_title(
-            f"{_figure.plain(name)}: {values.shape[1]:,} weight{'s' if values.shape[1] > 1 else ''}",
+            f"{_figure.plain(name)}: {values.shape[1]:,} weight{'s' * (values.shape[1] > 1)}",
             fontsize=9,
         )
         axis.set(xlabel="value", ylabel="round")
@@ -174,7 +177,7 @@ def _histogram(figure, axis, rounds, values):
 
 
 def _expected(y, panels, positions):
-    """The position that is right in each panel, from an example's y; None where y is something else than positions."""
+    """Returns the expected position of each panel, or None if y is not positions."""
     if y.dtype.kind not in "iu" or y.size != panels or y.max() >= positions:
         return None
     return y.reshape(-1)

@@ -1,4 +1,4 @@
-"""Exact match and F1 of answers, as SQuAD's official evaluation scripts 1.1 and 2.0 compute them.
+"""Exact match and F1 of answers, as computed by SQuAD's official scripts 1.1 and 2.0.
 
 ```
 normalize(text)      lower case; no ASCII punctuation; no "a", "an", "the"; single spaces
@@ -64,7 +64,13 @@ def f1(prediction, gold, version="1.1"):
 
 
 class Score(NamedTuple):
-    """How well one question was answered: exact_match and f1 in 0 to 1; answerable is False where its context has no answer."""
+    """The score of one question.
+
+    Attributes:
+      question_id: its id.
+      exact_match, f1: 0 to 1.
+      answerable: False if its context has no answer.
+    """
 
     question_id: str
     exact_match: float
@@ -92,9 +98,9 @@ def scores(questions, predictions, version=None):
     if version is None:
         version = "1.1" if all(question.answers for question in questions) else "2.0"
     if version not in ("1.1", "2.0"):
-        raise ValueError(f"received version={version!r}; allowed: 1.1, 2.0.")
+        raise ValueError(f"version={version!r}: expected 1.1 or 2.0")
     if not questions:
-        raise ValueError("received no questions to score; give one or more.")
+        raise ValueError("questions: expected one or more, got no questions")
     missing = sum(question.question_id not in predictions for question in questions)
     if missing:
         logger.warning(

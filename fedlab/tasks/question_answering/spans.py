@@ -4,7 +4,7 @@
 score of a span  =  start logit of its first token + end logit of its last token
 legal            =  both of the context, first <= last, at most max_answer_length tokens
 answer           =  the legal span with the highest score among all windows of the question
-probability      =  exp(score) / sum of exp(score) over all its legal spans (and "no answer", where it is allowed)
+probability      =  exp(score) / sum of exp(score) over all legal spans (and "no answer")
 ```
 
 The answer's text is the context from the first token's first character to the last
@@ -46,13 +46,15 @@ class Span(NamedTuple):
 
 
 def logits(model, windows, batch_size=32):
-    """A model's logits for windows: float32 [n, 2, length]. Of padding they may be -1e9, see `fedlab.tasks.question_answering.outputs`.
+    """Returns a model's logits for windows: float32 [n, 2, length].
+
+    For padding they may be -1e9, see `fedlab.tasks.question_answering.outputs`.
 
     Args:
       model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows`
         and one output [n, 2, length].
       windows: `Windows`.
-      batch_size: windows a step.
+      batch_size: windows per step.
 
     Raises:
       ValueError: as `check_model`, or the model's output has another shape.
@@ -72,18 +74,16 @@ def logits(model, windows, batch_size=32):
 
 
 def check_is_model(model):
-    """Raises TypeError where `model` is nothing that predicts."""
+    """Raises TypeError if `model` has no `predict_on_batch`."""
     if not hasattr(model, "predict_on_batch"):
-        raise TypeError(
-            f"received {_checks.kind(model)}; allowed: a tf.keras model, such as fedlab.models.load gives."
-        )
+        raise _checks.type_error("model", model, "a Keras model, as fedlab.models.load returns")
 
 
 def check_model(model, windows):
-    """Raises ValueError where a model cannot read these windows: it has other inputs, another length, or another vocabulary.
+    """Raises ValueError if a model has other inputs, another length or another vocabulary.
 
-    What can be known before it runs: of a subclassed model nothing can, and of one that
-    looks tokens up by other means than Keras's `Embedding` not the vocabulary.
+    A subclassed model cannot be checked before it runs, and the vocabulary only if the
+    model uses Keras's `Embedding`.
     """
     inputs = {
         tensor._keras_history.layer.name: tensor for tensor in getattr(model, "inputs", None) or ()
@@ -93,12 +93,15 @@ def check_model(model, windows):
     known = ("input_ids", "token_type_ids", "attention_mask")
     if "input_ids" not in inputs or set(inputs) - set(known):
         raise ValueError(
-            f"model {model.name!r} has the inputs {', '.join(inputs)}; allowed: {', '.join(known)}, as fedlab.models.bert has."
+            f"model {model.name!r}: expected the inputs {', '.join(known)}, got "
+            f"{', '.join(inputs)}; "
+            "use a model such as fedlab.models.bert"
         )
     length = inputs["input_ids"].shape[1]
     if length not in (None, windows.max_length):
         raise ValueError(
-            f"received windows of {windows.max_length} tokens; allowed: {length}, for which model {model.name!r} is built."
+            f"windows of {windows.max_length} tokens: expected {length}, for which model "
+            f"{model.name!r} is built"
         )
     for layer in model._flatten_layers(include_self=False):
         if hasattr(layer, "embeddings") and layer.inbound_nodes and _reads(layer, "input_ids"):
@@ -106,7 +109,7 @@ def check_model(model, windows):
 
 
 def _reads(layer, name):
-    """Whether the input of that name is what a layer of a Functional model reads."""
+    """Returns whether a layer of a Functional model reads the input of that name."""
     source = layer.get_input_at(0)
     return (
         getattr(source, "_keras_history", None) is not None
@@ -115,12 +118,12 @@ def _reads(layer, name):
 
 
 def answers(windows, logits, *, num_best=1, max_answer_length=30, null_threshold=None):
-    """The best spans of every question.
+    """Returns the best spans of each question.
 
     Args:
       windows: `Windows`.
-      logits: float [n, 2, length], of start and end, a row a window.
-      num_best: how many different spans a question at most, best first.
+      logits: float [n, 2, length], of start and end, one row per window.
+      num_best: the largest number of different spans per question, best first.
       max_answer_length: tokens, 1 or more.
       null_threshold: None: every question is answered, as in SQuAD 1.1. Else a number:
         "no answer" is one of the answers, first where its score exceeds the best span's
@@ -170,14 +173,17 @@ def answers(windows, logits, *, num_best=1, max_answer_length=30, null_threshold
 
 
 def predictions(windows, answers):
-    """question_id -> text of the best answer, as the official scripts take them (see `fedlab.tasks.question_answering.scores.scores`)."""
+    """Returns question_id -> text of the best answer, for `scores.scores`."""
     return {
         question.question_id: best[0].text for question, best in zip(windows.questions, answers)
     }
 
 
 def _scores(windows, rows, logits, length):
-    """float64 [rows, length, positions]: the score of the span that ends d tokens after it starts at p; -inf where it is not legal."""
+    """Returns float64 [rows, length, positions]: entry [d, p] scores the span from p to p + d.
+
+    Spans that are not legal score -inf.
+    """
     position = np.arange(windows.max_length)
     at, count = windows.at[rows, None], windows.count[rows, None]
     legal = (position >= at) & (position < at + count)
@@ -189,7 +195,7 @@ def _scores(windows, rows, logits, length):
 
 
 def _best(windows, number, rows, found, sums, nulls, num_best, null_threshold):
-    """The answers of one question."""
+    """Returns the answers of one question."""
     context = windows.questions[number].context
     everything = sums if null_threshold is None else [*sums, nulls.min()]
     total = _log_sum_exp(np.asarray(everything)[None])[0]
@@ -200,9 +206,8 @@ def _best(windows, number, rows, found, sums, nulls, num_best, null_threshold):
             span = Span(
                 context[start:end], start, end, float(score), float(np.exp(score - total)), window
             )
-            if (start, end) not in spans or spans[
-                start, end
-            ].score < span.score:  # neighbouring windows find the same one
+            # Neighbouring windows find the same span.
+            if (start, end) not in spans or spans[start, end].score < span.score:
                 spans[start, end] = span
     best = sorted(spans.values(), key=lambda span: -span.score)[:num_best]
     if null_threshold is None:
@@ -221,10 +226,12 @@ def _checked(logits, windows):
     expected = (windows.num_windows, 2, windows.max_length)
     if logits.shape != expected:
         raise ValueError(
-            f"received logits of shape {list(logits.shape)}; allowed: {list(expected)}, windows, start and end, positions."
+            f"logits of shape {list(logits.shape)}: expected {list(expected)}, which are windows, "
+            "start and end, positions"
         )
     if not np.isfinite(logits).all():
         raise ValueError(
-            "received logits that are not finite: the model's training diverged, or its weights are damaged; load another."
+            "logits: expected finite values; the model's training diverged or its weights are "
+            "damaged, load another model"
         )
     return logits

@@ -13,7 +13,8 @@ def topics(texts, num_topics=30, seed=0):
     """Groups texts by their words.
 
     ```
-    TF-IDF of the 10,000 commonest words (stop words left out, sublinear)  ->  its 100 largest components  ->  length 1  ->  k-means
+    TF-IDF of the 10,000 most frequent words (without stop words, sublinear)
+    -> its 100 largest components -> length 1 -> k-means
     ```
 
     That is latent semantic analysis (Deerwester et al. 1990) with k-means. It runs on
@@ -34,7 +35,8 @@ def topics(texts, num_topics=30, seed=0):
       ModuleNotFoundError: scikit-learn is not installed.
 
     Example:
-      >>> sea, sky = ["ships sail the sea", "a sea of ships"], ["stars light the sky", "the sky has stars"]
+      >>> sea = ["ships sail the sea", "a sea of ships"]
+      >>> sky = ["stars light the sky", "the sky has stars"]
       >>> found = topics(sea + sky, num_topics=2)
       >>> found[0] == found[1] != found[2] == found[3]
       True
@@ -49,7 +51,7 @@ def topics(texts, num_topics=30, seed=0):
         from threadpoolctl import threadpool_limits
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "topics need scikit-learn, not installed here: pip install scikit-learn."
+            "topics need scikit-learn, which is not installed: pip install scikit-learn"
         ) from None
     state = int(seeding.generator(seed, "topics").integers(2**31))
     with threadpool_limits(1):
@@ -60,7 +62,7 @@ def topics(texts, num_topics=30, seed=0):
             words = vectorizer.fit_transform(texts)
         except ValueError:  # scikit-learn: "empty vocabulary"
             raise ValueError(
-                f"none of the {len(texts)} texts has a word, stop words aside: topics need words."
+                f"{len(texts)} texts: expected words other than stop words, got none"
             ) from None
         if min(words.shape) > _COMPONENTS:
             words = TruncatedSVD(_COMPONENTS, random_state=state).fit_transform(words)

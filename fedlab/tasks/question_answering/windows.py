@@ -1,4 +1,4 @@
-"""Windows: questions about a text as rows of token ids, and the way back from tokens to characters.
+"""Windows: questions and their texts as rows of token ids, and back from tokens to characters.
 
 Columns of a row, of `max_length` positions (Devlin et al. 2019, section 4.2 and the
 authors' run_squad.py):
@@ -9,7 +9,8 @@ authors' run_squad.py):
 input_ids       int32 [n, length]
 token_type_ids  int32 [n, length]   1 for the context and its [SEP], 0 elsewhere
 attention_mask  int32 [n, length]   0 for [PAD], 1 elsewhere
-y               int32 [n, 2]        positions of the answer's first and last token; 0, 0 ([CLS]) where the window does not hold it whole
+y               int32 [n, 2]        positions of the answer's first and last token;
+                                    0, 0 ([CLS]) if it is not entirely in the window
 ```
 
 A model of one output [n, 2, length], logits of start and end, and
@@ -56,12 +57,12 @@ class Question(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """Every window of every question, and what is needed to read a model's answers off it. Made by `make`.
+    """All windows of all questions, with what is needed to find answers in them; see `make`.
 
     Attributes:
       questions: the `Question`s.
       vocabulary: the `WordPiece` that made the tokens.
-      max_length: positions a window.
+      max_length: positions per window.
       question_tokens: `Tokens` of the questions.
       context_tokens: `Tokens` of the contexts.
       context_of: int [questions], number of each question's context.
@@ -70,7 +71,7 @@ class Windows(NamedTuple):
       count: int64 [n], how many tokens of the context it holds.
       at: int64 [n], the position of the first of them in the window.
       y: int32 [n, 2], see the module.
-      skipped: why -> how many questions were left out.
+      skipped: reason -> number of omitted questions.
     """
 
     questions: tuple[Question, ...]
@@ -97,7 +98,9 @@ class Windows(NamedTuple):
         return self.at + self.count + 1
 
     def columns(self, windows=None, length=None):
-        """The columns of some windows, by default of all: see the module. All of SQuAD's at length 384 take 410 MB.
+        """Returns the columns of windows, by default of all; see the module.
+
+        All windows of SQuAD take 410 MB at length 384.
 
         Args:
           windows: int [k], their numbers.
@@ -111,7 +114,8 @@ class Windows(NamedTuple):
         length = self.max_length if length is None else length
         if self.lengths[rows].max(initial=0) > length:
             raise ValueError(
-                f"received length={length}; allowed: {self.lengths[rows].max()} or more, the positions of the longest window."
+                f"length={length}: expected at least {self.lengths[rows].max()}, the length of the "
+                "longest window"
             )
         question, at, count = (array[rows, None] for array in (self.question, self.at, self.count))
         position = np.arange(length)
@@ -134,7 +138,7 @@ class Windows(NamedTuple):
         }
 
     def characters(self, window, first, last):
-        """The characters [start, end) of the context that positions `first` to `last` of a window stand for.
+        """Returns the characters [start, end) of the context at positions `first` to `last`.
 
         Raises:
           ValueError: positions that are not of the context, or in the wrong order.
@@ -142,25 +146,28 @@ class Windows(NamedTuple):
         at, count = int(self.at[window]), int(self.count[window])
         if not at <= first <= last < at + count:
             raise ValueError(
-                f"window {window} has its context at {at} to {at + count - 1}; received the positions {first} to {last}."
+                f"positions {first} to {last}: expected positions from {at} to {at + count - 1}, "
+                "where "
+                f"window {window} has its context"
             )
         _, offsets = self.context_tokens.of(self.context_of[self.question[window]])
         shift = int(self.first[window]) - at
         return int(offsets[first + shift, 0]), int(offsets[last + shift, 1])
 
     def windows_of(self, questions):
-        """int64 [n], the windows of some questions, given by their numbers, in the order of the questions."""
+        """Returns int64 [n], the windows of questions, given by index, in their order."""
         questions = np.asarray(questions, np.int64)
         if questions.size and not 0 <= questions.min() <= questions.max() < len(self.questions):
             raise ValueError(
-                f"received questions {questions.min()} to {questions.max()}; allowed: 0 to {len(self.questions) - 1}."
+                f"questions {questions.min()} to {questions.max()}: expected indices from 0 to "
+                f"{len(self.questions) - 1}"
             )
         first, end = (np.searchsorted(self.question, questions, side) for side in ("left", "right"))
         rows = np.arange((end - first).sum())
         return rows + np.repeat(first - np.cumsum(end - first) + (end - first), end - first)
 
     def select(self, questions):
-        """Only these questions, given by their numbers, in this order, as `Windows` that share the tokens."""
+        """Returns the `Windows` of questions, given by index, in this order."""
         questions = np.asarray(questions, np.int64)
         rows = self.windows_of(questions)
         first = self.question_tokens.ends - self.question_tokens.lengths
@@ -179,7 +186,9 @@ class Windows(NamedTuple):
         )
 
     def clients(self, partition):
-        """The windows as a `ClientData`: a client is its questions, with all of their windows, made when it is first read.
+        """Returns a `ClientData`; a client has all windows of its questions.
+
+        They are created when the client is first read.
 
         Args:
           partition: client_id -> numbers of its questions; see
@@ -236,7 +245,8 @@ def make(
     )
     if not keep.any():
         raise ValueError(
-            f"none of the {len(questions)} questions can be used ({skipped or 'there is none'}): give others."
+            f"{len(questions)} questions: expected a usable one, got none (omitted: "
+            f"{skipped or 'none'}); pass others"
         )
     too_long = int((question_tokens.lengths > max_question_length).sum())
     if too_long:
@@ -249,14 +259,12 @@ def make(
     length = np.minimum(question_tokens.lengths, max_question_length)
     room = max_length - length - 3
     total = context_tokens.lengths[context_of]
-    windows = np.where(
-        total <= room, 1, 1 - (room - total) // (room - stride)
-    )  # 1 + ceil((total - room) / step)
+    # 1 + ceil((total - room) / step)
+    windows = np.where(total <= room, 1, 1 - (room - total) // (room - stride))
     windows[~keep] = 0
     question = np.repeat(np.arange(len(questions)), windows)
-    index = np.arange(len(question)) - np.repeat(
-        np.cumsum(windows) - windows, windows
-    )  # which window of its question
+    # The index of each window among those of its question.
+    index = np.arange(len(question)) - np.repeat(np.cumsum(windows) - windows, windows)
     first = index * (room - stride)[question]
     count = np.minimum(room[question], total[question] - first)
     at = length[question] + 2
@@ -290,36 +298,36 @@ def _checked_lengths(max_length, stride, max_question_length):
     _checks.check_int("max_question_length", max_question_length)
     if max_length - max_question_length - 3 <= stride:
         raise ValueError(
-            f"stride is {stride}; allowed: less than {max_length - max_question_length - 3}, what max_length={max_length} leaves beside a "
-            f"question of max_question_length={max_question_length} and 3 special tokens: use a smaller stride or a larger max_length."
+            f"stride={stride}: expected less than {max_length - max_question_length - 3}, because "
+            f"max_length={max_length} includes max_question_length={max_question_length} and 3 "
+            "special tokens; use a smaller stride or a larger max_length"
         )
     return stride, max_question_length
 
 
 def _answer_tokens(questions, context_of, tokens):
-    """(first, last, answered), each [questions]: the first answer that has tokens, as numbers of its context's tokens; is there one?"""
+    """Returns (first, last, answered), each [questions].
+
+    These are the first and last token of the first answer that has tokens, counted in its
+    context, and whether there is such an answer.
+    """
     place = [
         (q, context_of[q], a.start, a.start + len(a.text))
         for q, question in enumerate(questions)
         for a in question.answers
     ]
     question, context, start, end = np.array(place, np.int64).reshape(-1, 4).T
-    # One sorted search for all contexts: each context's characters get numbers of their
-    # own.
+    # One sorted search for all contexts: no two contexts share a character number.
     base = np.int64(1 + max((int(tokens.offsets.max(initial=0)), int(end.max(initial=0)))))
     shifted = (
         tokens.offsets + np.repeat(np.arange(len(tokens.ends)) * base, tokens.lengths)[:, None]
     )
-    first = np.searchsorted(
-        shifted[:, 1], context * base + start, side="right"
-    )  # the first token that ends after the start
-    last = (
-        np.searchsorted(shifted[:, 0], context * base + end, side="left") - 1
-    )  # the last one that starts before the end
+    # The first token that ends after the start, and the last that starts before the end.
+    first = np.searchsorted(shifted[:, 1], context * base + start, side="right")
+    last = np.searchsorted(shifted[:, 0], context * base + end, side="left") - 1
     begin = (tokens.ends - tokens.lengths)[context]
-    good = np.flatnonzero((first <= last) & (first >= begin) & (last < tokens.ends[context]))[
-        ::-1
-    ]  # so that the first answer wins
+    good = np.flatnonzero((first <= last) & (first >= begin) & (last < tokens.ends[context]))
+    good = good[::-1]  # the last assignment below is the first answer
     answers = np.zeros([2, len(questions)], np.int64)
     answered = np.zeros(len(questions), bool)
     answers[:, question[good]] = first[good] - begin[good], last[good] - begin[good]
@@ -328,7 +336,7 @@ def _answer_tokens(questions, context_of, tokens):
 
 
 def _usable(questions, question_lengths, context_lengths, answered):
-    """(bool [questions], why -> how many are left out)."""
+    """Returns (bool [questions], reason -> number of omitted questions)."""
     expected = np.array([bool(question.answers) for question in questions], bool)
     reasons = {
         "a question without tokens": question_lengths == 0,
@@ -344,7 +352,7 @@ def _usable(questions, question_lengths, context_lengths, answered):
 
 
 def _gather(tokens, first, lengths):
-    """The `Tokens` of some texts, given by where they start and how long they are."""
+    """Returns the `Tokens` of texts, given by their starts and lengths."""
     ends = np.cumsum(lengths)
     rows = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + lengths, lengths)
     return type(tokens)(tokens.ids[rows], tokens.offsets[rows], ends)

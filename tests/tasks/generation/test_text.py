@@ -1,4 +1,4 @@
-"""Character ids and sequences: worked out by hand, and equal to the preprocessing of TFF's tutorial."""
+"""Character ids and sequences: worked out by hand, and equal to TFF's tutorial."""
 
 import os
 import pathlib
@@ -64,7 +64,7 @@ def test_decode_refuses_what_is_no_id(ids, word):
 
 
 def test_encode_refuses_a_list():
-    with pytest.raises(TypeError, match="received list; allowed are str and bytes"):
+    with pytest.raises(TypeError, match="expected str or bytes, got list"):
         text.encode(["dht"])
 
 

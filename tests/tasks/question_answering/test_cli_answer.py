@@ -1,4 +1,4 @@
-"""`fedlab answer`: which span of a text is the answer, where it stands, and what cannot be answered."""
+"""`fedlab answer`: the answer, its place in the text, and mistakes."""
 
 import json
 
@@ -63,28 +63,28 @@ def test_the_answer_and_its_characters(folder, capsys, where):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--context=@FOLDER/no.txt"], "no.txt' to read the context from: check the path"),
-        (["--context=@"], "no file '' to read the context from"),
+        (["--context=@FOLDER/no.txt"], "no.txt': expected a file with the context; check the path"),
+        (["--context=@"], "no file '': expected a file with the context"),
         (["--context_file=FOLDER"], "Is a directory"),
-        (["--context_file=FOLDER/latin.txt"], "latin.txt' is no UTF-8 text (at byte 1)"),
+        (["--context_file=FOLDER/latin.txt"], "latin.txt': expected UTF-8 text, but byte 1"),
         (
             ["--context_file=FOLDER/empty.txt"],
-            "received context='\\r\\n'; allowed: a text that is not empty",
+            "context='\\r\\n': expected a text that is not empty",
         ),
-        (["--context="], "received context=''"),
-        (["--context=Alpha", "--question= "], "received question=' '; allowed"),
+        (["--context="], "context='': expected"),
+        (["--context=Alpha", "--question= "], "question=' ': expected"),
         (["--context=Alpha", "--model=FOLDER/no.keras"], "there is no model at"),
-        (["--context=Alpha", "--vocabulary=FOLDER/no.txt"], "there is no vocabulary at"),
-        (["--context=Alpha", "--vocabulary=FOLDER/text.txt"], "is no BERT vocabulary"),
+        (["--context=Alpha", "--vocabulary=FOLDER/no.txt"], "no vocabulary at"),
+        (["--context=Alpha", "--vocabulary=FOLDER/text.txt"], "expected a BERT vocabulary"),
         (
             ["--context=Alpha", "--vocabulary=FOLDER/short.txt"],
-            "the vocabulary has 8 tokens, the model embeds 9: give the vocab.txt",
+            "the vocabulary has 8 tokens: expected 9",
         ),
         (
             ["--context=Alpha", "--max_length=32"],
-            "max_length=32; allowed: 24, for which the model is built",
+            "max_length=32: expected 24, for which the model is built",
         ),
-        (["--context=Alpha", "--stride=23"], "stride is 23; allowed: less than 13"),
+        (["--context=Alpha", "--stride=23"], "stride=23: expected less than 13"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

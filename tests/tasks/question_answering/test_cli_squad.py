@@ -133,16 +133,16 @@ def test_what_a_model_answers(capsys, model):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--index=96"], "--index=96; allowed: 0 to 95"),
-        (["--search=xylophone"], "--search='xylophone', which is in none of the 96 questions"),
+        (["--index=96"], "--index=96: expected 0 to 95"),
+        (["--search=xylophone"], "--search='xylophone': expected words of one of the 96 questions"),
         (["--index=0", "--seed=1"], "--seed without --random"),
-        (["--index=0", "--partition=title"], "partition='title'; allowed are article"),
-        (["--index=0", "--path=/nowhere"], "synthetic', which reads no file"),
+        (["--index=0", "--partition=title"], "partition='title': expected one of article"),
+        (["--index=0", "--path=/nowhere"], "source='synthetic', which reads no file"),
         (["--index=0", "--max_length=8"], "max_length=8: expected an integer between 16 and"),
         (["--index=0", "--vocabulary=/nowhere/vocab.txt"], "no vocabulary at '/nowhere/vocab.txt'"),
         (
             ["--index=0", "--source=json", "--path=/nowhere"],
-            "'/nowhere', where there is no train-v1.1.json",
+            "path='/nowhere': expected a folder with train-v1.1.json",
         ),
         (["--index=0", "--source=json"], "needs path="),
         (

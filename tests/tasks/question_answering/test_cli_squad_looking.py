@@ -18,7 +18,7 @@ EFFICACY = ["squad", "efficacy", "--source=synthetic"]
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Name -> path: two models that answer, one of a larger vocabulary, one that classifies, and a vocabulary."""
+    """Name -> path of two answering models, a larger one, a classifier and a vocabulary."""
     from fedlab.models import bert
     from tests.preferring import PLACES, YEARS, preferring
 
@@ -249,64 +249,70 @@ EXPLAIN = ["explain", "--model=MODEL", "--vocabulary=VOCABULARY"]
         ([*EFFICACY, "--model=NOWHERE", DATABASE], "there is no model at"),
         (
             [*EFFICACY, "--model=MODEL", "--database=TMP/none/e.sqlite"],
-            "/none' for the database: make it",
+            "/none': expected an existing folder",
         ),
-        ([*EFFICACY, "--model=MODEL", "--database=TMP"], "is a folder; allowed: a SQLite file"),
+        ([*EFFICACY, "--model=MODEL", "--database=TMP"], "got a folder"),
         (
             [*EFFICACY, "--model=MODEL", "--database=MODEL"],
             "cannot be used as the database (file is not a database)",
         ),
-        ([*EFFICACY, "--model=MODEL", DATABASE, "--replay=1"], "there is no database"),
+        (
+            [*EFFICACY, "--model=MODEL", DATABASE, "--replay=1"],
+            "expected a database with a run to replay",
+        ),
         (
             [*EFFICACY, "--model=MODEL", DATABASE, "--replay=1", "--seed=0"],
-            "--seed with --replay, which asks the draws of run 1",
+            "--seed: expected none with --replay",
         ),
         ([*EFFICACY, "--model=MODEL", DATABASE, f"--seed={2**63}"], "which SQLite can hold"),
         (
             [*EFFICACY, "--model=LARGER", DATABASE],
-            "the vocabulary has 58 tokens, the model embeds 60",
+            "the vocabulary has 58 tokens: expected 60",
         ),
-        ([*EFFICACY, "--model=CLASSIFIER", DATABASE], "received logits of shape"),
+        ([*EFFICACY, "--model=CLASSIFIER", DATABASE], "logits of shape"),
         (
             [*EFFICACY, "--model=dickens_char_rnn", DATABASE],
-            "allowed: input_ids, token_type_ids, attention_mask",
+            "expected the inputs input_ids, token_type_ids, attention_mask",
         ),
         (
             [*EFFICACY, "--model=MODEL", DATABASE, "--max_length=32"],
-            "max_length=32; allowed: 48, for which the model is built",
+            "max_length=32: expected 48, for which the model is built",
         ),
-        (["squad", "efficacy", "--model=MODEL", DATABASE], "needs path="),
-        (["squad", "probe", "--run_dir=TMP/none"], "there is no run folder"),
-        (["squad", "probe", "--run_dir=TMP"], "there is no probe at"),
+        (["squad", "efficacy", "--model=MODEL", DATABASE], "path=None: expected"),
+        (["squad", "probe", "--run_dir=TMP/none"], "expected a run folder"),
+        (["squad", "probe", "--run_dir=TMP"], "no probe at"),
         (
             ["squad", "probe", "--run_dir=TMP", "--output=MODEL"],
-            "which is a file; allowed: a folder",
+            "expected a folder, got a file",
         ),
-        (["explain", "--model=MODEL"], "give --question and --context"),
-        ([*EXPLAIN, "--text=Anna", "--context=Anna"], "give --question and --context"),
+        (["explain", "--model=MODEL"], "expected --question and --context"),
+        ([*EXPLAIN, "--text=Anna", "--context=Anna"], "expected --question and --context"),
         ([*EXPLAIN, "--context=Anna"], "--question is missing"),
-        ([*EXPLAIN, "--question=Who?", "--context=@TMP/none.txt"], "there is no file"),
+        (
+            [*EXPLAIN, "--question=Who?", "--context=@TMP/none.txt"],
+            "expected a file with the context",
+        ),
         (
             [*EXPLAIN, "--question=Who?", "--context=Anna", "--class_names=a,b"],
             "--class_names without --text",
         ),
         (
             [*EXPLAIN, "--question=Who?", "--context=Anna", "--output=TMP/a.pdf"],
-            "allowed: a file of the form .png or .html",
+            "expected a name that ends in .png or .html",
         ),
-        ([*EXPLAIN, "--question=Who?", "--context=Anna", "--output=TMP/none/a.png"], "make it"),
+        ([*EXPLAIN, "--question=Who?", "--context=Anna", "--output=TMP/none/a.png"], "create it"),
         (
             [*EXPLAIN, "--question=Who?", "--context=Anna", "--num_samples=3"],
             "num_samples=3: expected an integer of at least 10",
         ),
         (
             ["explain", "--model=MODEL", "--vocabulary=TMP/v.txt", "--text=a"],
-            "there is no vocabulary at",
+            "no vocabulary at",
         ),
-        ([*EXPLAIN, "--text=Anna"], "Is it one that answers questions?"),
+        ([*EXPLAIN, "--text=Anna"], "if it answers questions, pass"),
         (
             ["explain", "--model=LARGER", "--vocabulary=VOCABULARY", "--text=Anna"],
-            "the vocabulary has 58 tokens, the model embeds 60",
+            "the vocabulary has 58 tokens: expected 60",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -323,8 +329,8 @@ def test_a_replay_of_other_questions(capsys, files, tmp_path):
     run_json(capsys, *common, "--num_correct=1", "--max_draws=3")
     before = (tmp_path / "e.sqlite").read_bytes()
     for arguments, message in (
-        (["--replay=1", "--split=train"], "run 1 drew from other questions"),
-        (["--replay=2"], "has no run 2"),
+        (["--replay=1", "--split=train"], "expected the questions of run 1"),
+        (["--replay=2"], "run 2 of "),
     ):
         assert cli.main([*common, *arguments]) == 2
         assert message in capsys.readouterr().err
@@ -363,7 +369,10 @@ def test_a_library_that_is_missing(capsys, monkeypatch, files, tmp_path, library
     "command", [["squad", "efficacy"], ["squad", "probe"], ["explain"]], ids=" ".join
 )
 def test_help_does_not_wait_for_tensorflow(command):
-    script = "import sys; from fedlab import cli; sys.argv[0] = 'fedlab'\ntry: cli.main()\nfinally: assert 'tensorflow' not in sys.modules"
+    script = (
+        "import sys; from fedlab import cli; sys.argv[0] = 'fedlab'\n"
+        "try: cli.main()\nfinally: assert 'tensorflow' not in sys.modules"
+    )
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", script, *command, "--help"], capture_output=True, text=True

@@ -74,7 +74,7 @@ def test_gives_up_at_the_cap(model, windows, known):
 
 
 def test_the_estimate_has_no_bias():
-    """Of a model that answers 30 % right, over many draws: 2 of 3 correct answers are counted, one of them the last."""
+    """The mean over many draws of a model that is right for 30 % of the questions."""
     rng, estimates, shares = np.random.default_rng(0), [], []
     for _ in range(4000):
         draws = []
@@ -152,7 +152,7 @@ def test_mistakes(model, windows, options, message):
 
 def test_mistakes_of_a_replay(model, windows):
     for numbers in ([], [0, len(windows.questions)], [-1]):
-        with pytest.raises(ValueError, match="allowed: one or more of 0 to 47"):
+        with pytest.raises(ValueError, match="expected one or more indices from 0 to 47"):
             efficacy.replay(model, windows, numbers)
 
 
@@ -273,11 +273,14 @@ def cut_off(file):
             lambda file: file.write_bytes(b"no database" * 100),
             "cannot be used as the database .file is not a database",
         ),
-        (foreign, "is a database of something else"),
-        (of_another_version, "is of version 2; allowed: 1"),
+        (foreign, "expected a database of this module"),
+        (of_another_version, "version 2: expected 1"),
         (cut_off, "cannot be used as the database .database disk image is malformed"),
-        (lambda file: file.write_bytes(b"SQLite format 3"), "is no SQLite file, it is cut off"),
-        (lambda file: file.mkdir(), "is a folder; allowed: a SQLite file"),
+        (
+            lambda file: file.write_bytes(b"SQLite format 3"),
+            "expected a SQLite file, got one that is cut off",
+        ),
+        (lambda file: file.mkdir(), "expected a SQLite file.*, got a folder"),
     ],
     ids=["text", "foreign", "version", "cut off", "short", "folder"],
 )
@@ -299,13 +302,17 @@ def test_files_of_other_kinds_are_refused(tmp_path, make, message):
 
 def test_files_and_runs_that_are_not_there(tmp_path):
     file = tmp_path / "e.sqlite"
-    with pytest.raises(FileNotFoundError, match="no folder .*nowhere' for the database"):
+    with pytest.raises(
+        FileNotFoundError, match="nowhere': expected an existing folder for the database"
+    ):
         efficacy_database.check(tmp_path / "nowhere" / "e.sqlite")
-    with pytest.raises(FileNotFoundError, match="no database .*e.sqlite' with a run to replay"):
+    with pytest.raises(
+        FileNotFoundError, match="e.sqlite': expected a database with a run to replay"
+    ):
         efficacy_database.read(file, 1)
     file.touch()
-    with pytest.raises(ValueError, match="has no run 1; allowed: none, it has no run yet"):
+    with pytest.raises(ValueError, match="run 1 .*: expected one of none"):
         efficacy_database.read(file, 1)
     efficacy_database.record(file, state(), QUESTIONS, SETTINGS, draws(True))
-    with pytest.raises(ValueError, match="has no run 2; allowed: 1"):
+    with pytest.raises(ValueError, match="run 2 .*: expected one of 1"):
         efficacy_database.read(file, 2)

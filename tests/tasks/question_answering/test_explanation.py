@@ -1,4 +1,4 @@
-"""LIME: words that a model is known to look at, in texts and in windows; the same explanation twice."""
+"""LIME finds the words that a model is known to use; explanations are deterministic."""
 
 import re
 
@@ -105,7 +105,7 @@ def test_a_word_of_the_question():
 
 
 def test_perturbed_texts_are_scored_at_the_same_place():
-    """Every word left out in turn, and all but one: the answer's place is scored, whatever moved before it."""
+    """The answer's place is scored whichever words before it are masked."""
     model = answering_model({"beta": 2.0, "delta": 1.0})
     context = "Beta x, alpha beta gammas delta x."
     lime_text = explanation._LimeText({"question": "Where?", "context": context})
@@ -254,10 +254,10 @@ def test_the_picture_colours_the_words(tmp_path):
 @pytest.mark.parametrize(
     "arguments, options, message",
     [
-        (("", "Alpha"), {}, "received question=''; allowed: a text that is not empty"),
-        (("Where?", None), {}, "received context=None"),
-        ((None, "Alpha"), {}, "received question=None"),
-        (("?", "..."), {}, "in which there is no word"),
+        (("", "Alpha"), {}, "question='': expected a text that is not empty"),
+        (("Where?", None), {}, "context=None: expected"),
+        ((None, "Alpha"), {}, "question=None: expected"),
+        (("?", "..."), {}, "expected a word"),
         (
             ("Where?", "Alpha"),
             {"num_samples": 9},
@@ -275,19 +275,19 @@ def test_what_cannot_be_explained(arguments, options, message):
 
 def test_models_that_do_not_fit():
     answering, classifying = answering_model({}), classifying_model({})
-    with pytest.raises(ValueError, match="the vocabulary has 14 tokens, the model embeds 15"):
+    with pytest.raises(ValueError, match="the vocabulary has 14 tokens: expected 15"):
         explanation.explain_answer(answering, "Where?", "Alpha", WORDS[:-1])
-    with pytest.raises(ValueError, match="the vocabulary has 14 tokens, the model embeds 15"):
+    with pytest.raises(ValueError, match="the vocabulary has 14 tokens: expected 15"):
         explanation.explain_class(classifying, "Alpha", WORDS[:-1])
-    with pytest.raises(ValueError, match="received logits of shape"):
+    with pytest.raises(ValueError, match="logits of shape"):
         explanation.explain_answer(classifying, "Where?", "Alpha", WORDS)
     with pytest.raises(
-        ValueError, match="allowed: .texts, classes.. Is it one that answers questions?"
+        ValueError, match="expected outputs .texts, classes., got .*; if it answers questions"
     ):
         explanation.explain_class(answering, "Alpha", WORDS)
-    with pytest.raises(ValueError, match="received 3 class names; allowed: 2"):
+    with pytest.raises(ValueError, match="3 class names: expected 2"):
         explanation.explain_class(classifying, "Alpha", WORDS, class_names=["a", "b", "c"])
-    with pytest.raises(ValueError, match="received text='  '; allowed"):
+    with pytest.raises(ValueError, match="text='  ': expected"):
         explanation.explain_class(classifying, "  ", WORDS)
-    with pytest.raises(ValueError, match="outputs that are not finite"):
+    with pytest.raises(ValueError, match="expected finite outputs"):
         explanation.explain_class(classifying_model({"x": [np.nan, 0.0]}), "x", WORDS)

@@ -1,4 +1,4 @@
-"""Outputs without padding: the same as with it, less to compute, and models for which padding counts."""
+"""Outputs without padding: equal, cheaper, and models for which padding counts."""
 
 import gc
 import weakref
@@ -25,7 +25,7 @@ SIZES = dict(
 
 @pytest.fixture(scope="module")
 def windows():
-    """Questions about 1 to 9 sentences each, of 20 to 94 tokens, the short and the long ones in turn."""
+    """Questions about 1 to 9 sentences, of 20 to 94 tokens, short and long ones in turn."""
     parts = [
         squad.synthetic_questions(2, num_paragraphs=2, num_facts=facts)[1] for facts in (9, 1, 6, 3)
     ]
@@ -40,7 +40,7 @@ def windows():
 
 
 def both(build, **options):
-    """The same weights, so large that the tokens' logits differ, for any length and for this one."""
+    """Models with the same large weights, for any length and for one length."""
     tf.keras.utils.set_random_seed(2)
     free, fixed = (build(length=length, **SIZES, **options) for length in (None, LENGTH))
     free.set_weights([4 * w if w.ndim == 2 else w for w in free.get_weights()])
@@ -144,7 +144,7 @@ def mean_of_all(inputs):
 
 
 def not_lowered(inputs):
-    """A logit is its token's alone, but those of padding are like any other: a softmax over all positions counts them."""
+    """A logit depends on its token only, but padding counts in a softmax over positions."""
     return tf.stack([tf.cast(inputs["input_ids"], tf.float32)] * 2, axis=1)
 
 
@@ -191,7 +191,7 @@ def test_several_outputs_are_refused(length):
     inputs = inputs_of(length)
     x = tf.cast(inputs["input_ids"], tf.float32)
     model = tf.keras.Model(inputs, [x, x + 1], name="twins")
-    with pytest.raises(ValueError, match="model 'twins' has 2 outputs; allowed: one"):
+    with pytest.raises(ValueError, match="model 'twins': expected one output, got 2"):
         outputs(
             model,
             lambda rows, length: {name: np.ones([len(rows), length], np.int32) for name in inputs},

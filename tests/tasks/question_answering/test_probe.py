@@ -187,13 +187,13 @@ def test_other_layers(windows, tmp_path):
 @pytest.mark.parametrize(
     "columns, options, message",
     [
-        ({"x": np.zeros([2, 3])}, {}, "allowed: y and the model's inputs, equally many"),
+        ({"x": np.zeros([2, 3])}, {}, "expected y and the model's inputs, with the same number"),
         ({"x": np.zeros([2, 3]), "y": np.zeros([3])}, {}, "'x': 2, 'y': 3"),
         ({"x": np.zeros([0, 3]), "y": np.zeros([0])}, {}, "'x': 0, 'y': 0"),
         (
             {"x": np.zeros([2, 3]), "y": np.zeros([2])},
             {"titles": ["one"]},
-            "received titles of 1 examples; allowed: of 2",
+            "titles of 1 examples: expected 2",
         ),
     ],
 )
@@ -204,7 +204,7 @@ def test_examples_that_do_not_fit(columns, options, message):
 
 def test_windows_without_answers(windows):
     unanswered = squad.synthetic_windows(num_clients=1, unanswerable=1.0)[1]
-    with pytest.raises(ValueError, match="none of the 48 windows holds its answer"):
+    with pytest.raises(ValueError, match="48 windows: expected one that contains its answer"):
         probe_lib.of_windows(unanswered, "probe.npz")
     with pytest.raises(ValueError, match="num_examples=0"):
         probe_lib.of_windows(windows[1], "probe.npz", num_examples=0)
@@ -214,13 +214,11 @@ def test_files_of_another_probe(windows, tmp_path):
     model, file = answering_model(), tmp_path / "probe.npz"
     probe_lib.of_windows(windows[1], file)(model, 0)
     before = file.read_bytes()
-    with pytest.raises(ValueError, match="is of other examples"):
+    with pytest.raises(ValueError, match="expected the examples that the run began with"):
         probe_lib.of_windows(windows[1], file, seed=1)(model, 1)
-    with pytest.raises(ValueError, match="is of another model or of other layers"):
+    with pytest.raises(ValueError, match="expected the same model and layers"):
         probe_lib.of_windows(windows[1], file, layers="embeddings_type")(model, 1)
-    with pytest.raises(
-        ValueError, match="no layer with weights is called 'tail'; allowed: .*embeddings_word"
-    ):
+    with pytest.raises(ValueError, match="layer 'tail': expected one of .*embeddings_word"):
         probe_lib.of_windows(windows[1], file, layers="tail")(model, 1)
     assert file.read_bytes() == before
 
@@ -247,13 +245,13 @@ def test_damaged_files(windows, tmp_path, damage):
     file = tmp_path / "probe.npz"
     probe_lib.of_windows(windows[1], file)(answering_model(), 0)
     damage(file)
-    with pytest.raises(ValueError, match="is no probe's file or damaged") as caught:
+    with pytest.raises(ValueError, match="expected a probe's file") as caught:
         probe_lib.read(file)
     assert "\n" not in str(caught.value)
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no probe at .*probe.npz"):
+    with pytest.raises(FileNotFoundError, match="no probe at .*probe.npz"):
         probe_lib.read(tmp_path)
 
 

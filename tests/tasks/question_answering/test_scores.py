@@ -151,7 +151,7 @@ def test_by_client():
 def test_nothing_to_score():
     with pytest.raises(ValueError, match="no questions"):
         squad.scores([], {})
-    with pytest.raises(ValueError, match="version='2'; allowed: 1.1, 2.0"):
+    with pytest.raises(ValueError, match="version='2': expected 1.1 or 2.0"):
         squad.scores([question("a", "x")], {}, version="2")
 
 

@@ -1,4 +1,4 @@
-"""Best spans: against trying every one, the settings, no answer, and a model that learns the synthetic articles."""
+"""Best spans: against trying every one, settings, no answer, and a trained model."""
 
 import math
 
@@ -29,7 +29,7 @@ def random_logits(windows, seed=0):
 
 
 def every_span(windows, logits, number, max_answer_length):
-    """(score, start, end) of all legal spans of a question, found the slow way, and of which the text is asked token by token."""
+    """(score, start, end) of all legal spans of a question, by trying every pair of tokens."""
     found = []
     for window in np.flatnonzero(windows.question == number):
         at, count = windows.at[window], windows.count[window]
@@ -127,9 +127,9 @@ def test_no_answer_and_its_threshold(windows):
 
 def test_logits_and_settings_that_are_refused(windows):
     logits = random_logits(windows)
-    with pytest.raises(ValueError, match=r"logits of shape \[1, 2, 20\]; allowed: \[\d+, 2, 20\]"):
+    with pytest.raises(ValueError, match=r"logits of shape \[1, 2, 20\]: expected \[\d+, 2, 20\]"):
         spans.answers(windows, logits[:1])
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="expected finite"):
         spans.answers(windows, np.where(logits > 1, np.nan, logits))
     with pytest.raises(ValueError, match="num_best=0"):
         spans.answers(windows, logits, num_best=0)
@@ -138,7 +138,7 @@ def test_logits_and_settings_that_are_refused(windows):
 
 
 def small_reader(vocabulary_size, length):
-    """A small reader: every token of the context is compared with the question, and its neighbours are seen."""
+    """A small reader that compares each token of the context with the question."""
     import tensorflow as tf
 
     tf.keras.utils.set_random_seed(0)
@@ -197,7 +197,7 @@ def test_a_model_of_other_outputs_is_refused(windows):
     import tensorflow as tf
 
     inputs = tf.keras.Input([20], dtype="int32", name="input_ids")
-    with pytest.raises(ValueError, match=r"logits of shape \[\d+, 20\]; allowed: \[\d+, 2, 20\]"):
+    with pytest.raises(ValueError, match=r"logits of shape \[\d+, 20\]: expected \[\d+, 2, 20\]"):
         spans.logits(tf.keras.Model({"input_ids": inputs}, inputs * 2), windows)
 
 

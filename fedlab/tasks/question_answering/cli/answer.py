@@ -67,15 +67,17 @@ def run(args):
 
 
 def read(file):
-    """The text of a file, every character as it is there, so that offsets are those of the file."""
+    """Returns the text of a file with its line breaks, so that offsets are those of the file."""
     try:
         with open(file, encoding="utf-8", newline="") as source:
             return source.read()
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"there is no file {file!r:.200} to read the context from: check the path."
+            f"no file {file!r:.200}: expected a file with the context; check the path"
         ) from None
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{file!r} is no UTF-8 text (at byte {error.start}): convert it, such as with iconv."
+            f"{file!r}: expected UTF-8 text, but byte {error.start} is not; convert it, for "
+            "example "
+            "with iconv"
         ) from None

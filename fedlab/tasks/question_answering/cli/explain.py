@@ -1,4 +1,4 @@
-"""Shows which words made a model answer or classify so (LIME), as text and as a picture."""
+"""Explains a model's answer or class by the words of the text (LIME), as text or picture."""
 
 import json
 import pathlib
@@ -107,7 +107,8 @@ def _check(args):
     """What is wrong is said before the model is loaded."""
     if (args.text is None) == (args.question is None and args.context is None):
         raise ValueError(
-            "give --question and --context, for a model that answers questions, or --text, for one that classifies texts."
+            "expected --question and --context, for a model that answers questions, or --text, for "
+            "one that classifies texts"
         )
     if args.text is None and (args.question is None or args.context is None):
         missing = "--question" if args.question is None else "--context"
@@ -120,16 +121,15 @@ def _check(args):
         output = pathlib.Path(args.output)
         if output.suffix not in _SUFFIXES:
             raise ValueError(
-                f"received --output={args.output}; allowed: a file of the form {' or '.join(_SUFFIXES)}."
+                f"--output={args.output}: expected a name that ends in {' or '.join(_SUFFIXES)}"
             )
         if not output.parent.is_dir():
             raise FileNotFoundError(
-                f"received --output={args.output}; there is no folder {str(output.parent)!r}: make it."
+                f"--output={args.output}: expected an existing folder {str(output.parent)!r}; "
+                "create it"
             )
         if output.is_dir():
-            raise IsADirectoryError(
-                f"received --output={args.output}, which is a folder; allowed: a file."
-            )
+            raise IsADirectoryError(f"--output={args.output}: expected a file, got a folder")
 
 
 def _text(argument):
@@ -166,12 +166,16 @@ def text(found, args):
     said = f"{found.label}; probability {found.probability:.4f}"
     if found.span is not None:
         span = found.span
-        said = f"{span.text!r}, characters {span.start} to {span.end}; score {span.score:.3f}, probability {span.probability:.4f}"
+        said = (
+            f"{span.text!r}, characters {span.start} to {span.end}; score {span.score:.3f}, "
+            f"probability {span.probability:.4f}"
+        )
     lines = [("answer" if found.span is not None else "class", said)]
     lines.append(
         (
             "fit",
-            f"R² {found.fit:.3f} of the linear model on {args.num_samples} perturbed texts, seed {args.seed}",
+            f"R² {found.fit:.3f} of the linear model on {args.num_samples} perturbed texts, "
+            f"seed {args.seed}",
         )
     )
     if args.output is not None:

@@ -56,8 +56,9 @@ def add_windows(parser):
 
 
 def make_windows(args, questions, model=None, cache=False):
-    """`Windows` of some questions, as the options of `add_windows` ask for and of the model's length."""
+    """Returns the `Windows` of questions, by the options of `add_windows` and the model."""
     from fedlab.datasets import squad
+    from fedlab.tasks.question_answering import preprocessing
 
     vocabulary = args.vocabulary or (
         squad.SYNTHETIC_VOCABULARY if args.source == "synthetic" else None
@@ -67,4 +68,4 @@ def make_windows(args, questions, model=None, cache=False):
         from fedlab.tasks.question_answering.answering import window_length
 
         length = window_length(model, args.max_length)
-    return squad.make_windows(questions, vocabulary, cache=cache, max_length=length)
+    return preprocessing.make_windows(questions, vocabulary, cache=cache, max_length=length)

@@ -1,4 +1,4 @@
-"""Draws questions until a model has answered so many right, and records every draw in a SQLite file, to compare states of training."""
+"""Draws questions until enough are answered correctly, and records the draws in SQLite."""
 
 import json
 import os
@@ -67,7 +67,9 @@ def run(args):
     digest = efficacy.questions_sha256(questions)
     if recorded is not None and recorded.questions_sha256 != digest:
         raise ValueError(
-            f"run {args.replay} drew from other questions: give the --source, --path, --version and --split that it had."
+            f"--replay={args.replay}: expected the questions of run {args.replay}; pass its "
+            "--source, "
+            "--path, --version and --split"
         )
     model = models.load(args.model, trust_model=args.trust_model)
     windows = _squad_arguments.make_windows(args, questions, model, cache=True)
@@ -81,7 +83,9 @@ def run(args):
         place = {number: i for i, number in enumerate(numbers)}
         if lost := [number for number, _ in recorded.draws if number not in place]:
             raise ValueError(
-                f"question {lost[0]} of run {args.replay} has no tokens in this vocabulary: give the one that the run had."
+                f"question {lost[0]} of run {args.replay} has no tokens in this vocabulary: "
+                "expected the "
+                "vocabulary of that run"
             )
         found = efficacy.replay(
             model,
@@ -144,7 +148,8 @@ def _settings(args):
     if args.replay is not None:
         if given:
             raise ValueError(
-                f"received --{given[0]} with --replay, which asks the draws of run {args.replay}: leave it out."
+                f"--{given[0]}: expected none with --replay={args.replay}, which repeats that "
+                "run's draws"
             )
         return None
     from fedlab.tasks.question_answering.efficacy import MOST_DRAWS
@@ -156,25 +161,30 @@ def _settings(args):
     ):
         if value > MOST_DRAWS:
             raise ValueError(
-                f"--{name} is {value}; allowed: 1 to {MOST_DRAWS}: give fewer, or --max_draws where it is ten times --num_correct."
+                f"--{name}={value}: expected 1 to {MOST_DRAWS}; the default of --max_draws is ten "
+                "times "
+                "--num_correct"
             )
     settings = Settings(args.seed or 0, num_correct, args.max_draws or 10 * num_correct)
     if settings.seed >= 2**63:
         raise ValueError(
-            f"received --seed={settings.seed}; allowed: 0 to {2**63 - 1}, which SQLite can hold."
+            f"--seed={settings.seed}: expected 0 to {2**63 - 1}, which SQLite can hold"
         )
     return settings
 
 
 def _path(model):
-    """Where a model is from, for the record: a file's whole path; names and addresses as they are."""
+    """Returns a file's absolute path; names and addresses are unchanged."""
     return os.path.abspath(model) if os.path.exists(model) else model
 
 
 def text(result):
     """The result as lines."""
     state = f"{result['model']}, weights {result['weights_sha256'][:12]}"
-    drawn = f"{result['drawn']:,} from the {result['num_questions']:,} questions of {result['split']}, seed {result['seed']}"
+    drawn = (
+        f"{result['drawn']:,} from the {result['num_questions']:,} questions of "
+        f"{result['split']}, seed {result['seed']}"
+    )
     correct = f"{result['correct']:,}; estimated exact match of the model {result['accuracy']:.4f}"
     lines = [("model", state), ("draws", drawn), ("correct", correct)]
     if "replay" in result:
@@ -182,14 +192,16 @@ def text(result):
         lines.append(
             (
                 "replay",
-                f"of run {replay['of']}, {replay['correct_before']:,} correct: {replay['gained']:,} gained, {replay['lost']:,} lost",
+                f"of run {replay['of']}, {replay['correct_before']:,} correct: "
+                f"{replay['gained']:,} gained, {replay['lost']:,} lost",
             )
         )
     elif result["correct"] < result["num_correct"]:
         lines.append(
             (
                 "stopped",
-                f"at {result['max_draws']:,} draws, before {result['num_correct']:,} correct answers",
+                f"at {result['max_draws']:,} draws, before {result['num_correct']:,} correct "
+                "answers",
             )
         )
     again = result["drawn"] - result["distinct_questions"]
@@ -201,7 +213,7 @@ def text(result):
         lines.append(
             (
                 "repeats",
-                f"{again:,} draw{'s' if again > 1 else ''} of a question drawn before: {most}{more}",
+                f"{again:,} draw{'s' * (again > 1)} of a question drawn before: {most}{more}",
             )
         )
     else:

@@ -1,4 +1,4 @@
-"""Draws what a run's probe has kept: losses, logits over token positions, and the head's weights, by round."""
+"""Plots a run's probe: losses, logits over token positions and the head's weights, by round."""
 
 import pathlib
 
@@ -14,12 +14,10 @@ def add_arguments(parser):
 
 def run(args):
     if not pathlib.Path(args.run_dir).is_dir():
-        raise FileNotFoundError(f"there is no run folder {args.run_dir!r}: check the path.")
+        raise FileNotFoundError(f"--run_dir={args.run_dir}: expected a run folder; check the path")
     output = pathlib.Path(args.output or args.run_dir)
     if output.exists() and not output.is_dir():
-        raise NotADirectoryError(
-            f"received --output={args.output}, which is a file; allowed: a folder."
-        )
+        raise NotADirectoryError(f"--output={args.output}: expected a folder, got a file")
 
     from fedlab.tasks.question_answering import probe
     from fedlab.tasks.question_answering import probe_plot as plots

@@ -1,4 +1,4 @@
-"""Shows one question: its context, the expected answer, its tokens and client, and what a model answers."""
+"""Shows one question: context, expected answer, tokens, client, and a model's answer."""
 
 import json
 import textwrap
@@ -40,9 +40,7 @@ def add_arguments(parser):
 
 def run(args):
     if args.search is not None and not args.search.strip():
-        raise ValueError(
-            f"received --search={args.search!r}; allowed: a text to find, or --random."
-        )
+        raise ValueError(f"--search={args.search!r}: expected a text to find, or --random")
     if args.seed is not None and not args.random:
         raise ValueError("received --seed without --random: leave it out, or draw with --random.")
     questions = _squad_arguments.load_questions(args)
@@ -54,10 +52,10 @@ def run(args):
 
 
 def choose(args, questions):
-    """(the number of the question that is asked for, the numbers of the others that match --search)."""
+    """Returns (the selected question, the others that match --search), as indices."""
     if args.index is not None:
         if args.index >= len(questions):
-            raise ValueError(f"received --index={args.index}; allowed: 0 to {len(questions) - 1}.")
+            raise ValueError(f"--index={args.index}: expected 0 to {len(questions) - 1}")
         return args.index, []
     if args.random:
         import numpy as np
@@ -66,13 +64,15 @@ def choose(args, questions):
     found = search(questions, args.search)
     if not found:
         raise ValueError(
-            f"received --search={args.search!r}, which is in none of the {len(questions)} questions: try fewer words."
+            f"--search={args.search!r}: expected words of one of the {len(questions)} questions; "
+            "try "
+            "fewer words"
         )
     return found[0], found[1:]
 
 
 def search(questions, words):
-    """The numbers of the questions with these words, in any case: first those that ask them, then those answered so, then by context."""
+    """Returns the indices of questions with these words: in question, answer, then context."""
     words = words.casefold()
     asked = {i: None for i, q in enumerate(questions) if words in q.question.casefold()}
     answered = {
@@ -149,13 +149,15 @@ def model_answer(model, windows, null_threshold):
 def text(result):
     """The description as lines."""
     answers = [
-        f"{answer['text']!r}, characters {answer['start']} to {answer['start'] + len(answer['text'])}"
+        f"{answer['text']!r}, characters {start} to {start + len(answer['text'])}"
         for answer in result["answers"]
+        for start in [answer["start"]]
     ]
     tokens = (
         f"{result['question_tokens']} of the question, {result['context_tokens']} of the context"
     )
-    windows = f"{result['windows']} window{'s' if result['windows'] > 1 else ''} of {result['max_length']}"
+    windows = result["windows"]
+    windows = f"{windows} window{'s' * (windows > 1)} of {result['max_length']}"
     lines = [
         ("question", result["question"]),
         ("expected", "; ".join(answers) or "the context has no answer"),
@@ -182,7 +184,9 @@ def text(result):
         lines.append(
             (
                 "also",
-                f"{len(others)} more: {', '.join(map(str, others[:10]))}{', ...' if len(others) > 10 else ''}",
+                f"{len(others)} more: "
+                f"{', '.join(map(str, others[:10]))}"
+                f"{', ...' * (len(others) > 10)}",
             )
         )
     context = [
