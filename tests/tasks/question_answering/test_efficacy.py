@@ -140,7 +140,7 @@ def test_hashes(model, windows):
     [
         ({"num_correct": 0}, "num_correct=0: expected an integer of at least 1"),
         ({"num_correct": 1, "max_draws": 0}, "max_draws=0"),
-        ({"num_correct": 1, "batch_size": True}, "batch_size is True"),
+        ({"num_correct": 1, "batch_size": True}, "batch_size=True: expected"),
         ({"num_correct": 1, "seed": -1}, "seed=-1"),
     ],
     ids=str,

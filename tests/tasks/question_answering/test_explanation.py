@@ -263,8 +263,8 @@ def test_the_picture_colours_the_words(tmp_path):
             {"num_samples": 9},
             "num_samples=9: expected an integer of at least 10",
         ),
-        (("Where?", "Alpha"), {"num_words": 0}, "num_words is 0"),
-        (("Where?", "Alpha"), {"batch_size": 0}, "batch_size is 0"),
+        (("Where?", "Alpha"), {"num_words": 0}, "num_words=0: expected"),
+        (("Where?", "Alpha"), {"batch_size": 0}, "batch_size=0: expected"),
         (("Where?", "Alpha"), {"seed": -1}, "seed=-1"),
     ],
 )

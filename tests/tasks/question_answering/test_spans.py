@@ -133,7 +133,7 @@ def test_logits_and_settings_that_are_refused(windows):
         spans.answers(windows, np.where(logits > 1, np.nan, logits))
     with pytest.raises(ValueError, match="num_best=0"):
         spans.answers(windows, logits, num_best=0)
-    with pytest.raises(ValueError, match="max_answer_length is 0"):
+    with pytest.raises(ValueError, match="max_answer_length=0: expected"):
         spans.answers(windows, logits, max_answer_length=0)
 
 
