@@ -146,7 +146,7 @@ CASES = [
     (
         "answer --model={f}/answers.keras --question=Who? --context=Ann "
         "--vocabulary={f}/vocabulary.txt --stride=30",
-        "stride is 30",
+        "stride=30",
     ),
     # Explanations
     ("explain --model={f}/answers.keras", "--question"),

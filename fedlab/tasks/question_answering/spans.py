@@ -231,7 +231,8 @@ def _checked(logits, windows):
         )
     if not np.isfinite(logits).all():
         raise ValueError(
-            "logits: expected finite values; the model's training diverged or its weights are "
+            "logits that are not finite: expected finite values; the model's training diverged or "
+            "its weights are "
             "damaged, load another model"
         )
     return logits
