@@ -1,4 +1,8 @@
-"""Simulates federated learning with Keras: hand over a compiled model and clients, get back a better Keras model."""
+"""Simulates federated learning with Keras.
+
+Pass a compiled Keras model and the data of a set of clients, and get back a trained
+Keras model.
+"""
 
 from fedlab._modules import lazily
 
@@ -21,7 +25,7 @@ _PACKAGES = (
     "testing",
 )
 
-# Imported when first used, so that `import fedlab` and every --help answer at once.
+# Imported when first used, so that `import fedlab` and --help take no time.
 __getattr__, __dir__, __all__ = lazily(
     __name__,
     {

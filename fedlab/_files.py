@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes: a file is written completely or not at all."""
 
 import contextlib
 import errno
@@ -6,31 +6,35 @@ import os
 import pathlib
 import zipfile
 import zlib
+from collections.abc import Iterator
+from typing import Any
 
 DAMAGE = (
-    *(
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        AttributeError,
-        OSError,
-        EOFError,
-        RuntimeError,
-        NotImplementedError,
-        MemoryError,
-    ),
-    *(zipfile.BadZipFile, zlib.error),
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
 )
-"""What NumPy and zipfile raise at an archive's bytes that are others than those that were written."""
+"""What NumPy and zipfile raise when the bytes of an archive are damaged."""
 
 
-def write(file, *parts):
-    """Writes bytes to a file so that it holds either the old or the new ones, also after a crash; a failure leaves nothing behind.
+def write(file: str | os.PathLike, *parts: Any) -> None:
+    """Writes a file atomically.
+
+    After a crash, the file has either the old or the new content. A failure leaves no
+    temporary file behind.
 
     Args:
       file: the path.
-      parts: what the file holds, one after the other: bytes, or anything with a buffer.
+      parts: the content in order: bytes, or objects that support the buffer protocol.
     """
     file = pathlib.Path(file)
     with (
@@ -42,10 +46,12 @@ def write(file, *parts):
 
 
 @contextlib.contextmanager
-def published(temporary, file):
-    """Within it `temporary`, a path in the same folder, is to be written; then it gets the name `file`. A failure leaves nothing behind.
+def published(temporary: pathlib.Path, file: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A context in which the caller writes `temporary`, which is then renamed to `file`.
 
-    The bytes are on disk before the name is, and both are at the end.
+    Both paths are in the same folder. The content reaches the disk before the new name
+    does, and both are on disk when the context ends. A failure leaves no temporary file
+    behind.
     """
     try:
         yield temporary
@@ -57,8 +63,10 @@ def published(temporary, file):
 
 
 @contextlib.contextmanager
-def explained(what, remedy):
-    """Within it, what the system says of a path becomes one line of the same kind; a full or broken disk stays what it is.
+def explained(what: str, remedy: str) -> Iterator[None]:
+    """A context in which errors about a path are raised with a one-line message.
+
+    Other errors, such as those of a full or broken disk, are not changed.
 
     Args:
       what: what was received, such as "run_dir=runs/first".
@@ -77,7 +85,7 @@ def explained(what, remedy):
 _NAMES = {errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.EINVAL, errno.EEXIST}
 
 
-def _sync(path):
+def _sync(path: pathlib.Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,25 +1,35 @@
-"""Names that resolve by module: the file `mean.py` of a room is what "mean" means there."""
+"""Names that are resolved by module: "mean" is the object of that name in `mean.py`."""
 
 import importlib
 import pkgutil
 import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 
-def find(package, name, attribute=None):
-    """The object `attribute` of the module `package.name`; by default the object named as the module.
+def find(package: str, name: str, attribute: str | None = None) -> Any:
+    """Returns the object `attribute` of the module `package.name`.
+
+    Args:
+      package: the package's full name.
+      name: the module's name in the package.
+      attribute: the object's name; by default that of the module.
 
     Raises:
-      ValueError: where there is none; it lists the names there are.
+      ValueError: there is no such module; the message lists the choices.
     """
     allowed = names(package, attribute)
     if name not in allowed:
         kind = package.rpartition(".")[2]
-        raise ValueError(f"{name!r} is not one of the {kind}; allowed: {', '.join(allowed)}.")
+        raise ValueError(f"{name!r} is not one of the {kind}: expected {', '.join(allowed)}")
     return getattr(importlib.import_module(f"{package}.{name}"), attribute or name)
 
 
-def names(package, attribute=None):
-    """The modules of `package` that define `attribute` (by default an object named as the module), sorted."""
+def names(package: str, attribute: str | None = None) -> list[str]:
+    """Returns the sorted names of the modules of `package` that define `attribute`.
+
+    By default, that is an object with the module's name.
+    """
     modules = [
         module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
     ]
@@ -31,25 +41,29 @@ def names(package, attribute=None):
     )
 
 
-def lazily(package, names, modules=()):
-    """`__getattr__`, `__dir__` and `__all__` of a package whose names are imported when first used.
+def lazily(
+    package: str, names: Mapping[str, str], modules: Iterable[str] = ()
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Returns `__getattr__`, `__dir__` and `__all__` of a package with lazy imports.
+
+    A name is imported when it is first used.
 
     Args:
       package: the package's name.
       names: public name -> the module that defines it.
-      modules: full names of modules that are public by their last part.
+      modules: full names of public modules; the last part is the public name.
     """
-    modules = {module.rpartition(".")[2]: module for module in modules}
-    allowed = sorted({*names, *modules})
+    module_of = {module.rpartition(".")[2]: module for module in modules}
+    allowed = sorted({*names, *module_of})
 
-    def get(name):
-        if name in modules:
-            value = importlib.import_module(modules[name])
+    def get(name: str) -> Any:
+        if name in module_of:
+            value: Any = importlib.import_module(module_of[name])
         elif name in names:
             value = getattr(importlib.import_module(names[name]), name)
         else:
             raise AttributeError(
-                f"module {package!r} has no attribute {name!r}; it has {', '.join(allowed)}."
+                f"module {package!r} has no attribute {name!r}: expected {', '.join(allowed)}"
             )
         setattr(sys.modules[package], name, value)
         return value

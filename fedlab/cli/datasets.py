@@ -1,32 +1,43 @@
-"""Lists the data sets, or counts one: its clients, their sizes, and a sample."""
+"""Lists the data sets, or describes one: its clients, their sizes, and a sample."""
 
+import argparse
 import ast
 import pathlib
+from typing import TYPE_CHECKING
 
 from fedlab._text import visible
 from fedlab.cli import _arguments
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def add_arguments(parser):
-    parser.add_argument("name", nargs="?", help="the data set to count; without it, all are listed")
+    from fedlab import ClientData
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument(
+        "name", nargs="?", help="the data set to describe (default: list all data sets)"
+    )
     _arguments.add_data(parser)
 
 
-def run(args):
-    print(
-        listing()
-        if args.name is None
-        else summary(args.name, _arguments.load_data(args.name, args), args)
-    )
+def run(args: argparse.Namespace) -> None:
+    """Prints the list, or the description of one data set."""
+    if args.name is None:
+        print(listing())
+    else:
+        print(summary(args.name, _arguments.load_data(args.name, args), args))
 
 
-def listing():
-    """One line a data set: its name and the first line of its docstring."""
+def listing() -> str:
+    """Returns one line per data set: its name and the first line of its docstring."""
     from fedlab import datasets
 
     lines = {}
     for name in datasets.names():
-        # Read, not imported: a data set may need libraries that take long to import.
+        # Read but not imported, since data sets may need libraries that are slow to
+        # import.
         source = (pathlib.Path(datasets.__path__[0]) / f"{name}.py").read_text(encoding="utf-8")
         lines[name] = (ast.get_docstring(ast.parse(source)) or "").split("\n")[0]
         title, _, rest = lines[name].partition(": ")
@@ -35,8 +46,8 @@ def listing():
     return "\n".join(f"{name:<{width}}  {line}" for name, line in lines.items())
 
 
-def summary(name, data, args):
-    """Counts of a data set's clients, and what one of them holds."""
+def summary(name: str, data: "ClientData", args: argparse.Namespace) -> str:
+    """Describes the sizes of a data set's clients, and the columns of one client."""
     sizes = {"examples": [data.num_examples(client_id) for client_id in data]}
     characters = [num_characters(data[client_id]) for client_id in data]
     if None not in characters:
@@ -44,7 +55,7 @@ def summary(name, data, args):
     client_id = data.client_ids[0]
     columns = data[client_id]
     lines = [f"{name}, {args.split}, source {args.source}", f"{'clients':<12}{len(data):>12,}"]
-    lines += ["", f"{'':<12}{'total':>12}{'min':>10}{'median':>10}{'max':>10}   a client"]
+    lines += ["", f"{'':<12}{'total':>12}{'min':>10}{'median':>10}{'max':>10}   per client"]
     for label, values in sizes.items():
         low, middle, high = min(values), sorted(values)[len(values) // 2], max(values)
         lines.append(f"{label:<12}{sum(values):>12,}{low:>10,}{middle:>10,}{high:>10,}")
@@ -59,8 +70,10 @@ def summary(name, data, args):
     return "\n".join(lines)
 
 
-def num_characters(columns):
-    """How many characters stand in rows of next-character examples: the targets, and the first of each row. None for other data.
+def num_characters(columns: "dict[str, np.ndarray]") -> int | None:
+    """Returns the number of characters of next-character examples; None for other data.
+
+    These are the targets, and the first character of each row.
 
     Example:
       >>> from fedlab.tasks.generation.text import encode, sequences

@@ -1,4 +1,4 @@
-"""How experiment scripts start: absl flags, one-line errors, and TensorFlow imported neither for --help nor too late."""
+"""Command lines of experiment scripts: absl flags, one-line errors, and a late TensorFlow."""
 
 import contextlib
 import logging
@@ -9,6 +9,8 @@ import re
 import signal
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -17,24 +19,29 @@ from fedlab.cli._ending import MISTAKES, debugging, ending_on_sigterm, fail
 
 
 class UsageError(ValueError):
-    """A mistake in a flag's value; the message says what is allowed."""
+    """A wrong value of a flag; the message says what is expected."""
 
 
-def run_with_flags(main, check=None):
-    """`absl.app.run(main)`, importing TensorFlow between the parsing of flags and the call of `main`, and exiting as a command should.
+def run_with_flags(main: Callable[[], Any], check: Callable[[], Any] | None = None) -> None:
+    """Runs `main` like `absl.app.run`, but imports TensorFlow between parsing and `main`.
+
+    If TensorFlow were imported before parsing, `--help` and a mistyped flag would wait
+    for it for seconds. If it were imported after absl's initialization, it would
+    register callbacks that run immediately and create its context while it is only
+    partly imported, and Keras would then build graph tensors.
+
+    Exit codes: 0 for success; 2 for wrong input and 1 for a failure of the disk or of
+    the run, such as rounds without a usable update, both with a one-line message; 1 for
+    other errors; 130 for Ctrl-C and 143 for SIGTERM, after which a run stops within one
+    client's work.
 
     Args:
-      main: () -> None, the work.
-      check: () -> anything, called once the flags are parsed: a mistake that it raises is told before anyone has waited for TensorFlow.
-
-    Before parsing, `--help` and a mistyped flag would wait seconds for TensorFlow. After absl's initialization, TensorFlow registers
-    call-backs that then run at once, create its context while it is still half imported, and leave Keras building graph tensors.
-
-    Exit codes: 0; 2 for a mistake in the input, and 1 for a failure of the disk or of the run, such as rounds without a usable update, each
-    explained in one line; 1 for anything else; 130 for Ctrl-C and 143 for SIGTERM, both of which end a run within one client's work.
+      main: the work.
+      check: called after the flags are parsed. The mistakes that it raises are reported
+        before TensorFlow is imported.
     """
 
-    def parse(argv):
+    def parse(argv: Sequence[str]) -> list[str]:
         try:
             args = _parse(argv)
             if check is not None:
@@ -46,7 +53,7 @@ def run_with_flags(main, check=None):
 
         return args
 
-    def run(argv):
+    def run(argv: Sequence[str]) -> None:
         absl_logging.set_verbosity(absl_logging.INFO)
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         try:
@@ -63,8 +70,11 @@ def run_with_flags(main, check=None):
     app.run(run, flags_parser=parse)
 
 
-def check_folder(flag, path):
-    """Raises UsageError where the folder for results can neither be written to nor made: before the work, not after it."""
+def check_folder(flag: str, path: str | os.PathLike) -> None:
+    """Raises UsageError, before the work, if results cannot be written to a folder.
+
+    The folder may not exist yet.
+    """
     path = pathlib.Path(path)
     try:
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -78,23 +88,23 @@ def check_folder(flag, path):
                     folder.rmdir()
     except OSError as error:
         raise UsageError(
-            f"--{flag}={str(path):.200} cannot be written to ({error.strerror}): give another folder."
+            f"--{flag}={str(path):.200}: expected a writable folder ({error.strerror}); use another"
         ) from None
 
 
-# What absl says of a value, and of a file, in the words of Python.
+# Messages of absl, which quote Python's, and the words that replace them.
 _ABSL = {
-    r"invalid literal for int\(\).*": "allowed: an int.",
-    r"could not convert string to float.*": "allowed: a number.",
+    r"invalid literal for int\(\).*": "expected an integer.",
+    r"could not convert string to float.*": "expected a number.",
     r"ERROR:: Unable to open flagfile: \[Errno \d+\]": "--flagfile cannot be read:",
 }
 
 
-def _parse(argv):
-    """The arguments that are no flags: only the program's name.
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parses the flags; returns the other arguments, which are only the program's name.
 
     Raises:
-      UsageError: another argument, or a flag that does not exist or has a wrong value.
+      UsageError: there is another argument, or a flag is unknown or has a wrong value.
     """
     try:
         args = flags.FLAGS(argv)
@@ -106,13 +116,10 @@ def _parse(argv):
             f"{message.rstrip('. ?')}; --help lists the flags and what is allowed."
         ) from None
     if len(args) > 1:
-        raise UsageError(
-            f"unknown arguments {args[1:]}: every setting is a --flag; --help lists them."
-        )
+        raise UsageError(f"unknown arguments {args[1:]}: expected only --flags; --help lists them.")
     for name in flags.FLAGS:
         value = flags.FLAGS[name].value
-        if isinstance(value, float) and not math.isfinite(
-            value
-        ):  # which no bound of a flag excludes
-            raise UsageError(f"--{name} is {value}; allowed: a finite number.")
+        # No bound of a flag excludes NaN.
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"--{name}={value}: expected a finite number")
     return args

@@ -265,7 +265,7 @@ def test_a_function_that_gives_no_numbers(data, value, message):
         ({"clients_per_round": 9}, "clients_per_round=9: expected an integer between 1 and 5"),
         ({"clients_per_round": None}, "either clients_per_round .* or cohort"),
         ({"cohort": ["nobody"], "clients_per_round": None}, r"unknown clients \['nobody'\]"),
-        ({"engine": "spark"}, "'spark' is not one of the engines; allowed: local, tff"),
+        ({"engine": "spark"}, "'spark' is not one of the engines: expected local, tff"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"seed": -1}, "seed=-1"),
         ({"non_trainable": "drop"}, "non_trainable='drop'"),

@@ -36,7 +36,7 @@ def test_all_are_found_and_exported():
     assert {"fed_avg", "fed_sgd", "scaffold", "mime", "fed_recon", "fine_tuning"} <= set(NAMES)
     assert set(NAMES) <= set(algorithms.__all__)
     with pytest.raises(
-        ValueError, match="'fedavg' is not one of the algorithms; allowed: fed_adagrad, "
+        ValueError, match="'fedavg' is not one of the algorithms: expected fed_adagrad, "
     ):
         _modules.find("fedlab.algorithms", "fedavg")
 
