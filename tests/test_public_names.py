@@ -1,0 +1,186 @@
+"""Public functions, classes and methods: annotated, documented, and with examples that run."""
+
+import ast
+import doctest
+import importlib
+import pathlib
+
+import pytest
+
+import fedlab
+
+ROOT = pathlib.Path(fedlab.__file__).parent
+# Modules whose owners still have to annotate or document something.
+NOT_YET = {
+    "aggregators/aggregator.py",
+    "aggregators/clipped.py",
+    "aggregators/differentially_private.py",
+    "aggregators/krum.py",
+    "aggregators/mean.py",
+    "aggregators/median.py",
+    "aggregators/norms.py",
+    "aggregators/privacy.py",
+    "aggregators/quantized.py",
+    "aggregators/trimmed_mean.py",
+    "aggregators/zeroed.py",
+    "algorithms/algorithm.py",
+    "algorithms/attacks.py",
+    "algorithms/fed_adagrad.py",
+    "algorithms/fed_adam.py",
+    "algorithms/fed_avg.py",
+    "algorithms/fed_avgm.py",
+    "algorithms/fed_dyn.py",
+    "algorithms/fed_nova.py",
+    "algorithms/fed_opt.py",
+    "algorithms/fed_prox.py",
+    "algorithms/fed_recon.py",
+    "algorithms/fed_sgd.py",
+    "algorithms/fed_yogi.py",
+    "algorithms/fine_tuning.py",
+    "algorithms/local_adam.py",
+    "algorithms/mime.py",
+    "algorithms/mime_lite.py",
+    "algorithms/scaffold.py",
+    "algorithms/weighting.py",
+    "callbacks/best_model.py",
+    "callbacks/callback.py",
+    "callbacks/early_stopping.py",
+    "cli/report.py",
+    "cli/runs/compare.py",
+    "cli/runs/export.py",
+    "cli/runs/list.py",
+    "cli/runs/show.py",
+    "datasets/squad.py",
+    "engines/batches.py",
+    "engines/blocks.py",
+    "engines/client_work.py",
+    "engines/engine.py",
+    "engines/local.py",
+    "engines/structure.py",
+    "engines/tff/aggregators.py",
+    "engines/tff/algorithms.py",
+    "engines/tff/model.py",
+    "engines/tff/process.py",
+    "engines/tff/worker.py",
+    "engines/workers.py",
+    "evaluation/central.py",
+    "evaluation/metric_names.py",
+    "evaluation/per_client.py",
+    "evaluation/personalized.py",
+    "inspection.py",
+    "learner/class_weights.py",
+    "learner/keras2/additive.py",
+    "learner/keras2/cloning.py",
+    "learner/keras2/copying.py",
+    "learner/keras2/freezing.py",
+    "learner/keras2/identity.py",
+    "learner/keras2/inputs.py",
+    "learner/keras2/metric_state.py",
+    "learner/keras2/precision.py",
+    "learner/keras2/recurrence.py",
+    "learner/keras2/recurrent.py",
+    "learner/keras2/replica.py",
+    "models/bert.py",
+    "models/bert_weights.py",
+    "models/char_rnn.py",
+    "models/limits.py",
+    "models/loading.py",
+    "models/shipped.py",
+    "models/trust.py",
+    "optimizers/optimizers.py",
+    "optimizers/schedules.py",
+    "optimizers/yogi.py",
+    "runs/read/plots.py",
+    "runs/read/recorded.py",
+    "runs/read/report.py",
+    "runs/write/checkpoints.py",
+    "runs/write/client_states.py",
+    "runs/write/config.py",
+    "runs/write/events.py",
+    "runs/write/lock.py",
+    "runs/write/records.py",
+    "runs/write/run_folder.py",
+    "simulation.py",
+    "tasks/generation/cli/generate.py",
+    "tasks/generation/generator.py",
+    "tasks/question_answering/answering.py",
+    "tasks/question_answering/cli/answer.py",
+    "tasks/question_answering/cli/explain.py",
+    "tasks/question_answering/cli/squad/efficacy.py",
+    "tasks/question_answering/cli/squad/probe.py",
+    "tasks/question_answering/cli/squad/show.py",
+    "tasks/question_answering/efficacy.py",
+    "tasks/question_answering/efficacy_database.py",
+    "tasks/question_answering/evaluator.py",
+    "tasks/question_answering/explanation.py",
+    "tasks/question_answering/explanation_plot.py",
+    "tasks/question_answering/outputs.py",
+    "tasks/question_answering/probe.py",
+    "tasks/question_answering/probe_plot.py",
+    "tasks/question_answering/scores.py",
+    "tasks/question_answering/spans.py",
+    "tasks/question_answering/topics.py",
+    "tasks/question_answering/windows.py",
+    "tasks/question_answering/wordpiece.py",
+    "testing/aggregator.py",
+    "testing/algorithm.py",
+}
+
+
+def public_definitions(path):
+    """The public functions, classes and methods of public classes: (name, node)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = ast.FunctionDef | ast.AsyncFunctionDef
+    for node in tree.body:
+        if not isinstance(node, functions | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        yield node.name, node
+        if isinstance(node, ast.ClassDef):
+            for method in node.body:
+                if isinstance(method, functions) and not method.name.startswith("_"):
+                    yield f"{node.name}.{method.name}", method
+
+
+def missing(path):
+    """What public definitions of a module lack."""
+    for name, node in public_definitions(path):
+        if not ast.get_docstring(node):
+            yield f"{name} has no docstring"
+        if isinstance(node, ast.ClassDef):
+            continue
+        arguments = [
+            *node.args.posonlyargs,
+            *node.args.args,
+            *node.args.kwonlyargs,
+            *(each for each in (node.args.vararg, node.args.kwarg) if each),
+        ]
+        for argument in arguments:
+            if argument.annotation is None and argument.arg not in ("self", "cls"):
+                yield f"{name} has no annotation of {argument.arg}"
+        if node.returns is None:
+            yield f"{name} has no annotation of what it returns"
+
+
+MODULES = sorted(
+    str(path.relative_to(ROOT))
+    for path in ROOT.rglob("[!_]*.py")
+    if not any(part.startswith("_") for part in path.relative_to(ROOT).parts)
+)
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in NOT_YET])
+def test_public_names_are_annotated_and_documented(module):
+    assert not list(missing(ROOT / module))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fedlab._checks",
+        "fedlab._text",
+        "fedlab.cli",
+        *(f"fedlab.clients.{path.stem}" for path in sorted((ROOT / "clients").glob("[!_]*.py"))),
+    ],
+)
+def test_examples_run(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
