@@ -248,7 +248,8 @@ def simulate(
             end_round(state, row, result.clients)
             cohorts.add(round_num, result.clients)
             dropped.add(row, result.clients)
-        return end_round.finish(state)
+        run = end_round.finish(state)
+    return run
 
 
 class _RoundEnd:

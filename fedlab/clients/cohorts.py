@@ -106,8 +106,8 @@ class Cohorts:
 def _sampler(clients_per_round: int | None, cohort: Any) -> Any:
     if (clients_per_round is None) == (cohort is None):
         raise ValueError(
-            f"clients_per_round={clients_per_round!r} and cohort={cohort!r:.60}: expected one of "
-            "them, a number of random clients or else client ids or a sampler"
+            f"clients_per_round={clients_per_round!r}, cohort={cohort!r:.60}: expected either "
+            "clients_per_round (a number of random clients) or cohort (client ids or a sampler)"
         )
     if clients_per_round is not None:
         return sampling.uniform(clients_per_round)

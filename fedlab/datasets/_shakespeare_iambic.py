@@ -118,11 +118,11 @@ def _unpack(arrays: Mapping[str, np.ndarray]) -> dict[str, roles_lib.Role]:
 
 def _unpack_part(arrays: Mapping[str, np.ndarray], part: str) -> list[list[bytes]]:
     text, ends, counts = (arrays[f"{part}_{name}"] for name in ("text", "ends", "counts"))
-    text = text.tobytes()
-    if counts.sum() != len(ends) or ends[-1] != len(text) or (np.diff(ends) < 1).any():
+    data = text.tobytes()
+    if counts.sum() != len(ends) or ends[-1] != len(data) or (np.diff(ends) < 1).any():
         raise ValueError(f"the arrays of {part} are inconsistent")
     starts = np.concatenate([[0], ends[:-1]]).tolist()
-    snippets = [text[start:end] for start, end in zip(starts, ends.tolist(), strict=True)]
+    snippets = [data[start:end] for start, end in zip(starts, ends.tolist(), strict=True)]
     borders = np.concatenate([[0], np.cumsum(counts)]).tolist()
     return [snippets[start:end] for start, end in itertools.pairwise(borders)]
 

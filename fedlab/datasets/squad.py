@@ -29,7 +29,7 @@ Dirichlet proportions, by quantity.
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,9 +108,10 @@ def load_windows(
         return synthetic_windows(**options)
     pieces = word_piece(options.pop("vocabulary", None))
     parts = load_questions(source, path=path, version=version, cache_dir=cache_dir)
-    return tuple(
+    train, test = (
         make_windows(questions, pieces, cache_dir=cache_dir, **options) for questions in parts
     )
+    return train, test
 
 
 def load_questions(
@@ -135,12 +136,12 @@ def load_questions(
                 "path=None: expected the folder with SQuAD's files for source='json'; or use "
                 "source='tfds', which downloads them"
             )
-        return tuple(read(_file(pathlib.Path(path), split, version)) for split in ("train", "dev"))
+        folder = pathlib.Path(path)
+        return read(_file(folder, "train", version)), read(_file(folder, "dev", version))
     if source == "tfds":
         documents = _squad_tfds.documents(version, cache_dir)
-        return tuple(
-            _report(*_squad_json.parse(document, f"squad {version}")) for document in documents
-        )
+        train, test = (_squad_json.parse(document, f"squad {version}") for document in documents)
+        return _report(*train), _report(*test)
     raise ValueError(
         f"source={source!r}: expected one of json, tfds, synthetic; check the spelling"
     )
@@ -236,7 +237,7 @@ def _dirichlet(questions, cache_dir, num_topics, seed, **options):
 
 
 _SKEW = {"num_clients": 100, "alpha": 1.0, "seed": 0, "min_examples": 1}
-_PARTITIONS = {
+_PARTITIONS: dict[str, tuple[Callable[..., dict[str, np.ndarray]], dict[str, Any]]] = {
     "article": (
         lambda questions, _: partitions.natural([question.title for question in questions]),
         {},
@@ -283,7 +284,8 @@ def synthetic(
       >>> train["ARTICLE_0"]["input_ids"].shape, test.client_ids
       ((48, 48), ('ARTICLE_4',))
     """
-    return tuple(clients(part) for part in synthetic_windows(num_clients, seed, **options))
+    train, test = synthetic_windows(num_clients, seed, **options)
+    return clients(train), clients(test)
 
 
 def synthetic_windows(
@@ -295,7 +297,7 @@ def synthetic_windows(
     unanswerable: float = 0.0,
     vocabulary: Vocabulary = None,
     max_length: int = 48,
-    **lengths: int | None,
+    **lengths: Any,
 ) -> tuple[Windows, Windows]:
     """Returns `synthetic` as (train, test) `Windows`.
 
@@ -309,10 +311,11 @@ def synthetic_windows(
         num_facts=num_facts,
         unanswerable=unanswerable,
     )
-    return tuple(
+    train, test = (
         make_windows(questions, pieces, cache=False, max_length=max_length, **lengths)
         for questions in parts
     )
+    return train, test
 
 
 def synthetic_questions(
@@ -333,10 +336,11 @@ def synthetic_questions(
     _checks.check_number("unanswerable", unanswerable, 0, 1, what="a share of the questions")
     numbers = range(num_clients), range(num_clients, num_clients + max(1, num_clients // 4))
     arguments = (seed, num_paragraphs, num_facts, unanswerable)
-    return tuple(
+    train, test = (
         [question for number in part for question in _squad_synthetic.article(number, *arguments)]
         for part in numbers
     )
+    return train, test
 
 
 def _synthetic_reads_nothing(path):

@@ -42,7 +42,10 @@ class StateRows:
 
     def __init__(self, store: Store):
         self._store = store
-        self._buffers = None, []  # reused: fresh memory costs more than what is written into it
+        self._buffers: tuple[Any, list[np.ndarray]] = (
+            None,
+            [],
+        )  # reused: fresh memory costs more than what is written into it
 
     def read(self, first: Any, round_num: int, client_ids: Sequence[str]) -> Any:
         """Returns the states of clients before a round: a nest like `first` of tensors [clients, ...].
@@ -57,7 +60,7 @@ class StateRows:
             return first
         size = len(client_ids), *((array.shape, array.dtype) for array in like)
         if self._buffers[0] != size:
-            self._buffers = size, [np.empty([size[0], *a.shape], a.dtype) for a in like]
+            self._buffers = size, [np.empty([len(client_ids), *a.shape], a.dtype) for a in like]
         for i, client_id in enumerate(client_ids):
             data = self._store.read(client_id, round_num)
             for rows, array in zip(self._buffers[1], like if data is None else unpack(data, like)):

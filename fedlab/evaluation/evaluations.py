@@ -81,9 +81,9 @@ class Evaluations:
         selected = [each for each in self._evaluations if due or each.every_round]
         if not selected:
             return {}, []
-        row, rows, model, taken = {}, [], model(), {*taken}
+        row, rows, evaluated, taken = {}, [], model(), {*taken}
         for each in selected:
-            metrics, more_rows = each.run(model)
+            metrics, more_rows = each.run(evaluated)
             columns = {f"{each.name}_{metric}": value for metric, value in metrics.items()}
             if twice := columns.keys() & (taken | row.keys()):
                 raise ValueError(
