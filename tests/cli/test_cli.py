@@ -194,7 +194,8 @@ def test_exit_codes(monkeypatch, capsys, error, code, line):
 
 WAITS = """
 import signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started with Ctrl-C ignored
+# A background job starts with Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from fedlab import _modules, cli
 from fedlab.cli import datasets
 

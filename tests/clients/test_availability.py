@@ -14,7 +14,7 @@ CLIENTS = {f"c{k}": [float(k)] * 6 for k in range(5)}
 
 
 def line_run(conditions=None, algorithm=None, clients=CLIENTS, rounds=1, **options):
-    """y = w x from w = 0 at x = 1 with loss (y - w)^2 and rate .1: a step of goal y takes w to .8 w + .2 y."""
+    """y = w x at x = 1 from w = 0, loss (y - w)^2, rate 0.1: a step takes w to 0.8 w + 0.2 y."""
     model = tf.keras.Sequential(
         [tf.keras.Input([1]), tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")],
         name="line",

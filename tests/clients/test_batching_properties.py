@@ -1,4 +1,4 @@
-"""What holds for batches whatever the sizes: no example is lost, none comes twice, and caps only cut."""
+"""Batches of any size: no example is lost or repeated, and limits only shorten."""
 
 import functools
 
@@ -61,7 +61,7 @@ def test_a_cap_cuts_and_changes_nothing_else(num_examples, batching, seed, most)
 
 @st.composite
 def columns(draw):
-    """A client's columns, each row with its number in it; some with sample weights, 0 for padding."""
+    """A client's columns, whose rows contain their number; some have sample weights."""
     num_examples = draw(st.integers(1, 20))
     found = {
         "x": np.arange(num_examples * 3).reshape(num_examples, 3),

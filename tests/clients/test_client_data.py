@@ -147,7 +147,8 @@ def test_split_clients_is_a_pure_function_of_ids_and_seed():
         letters("abcdefghij").split_clients(0.3, seed=seed)[1].client_ids for seed in range(5)
     }
     assert len(splits) > 1
-    # By hand, with sha256sum: 04b9... of "5/a", 1e8f... of "5/c" and 3c48... of "5/j" are the three lowest.
+    # By hand, with sha256sum: the three lowest are 04b9... of "5/a", 1e8f... of "5/c"
+    # and 3c48... of "5/j".
     assert held_out.client_ids == ("a", "c", "j")
 
 

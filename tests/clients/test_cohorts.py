@@ -47,7 +47,8 @@ def test_highest_loss_draws_candidates_by_size():
     assert share[0] == 0 and np.abs(share - np.arange(4) / 6).max() < 4 * np.sqrt(0.25 / 3000)
     with pytest.raises(
         ValueError,
-        match="candidates=4: expected an integer between 1 and 3, the number of clients with examples",
+        match="candidates=4: expected an integer between 1 and 3, the number of clients "
+        "with examples",
     ):
         highest_loss(1, candidates=4).sample(known, 1, 0)
     with pytest.raises(ValueError, match="candidates=1: expected an integer of at least 2"):

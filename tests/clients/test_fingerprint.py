@@ -74,7 +74,10 @@ def test_a_change_in_place_is_seen():
 
 
 def test_every_process_gives_the_same():
-    program = "from fedlab.clients import ClientData; print(ClientData.from_dict({'é': {'x': [1, 2], 'w': ['a', 'b']}}).fingerprint())"
+    program = (
+        "from fedlab.clients import ClientData; "
+        "print(ClientData.from_dict({'é': {'x': [1, 2], 'w': ['a', 'b']}}).fingerprint())"
+    )
     runs = [
         subprocess.run(
             [sys.executable, "-c", program],

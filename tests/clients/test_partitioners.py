@@ -1,4 +1,4 @@
-"""Partitioners: every row once, the sizes and mixtures their papers say, the same for the same seed, and errors."""
+"""Partitioners: every row once, the sizes and mixtures of the papers, seeds, and errors."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,8 @@ def test_dirichlet_shares_have_the_variance_of_the_distribution():
     shares = np.array(
         [np.bincount(labels[rows], minlength=400) / 200 for rows in partition.values()]
     )  # [clients, labels]
-    # Var of one part of a symmetric Dirichlet: m (1 - m) / (num_clients alpha + 1) with m = 1 / num_clients.
+    # The variance of one part of a symmetric Dirichlet is m (1 - m) / (num_clients alpha + 1)
+    # with m = 1 / num_clients.
     assert shares.var() == pytest.approx(0.25 * 0.75 / (num_clients * alpha + 1), rel=0.1)
     assert shares.mean(axis=1) == pytest.approx([0.25] * 4, abs=0.05)
 

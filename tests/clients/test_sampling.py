@@ -58,7 +58,8 @@ def test_weighted_frequencies():
     share = np.arange(20) / 190
     assert set(sizes) == {1} and times[0] == 0
     assert (np.abs(times - 2000 * share) <= 4.5 * np.sqrt(2000 * share * (1 - share))).all()
-    # One after the other without replacement: of a and b with weights 3 and 1, both come, a first in 3 of 4.
+    # Sampled without replacement with weights 3 and 1, both a and b are chosen, and a comes
+    # first in 3 of 4 cases.
     first = [
         weighted(2, {"a": 3, "b": 1})(["a", "b"], round_num, 0)[0] == "a"
         for round_num in range(2000)
@@ -87,7 +88,8 @@ def test_weighted_frequencies():
         ),
         (
             lambda: weighted(2, {"a": 1, "b": 0})(["a", "b"], 1, 0),
-            "clients_per_round=2: expected an integer between 1 and 1, the number of clients with a weight above 0",
+            "clients_per_round=2: expected an integer between 1 and 1, the number of clients "
+            "with a weight above 0",
         ),
         (lambda: fixed(["c1", "c1"]), "expected a list of one or more distinct client ids"),
         (lambda: fixed(["x"])(IDS, 1, 0), r"unknown clients \['x'\]"),

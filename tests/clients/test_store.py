@@ -94,7 +94,8 @@ def test_a_client_that_loads_differently_is_named():
     clients["a"]
     with pytest.raises(
         ValueError,
-        match=r"client 'a' had 2 examples of x: int8 \[\] .* and now has 3 examples of x: int8 \[\]",
+        match=r"client 'a' had 2 examples of x: int8 \[\] .* "
+        r"and now has 3 examples of x: int8 \[\]",
     ):
         clients["a"]
 
