@@ -93,12 +93,10 @@ def measure_methods(setting, cases, rounds):
       cpu_over_fed_avg: the same of this process's CPU seconds, which other programs disturb less}.
     """
     from fedlab.engines import local
+    from fedlab.learner.keras2.cloning import weight_arrays
 
     ids, model = setting.clients.client_ids, setting.model
-    start = [
-        [w.numpy() for w in weights]
-        for weights in (model.trainable_weights, model.non_trainable_weights)
-    ]
+    start = weight_arrays(model)
     times, cpu_times = {}, {}
     with contextlib.ExitStack() as stack:
         processes, states = {}, {}

@@ -59,9 +59,9 @@ class Replica:
 
     def _trace(self, trace):
         """Returns `trace()`, which `interrupt_tracing` can end."""
-        with self._interrupting:
-            self._tracing_thread = threading.get_ident()
         try:
+            with self._interrupting:
+                self._tracing_thread = threading.get_ident()
             with _tracing:
                 return trace()
         finally:

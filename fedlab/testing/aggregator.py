@@ -10,7 +10,7 @@ from fedlab.algorithms import fed_avg
 from fedlab.clients import Batching, ClientData, seeding
 from fedlab.engines import local
 from fedlab.engines.engine import Setting
-from fedlab.learner.keras2.cloning import clone
+from fedlab.learner.keras2.cloning import clone, weight_arrays
 
 NUM_CLIENTS = 8
 _SHAPES = ([3, 2], [4], [])
@@ -164,11 +164,7 @@ def _check_engine(aggregator):
         )
         with contextlib.ExitStack() as stack:
             process = stack.enter_context(contextlib.closing(local.start(setting)))
-            state, results, traced = (
-                process.init([w.numpy() for w in model.trainable_weights], []),
-                [],
-                [],
-            )
+            state, results, traced = process.init(*weight_arrays(model)), [], []
             for round_num, cohort in enumerate(cohorts, start=1):
                 state, result = process.run_round(state, round_num, cohort)
                 results.append(result)
@@ -176,9 +172,7 @@ def _check_engine(aggregator):
                 if interrupted and round_num == 1:
                     arrays = process.save(state)
                     process = stack.enter_context(contextlib.closing(local.start(setting)))
-                    state = process.restore(
-                        process.init([w.numpy() for w in model.trainable_weights], []), arrays
-                    )
+                    state = process.restore(process.init(*weight_arrays(model)), arrays)
             after, _ = process.run_round(state, len(cohorts) + 1, [])
             finite = all(np.isfinite(w).all() for w in process.weights(after)[0])
             assert finite, "weights are not finite after a round in which all clients are dropped"
