@@ -1,6 +1,5 @@
 """One worker's own copy of the model, and what a graph can do with it."""
 
-import contextlib
 import ctypes
 import threading
 import warnings
@@ -17,6 +16,11 @@ from fedlab.models.cloning import CopyError, ancestors
 from fedlab.models.freezing import statistics
 
 _tracing = threading.Lock()
+
+
+def _raise_in(thread, exception):
+    """Has Python raise an exception in a thread soon; None: what it has yet to raise there is forgotten."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)
 
 
 class Interrupted(BaseException):
@@ -88,29 +92,35 @@ class Replica:
         data_specs = tf.nest.map_structure(_any_number, data)
         key = key, str(data_specs)  # data of another form is another graph
         if key not in self._functions:
-            with self._interruptible(), _tracing:
-                specs = *tf.nest.map_structure(_fixed, weights), *data_specs
-                self._functions[key] = make(self).get_concrete_function(*specs)
+            specs = *tf.nest.map_structure(_fixed, weights), *data_specs
+            self._functions[key] = self._trace(lambda: make(self).get_concrete_function(*specs))
             _check_captures(self.model, self._functions[key].graph)
             _warn_of_unseeded_draws(self._functions[key].graph.as_graph_def())
         return self._functions[key]
 
-    @contextlib.contextmanager
-    def _interruptible(self):
+    def _trace(self, trace):
+        """Returns `trace()`. Meanwhile `interrupt_tracing` ends it."""
         with self._interrupting:
             self._tracing_thread = threading.get_ident()
         try:
-            yield
+            with _tracing:
+                return trace()
         finally:
-            with self._interrupting:
-                self._tracing_thread = None
+            # An exception for this thread that Python has yet to raise would be raised somewhere
+            # later: in a pool's thread, say, which would end without the result that others wait for.
+            while self._tracing_thread is not None:
+                try:
+                    with self._interrupting:
+                        self._tracing_thread = None
+                        _raise_in(threading.get_ident(), None)
+                except Interrupted:
+                    pass
 
     def interrupt_tracing(self):
         """Raises `Interrupted` in a thread that traces a graph, which takes seconds for a large model."""
         with self._interrupting:
             if self._tracing_thread is not None:
-                thread = ctypes.c_ulong(self._tracing_thread)
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(Interrupted))
+                _raise_in(self._tracing_thread, ctypes.py_object(Interrupted))
 
     def batch(self, columns, num_examples):
         """Columns of one batch, [rows, ...], as a `Batch`."""

@@ -110,10 +110,10 @@ class Workers:
             while waiting:
                 yield first()
         finally:
-            if waiting:
-                for future in waiting:
-                    future.cancel()
-                self._stop(waiting)
+            # What is cancelled never starts, and is never called done if `close` has ended the threads.
+            running = [future for future in waiting if not future.cancel()]
+            if running:
+                self._stop(running)
 
     def _stop(self, futures):
         """Ends what `work` of `map` still does, and waits for its end."""

@@ -1,12 +1,14 @@
 """Replicas on devices."""
 
 import contextlib
+import random
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
+import tensorflow as tf
 
 from fedlab.engines.workers import Workers
 from tests.engines.test_local import compiled, feature_clients, keras
@@ -63,4 +65,67 @@ def test_an_error_does_not_wait_for_a_graph_that_is_traced():
         with pytest.raises(KeyboardInterrupt):
             list(workers.map(work, ["fails", "traces"]))
         assert time.perf_counter() - started < 15
+        assert list(workers.map(lambda replica, item: item, [1, 2])) == [1, 2]
+
+
+def test_a_map_that_is_left_ends_after_its_workers_are_closed():
+    columns, going_on = feature_clients()["c9"], threading.Event()
+
+    def build():
+        return compiled(keras.Sequential([keras.Input([4]), keras.layers.Dense(3)]))
+
+    workers = Workers(build, columns, 2)
+    workers._threads.submit(going_on.wait, 20)  # keeps one of the two threads
+    results = workers.map(lambda replica, item: item or going_on.wait(timeout=20), [1, 0, 0, 0])
+    assert next(results) == 1  # the second is at work, the third waits for its turn
+    threading.Timer(0.2, going_on.set).start()
+    workers.close()
+    ended = threading.Thread(target=results.close, daemon=True)
+    ended.start()
+    ended.join(timeout=20)
+    assert not ended.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_trace_that_is_interrupted_at_its_end_leaves_no_exception_behind():
+    """It would be raised in the pool's own code, and end the thread without the result that the caller waits for."""
+    columns = feature_clients()["c9"]
+
+    def trace(replica):
+        end = time.perf_counter() + random.uniform(0, 0.004)
+        while time.perf_counter() < end:
+            pass
+        return tf.function(lambda: 0)
+
+    def work(replica, item):
+        if item == "traces":
+            tracing.set()
+            return replica.function(random.random(), trace, (), ())
+        assert tracing.wait(timeout=20)
+        raise KeyboardInterrupt
+
+    def interrupt():
+        while not done.is_set():
+            for replica in workers._replicas:
+                replica.interrupt_tracing()
+
+    def run_often():
+        for _ in range(300):
+            tracing.clear()
+            with pytest.raises(KeyboardInterrupt):
+                list(workers.map(work, ["fails", "traces"]))
+
+    tracing, done = threading.Event(), threading.Event()
+    with contextlib.closing(Workers(lambda: compiled(keras.Sequential([keras.Input([4]), keras.layers.Dense(3)])), columns, 2)) as workers:
+        list(workers.map(lambda replica, item: item, [1, 2]))
+        threads = [threading.Thread(target=target, daemon=True) for target in (interrupt, run_often)]
+        for thread in threads:
+            thread.start()
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)  # an exception is left behind only where the threads take turns at the right moment
+        threads[1].join(timeout=60)
+        sys.setswitchinterval(interval)
+        done.set()
+        assert not threads[1].is_alive()
+        assert all(thread.is_alive() for thread in workers._threads._threads)
         assert list(workers.map(lambda replica, item: item, [1, 2])) == [1, 2]
