@@ -20,6 +20,8 @@ from fedlab.evaluation.evaluation import Global
 from fedlab.evaluation.evaluations import Evaluations
 from fedlab.learner.keras2.cloning import weight_arrays, with_weights
 from fedlab.learner.keras2.freezing import statistics
+from fedlab.runs.read.report import write_report_of_run
+from fedlab.runs.read.tables import read_tables
 from fedlab.runs.write.run_folder import RunFolder, known
 
 
@@ -225,7 +227,7 @@ def simulate(
         "class_weight": setting.class_weight,
         **evaluations.settings(with_data=run_dir is not None),
     }
-    folder = RunFolder.open(run_dir, setting, identity, rounds)
+    folder = RunFolder.open(run_dir, setting, identity, rounds, read_tables)
     with contextlib.ExitStack() as stack:
         stack.callback(folder.close)
         stores = {"client_states": folder.client_states, "client_history": cohorts.history}
@@ -287,7 +289,7 @@ class _RoundEnd:
         model = with_weights(build(), *self._process.weights(state))
         best = hooks.best_weights()
         best = None if best is None else with_weights(build(), *best)
-        folder.finish(model, best, hooks.stopped)
+        folder.finish(model, write_report_of_run, best, hooks.stopped)
         tables = folder.history, folder.clients, folder.path, folder.evaluations
         run = Run(model, *tables, best, hooks.stopped)
         hooks.end(run)

@@ -3,7 +3,7 @@
 import contextlib
 import sqlite3
 
-from fedlab.runs.write import records
+from fedlab.runs.format import checksum
 
 
 def change(file, *statements):
@@ -17,6 +17,6 @@ def change(file, *statements):
 def sign(connection):
     last = ""
     for (round_num,) in connection.execute("SELECT round FROM rounds ORDER BY round").fetchall():
-        last = records.checksum(connection, round_num, last)
+        last = checksum(connection, round_num, last)
         connection.execute("UPDATE rounds SET checksum = ? WHERE round = ?", (last, round_num))
     connection.commit()

@@ -23,8 +23,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import fedlab as fl
 from fedlab.algorithms.algorithm import wrap
 from fedlab.cli._ending import ending_on_sigterm
+from fedlab.runs.read.tables import ClientRows
 from fedlab.runs.write.checkpoints import Checkpoints
-from fedlab.runs.write.records import ClientRows, Records
+from fedlab.runs.write.records import Records
 from tests.limits import files_of_at_most
 from tests.quadratics import linear_model, points, regressions
 from tests.runs import killable

@@ -1,24 +1,18 @@
 """What a run folder tells about its run, finished, interrupted or under way. It is read only, without TensorFlow."""
 
-import contextlib
 import itertools
 import json
 import os
 import pathlib
 import re
-import sqlite3
 from typing import NamedTuple
 
 import numpy as np
 
 from fedlab import _checks, _files, _json
 from fedlab.evaluation.metric_names import STATISTICS, best
-from fedlab.runs.write import config as config_lib
-from fedlab.runs.write import records
-from fedlab.runs.write.records import CLIENT_COLUMNS, EVALUATION_COLUMNS
-
-TABLES = {"clients": CLIENT_COLUMNS, "evaluations": EVALUATION_COLUMNS}
-"""The tables of clients.sqlite that hold clients, with their columns."""
+from fedlab.runs.format import LAYERS, read_config
+from fedlab.runs.read.tables import FILE, TABLES, database, read_rounds
 
 # Columns of metrics.csv that no set's name makes a metric.
 _COUNTS = {"clients_asked", "clients_finished", "clients_dropped", "bytes_down", "bytes_up"}
@@ -140,7 +134,7 @@ class RecordedRun(NamedTuple):
 
     def query(self, query, *values):
         """Rows of a query over the tables of clients.sqlite."""
-        with _database(self.path) as connection:
+        with database(self.path) as connection:
             return connection.execute(query, values).fetchall()
 
 
@@ -178,26 +172,18 @@ def read_run(path):
         raise FileNotFoundError(
             f"{path} holds no run, it has no config.json: give a folder that was the run_dir of a simulation."
         )
-    config = config_lib.read(path)
+    config = read_config(path)
     if not (path / "clients.sqlite").is_file():
         raise ValueError(
             f"{path} has no clients.sqlite, which holds a run's rounds: put it back, or run the simulation again."
         )
-    with _database(path) as connection:
-        try:
-            connection.execute("BEGIN")  # a run that is under way may write meanwhile
-            records.verify(connection)
-            found = connection.execute(
-                "SELECT round, time, row FROM rounds ORDER BY round"
-            ).fetchall()
-            history = [_checked_row(*each) for each in found]
-        except sqlite3.DatabaseError:  # `_database` names it
-            raise
-        except (ValueError, TypeError) as error:
-            file = path / "clients.sqlite"
-            raise ValueError(
-                f"{file} is damaged ({error}): put a good copy back, or run the simulation again."
-            ) from None
+    found = read_rounds(path)
+    try:
+        history = [_checked_row(*each) for each in found]
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path / FILE} is damaged ({error}): put a good copy back, or run the simulation again."
+        ) from None
     _check_config(path, config)
     asked = config.get("rounds")
     done = history[-1]["round"] if history else -1
@@ -297,7 +283,7 @@ def settings(config, layers=False):
       >>> settings({"seed": 0, "batching": {"batch_size": 8}, "layers": [{"rate": 0.5}], "commit": None})
       {'seed': 0, 'batching.batch_size': 8}
     """
-    left_out = _NOT_SETTINGS if layers else {*_NOT_SETTINGS, *config_lib.LAYERS}
+    left_out = _NOT_SETTINGS if layers else {*_NOT_SETTINGS, *LAYERS}
     return dict(_flat({name: value for name, value in config.items() if name not in left_out}))
 
 
@@ -353,21 +339,3 @@ def _dict(value):
 
 def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
-
-
-@contextlib.contextmanager
-def _database(path):
-    """A connection to a run's tables. Nothing is written, but for what a killed run has left half written, which SQLite takes back."""
-    file = path / "clients.sqlite"
-    try:
-        with contextlib.closing(
-            sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)
-        ) as connection:
-            yield connection
-    except (
-        sqlite3.DatabaseError,
-        UnicodeDecodeError,
-    ) as error:  # the latter of a text in SQLite's own message
-        raise ValueError(
-            f"{file} is damaged ({error}): put a good copy back, or run the simulation again."
-        ) from None

@@ -13,6 +13,7 @@ import importlib.resources
 import importlib.util
 import itertools
 import json
+import logging
 import math
 import os
 import pathlib
@@ -24,6 +25,8 @@ from fedlab._text import is_unicode
 from fedlab._wording import duration, number, size, spoken, unit
 from fedlab.evaluation.metric_names import STATISTICS, lower_is_better
 from fedlab.runs.read import recorded
+
+logger = logging.getLogger("fedlab")
 
 FILE = "report.html"
 _TEMPLATE = "report.html.jinja"
@@ -81,6 +84,17 @@ def write_samples(path, samples):
     write(path / _SAMPLES, json.dumps(samples, ensure_ascii=False, indent=1).encode())
     if missing() is None:
         write_report(path)
+
+
+def write_report_of_run(path):
+    """Writes the report at the end of a run; logs a line if that is not possible."""
+    if (library := missing()) is not None:
+        logger.info("no %s is written: %s is not installed.", FILE, library)
+        return
+    try:
+        write_report(path)
+    except ValueError as error:  # a file that somebody else put there; the run is good
+        logger.warning("no %s is written: %s", FILE, error)
 
 
 def missing():

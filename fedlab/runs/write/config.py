@@ -16,18 +16,13 @@ import sys
 
 import numpy as np
 
-from fedlab import __version__, _json
+from fedlab import __version__
 from fedlab._fingerprint import plain
-
-FORMAT_VERSION = 2
-"""Of the run folder: of what lies where in it, and how it is read."""
+from fedlab.runs.format import FORMAT_VERSION, LAYERS, read_config
 
 # They may differ. "rounds" is how many the last start asked for; with other versions or another commit the bits may differ too. The run
 # continues from the weights that it started with, see `RunFolder.resume`.
 _FOR_THE_RECORD = {"versions", "commit", "rounds", "stopped", "initial_weights"}
-
-LAYERS = ("layers", "input_layers", "output_layers", "inputs", "weights")
-"""Settings that say more of the layers than "model" does."""
 
 _MOST_NAMED = 3  # differing settings in an error
 _HASH = re.compile("[0-9a-f]{64}")
@@ -93,7 +88,7 @@ def check_same(path, config):
     Raises:
       ValueError: the folder is of another format version or has other settings, which are named, or its config.json is damaged.
     """
-    before = read(path)
+    before = read_config(path)
     found = differences(config, before)
     if found:
         named = [
@@ -140,28 +135,6 @@ def _shown(value):
         value = value[:8]
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def read(path):
-    """What the config.json of a run folder holds.
-
-    Raises:
-      ValueError: the folder is of another format version, or its config.json is damaged.
-    """
-    try:
-        config = dict(_json.read(path / "config.json", _json.MOST_LEVELS))
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{path / 'config.json'} is damaged ({error}): put a good copy back, or start a new run folder."
-        ) from error
-    if config.get("format_version") != FORMAT_VERSION:
-        versions = config.get("versions")
-        wrote = versions.get("fedlab") if isinstance(versions, dict) else None
-        raise ValueError(
-            f"{path} is a run folder of format version {config.get('format_version')!r:.40}, written by fedlab {wrote!s:.40}; this fedlab, "
-            f"{__version__}, reads version {FORMAT_VERSION}: go on with that one, or start a new run folder."
-        )
-    return config
 
 
 def _commit():

@@ -4,7 +4,7 @@
     initial.npz            the state that the run started from: its initial weights
     checkpoints/           the state after each of the last two rounds, without what still is as in initial.npz
     client_states.sqlite   what clients keep from round to round, where they do
-    clients.sqlite         a row a round, a client, and a client's metric: see `fedlab.runs.write.records`
+    clients.sqlite         a row a round, a client, and a client's metric: see `fedlab.runs.format`
     metrics.csv, events/   the rounds as a table and for TensorBoard, made from clients.sqlite
     model.keras            the trained model
     best.keras             the model of the best round, where a callback keeps it
@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedlab._files import explained, published, write
-from fedlab.runs.read import report
+from fedlab.runs.format import read_config
 from fedlab.runs.write import config as config_lib
 from fedlab.runs.write.checkpoints import (
     Checkpoint,
@@ -42,7 +42,7 @@ from fedlab.runs.write.checkpoints import (
 from fedlab.runs.write.client_states import ClientStates
 from fedlab.runs.write.events import Events
 from fedlab.runs.write.lock import Lock
-from fedlab.runs.write.records import ClientRows, EvaluationRows, Records
+from fedlab.runs.write.records import Records
 
 logger = logging.getLogger("fedlab")
 
@@ -58,12 +58,11 @@ class RunFolder:
       callbacks: what `save` was given for the callbacks after the last round; (None, []) for a run at its start, or without callbacks.
     """
 
-    def __init__(self, path=None, lock=None):
+    def __init__(self, path=None, lock=None, tables=None):
         self.path = path
         self.client_states = ClientStates(path and path / "client_states.sqlite")
         self.history = []
-        self.clients = [] if path is None else ClientRows(path / "clients.sqlite")
-        self.evaluations = [] if path is None else EvaluationRows(path / "clients.sqlite")
+        self.clients, self.evaluations = ([], []) if path is None else tables
         self.callbacks = None, []
         self._stack = contextlib.ExitStack()
         if lock is not None:
@@ -74,13 +73,14 @@ class RunFolder:
         self._initial_digests = {}
 
     @classmethod
-    def open(cls, path, setting, more, rounds):
+    def open(cls, path, setting, more, rounds, read_tables):
         """Opens a new folder, or continues one whose settings are the same.
 
         Args:
           path: the folder; None for a run that keeps nothing.
           setting, more: see `fedlab.runs.write.config.resolve`.
           rounds: how many are asked for; it may be another number than before.
+          read_tables: path -> the rows of the tables `clients` and `evaluations`.
 
         Raises:
           ValueError: the folder holds a run of other settings or of another format version, or something else; another process uses it;
@@ -104,7 +104,7 @@ class RunFolder:
                 )
             path.mkdir(parents=True, exist_ok=True)
             with _failures_named(path):
-                folder = cls(path, Lock(path / "lock"))
+                folder = cls(path, Lock(path / "lock"), read_tables(path))
         try:
             with _failures_named(path):
                 if (path / "config.json").exists():
@@ -115,7 +115,7 @@ class RunFolder:
                         json.dumps(config_lib.with_commit(config), indent=1).encode(),
                     )
                 folder._open_files()
-                before = config_lib.read(path)
+                before = read_config(path)
                 if before.get("rounds") != rounds:
                     write(
                         path / "config.json",
@@ -279,11 +279,12 @@ class RunFolder:
             write(self.path / "metrics.csv", _csv(self.history))
             self._events.add(ended, row)
 
-    def finish(self, model, best=None, stopped=None):
-        """Writes the trained model, and the report where what it needs is installed.
+    def finish(self, model, write_report, best=None, stopped=None):
+        """Writes the trained model and the report.
 
         Args:
           model: the trained model.
+          write_report: writes the report of a run folder, given its path.
           best: the model of the best round, or None.
           stopped: why a callback has stopped the run, or None.
         """
@@ -293,9 +294,7 @@ class RunFolder:
             if stopped is not None:
                 write(
                     self.path / "config.json",
-                    json.dumps(
-                        {**config_lib.read(self.path), "stopped": stopped}, indent=1
-                    ).encode(),
+                    json.dumps({**read_config(self.path), "stopped": stopped}, indent=1).encode(),
                 )
             for name, each in (("best", best), ("model", model)):
                 if each is not None:
@@ -303,13 +302,7 @@ class RunFolder:
                         self.path / f"{name}.tmp.keras", self.path / f"{name}.keras"
                     ) as temporary:
                         each.save(temporary)
-            if (library := report.missing()) is not None:
-                logger.info("no %s is written: %s is not installed.", report.FILE, library)
-                return
-            try:
-                report.write_report(self.path)
-            except ValueError as error:  # of what others have put into the folder; the run is good
-                logger.warning("no %s is written: %s", report.FILE, error)
+            write_report(self.path)
 
     def close(self):
         """Closes the files and lets others have the folder."""
