@@ -1,4 +1,4 @@
-"""Aggregators: how the clients' updates become one. One file each; `clipped(quantized(mean()))` composes them."""
+"""Aggregators, which combine the clients' updates. They compose: `clipped(quantized(mean()))`."""
 
 from fedlab.aggregators.aggregator import Aggregator
 from fedlab.aggregators.clipped import clipped

@@ -3,32 +3,37 @@
 delta_k = delta_k min(1, norm / ||delta_k||_2)
 
 Differentially Private Learning with Adaptive Clipping
-Galen Andrew, Om Thakkar, H. Brendan McMahan, Swaroop Ramaswamy. NeurIPS 2021. https://arxiv.org/abs/1905.03871
+Galen Andrew, Om Thakkar, H. Brendan McMahan, Swaroop Ramaswamy.
+NeurIPS 2021. https://arxiv.org/abs/1905.03871
 """
 
-import tensorflow as tf
-
+from fedlab import ops
 from fedlab.aggregators import norms
-from fedlab.aggregators.aggregator import check
+from fedlab.aggregators.aggregator import Aggregator, check
 from fedlab.aggregators.mean import mean
+from fedlab.ops import Tensor, Weights
 
 
-def clipped(inner=None, norm=norms.adaptive(1.0, 0.8, 0.2)):
-    """Clips each client's update, all its tensors together, to a norm C, fixed or adaptive (Andrew et al. 2021, section 2).
+def clipped(
+    inner: Aggregator | None = None, norm: norms.Norm = norms.adaptive(1.0, 0.8, 0.2)
+) -> Aggregator:
+    """Clips each client's delta to a norm C (Andrew et al. 2021, Section 2).
 
-        delta_k = delta_k min(1, C / ||delta_k||_2)
+        delta_k = delta_k min(1, C / ||delta_k||_2),    the norm of all tensors together
 
     Args:
-      inner: the aggregator of the clipped updates; by default `mean()`.
-      norm: a number above 0, or `adaptive(...)`. By default it follows the .8 quantile of the clients' norms from 1.0, as TFF's does.
+      inner: the aggregator of the clipped updates, by default `mean()`.
+      norm: a number above 0, or `adaptive(...)`. By default it follows the 0.8 quantile of the
+        clients' norms, starting from 1.0, as in TFF.
 
-    Metrics: `clip_norm`, the norm of this round, and `clipped_fraction`, the share of clients above it.
+    Metrics: `clip_norm`, the norm in this round, and `clipped_fraction`, the fraction of clients
+    with a larger norm.
 
     Returns:
-      An `Aggregator`. An adaptive norm counts only clients of a weight above 0; TFF's counts the others too, as below.
+      An `Aggregator`. An adaptive norm ignores clients of weight 0; in TFF they count.
 
     Raises:
-      ValueError: for a norm out of range, or one that adapts without noise around a private aggregator.
+      ValueError: the norm is out of range, or is adaptive around a private aggregator.
 
     Example:
       >>> clipped(mean(), norm=0.5).settings["norm"]
@@ -37,18 +42,18 @@ def clipped(inner=None, norm=norms.adaptive(1.0, 0.8, 0.2)):
     inner = mean() if inner is None else check(inner)
 
     def change(delta, size, bound):
-        scale = tf.where(size > bound, bound / size, 1.0)  # times 1 an update keeps its bits
-        return [tf.cast(scale, d.dtype) * d for d in delta]
+        scale = ops.where(size > bound, bound / size, 1.0)  # times 1.0 a delta keeps its bits
+        return [ops.cast(scale, d.dtype) * d for d in delta]
 
     def metrics(bound, clients, above):
-        return {"clip_norm": bound, "clipped_fraction": tf.math.divide_no_nan(above, clients)}
+        return {"clip_norm": bound, "clipped_fraction": ops.divide_no_nan(above, clients)}
 
     settings = {"inner": inner, "norm": norm}
-    return norms.hold(
+    return norms.bounded(
         "clipped", inner, norm, settings, measure=l2_norm, change=change, metrics=metrics
     )
 
 
-def l2_norm(delta):
-    """sqrt(sum of all squares), float64 scalar."""
-    return tf.sqrt(tf.add_n([tf.cast(tf.reduce_sum(tf.square(d)), tf.float64) for d in delta]))
+def l2_norm(delta: Weights) -> Tensor:
+    """The square root of the sum of all squares, a float64 scalar."""
+    return ops.sqrt(ops.add_n([ops.cast(ops.sum(ops.square(d)), "float64") for d in delta]))

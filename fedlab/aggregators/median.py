@@ -1,19 +1,23 @@
-"""The median, coordinate by coordinate.
+"""The median of each coordinate.
 
 Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates
-Dong Yin, Yudong Chen, Kannan Ramchandran, Peter Bartlett. ICML 2018. https://arxiv.org/abs/1803.01498
+Dong Yin, Yudong Chen, Kannan Ramchandran, Peter Bartlett.
+ICML 2018. https://arxiv.org/abs/1803.01498
 """
 
-from fedlab.aggregators import _kept
+from fedlab.aggregators import _collected
+from fedlab.aggregators.aggregator import Aggregator
 
 
-def median():
-    """Each value of the update is the median of the clients' values (Yin et al. 2018, Definition 1).
+def median() -> Aggregator:
+    """The median of the clients' values, coordinate by coordinate (Yin et al. 2018, Definition 1).
 
-        delta[j] = median_k delta_k[j],    for an even number of clients the mean of the middle two
+        delta[j] = median_k delta_k[j]
 
-    Clients count the same whatever their weight, apart from those of weight 0. All updates are kept until the round's end: memory grows
-    with the cohort, by one update a client.
+    For an even number of clients this is the mean of the middle two values.
+
+    All clients with a weight above 0 count equally. All updates are stored until the end of the
+    round, so memory grows by one update per client of the cohort.
 
     Returns:
       An `Aggregator`.
@@ -27,6 +31,6 @@ def median():
         num_clients = values.shape[1]
         return values[:, [(num_clients - 1) // 2, num_clients // 2]].mean(axis=1)
 
-    return _kept.keep(
-        "median", {}, lambda tensors: [_kept.by_coordinate(rows, middle) for rows in tensors]
+    return _collected.collect(
+        "median", {}, lambda tensors: [_collected.by_coordinate(rows, middle) for rows in tensors]
     )

@@ -1,20 +1,20 @@
-"""Norms that updates are held against: a number, or an estimate of a quantile of the clients' own norms.
+"""Bounds on the norms of updates: a number, or an estimate of a quantile of the clients' norms.
 
-b = share of the clients with ||delta_k|| <= C
+b = fraction of the clients with ||delta_k|| <= C
 C = C exp(-learning_rate (b - quantile))
 norm = multiplier C + increment
 
 Differentially Private Learning with Adaptive Clipping
-Galen Andrew, Om Thakkar, H. Brendan McMahan, Swaroop Ramaswamy. NeurIPS 2021. https://arxiv.org/abs/1905.03871
+Galen Andrew, Om Thakkar, H. Brendan McMahan, Swaroop Ramaswamy.
+NeurIPS 2021. https://arxiv.org/abs/1905.03871
 """
 
-import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-
-from fedlab import _checks
+from fedlab import _checks, ops
 from fedlab.aggregators.aggregator import Aggregator
+from fedlab.ops import Nest, Tensor, Weights
 
 
 class Adaptive(NamedTuple):
@@ -26,120 +26,152 @@ class Adaptive(NamedTuple):
     multiplier: float = 1.0
     increment: float = 0.0
 
-    def start(self):
-        """The first estimate C, float64 scalar."""
-        return tf.constant(self.initial, tf.float64)
+    def start(self) -> Tensor:
+        """The first estimate C, a float64 scalar."""
+        return ops.convert_to_tensor(self.initial, "float64")
 
-    def norm(self, estimate):
+    def norm(self, estimate: Tensor) -> Tensor:
+        """The bound for an estimate C."""
         return self.multiplier * estimate + self.increment
 
-    def next(self, estimate, below):
-        """The estimate of the next round. `below`: the share of this round's clients whose norm was at most the estimate."""
-        return estimate * tf.exp(-self.learning_rate * (tf.cast(below, tf.float64) - self.quantile))
+    def next(self, estimate: Tensor, below: Any) -> Tensor:
+        """The estimate for the next round.
+
+        Args:
+          estimate: C in this round.
+          below: the fraction of this round's clients with a norm of at most C.
+        """
+        error = ops.cast(below, "float64") - self.quantile
+        return estimate * ops.exp(-self.learning_rate * error)
 
 
-def adaptive(initial, quantile=0.5, learning_rate=0.2, *, multiplier=1.0, increment=0.0):
-    """A norm that follows a quantile of the clients' norms (Andrew et al. 2021, section 2.1, the geometric update).
+Norm = float | Adaptive
 
-        C = C exp(-learning_rate (b - quantile)),    b = the share of the round's clients with a norm of at most C
+
+def adaptive(
+    initial: float,
+    quantile: float = 0.5,
+    learning_rate: float = 0.2,
+    *,
+    multiplier: float = 1.0,
+    increment: float = 0.0,
+) -> Adaptive:
+    """A norm that follows a quantile of the clients' norms (Andrew et al. 2021, Section 2.1).
+
+        b = the fraction of the round's clients with a norm of at most C
+        C = C exp(-learning_rate (b - quantile))                       the geometric update
 
     Args:
-      initial: C of the first round, above 0.
-      quantile: the share of the clients whose norm is to be at most C, between 0 and 1.
-      learning_rate: 0 or more; a round changes C by a factor of at most exp(learning_rate).
-      multiplier, increment: the norm is multiplier * C + increment, above 0 and 0 or more.
+      initial: C in the first round, above 0.
+      quantile: the target for b, between 0 and 1.
+      learning_rate: at least 0. A round changes C by a factor of at most exp(learning_rate).
+      multiplier, increment: the norm is multiplier * C + increment. They are above 0 and at
+        least 0.
 
     Returns:
       An `Adaptive`, for `clipped`, `zeroed` and `differentially_private`.
 
     Raises:
-      ValueError: for a value out of range.
+      ValueError: a value is out of range.
 
-    Example:
+    Example: all clients have a larger norm, so the result is 3.14159 exp(1.68).
       >>> norm = adaptive(3.14159, 0.61803, 2.71828)
-      >>> round(float(norm.next(norm.start(), 0.0)), 3)  # all clients are above: 3.14159 exp(1.68)
+      >>> round(float(norm.next(norm.start(), 0.0)), 3)
       16.856
     """
-    for name, value, least in (("initial", initial, 0), ("multiplier", multiplier, 0)):
-        if not _checks.is_number(value) or not least < value < math.inf:
-            raise ValueError(f"{name} is {value!r}; allowed: a number above 0.")
-    if not _checks.is_number(quantile) or not 0 <= quantile <= 1:
-        raise ValueError(f"quantile is {quantile!r}; allowed: 0 to 1.")
-    for name, value in (("learning_rate", learning_rate), ("increment", increment)):
-        if not _checks.is_number(value) or not 0 <= value < math.inf:
-            raise ValueError(f"{name} is {value!r}; allowed: a number of 0 or more.")
-    return Adaptive(*map(float, (initial, quantile, learning_rate, multiplier, increment)))
+    return Adaptive(
+        _checks.check_number("initial", initial, above=0),
+        _checks.check_number("quantile", quantile, 0, 1),
+        _checks.check_number("learning_rate", learning_rate, 0),
+        _checks.check_number("multiplier", multiplier, above=0),
+        _checks.check_number("increment", increment, 0),
+    )
 
 
-def get(norm):
-    """An `Adaptive` as it is, a number as one that stays.
+def get(norm: Norm) -> Adaptive:
+    """Returns an `Adaptive` unchanged, and a constant one for a number.
 
     Raises:
-      ValueError: for anything else, and for a number that is not above 0.
+      ValueError: it is neither an `Adaptive` nor a number above 0.
     """
     if isinstance(norm, Adaptive):
         return norm
-    if not _checks.is_number(norm) or not 0 < norm < math.inf:
-        raise ValueError(
-            f"norm is {norm!r}; allowed: a number above 0, or fedlab.aggregators.adaptive(...)."
-        )
+    _checks.check_number("norm", norm, above=0, what="or fedlab.aggregators.adaptive(...)")
     return Adaptive(float(norm), 0.5, 0.0)
 
 
-class Held(NamedTuple):
-    """State of `hold`."""
+class BoundedState(NamedTuple):
+    """State of `bounded`."""
 
-    estimate: Any
-    inner: Any
+    estimate: Tensor
+    inner: Nest
 
 
 class Counted(NamedTuple):
-    """Accumulator of `hold`: float32 scalars of clients, of those below the estimate, of those above the norm."""
+    """Accumulator of `bounded`: numbers of clients, float32 scalars.
 
-    clients: Any
-    below: Any
-    above: Any
-    inner: Any
+    Attributes:
+      clients: of all clients.
+      below: of those with a norm of at most the estimate.
+      above: of those with a norm above the bound.
+      inner: the accumulator of the inner aggregator.
+    """
+
+    clients: Tensor
+    below: Tensor
+    above: Tensor
+    inner: Nest
 
 
-def hold(name, inner, norm, settings, *, measure, change, metrics):
-    """An aggregator that changes the updates whose norm is above a bound and hands them to `inner`.
+def bounded(
+    name: str,
+    inner: Aggregator,
+    norm: Norm,
+    settings: dict[str, Any],
+    *,
+    measure: Callable[[Weights], Tensor],
+    change: Callable[[Weights, Tensor, Tensor], Weights],
+    metrics: Callable[[Tensor, Tensor, Tensor], dict[str, Any]],
+) -> Aggregator:
+    """An aggregator that changes deltas with a norm above a bound and passes them to `inner`.
 
     Args:
       name, settings: of the aggregator.
       inner: the `Aggregator` of the changed updates.
       norm: a number above 0, or `adaptive(...)`.
-      measure: delta -> its norm.
-      change: (delta, its norm, the bound) -> delta.
-      metrics: (bound, clients, clients above it) -> name -> scalar.
+      measure: delta -> norm.
+      change: (delta, norm, bound) -> delta.
+      metrics: (bound, number of clients, number of clients above it) -> metrics by name.
 
     Raises:
-      ValueError: where a norm that adapts without noise would void the inner aggregator's privacy guarantee.
+      ValueError: the norm is adaptive and `inner` is private. The norm adapts without noise, which
+        would void the privacy guarantee.
     """
     norm = get(norm)
     if inner.privacy and norm.learning_rate:
         raise ValueError(
-            f"{name} adapts its norm to the clients' updates without noise, which voids the privacy guarantee of {inner.name}: give it a "
-            "number as norm, and let differentially_private adapt the clipping norm."
+            f"norm: expected a number for {name} around {inner.name}, got an adaptive norm, which "
+            "adapts without noise and voids the privacy guarantee: let differentially_private "
+            "adapt the clip norm"
         )
 
     def init(weights):
-        return Held(norm.start(), inner.init(weights))
+        return BoundedState(norm.start(), inner.init(weights))
 
     def zero(state, weights):
-        return Counted(tf.zeros([]), tf.zeros([]), tf.zeros([]), inner.zero(state.inner, weights))
+        accumulator = inner.zero(state.inner, weights)
+        return Counted(ops.zeros([]), ops.zeros([]), ops.zeros([]), accumulator)
 
     def accumulate(state, accumulator, delta, weight, seed):
         bound = norm.norm(state.estimate)
         size = measure(delta)
-        counts = tf.cast(weight > 0, tf.float32)
+        counts = ops.cast(weight > 0, "float32")
+        changed = change(delta, size, bound)
         return Counted(
             accumulator.clients + counts,
-            accumulator.below + counts * tf.cast(size <= state.estimate, tf.float32),
-            accumulator.above + counts * tf.cast(size > bound, tf.float32),
-            inner.accumulate(
-                state.inner, accumulator.inner, change(delta, size, bound), weight, seed
-            ),
+            accumulator.below + counts * ops.cast(size <= state.estimate, "float32"),
+            accumulator.above + counts * ops.cast(size > bound, "float32"),
+            inner.accumulate(state.inner, accumulator.inner, changed, weight, seed),
         )
 
     def merge(first, second):
@@ -151,7 +183,7 @@ def hold(name, inner, norm, settings, *, measure, change, metrics):
         estimate = state.estimate
         if accumulator.clients > 0:
             estimate = norm.next(estimate, accumulator.below / accumulator.clients)
-        own = metrics(norm.norm(state.estimate), accumulator.clients, accumulator.above)
-        return delta, Held(estimate, inner_state), {**own, **inner_metrics}
+        values = metrics(norm.norm(state.estimate), accumulator.clients, accumulator.above)
+        return delta, BoundedState(estimate, inner_state), {**values, **inner_metrics}
 
     return Aggregator(name, settings, init, zero, accumulate, merge, report, inner.privacy)

@@ -1,21 +1,29 @@
-"""What a differentially private result supposes, and how much of the budget it has spent."""
+"""The guarantee of a differentially private result, and the epsilon that it has spent."""
 
 import functools
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from fedlab import _checks
 
 SAMPLINGS = ("poisson", "uniform")
 
 
 class Privacy(NamedTuple):
-    """A guarantee: each round, clients drawn by `sampling` add up, each with a norm of at most C, and Gaussian noise z C is added.
+    """A guarantee.
+
+    Each round sums the deltas of clients drawn by `sampling`, each with a norm of at most C, and
+    adds Gaussian noise with a standard deviation of z C.
 
     Attributes:
-      noise_multiplier: z, 0 or more.
-      clients_per_round: how many clients a round has, with Poisson sampling on average.
-      num_clients: how many there are.
+      noise_multiplier: z, at least 0.
+      clients_per_round: the cohort size, with Poisson sampling its expectation.
+      num_clients: the number of clients that cohorts are drawn from.
       delta: the probability with which epsilon may be exceeded.
-      sampling: "poisson": each client takes part with probability clients_per_round / num_clients, and guarantees hide whether a client
-        exists. "uniform": exactly clients_per_round distinct clients, and guarantees hide a client that another takes the place of.
+      sampling: with "poisson", each client participates with probability
+        clients_per_round / num_clients, and the guarantee hides whether a client exists. With
+        "uniform", exactly clients_per_round distinct clients participate, and the guarantee hides
+        whether a client is replaced by another.
     """
 
     noise_multiplier: float
@@ -25,13 +33,12 @@ class Privacy(NamedTuple):
     sampling: str
 
 
-def metrics(privacy, rounds):
-    """What a run reports of its guarantee after some rounds, name -> float.
+def metrics(privacy: Privacy, rounds: int) -> dict[str, float]:
+    """The metrics of a guarantee after some rounds, name -> float.
 
-    `epsilon` is what the rounds have spent; see `epsilon`. With "uniform" sampling, whose guarantee
-    hides a client that another takes the place of, `epsilon_poisson` is there too: what Poisson
-    sampling of as many clients, whose guarantee hides whether a client exists, would have spent.
-    It is a comparison, not a guarantee of this run.
+    `epsilon` is what the rounds have spent; see `epsilon`. With "uniform" sampling there is also
+    `epsilon_poisson`, which Poisson sampling of as many clients would have spent. It hides
+    whether a client exists, so it is a comparison, not a guarantee of this run.
     """
     spent = {"epsilon": epsilon(privacy, rounds)}
     if privacy.sampling == "uniform":
@@ -39,22 +46,23 @@ def metrics(privacy, rounds):
     return spent
 
 
-def epsilon(privacy, rounds):
-    """The epsilon that `rounds` rounds have spent at `privacy.delta`; infinite without noise.
+def epsilon(privacy: Privacy, rounds: int) -> float:
+    """The epsilon that `rounds` rounds have spent at `privacy.delta`, infinite without noise.
 
-    "poisson": by the privacy loss distribution, which is tight up to rounding upwards (Koskela et al.
-    2020; Doroshenko et al. 2022), for neighbours with one client more or less. "uniform": by Rényi
-    differential privacy, for neighbours with one client in another's place. The second is several
-    times as large for the same noise: sample by "poisson" where you can.
+    With "poisson" it is computed by the privacy loss distribution, which is tight up to rounding
+    upwards (Koskela et al. 2020; Doroshenko et al. 2022), for neighbouring data sets that differ
+    in whether one client exists. With "uniform" it is computed by Rényi differential privacy, for
+    neighbouring data sets with another client in one client's place. The latter is several times
+    as large for the same noise, so prefer "poisson".
 
     Args:
       privacy: a `Privacy`.
-      rounds: how many, 0 or more.
+      rounds: the number of rounds, at least 0.
 
     Returns:
-      A float of 0 or more.
+      A number of at least 0.
 
-    Example: 120 of 3,383 clients in each of 100 rounds, with a noise of 0.01 of the clients.
+    Example: 120 of 3,383 clients in each of 100 rounds.
       >>> round(epsilon(Privacy(1.2, 120, 3383, 1e-5, "poisson"), 100), 2)
       1.71
       >>> round(epsilon(Privacy(1.2, 120, 3383, 1e-5, "uniform"), 100), 2)
@@ -68,7 +76,7 @@ def epsilon(privacy, rounds):
 
 
 @functools.lru_cache(maxsize=64)
-def _spent(privacy, rounds):
+def _spent(privacy: Privacy, rounds: int) -> float:
     from dp_accounting import rdp
 
     orders, one_round = _divergences(*privacy[:3], privacy.sampling)
@@ -76,16 +84,16 @@ def _spent(privacy, rounds):
     if privacy.sampling == "uniform":
         return by_divergences
     losses = _losses(*privacy[:3]).self_compose(rounds)
-    # Both bound it from above. Where hardly anything is sampled or added, rounding may cost more.
+    # Both are upper bounds. With little noise or few clients, rounding can make `losses` larger.
     return min(by_divergences, float(losses.get_epsilon_for_delta(privacy.delta)))
 
 
 @functools.lru_cache(maxsize=16)
-def _losses(noise_multiplier, clients_per_round, num_clients):
-    """The privacy loss distribution of one round with Poisson sampling, one client more or less."""
+def _losses(noise_multiplier: float, clients_per_round: float, num_clients: int):
+    """The privacy loss distribution of one round with Poisson sampling."""
     from dp_accounting.pld import privacy_loss_distribution
 
-    # With little noise losses are large, and steps as fine as for others would take minutes.
+    # Little noise means large losses, for which steps of 1e-3 would take minutes.
     step = 1e-3 * max(1.0, (0.5 / noise_multiplier) ** 2)
     return privacy_loss_distribution.from_gaussian_mechanism(
         noise_multiplier,
@@ -96,7 +104,9 @@ def _losses(noise_multiplier, clients_per_round, num_clients):
 
 
 @functools.lru_cache(maxsize=16)
-def _divergences(noise_multiplier, clients_per_round, num_clients, sampling):
+def _divergences(
+    noise_multiplier: float, clients_per_round: float, num_clients: int, sampling: str
+) -> tuple[Sequence[float], Sequence[float]]:
     """Rényi divergences of one round, (orders, divergences)."""
     import dp_accounting
     from dp_accounting import rdp
@@ -106,7 +116,8 @@ def _divergences(noise_multiplier, clients_per_round, num_clients, sampling):
         gaussian = dp_accounting.GaussianDpEvent(noise_multiplier)
         event = dp_accounting.PoissonSampledDpEvent(clients_per_round / num_clients, gaussian)
     else:
-        # Another client in one's place changes the sum by up to 2 C; the accountant takes the noise as a multiple of that.
+        # A replaced client changes the sum by up to 2 C. The accountant expects the noise as a
+        # multiple of that.
         accountant = rdp.RdpAccountant(
             neighboring_relation=dp_accounting.NeighboringRelation.REPLACE_ONE
         )
@@ -118,13 +129,13 @@ def _divergences(noise_multiplier, clients_per_round, num_clients, sampling):
     return accountant.orders, accountant.rdp
 
 
-def check(privacy, algorithm, averaged):
-    """Checks that a run sends nothing from its clients but the sum that is noised.
+def check(privacy: Privacy | None, algorithm: Any, averaged: Sequence[str]) -> None:
+    """Checks that clients contribute nothing but a bounded share of the noised sum.
 
     Args:
       privacy: a `Privacy`, or None.
       algorithm: an `Algorithm`.
-      averaged: names of the non-trainable weights that are averaged over the clients.
+      averaged: names of the non-trainable weights that are averaged over clients.
 
     Raises:
       ValueError: client weights are not bounded, or something is averaged without noise.
@@ -133,48 +144,53 @@ def check(privacy, algorithm, averaged):
         return
     weighting = algorithm.settings.get("client_weighting", "uniform")
     if weighting != "uniform" or algorithm.weigh is not None:
-        raise ValueError(
-            f"client_weighting is {weighting!r}; allowed with a private aggregator: 'uniform', which each client has a bounded share in."
+        raise _checks.value_error(
+            "client_weighting",
+            weighting,
+            "'uniform' with a private aggregator, so that the share of each client is bounded",
         )
     if averaged:
-        raise ValueError(
-            f"non_trainable is 'average' and the model has non-trainable weights such as {averaged[0]!r}, "
-            "which would be averaged without noise; allowed with a private aggregator: "
-            "non_trainable='broadcast', which never updates them."
+        raise _checks.value_error(
+            "non_trainable",
+            "average",
+            "'broadcast' with a private aggregator, as non-trainable weights such as "
+            f"{averaged[0]!r} would be averaged without noise",
         )
 
 
-def check_extras(privacy, algorithm, extras):
-    """Raises ValueError where clients send what is neither clipped nor noised."""
+def check_extras(privacy: Privacy | None, algorithm: Any, extras: Any) -> None:
+    """Raises ValueError if clients send extras, which are neither clipped nor noised."""
     if privacy and extras:
         raise ValueError(
-            f"{algorithm.name} has clients send more than an update (extras), which a private aggregator cannot noise."
+            "algorithm: expected one without extras with a private aggregator, which cannot noise "
+            f"them, got {algorithm.name}"
         )
 
 
-def check_cohorts(privacy, sampler, num_clients):
-    """Raises ValueError where cohorts are not drawn as the guarantee supposes.
+def check_cohorts(privacy: Privacy | None, sampler: Any, num_clients: int) -> None:
+    """Raises ValueError if cohorts are not drawn as the guarantee assumes.
 
     Args:
       privacy: a `Privacy`, or None.
-      sampler: of `fedlab.clients.sampling`.
-      num_clients: how many clients the run has.
+      sampler: a sampler of `fedlab.clients.sampling`.
+      num_clients: the number of clients of the run.
     """
     if not privacy:
         return
+    expected = f"fedlab.clients.{privacy.sampling}({privacy.clients_per_round:g})"
     if hasattr(sampler, "sample"):
         raise ValueError(
-            f"the cohort is drawn by {sampler.name}, which uses what clients have reported; allowed with a private aggregator: "
-            f"cohort=fedlab.clients.{privacy.sampling}({privacy.clients_per_round:g}), which does not depend on their data."
+            f"cohort: expected {expected} with a private aggregator, got {sampler.name}, which "
+            "depends on the clients' data"
         )
     if privacy.num_clients != num_clients:
-        raise ValueError(
-            f"the aggregator's guarantee is for num_clients={privacy.num_clients}; the run has {num_clients} clients."
+        raise _checks.value_error(
+            "num_clients", privacy.num_clients, f"{num_clients}, the number of clients of the run"
         )
-    name = getattr(getattr(sampler, "func", None), "__name__", "of another kind").lstrip("_")
+    name = getattr(getattr(sampler, "func", None), "__name__", "user-defined").lstrip("_")
     drawn = name, getattr(sampler, "keywords", {}).get("clients_per_round")
     if drawn != (privacy.sampling, privacy.clients_per_round):
         raise ValueError(
-            f"the aggregator's guarantee is for {privacy.clients_per_round:g} clients a round by {privacy.sampling} sampling, cohorts are "
-            f"{drawn[0]}, of {drawn[1]} clients: pass cohort=fedlab.clients.{privacy.sampling}({privacy.clients_per_round:g})."
+            f"cohort: expected {expected}, which the privacy guarantee assumes, got "
+            f"{drawn[0]} cohorts of {drawn[1]} clients"
         )

@@ -1,41 +1,45 @@
-"""Updates with a value too large taken as zero, the bound fixed or adaptive.
+"""Updates with a value that is too large are replaced by zeros.
 
 delta_k = 0 where max |delta_k| > norm
 
-The adaptive bound: Differentially Private Learning with Adaptive Clipping
-Galen Andrew, Om Thakkar, H. Brendan McMahan, Swaroop Ramaswamy. NeurIPS 2021. https://arxiv.org/abs/1905.03871
+For the adaptive bound: Differentially Private Learning with Adaptive Clipping
+Galen Andrew, Om Thakkar, H. Brendan McMahan, Swaroop Ramaswamy.
+NeurIPS 2021. https://arxiv.org/abs/1905.03871
 """
 
 import math
 
-import tensorflow as tf
-
+from fedlab import ops
 from fedlab.aggregators import norms
-from fedlab.aggregators.aggregator import check
+from fedlab.aggregators.aggregator import Aggregator, check
 from fedlab.aggregators.mean import mean
+from fedlab.optimizers.optimizer import zeros_like
 
 
 def zeroed(
-    inner=None, norm=norms.adaptive(10.0, 0.98, math.log(10.0), multiplier=2.0, increment=1.0)
-):
-    """Replaces an update by zeros where one of its values is larger than a norm C: a broken client must not break the model.
+    inner: Aggregator | None = None,
+    norm: norms.Norm = norms.adaptive(10.0, 0.98, math.log(10.0), multiplier=2.0, increment=1.0),
+) -> Aggregator:
+    """Replaces a delta by zeros if one of its values is larger than a norm C.
 
         delta_k = 0 where max |delta_k| > C
 
-    The client keeps its weight, so that zeroed updates pull the mean towards zero, as in TFF.
+    This protects the model from broken clients. Such a client keeps its weight, so that its zeros
+    reduce the mean, as in TFF.
 
     Args:
-      inner: the aggregator of the updates; by default `mean()`.
-      norm: of the largest absolute value: a number above 0, or `adaptive(...)`. By default twice the .98 quantile plus one, quickly
-        adapting from 21, as TFF's does.
+      inner: the aggregator of the updates, by default `mean()`.
+      norm: the bound on the absolute values: a number above 0, or `adaptive(...)`. By default it
+        is twice the 0.98 quantile plus one, which adapts quickly and starts at 21, as in TFF.
 
-    Metrics: `zero_norm`, the norm of this round, and `zeroed_count`, how many clients were above it.
+    Metrics: `zero_norm`, the norm in this round, and `zeroed_count`, the number of clients with a
+    larger norm.
 
     Returns:
       An `Aggregator`.
 
     Raises:
-      ValueError: for a norm out of range, or one that adapts without noise around a private aggregator.
+      ValueError: the norm is out of range, or is adaptive around a private aggregator.
 
     Example:
       >>> zeroed(mean(), norm=100.0).name
@@ -44,15 +48,15 @@ def zeroed(
     inner = mean() if inner is None else check(inner)
 
     def measure(delta):
-        return tf.reduce_max([tf.cast(tf.reduce_max(tf.abs(d)), tf.float64) for d in delta])
+        return ops.max([ops.cast(ops.max(ops.absolute(d)), "float64") for d in delta])
 
     def change(delta, size, bound):
-        return tf.cond(size > bound, lambda: [tf.zeros_like(d) for d in delta], lambda: list(delta))
+        return ops.cond(size > bound, lambda: zeros_like(delta), lambda: list(delta))
 
     def metrics(bound, clients, above):
         return {"zero_norm": bound, "zeroed_count": above}
 
     settings = {"inner": inner, "norm": norm}
-    return norms.hold(
+    return norms.bounded(
         "zeroed", inner, norm, settings, measure=measure, change=change, metrics=metrics
     )

@@ -1,4 +1,4 @@
-"""Federated algorithms, one file each, named as its paper."""
+"""Federated algorithms, one file per method, named after its paper."""
 
 from fedlab.algorithms import attacks
 from fedlab.algorithms.algorithm import Algorithm, ClientResult, Counts, Pass, Task, Update, prepare

@@ -1,139 +1,154 @@
-"""Clients that attack, as wrappers of any algorithm. Each returns the algorithm with some of its clients turned.
+"""Attacking clients, as wrappers of any algorithm.
 
-    fl.simulate(model, clients, fl.algorithms.attacks.sign_flipping(fl.algorithms.fed_avg(), attackers=0.3), ...)
+    attacked = fl.algorithms.attacks.sign_flipping(fl.algorithms.fed_avg(), attackers=0.3)
+    fl.simulate(model, clients, attacked, ...)
 
-`attackers` is a list of client ids, or a share: then each client is one with that probability, in every round, as (seed, client) decides;
-of two wrappers of the same share, the same clients are. A deviation is that of the client's own honest work, which it does first.
+`attackers` is a list of client ids or a probability. With a probability, each client attacks in
+every round or never; this depends on (seed, client) only, so two wrappers with the same
+probability have the same attackers. An attacker first does the honest work and then changes it.
 
     Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent
-    Peva Blanchard, El Mahdi El Mhamdi, Rachid Guerraoui, Julien Stainer. NIPS 2017. https://arxiv.org/abs/1703.02757
+    Peva Blanchard, El Mahdi El Mhamdi, Rachid Guerraoui, Julien Stainer.
+    NIPS 2017. https://arxiv.org/abs/1703.02757
 
     Local Model Poisoning Attacks to Byzantine-Robust Federated Learning
-    Minghong Fang, Xiaoyu Cao, Jinyuan Jia, Neil Zhenqiang Gong. USENIX Security 2020. https://arxiv.org/abs/1911.11815
+    Minghong Fang, Xiaoyu Cao, Jinyuan Jia, Neil Zhenqiang Gong.
+    USENIX Security 2020. https://arxiv.org/abs/1911.11815
 """
 
-import tensorflow as tf
+from collections.abc import Callable, Collection
+from typing import Any
 
-from fedlab import _checks
-from fedlab.algorithms.algorithm import StructureError, wrap
+from fedlab import _checks, ops
+from fedlab.algorithms.algorithm import Algorithm, ClientInfo, StructureError, wrap
+from fedlab.ops import Tensor, Weights
+
+Attackers = Collection[str] | float
 
 
-def sign_flipping(algorithm, attackers, scale=1.0):
-    """Attackers send their update turned round (as those of Blanchard et al. 2017, here each on its own data).
+def sign_flipping(algorithm: Algorithm, attackers: Attackers, scale: float = 1.0) -> Algorithm:
+    """Attackers send the negative of their delta (Blanchard et al. 2017).
 
         delta_k = -scale delta_k
 
     Args:
       algorithm: an `Algorithm`.
-      attackers: client ids, or a share from 0 to 1.
+      attackers: client ids, or a probability.
       scale: above 0.
 
     Returns:
       The `Algorithm`.
 
     Raises:
-      ValueError: for a value out of range.
+      ValueError: a value is out of range.
 
     Example:
       >>> from fedlab.algorithms import fed_avg
       >>> sign_flipping(fed_avg(), attackers=["mallory"]).name
       'fed_avg under sign_flipping'
     """
-    attackers, turned = _membership(attackers)
-    scale = _positive("scale", scale)
+    attackers, is_attacker = _membership(attackers)
+    scale = _checks.check_number("scale", scale, above=0)
 
     def flip(client, delta):
-        return [tf.where(turned(client), -tf.cast(scale, d.dtype) * d, d) for d in delta]
+        return [ops.where(is_attacker(client), -ops.cast(scale, d.dtype) * d, d) for d in delta]
 
-    return _send(algorithm, "sign_flipping", {"attackers": attackers, "scale": scale}, flip)
+    return _change_delta(algorithm, "sign_flipping", {"attackers": attackers, "scale": scale}, flip)
 
 
-def noise(algorithm, attackers, stddev=1.0):
-    """Attackers add Gaussian noise to each value of their update, new in each round (in Blanchard et al. 2017 they send noise alone).
+def noise(algorithm: Algorithm, attackers: Attackers, stddev: float = 1.0) -> Algorithm:
+    """Attackers add Gaussian noise to each value of their delta, with new noise in every round.
 
         delta_k = delta_k + N(0, stddev^2)
 
+    In Blanchard et al. 2017 they send only noise.
+
     Args:
       algorithm: an `Algorithm`.
-      attackers: client ids, or a share from 0 to 1.
-      stddev: of the noise, above 0.
+      attackers: client ids, or a probability.
+      stddev: standard deviation of the noise, above 0.
 
     Returns:
       The `Algorithm`.
 
     Raises:
-      ValueError: for a value out of range.
+      ValueError: a value is out of range.
 
     Example:
       >>> from fedlab.algorithms import fed_avg
       >>> noise(sign_flipping(fed_avg(), 0.1), 0.1, stddev=0.5).settings["noise"]
       {'attackers': 0.1, 'stddev': 0.5}
     """
-    attackers, turned = _membership(attackers)
-    stddev = _positive("stddev", stddev)
+    attackers, is_attacker = _membership(attackers)
+    stddev = _checks.check_number("stddev", stddev, above=0)
 
     def add(client, delta):
         draws = [
-            tf.random.stateless_normal(d.shape, tf.random.fold_in(client.seed, i), stddev=stddev)
+            ops.normal(d.shape, stddev=stddev, seed=ops.fold_in(client.seed, i))
             for i, d in enumerate(delta)
         ]
-        return [tf.where(turned(client), d + tf.cast(n, d.dtype), d) for d, n in zip(delta, draws)]
+        return [
+            ops.where(is_attacker(client), d + ops.cast(n, d.dtype), d)
+            for d, n in zip(delta, draws)
+        ]
 
-    return _send(algorithm, "noise", {"attackers": attackers, "stddev": stddev}, add)
+    return _change_delta(algorithm, "noise", {"attackers": attackers, "stddev": stddev}, add)
 
 
-def label_flipping(algorithm, attackers, num_classes):
-    """Attackers train on other labels (Fang et al. 2020, section 4.1).
+def label_flipping(algorithm: Algorithm, attackers: Attackers, num_classes: int) -> Algorithm:
+    """Attackers train on wrong labels (Fang et al. 2020, Section 4.1).
 
-        y = num_classes - 1 - y,    labels outside of the classes stay
+        y = num_classes - 1 - y
+
+    Labels that are not class numbers, such as those of padding, stay as they are.
 
     Args:
       algorithm: an `Algorithm`.
-      attackers: client ids, or a share from 0 to 1.
-      num_classes: 2 or more; labels are whole numbers from 0.
+      attackers: client ids, or a probability.
+      num_classes: at least 2. Labels are integers from 0.
 
     Returns:
-      The `Algorithm`. A model whose labels are not one column of whole numbers is refused when its graph is made.
+      The `Algorithm`. It refuses models whose labels are not one column of integers.
 
     Raises:
-      ValueError: for a value out of range.
+      ValueError: a value is out of range.
 
     Example:
       >>> from fedlab.algorithms import fed_avg
       >>> label_flipping(fed_avg(), ["mallory"], num_classes=10).name
       'fed_avg under label_flipping'
     """
-    attackers, turned = _membership(attackers)
+    attackers, is_attacker = _membership(attackers)
     num_classes = _checks.check_int("num_classes", num_classes, 2)
 
     def flip(task, batch):
-        if tf.nest.is_nested(batch.y) or not batch.y.dtype.is_integer:
-            raise StructureError(
-                "the labels are not whole numbers; allowed with label_flipping: one column of class numbers."
-            )
+        if ops.is_nested(batch.y) or not ops.is_int(batch.y):
+            raise StructureError("y: expected one column of class numbers with label_flipping")
         is_class = (batch.y >= 0) & (batch.y < num_classes)
-        return batch._replace(
-            y=tf.where(turned(task.client) & is_class, num_classes - 1 - batch.y, batch.y)
-        )
+        flipped = num_classes - 1 - batch.y
+        return batch._replace(y=ops.where(is_attacker(task.client) & is_class, flipped, batch.y))
 
     def change(base):
-        def client_step(task, *arguments):
-            *others, batch = arguments
-            return base.client_step(task, *others, flip(task, batch))
+        def client_step(task, weights, state, batch):
+            return base.client_step(task, weights, state, flip(task, batch))
 
         return base._replace(client_step=client_step)
 
-    return _renamed(
-        algorithm, "label_flipping", {"attackers": attackers, "num_classes": num_classes}, change
-    )
+    settings = {"attackers": attackers, "num_classes": num_classes}
+    return _renamed(algorithm, "label_flipping", settings, change)
 
 
-def _send(algorithm, name, settings, change):
+def _change_delta(
+    algorithm: Algorithm,
+    name: str,
+    settings: dict[str, Any],
+    change: Callable[[ClientInfo, Weights], Weights],
+) -> Algorithm:
     """The algorithm whose clients send `change(client, delta)`."""
 
     def attacked(base):
-        def client_final(task, *arguments):
-            result = base.client_final(task, *arguments)
+        def client_final(task, weights, state, counts):
+            result = base.client_final(task, weights, state, counts)
             return result._replace(delta=change(task.client, result.delta))
 
         return base._replace(client_final=client_final)
@@ -141,8 +156,13 @@ def _send(algorithm, name, settings, change):
     return _renamed(algorithm, name, settings, attacked)
 
 
-def _renamed(algorithm, name, settings, change):
-    # The algorithm's own settings stay where those who read them look.
+def _renamed(
+    algorithm: Algorithm,
+    name: str,
+    settings: dict[str, Any],
+    change: Callable[[Algorithm], Algorithm],
+) -> Algorithm:
+    # Engines and aggregators read the algorithm's settings, so they stay at the top level.
     def renamed(base):
         return change(base)._replace(
             name=f"{algorithm.name} under {name}", settings={**algorithm.settings, name: settings}
@@ -151,20 +171,14 @@ def _renamed(algorithm, name, settings, change):
     return wrap(algorithm, renamed)
 
 
-def _membership(attackers):
-    """The attackers as a setting, and the function client -> bool scalar that says whether it is one."""
+def _membership(attackers: Any) -> tuple[list[str] | float, Callable[[ClientInfo], Tensor]]:
+    """The attackers as a setting, and a function client -> whether it attacks, a bool scalar."""
     if isinstance(attackers, (list, tuple, set, frozenset)) and all(
         isinstance(client_id, str) for client_id in attackers
     ):
         ids = sorted(attackers)
-        return ids, lambda client: tf.reduce_any(tf.equal(client.id, tf.constant(ids, tf.string)))
+        return ids, lambda client: ops.any(
+            ops.equal(client.id, ops.convert_to_tensor(ids, "string"))
+        )
     _checks.check_number("attackers", attackers, 0, 1, what="or a list of client ids")
-    return attackers, lambda client: tf.random.stateless_uniform(
-        [], client.lasting_seed
-    ) < attackers
-
-
-def _positive(name, value):
-    if not _checks.is_number(value) or not 0 < value < float("inf"):
-        raise ValueError(f"{name} is {value!r}; allowed: a number above 0.")
-    return float(value)
+    return attackers, lambda client: ops.uniform([], seed=client.lasting_seed) < attackers

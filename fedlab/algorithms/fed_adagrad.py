@@ -1,4 +1,4 @@
-"""FedAdagrad: FedAvg with Adagrad at the server.
+"""FedAdagrad: FedAvg with Adagrad on the server.
 
 Adaptive Federated Optimization
 Sashank Reddi et al. ICLR 2021. https://arxiv.org/abs/2003.00295
@@ -7,27 +7,29 @@ Sashank Reddi et al. ICLR 2021. https://arxiv.org/abs/2003.00295
     w = w - server_learning_rate * delta / (sqrt(v) + epsilon)
 """
 
-from fedlab.algorithms.fed_opt import fed_opt
-from fedlab.optimizers import optimizers
+from fedlab import optimizers
+from fedlab.algorithms.algorithm import Algorithm
+from fedlab.algorithms.fed_opt import fed_opt_as
+from fedlab.algorithms.weighting import Weighting
+from fedlab.optimizers.optimizer import Rate
 
 
 def fed_adagrad(
-    server_learning_rate,
+    server_learning_rate: Rate,
     *,
-    epsilon=1e-3,
-    epsilon_in_root=False,
-    initial_accumulator_value=0.0,
-    client_weighting="num_examples",
-):
+    epsilon: float = 1e-3,
+    epsilon_in_root: bool = False,
+    initial_accumulator_value: float = 0.0,
+    client_weighting: Weighting = "num_examples",
+) -> Algorithm:
     """FedAdagrad (Reddi et al. 2021, Algorithm 2, with beta_1 = 0 as in its experiments).
 
     Args:
-      server_learning_rate: 0 or more, or a schedule over rounds.
-      epsilon: the paper's tau, 0 or more.
-      epsilon_in_root: divides by sqrt(v + epsilon), as Keras and TFF do, rather than as the paper.
-      initial_accumulator_value: v before the first round, 0 or more. Algorithm 2 asks for at least
-        tau ** 2: pass `epsilon**2` for the paper's. The default, 0, is that of the authors' code, of
-        TFF and of Flower.
+      server_learning_rate: at least 0, or a schedule over rounds.
+      epsilon: the paper's tau, at least 0.
+      epsilon_in_root: whether to divide by sqrt(v + epsilon), as Keras and TFF do, instead of the
+        paper's sqrt(v) + epsilon.
+      initial_accumulator_value: as in `fed_adam`.
       client_weighting: as in `fed_avg`.
 
     Returns:
@@ -37,10 +39,7 @@ def fed_adagrad(
       >>> fed_adagrad(0.1).name
       'fed_adagrad'
     """
-    settings = dict(locals())
-    server_optimizer = optimizers.adagrad(
+    adagrad = optimizers.adagrad(
         server_learning_rate, initial_accumulator_value, epsilon, epsilon_in_root
     )
-    return fed_opt(server_optimizer, client_weighting=client_weighting)._replace(
-        name="fed_adagrad", settings=settings
-    )
+    return fed_opt_as("fed_adagrad", adagrad, client_weighting)

@@ -1,4 +1,4 @@
-"""FedAdam: FedAvg with Adam at the server.
+"""FedAdam: FedAvg with Adam on the server.
 
 Adaptive Federated Optimization
 Sashank Reddi et al. ICLR 2021. https://arxiv.org/abs/2003.00295
@@ -8,34 +8,36 @@ Sashank Reddi et al. ICLR 2021. https://arxiv.org/abs/2003.00295
     w = w - server_learning_rate * m / (sqrt(v) + epsilon)
 """
 
-from fedlab.algorithms.fed_opt import fed_opt
-from fedlab.optimizers import optimizers
+from fedlab import optimizers
+from fedlab.algorithms.algorithm import Algorithm
+from fedlab.algorithms.fed_opt import fed_opt_as
+from fedlab.algorithms.weighting import Weighting
+from fedlab.optimizers.optimizer import Rate
 
 
 def fed_adam(
-    server_learning_rate,
+    server_learning_rate: Rate,
     *,
-    beta_1=0.9,
-    beta_2=0.999,
-    epsilon=1e-3,
-    bias_correction=True,
-    initial_accumulator_value=0.0,
-    client_weighting="num_examples",
-):
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-3,
+    bias_correction: bool = True,
+    initial_accumulator_value: float = 0.0,
+    client_weighting: Weighting = "num_examples",
+) -> Algorithm:
     """FedAdam (Reddi et al. 2021, Algorithm 2), by default as in the authors' code.
 
-    Two arguments make it the paper's rule: `bias_correction=False` and
-    `initial_accumulator_value=epsilon**2`. The paper's experiments have a beta_2 of 0.99.
+    For the rule as published, pass `bias_correction=False` and
+    `initial_accumulator_value=epsilon**2`. The paper's experiments use a beta_2 of 0.99.
 
     Args:
-      server_learning_rate: 0 or more, or a schedule over rounds.
-      beta_1, beta_2: 0 or more, below 1; the defaults are those of the authors' code.
-      epsilon: the paper's tau, 0 or more.
-      bias_correction: multiplies the rate by sqrt(1 - beta_2 ** t) / (1 - beta_1 ** t) in round t, as
-        the authors' code and TFF do. Algorithm 2 has no such factor.
-      initial_accumulator_value: v before the first round, 0 or more. Algorithm 2 asks for at least
-        tau ** 2: pass `epsilon**2` for the paper's. The default, 0, is that of the authors' code, of
-        TFF and of Flower.
+      server_learning_rate: at least 0, or a schedule over rounds.
+      beta_1, beta_2: at least 0 and below 1. The defaults are those of the authors' code.
+      epsilon: the paper's tau, at least 0.
+      bias_correction: whether to multiply the rate by sqrt(1 - beta_2 ** t) / (1 - beta_1 ** t)
+        in round t, as the authors' code and TFF do. Algorithm 2 has no such factor.
+      initial_accumulator_value: v before the first round, at least 0. Algorithm 2 requires at
+        least tau ** 2: pass `epsilon**2`. The default is that of the authors' code, TFF and Flower.
       client_weighting: as in `fed_avg`.
 
     Returns:
@@ -45,10 +47,7 @@ def fed_adam(
       >>> fed_adam(0.01).name
       'fed_adam'
     """
-    settings = dict(locals())
-    server_optimizer = optimizers.adam(
+    adam = optimizers.adam(
         server_learning_rate, beta_1, beta_2, epsilon, bias_correction, initial_accumulator_value
     )
-    return fed_opt(server_optimizer, client_weighting=client_weighting)._replace(
-        name="fed_adam", settings=settings
-    )
+    return fed_opt_as("fed_adam", adam, client_weighting)

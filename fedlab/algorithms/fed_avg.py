@@ -1,42 +1,55 @@
-"""FedAvg: clients train, the server averages.
+"""FedAvg: clients train, and the server averages.
 
 Communication-Efficient Learning of Deep Networks from Decentralized Data
-Brendan McMahan, Eider Moore, Daniel Ramage, Seth Hampson, Blaise Aguera y Arcas. AISTATS 2017. https://arxiv.org/abs/1602.05629
+Brendan McMahan, Eider Moore, Daniel Ramage, Seth Hampson, Blaise Aguera y Arcas.
+AISTATS 2017. https://arxiv.org/abs/1602.05629
 
-    each client k of the cohort:  w_k = w;  for each batch b:  w_k = client_optimizer(w_k, gradient(w_k, b))
+    each client k of the cohort:
+        w_k = w;  for each batch b:  w_k = client_optimizer(w_k, gradient(w_k, b))
     delta = sum_k p_k (w - w_k) / sum_k p_k
     w = w - server_learning_rate * delta
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from fedlab import optimizers
 from fedlab.algorithms import weighting
-from fedlab.algorithms.algorithm import Algorithm, ClientResult
-from fedlab.optimizers import optimizers
+from fedlab.algorithms.algorithm import Algorithm, ClientResult, weights_delta
+from fedlab.ops import Nest, Weights
+from fedlab.optimizers.optimizer import Rate
 
 
 class ClientState(NamedTuple):
-    weights: Any
-    optimizer: Any
+    """The client's weights, and the state of its optimizer."""
+
+    weights: Weights
+    optimizer: Nest
 
 
-def fed_avg(*, client_weighting="num_examples", server_learning_rate=1.0, server_momentum=0.0):
+def fed_avg(
+    *,
+    client_weighting: weighting.Weighting = "num_examples",
+    server_learning_rate: Rate = 1.0,
+    server_momentum: float = 0.0,
+) -> Algorithm:
     """Federated averaging (McMahan et al. 2017, Algorithm 1).
 
     Args:
-      client_weighting: p_k: "num_examples" (default), "num_tokens", "uniform", a function of `Counts` that gives a scalar of 0 or more, in
-        TensorFlow, or `fedlab.algorithms.by_client(...)`, which can use the client's id and last loss.
-      server_learning_rate: 0 or more, or a schedule over rounds; 1.0 is plain averaging.
-      server_momentum: 0 or more, below 1: m = server_momentum * m + delta takes the place of delta, as in `fed_avgm`.
+      client_weighting: p_k: "num_examples", "num_tokens", "uniform", a function of `Counts` that
+        returns a scalar tensor of at least 0, or `fedlab.algorithms.by_client(...)`, which can use
+        the client's id and last loss.
+      server_learning_rate: at least 0, or a schedule over rounds. 1.0 is plain averaging.
+      server_momentum: at least 0 and below 1. The delta is replaced by
+        m = server_momentum * m + delta, as in `fed_avgm`.
 
     Returns:
-      An `Algorithm`. The client optimizer is the one the model was compiled with; its slots start anew at every client.
+      An `Algorithm`. The client optimizer is the one that the model was compiled with. Every
+      client starts with a new optimizer state.
 
     Example:
       >>> fed_avg(server_momentum=0.9).name
       'fed_avg'
     """
-    settings = dict(locals())
     weight_of = weighting.get(client_weighting)
     server_optimizer = optimizers.sgd(server_learning_rate, server_momentum)
 
@@ -48,15 +61,18 @@ def fed_avg(*, client_weighting="num_examples", server_learning_rate=1.0, server
         return ClientState(*task.optimizer.apply(state.weights, state.optimizer, gradients))
 
     def client_final(task, weights, state, counts):
-        delta = [before - after for before, after in zip(weights, state.weights)]
-        return ClientResult(delta, weight_of(counts))
+        return ClientResult(weights_delta(weights, state.weights), weight_of(counts))
 
     def server_update(weights, state, update):
         return server_optimizer.apply(weights, state, update.delta, update.round_num)
 
     return Algorithm(
         name="fed_avg",
-        settings=settings,
+        settings={
+            "client_weighting": client_weighting,
+            "server_learning_rate": server_learning_rate,
+            "server_momentum": server_momentum,
+        },
         server_init=server_optimizer.init,
         client_init=client_init,
         client_step=client_step,

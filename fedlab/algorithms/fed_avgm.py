@@ -1,25 +1,32 @@
-"""FedAvgM: FedAvg with momentum at the server.
+"""FedAvgM: FedAvg with momentum on the server.
 
 Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification
 Tzu-Ming Harry Hsu, Hang Qi, Matthew Brown. 2019. https://arxiv.org/abs/1909.06335
 
     m = momentum * m + delta
-    w = w - server_learning_rate * m        (nesterov:  w - server_learning_rate * (delta + momentum * m))
+    w = w - server_learning_rate * (delta + momentum * m if nesterov else m)
 """
 
-from fedlab.algorithms.fed_opt import fed_opt
-from fedlab.optimizers import optimizers
+from fedlab import optimizers
+from fedlab.algorithms.algorithm import Algorithm
+from fedlab.algorithms.fed_opt import fed_opt_as
+from fedlab.algorithms.weighting import Weighting
+from fedlab.optimizers.optimizer import Rate
 
 
 def fed_avgm(
-    server_learning_rate=1.0, *, momentum=0.9, nesterov=False, client_weighting="num_examples"
-):
-    """FedAvgM (Hsu et al. 2019, Section 4.3; Reddi et al. 2021, whose momentum is .9).
+    server_learning_rate: Rate = 1.0,
+    *,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    client_weighting: Weighting = "num_examples",
+) -> Algorithm:
+    """FedAvgM (Hsu et al. 2019, Section 4.3; Reddi et al. 2021, with a momentum of 0.9).
 
     Args:
-      server_learning_rate: 0 or more, or a schedule over rounds.
-      momentum: 0 or more, below 1.
-      nesterov: whether the step looks ahead, as in Hsu et al.
+      server_learning_rate: at least 0, or a schedule over rounds.
+      momentum: at least 0 and below 1.
+      nesterov: whether to use Nesterov's form of momentum, as in Hsu et al.
       client_weighting: as in `fed_avg`.
 
     Returns:
@@ -29,8 +36,5 @@ def fed_avgm(
       >>> fed_avgm(0.3).name
       'fed_avgm'
     """
-    settings = dict(locals())
-    server_optimizer = optimizers.sgd(server_learning_rate, momentum, nesterov)
-    return fed_opt(server_optimizer, client_weighting=client_weighting)._replace(
-        name="fed_avgm", settings=settings
-    )
+    sgd = optimizers.sgd(server_learning_rate, momentum, nesterov)
+    return fed_opt_as("fed_avgm", sgd, client_weighting)

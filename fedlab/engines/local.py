@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from fedlab import aggregators
+from fedlab import aggregators, optimizers
 from fedlab.aggregators import privacy
 from fedlab.algorithms import Counts, Pass, Task, Update, prepare
 from fedlab.algorithms.weighting import client_weight
@@ -27,7 +27,6 @@ from fedlab.learner.keras2 import metric_state
 from fedlab.learner.keras2.cloning import non_trainable_weights
 from fedlab.learner.keras2.precision import in_precision
 from fedlab.learner.keras2.replica import assign
-from fedlab.optimizers import optimizers
 from fedlab.runs.write import client_states
 
 

@@ -16,9 +16,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from fedlab import _checks
+from fedlab import _checks, optimizers
 from fedlab.models import bert_weights
-from fedlab.optimizers import optimizers
 
 layers = tf.keras.layers
 

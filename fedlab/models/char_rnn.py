@@ -2,8 +2,7 @@
 
 import tensorflow as tf
 
-from fedlab import _checks
-from fedlab.optimizers import optimizers
+from fedlab import _checks, optimizers
 from fedlab.tasks.generation.text import CHAR_VOCABULARY
 
 

@@ -1,7 +1,49 @@
 """Optimizers of clients and of the server, and schedules over rounds, as pure functions."""
 
+from fedlab._modules import lazily
 from fedlab.optimizers import schedules
-from fedlab.optimizers.optimizers import Optimizer, adagrad, adam, adamw, rmsprop, sgd, yogi
-from fedlab.optimizers.yogi import Yogi
+from fedlab.optimizers.adagrad import adagrad
+from fedlab.optimizers.adam import adam, adamw
+from fedlab.optimizers.optimizer import (
+    Optimizer,
+    check,
+    check_rate,
+    constrained,
+    in_round,
+    part,
+)
+from fedlab.optimizers.rmsprop import rmsprop
+from fedlab.optimizers.sgd import sgd
+from fedlab.optimizers.yogi import yogi
 
-__all__ = ["Optimizer", "Yogi", "adagrad", "adam", "adamw", "rmsprop", "schedules", "sgd", "yogi"]
+# What depends on Keras is imported when first used.
+__getattr__, _, _ = lazily(
+    __name__,
+    {
+        "Yogi": "fedlab.learner.keras2.yogi",
+        "check_model": "fedlab.learner.keras2.optimizers",
+        "from_keras": "fedlab.learner.keras2.optimizers",
+        "of_model": "fedlab.learner.keras2.optimizers",
+    },
+    modules=["fedlab.optimizers"],  # for callers that import fedlab.optimizers.optimizers
+)
+
+__all__ = [
+    "Optimizer",
+    "Yogi",
+    "adagrad",
+    "adam",
+    "adamw",
+    "check",
+    "check_model",
+    "check_rate",
+    "constrained",
+    "from_keras",
+    "in_round",
+    "of_model",
+    "part",
+    "rmsprop",
+    "schedules",
+    "sgd",
+    "yogi",
+]

@@ -185,25 +185,25 @@ def _with_extras(*arguments):
     [
         (
             {"algorithm": fl.algorithms.fed_avg()},
-            "client_weighting is 'num_examples'; allowed with a private aggregator: 'uniform'",
+            "client_weighting='num_examples': expected 'uniform' with a private aggregator",
         ),
         (
             {"algorithm": extra_sender()},
-            "extra_sender has clients send more than an update .extras., which a private aggregator cannot noise",
+            "expected one without extras with a private aggregator, .* got extra_sender",
         ),
         (
             {"cohort": fl.clients.uniform(3)},
-            r"3 clients a round by poisson sampling, cohorts are uniform, .*: pass cohort=fedlab.clients.poisson\(3\)",
+            r"cohort: expected fedlab.clients.poisson\(3\), .* got uniform cohorts",
         ),
-        ({"cohort": fl.clients.poisson(2)}, "cohorts are poisson, of 2 clients"),
-        ({"cohort": ["c0", "c1", "c2"]}, "cohorts are fixed"),
+        ({"cohort": fl.clients.poisson(2)}, "got poisson cohorts of 2 clients"),
+        ({"cohort": ["c0", "c1", "c2"]}, "got fixed cohorts"),
         (
             {"cohort": lambda client_ids, round_num, seed: client_ids[:3]},
-            "cohorts are of another kind",
+            "got user-defined cohorts",
         ),
         (
             {"aggregator": differentially_private(1.0, 3, 7, norm=1.0)},
-            "guarantee is for num_clients=7; the run has 6 clients",
+            "num_clients=7: expected 6, the number of clients",
         ),
     ],
 )
@@ -223,21 +223,21 @@ def test_uniform_cohorts_where_the_accounting_is_for_them():
 @pytest.mark.parametrize(
     "options, message",
     [
-        (dict(noise_multiplier=-1), "noise_multiplier is -1; allowed: 0 or more"),
+        (dict(noise_multiplier=-1), "noise_multiplier=-1: expected a number of at least 0"),
         (
             dict(clients_per_round=0),
-            "clients_per_round is 0; allowed: above 0, to num_clients, 100",
+            "clients_per_round=0: expected a number above 0 and at most 100",
         ),
         (dict(clients_per_round=101), "clients_per_round is 101"),
-        (dict(delta=0), "delta is 0; allowed: between 0 and 1"),
-        (dict(sampling="fixed"), "sampling is 'fixed'; allowed: poisson, uniform"),
+        (dict(delta=0), "delta=0: expected a number above 0 and below 1"),
+        (dict(sampling="fixed"), "sampling='fixed': expected 'poisson' or 'uniform'"),
         (
             dict(norm=adaptive(1.0, multiplier=2.0)),
             "norm has multiplier 2 and increment 0; allowed here: 1 and 0",
         ),
         (
             dict(noise_multiplier=1.0, norm=adaptive(1.0), clients_per_round=10),
-            "clipped_count_stddev is 0.5; allowed: above 0.5",
+            "clipped_count_stddev=0.5: expected a number above 0.5",
         ),
     ],
 )

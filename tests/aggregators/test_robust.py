@@ -6,7 +6,7 @@ import scipy.spatial
 import scipy.stats
 import tensorflow as tf
 
-from fedlab.aggregators import _kept, krum, mean, median, trimmed_mean
+from fedlab.aggregators import _collected, krum, mean, median, trimmed_mean
 from tests.aggregators.rounds import run_round
 
 rng = np.random.default_rng(0)
@@ -77,7 +77,7 @@ def test_krum_as_written_in_numpy():
 
 def test_large_updates_are_combined_piece_by_piece():
     updates = np.random.default_rng(1).normal(size=[9, 40_001]).astype(np.float32)
-    assert updates.size > 2 * _kept._VALUES_A_PIECE
+    assert updates.size > 2 * _collected._VALUES_PER_PIECE
     np.testing.assert_array_equal(run_round(median(), updates)[0], np.median(updates, axis=0))
     np.testing.assert_allclose(
         run_round(trimmed_mean(0.3), updates)[0],
@@ -121,7 +121,7 @@ def test_three_attackers_of_ten_break_the_mean_alone(make):
 def test_krum_needs_clients():
     with pytest.raises(
         ValueError,
-        match="krum with 2 attackers has 6 clients in a round; allowed: 7 or more: raise clients_per_round",
+        match="6 clients: krum with 2 attackers expected at least 7: raise clients_per_round",
     ):
         run_round(krum(0.4), UPDATES[:6])
 
@@ -129,8 +129,8 @@ def test_krum_needs_clients():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: trimmed_mean(0.5), "trim is 0.5; allowed: 0 or more, below 0.5"),
-        (lambda: krum(0.5), "attackers is 0.5; allowed: a share"),
+        (lambda: trimmed_mean(0.5), "trim=0.5: expected a number of at least 0 and below 0.5"),
+        (lambda: krum(0.5), "attackers=0.5: expected a number of at least 0 and below 0.5"),
         (lambda: krum(0.1, num_selected=0), "num_selected=0: expected an integer of at least 1"),
     ],
 )

@@ -16,7 +16,7 @@ MODULES = [
 MODULES += [
     "fedlab.clients.availability",
     "fedlab.clients.sampling",
-    "fedlab.optimizers.yogi",
+    "fedlab.learner.keras2.yogi",
     "fedlab.testing.aggregator",
     "fedlab.testing.algorithm",
 ]

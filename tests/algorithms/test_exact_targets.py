@@ -84,7 +84,7 @@ def test_fed_nova_counts_momentum_as_the_paper_does():
 def test_fed_nova_refuses_what_it_cannot_normalize(optimizer):
     with pytest.raises(
         ValueError,
-        match=r"allowed: models compiled with tf.keras.optimizers.SGD\(learning_rate, momentum\)",
+        match=r"expected SGD\(learning_rate, momentum\) without further options",
     ):
         simulate(linear_model(1, optimizer), points(GOALS, STEPS), algorithms.fed_nova(), rounds=1)
 

@@ -104,10 +104,10 @@ def test_one_full_batch_step_of_all_clients_is_gradient_descent():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"client_weighting": "examples"}, "allowed: num_examples, num_tokens, uniform"),
-        ({"server_learning_rate": -1.0}, "learning_rate is -1.0"),
-        ({"server_learning_rate": float("nan")}, "learning_rate is nan"),
-        ({"server_momentum": 1.0}, "momentum is 1.0"),
+        ({"client_weighting": "examples"}, "expected 'num_examples', 'num_tokens', 'uniform'"),
+        ({"server_learning_rate": -1.0}, "learning_rate=-1.0"),
+        ({"server_learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"server_momentum": 1.0}, "momentum=1.0"),
     ],
 )
 def test_settings_out_of_range(options, message):

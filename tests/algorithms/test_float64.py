@@ -7,8 +7,8 @@ import tensorflow as tf
 import fedlab as fl
 from fedlab import algorithms
 from fedlab.aggregators import clipped, mean
+from fedlab.learner.keras2.yogi import Yogi
 from fedlab.optimizers import schedules
-from fedlab.optimizers.yogi import Yogi
 from tests.quadratics import linear_model
 
 RATE = float(np.float32(0.1))  # as Keras keeps a rate, also for a model of float64

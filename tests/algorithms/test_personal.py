@@ -108,19 +108,19 @@ def test_fed_recon_finds_what_is_shared_where_fed_avg_does_not():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"local_layers": "own"}, "local_layers is 'own'; allowed: a list"),
-        ({"local_layers": []}, "one or more names"),
+        ({"local_layers": "own"}, "local_layers='own': expected a list"),
+        ({"local_layers": []}, "a list of one or more names"),
         (
             {"local_layers": ["own"], "reconstruction_share": 1.0},
-            "reconstruction_share is 1.0; allowed: above 0, below 1",
+            "reconstruction_share=1.0: expected a number above 0 and below 1",
         ),
         (
             {"local_layers": ["own"], "client_weighting": "num_tokens"},
-            "allowed with fed_recon: 'num_examples', 'uniform'",
+            "expected 'num_examples' or 'uniform' with fed_recon",
         ),
         (
             {"local_layers": ["users"]},
-            "local_layers is \\['users'\\]; allowed: some, but not all, of the model's layers shared, own",
+            "local_layers=\\['users'\\]: expected some, but not all, of the model's layers shared, own",
         ),
         ({"local_layers": ["own", "shared"]}, "some, but not all"),
     ],

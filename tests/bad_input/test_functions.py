@@ -484,11 +484,11 @@ METHODS = {
     "fed_avg: rate nan": (lambda g: fl.algorithms.fed_avg(server_learning_rate=NAN), "nan"),
     "fed_avg: rate inf": (lambda g: fl.algorithms.fed_avg(server_learning_rate=INF), "inf"),
     "fed_avg: rate a text": (lambda g: fl.algorithms.fed_avg(server_learning_rate="1"), "'1'"),
-    "fed_avg: momentum 1": (lambda g: fl.algorithms.fed_avg(server_momentum=1), "momentum is 1"),
+    "fed_avg: momentum 1": (lambda g: fl.algorithms.fed_avg(server_momentum=1), "momentum=1"),
     "fed_prox: mu nan": (lambda g: fl.algorithms.fed_prox(NAN), "nan"),
     "fed_prox: mu a text": (lambda g: fl.algorithms.fed_prox("0.1"), "'0.1'"),
     "fed_prox: mu inf": (lambda g: fl.algorithms.fed_prox(INF), "inf"),
-    "fed_dyn: alpha 0": (lambda g: fl.algorithms.fed_dyn(0), "alpha is 0"),
+    "fed_dyn: alpha 0": (lambda g: fl.algorithms.fed_dyn(0), "alpha=0"),
     "fed_dyn: alpha None": (lambda g: fl.algorithms.fed_dyn(None), "None"),
     "fed_recon: one name": (lambda g: fl.algorithms.fed_recon("head"), "'head'"),
     "fed_recon: share": (

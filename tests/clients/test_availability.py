@@ -286,16 +286,16 @@ def test_a_share_attacks_in_every_round_and_by_seed():
         (lambda: attacks.sign_flipping(UNIFORM, [3]), r"attackers=\[3\]"),
         (
             lambda: attacks.sign_flipping(UNIFORM, 0.5, scale=0.0),
-            "scale is 0.0; allowed: a number above 0",
+            "scale=0.0: expected a number above 0",
         ),
-        (lambda: attacks.noise(UNIFORM, 0.5, stddev=-1), "stddev is -1"),
+        (lambda: attacks.noise(UNIFORM, 0.5, stddev=-1), "stddev=-1"),
         (
             lambda: attacks.label_flipping(UNIFORM, 0.5, num_classes=1),
             "num_classes=1: expected an integer of at least 2",
         ),
         (
             lambda: line_run(algorithm=attacks.label_flipping(UNIFORM, 0.5, num_classes=2)),
-            r"^the labels are not whole numbers[^\n]*$",
+            r"^y: expected one column of class numbers[^\n]*$",
         ),
     ],
 )

@@ -111,7 +111,7 @@ def test_mistakes_with_adaptive_samplers_get_a_line():
     for options, message in (
         (
             {"cohort": highest_loss(2, 5), "aggregator": private},
-            "the cohort is drawn by highest_loss, which uses what clients have reported",
+            "got highest_loss, which depends on the clients' data",
         ),
         ({"cohort": highest_loss(2, 6)}, "candidates=6: expected an integer between 2 and 5"),
         (
@@ -183,20 +183,18 @@ def test_mistakes_with_client_weights_get_a_line():
         return run(1, **{"algorithm": algorithm, "cohort": ["c1"], **options})
 
     for weight in (-1, np.nan, 1e300, None, "2", True):
-        message = re.escape(
-            f"gives client 'c1' the weight {weight!r}; allowed: a finite number of 0 or more"
-        )
+        message = re.escape(f"of client 'c1'={weight!r}: expected a finite number of at least 0")
         with pytest.raises(ValueError, match=message):
             weighted_by(weight)
     private = fl.aggregators.differentially_private(1.0, 2, 5, norm=1.0, sampling="uniform")
     for options, message in (
         (
             {"aggregator": private, "cohort": fl.clients.uniform(2)},
-            "client_weighting is by_client.*; allowed with a private aggregator",
+            "client_weighting=by_client.*: expected 'uniform' with a private aggregator",
         ),
         ({"engine": "tff"}, "client_weighting is by_client.*; allowed with engine 'tff'"),
     ):
         with pytest.raises(ValueError, match=message):
             weighted_by(1.0, **options)
-    with pytest.raises(TypeError, match="function is str 'loss'"):
+    with pytest.raises(TypeError, match="function: expected a function of ClientStats, got str 'loss'"):
         fl.algorithms.by_client("loss")

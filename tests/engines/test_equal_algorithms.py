@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedlab import algorithms
+from fedlab import algorithms, optimizers
 from fedlab.engines import local
 from fedlab.engines import tff as tff_engine
 from fedlab.engines.tff import algorithms as _tff_algorithms
-from fedlab.optimizers import optimizers, schedules
+from fedlab.optimizers import schedules
 from tests.engines.test_tff import classes, features, make_setting, mlp, row_clients, weights_of
 
 pytest.importorskip("tensorflow_federated")

@@ -225,9 +225,9 @@ def test_an_aggregator_of_another_form(change, message):
     [
         (
             (fed_avg,),
-            "algorithm is fed_avg; allowed: an Algorithm, as a call such as fedlab.algorithms.fed_avg\\(\\) gives it",
+            "algorithm: expected an Algorithm, such as fedlab.algorithms.fed_avg\\(\\), got function fed_avg",
         ),
-        (("fed_avg",), "algorithm is str 'fed_avg'; allowed: an Algorithm"),
+        (("fed_avg",), "algorithm: expected an Algorithm, .* got str 'fed_avg'"),
         ((BASE, aggregators.median), "aggregator is median; allowed: an Aggregator, as a call"),
         ((BASE, "median"), "aggregator is str; allowed: an Aggregator"),
     ],

@@ -177,6 +177,7 @@ def test_what_tff_lacks_is_refused(aggregator, name):
 
 def test_a_private_aggregator_wants_uniform_weights_on_tff_too():
     with pytest.raises(
-        ValueError, match="client_weighting is 'num_examples'; allowed with a private aggregator"
+        ValueError,
+        match="client_weighting='num_examples': expected 'uniform' with a private aggregator",
     ):
         tff_engine.start(make_setting(differentially_private(1.0, 100, 1000), "num_examples"))

@@ -6,12 +6,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedlab import optimizers
 from fedlab.aggregators import privacy
 from fedlab.engines.engine import averaged_weights
 from fedlab.engines.tff import aggregators as _tff_aggregators
-from fedlab.optimizers import optimizers
+from fedlab.learner.keras2.yogi import Yogi
 from fedlab.optimizers.schedules import Schedule
-from fedlab.optimizers.yogi import Yogi
 
 
 def build(setting, model_fn):
