@@ -9,15 +9,15 @@ Dtypes are names such as "float32". The implementation here is TensorFlow's.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
-Tensor = tf.Tensor
-Weights = list[Tensor]
-Nest = Any  # a tensor, or lists, tuples, NamedTuples and dicts of tensors
-Shape = Sequence[int]
+Tensor: TypeAlias = Any  # a tf.Tensor
+Weights: TypeAlias = list[Tensor]
+Nest: TypeAlias = Any  # a tensor, or lists, tuples, NamedTuples and dicts of tensors
+Shape: TypeAlias = Sequence[int]
 
 
 def convert_to_tensor(x: Any, dtype: str | None = None) -> Tensor:

@@ -106,7 +106,7 @@ def _losses(noise_multiplier: float, clients_per_round: float, num_clients: int)
 @functools.lru_cache(maxsize=16)
 def _divergences(
     noise_multiplier: float, clients_per_round: float, num_clients: int, sampling: str
-) -> tuple[Sequence[float], Sequence[float]]:
+) -> tuple[Any, Any]:
     """Rényi divergences of one round, (orders, divergences)."""
     import dp_accounting
     from dp_accounting import rdp

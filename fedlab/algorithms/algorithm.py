@@ -232,13 +232,18 @@ def _check(algorithm: Any) -> None:
         )
 
 
+def unprepared(*_: Any) -> Any:
+    """The place of a function that `prepare` provides."""
+    raise TypeError("algorithm: expected one that is prepared for a model")
+
+
 def completed(
     algorithm: Algorithm, fields: Callable[[Optimizer], dict[str, Callable]]
 ) -> Algorithm:
     """An algorithm whose server uses the optimizer that the model was compiled with.
 
     Args:
-      algorithm: an algorithm without the functions that need the optimizer.
+      algorithm: an algorithm with `unprepared` in place of the functions that need the optimizer.
       fields: optimizer -> these functions by name. The server's optimizer is a copy of the
         clients'.
     """
@@ -252,12 +257,10 @@ def completed(
 def wrap(algorithm: Algorithm, change: Callable[[Algorithm], Algorithm]) -> Algorithm:
     """Returns `change(algorithm)`, also after the algorithm is prepared for a model."""
     _check(algorithm)
-    changed = change(algorithm)
-    if algorithm.prepare is None:
+    changed, prepare_base = change(algorithm), algorithm.prepare
+    if prepare_base is None:
         return changed
-    return changed._replace(
-        prepare=lambda model, schedule: change(algorithm.prepare(model, schedule))
-    )
+    return changed._replace(prepare=lambda model, schedule: change(prepare_base(model, schedule)))
 
 
 def weights_delta(weights: Weights, trained: Weights) -> Weights:

@@ -73,7 +73,9 @@ def fed_recon(
         "server_learning_rate": server_learning_rate,
     }
     if isinstance(local_layers, str) or not local_layers:
-        raise _checks.value_error("local_layers", local_layers, "a list of one or more names of layers")
+        raise _checks.value_error(
+            "local_layers", local_layers, "a list of one or more names of layers"
+        )
     _checks.check_number("reconstruction_share", reconstruction_share, above=0, below=1)
     if client_weighting not in ("num_examples", "uniform"):
         raise _checks.value_error(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fedlab import ops, optimizers
 from fedlab.algorithms import weighting
-from fedlab.algorithms.algorithm import Algorithm, Batch, ClientResult, completed
+from fedlab.algorithms.algorithm import Algorithm, Batch, ClientResult, completed, unprepared
 from fedlab.ops import Tensor, Weights
 from fedlab.optimizers import Optimizer
 from fedlab.optimizers.optimizer import zeros_like
@@ -67,11 +67,11 @@ def fed_sgd(
     clients = Algorithm(
         name="fed_sgd",
         settings={"server_optimizer": server_optimizer, "client_weighting": client_weighting},
-        server_init=None,
+        server_init=unprepared,
         client_init=client_init,
         client_step=client_step,
         client_final=client_final,
-        server_update=None,
+        server_update=unprepared,
         weigh=weighting.weigh_of(client_weighting),
     )
     if server_optimizer is not None:

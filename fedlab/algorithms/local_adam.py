@@ -17,7 +17,7 @@ size of the learning rate whatever the gradient.
 from typing import NamedTuple
 
 from fedlab import ops
-from fedlab.algorithms.algorithm import Algorithm, completed
+from fedlab.algorithms.algorithm import Algorithm, completed, unprepared
 from fedlab.algorithms.fed_avg import ClientState, fed_avg
 from fedlab.algorithms.weighting import Weighting
 from fedlab.ops import Tensor
@@ -92,7 +92,7 @@ def local_adam(
             "client_weighting": client_weighting,
             "server_learning_rate": server_learning_rate,
         },
-        server_init=None,
+        server_init=unprepared,
         client_init=client_init,
         client_final=client_final,
         server_update=server_update,

@@ -20,6 +20,7 @@ from fedlab.algorithms.algorithm import (
     Counts,
     Pass,
     completed,
+    unprepared,
     weights_delta,
 )
 from fedlab.algorithms.fed_sgd import GradientSum, add_gradients, mean_gradient
@@ -74,11 +75,11 @@ def mime_lite(
             "client_weighting": client_weighting,
             "server_learning_rate": server_learning_rate,
         },
-        server_init=None,
+        server_init=unprepared,
         client_init=client_init,
         client_step=client_step,
         client_final=client_final,
-        server_update=None,
+        server_update=unprepared,
         broadcast=lambda statistics: statistics,
         survey=full_gradient(weight_of),
         weigh=weighting.weigh_of(client_weighting),

@@ -196,5 +196,7 @@ def test_mistakes_with_client_weights_get_a_line():
     ):
         with pytest.raises(ValueError, match=message):
             weighted_by(1.0, **options)
-    with pytest.raises(TypeError, match="function: expected a function of ClientStats, got str 'loss'"):
+    with pytest.raises(
+        TypeError, match="function: expected a function of ClientStats, got str 'loss'"
+    ):
         fl.algorithms.by_client("loss")

@@ -137,7 +137,8 @@ def test_exclusions_need_the_variables():
         optimizers.from_keras(model.optimizer)
     ours = optimizers.of_model(model)
     with pytest.raises(
-        ValueError, match="expected 4 weights, to which the model's exclusions from weight decay apply, got 1"
+        ValueError,
+        match="expected 4 weights, to which the model's exclusions from weight decay apply, got 1",
     ):
         ours.init([tf.zeros([3, 2])])
 

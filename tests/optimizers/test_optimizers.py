@@ -146,7 +146,10 @@ def test_adam_without_bias_correction_by_hand():
 def test_a_schedule_is_the_rate_of_its_round(make):
     schedule = schedules.exponential(0.5, factor=0.5)
     compare(run(make(schedule), "float64", round_num=3), run(make(0.125), "float64"), 1e-12)
-    with pytest.raises(ValueError, match="round_num=None: expected the number of the round, on which the schedule 'exponential'"):
+    with pytest.raises(
+        ValueError,
+        match="round_num=None: expected the number of the round, on which the schedule 'exponential'",
+    ):
         run(make(schedule), "float64")
     with pytest.raises(ValueError, match="learning_rate=-0.1"):
         make(-0.1)
