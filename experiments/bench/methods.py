@@ -81,9 +81,10 @@ def measure_methods(setting, cases, rounds):
     """
     from fedlab.engines import local
     from fedlab.engines.workers import Workers
+    from fedlab.models.cloning import weight_arrays
 
     ids, model = setting.clients.client_ids, setting.model
-    start = [[w.numpy() for w in weights] for weights in (model.trainable_weights, model.non_trainable_weights)]
+    start = weight_arrays(model)
     times, cpu_times = {}, {}
     with contextlib.ExitStack() as stack:
         workers = Workers(setting.build, setting.clients[ids[0]])

@@ -18,11 +18,6 @@ from fedlab.models.freezing import statistics
 _tracing = threading.Lock()
 
 
-def _raise_in(thread, exception):
-    """Has Python raise an exception in a thread soon; None: what it has yet to raise there is forgotten."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)
-
-
 class Interrupted(BaseException):
     """Ends the tracing of a graph that nobody waits for any more."""
 
@@ -99,20 +94,20 @@ class Replica:
         return self._functions[key]
 
     def _trace(self, trace):
-        """Returns `trace()`. Meanwhile `interrupt_tracing` ends it."""
-        with self._interrupting:
-            self._tracing_thread = threading.get_ident()
+        """Returns `trace()`, which `interrupt_tracing` can end."""
         try:
+            with self._interrupting:
+                self._tracing_thread = threading.get_ident()
             with _tracing:
                 return trace()
         finally:
-            # An exception for this thread that Python has yet to raise would be raised somewhere
-            # later: in a pool's thread, say, which would end without the result that others wait for.
+            # An exception that is still pending for this thread would be raised later, in any code.
+            # In the thread pool's, it would end the thread before others get the result they wait for.
             while self._tracing_thread is not None:
                 try:
                     with self._interrupting:
                         self._tracing_thread = None
-                        _raise_in(threading.get_ident(), None)
+                        _set_pending(threading.get_ident(), None)
                 except Interrupted:
                     pass
 
@@ -120,7 +115,7 @@ class Replica:
         """Raises `Interrupted` in a thread that traces a graph, which takes seconds for a large model."""
         with self._interrupting:
             if self._tracing_thread is not None:
-                _raise_in(self._tracing_thread, ctypes.py_object(Interrupted))
+                _set_pending(self._tracing_thread, ctypes.py_object(Interrupted))
 
     def batch(self, columns, num_examples):
         """Columns of one batch, [rows, ...], as a `Batch`."""
@@ -184,6 +179,11 @@ class Replica:
         """Sets all random draws of the layers (dropout, noise). `seed`: int64 scalar tensor."""
         for i, generator in enumerate(self._generators):
             generator.state.assign(tf.stack([tf.zeros([], tf.int64), tf.constant(i, tf.int64), seed]))
+
+
+def _set_pending(thread, exception):
+    """Makes Python raise an exception in a thread, by its identifier; None clears one that it has not raised yet."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)
 
 
 def _check_captures(model, graph):

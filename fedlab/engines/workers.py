@@ -110,7 +110,7 @@ class Workers:
             while waiting:
                 yield first()
         finally:
-            # What is cancelled never starts, and is never called done if `close` has ended the threads.
+            # A cancelled future never starts. If `close` has ended the threads, it never counts as done either.
             running = [future for future in waiting if not future.cancel()]
             if running:
                 self._stop(running)

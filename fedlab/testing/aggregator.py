@@ -11,7 +11,7 @@ from fedlab.data import Batching, ClientData, seeding
 from fedlab.engines import local
 from fedlab.engines.engine import Setting
 from fedlab.engines.workers import Workers
-from fedlab.models.cloning import clone
+from fedlab.models.cloning import clone, weight_arrays
 
 NUM_CLIENTS = 8
 _SHAPES = ([3, 2], [4], [])
@@ -125,7 +125,7 @@ def _check_engine(aggregator):
         with contextlib.ExitStack() as stack:
             stack.callback(setting.workers.close)
             process = stack.enter_context(contextlib.closing(local.start(setting)))
-            state, results, traced = process.init([w.numpy() for w in model.trainable_weights], []), [], []
+            state, results, traced = process.init(*weight_arrays(model)), [], []
             for round_num, cohort in enumerate(cohorts, start=1):
                 state, result = process.run_round(state, round_num, cohort)
                 results.append(result)
@@ -133,7 +133,7 @@ def _check_engine(aggregator):
                 if interrupted and round_num == 1:
                     arrays = process.save(state)
                     process = stack.enter_context(contextlib.closing(local.start(setting)))
-                    state = process.restore(process.init([w.numpy() for w in model.trainable_weights], []), arrays)
+                    state = process.restore(process.init(*weight_arrays(model)), arrays)
             after, _ = process.run_round(state, len(cohorts) + 1, [])
             finite = all(np.isfinite(w).all() for w in process.weights(after)[0])
             assert finite, "weights are not finite after a round in which all clients are dropped"

@@ -188,6 +188,17 @@ def test_an_interrupted_run_resumes_with_the_same_bits(tmp_path, engine):
         run([EarlyStopping("test_loss", patience=3)], evaluate_on=rising(), run_dir=folder, rounds=9, engine=engine)
 
 
+def test_a_metric_that_is_not_a_number_is_none_to_callbacks_and_in_the_run():
+    def nothing(y, predicted):
+        return tf.fill(tf.shape(y), tf.constant(np.nan, y.dtype))
+
+    compiled, seen = model(), []
+    compiled.compile(compiled.optimizer, compiled.loss, metrics=[nothing])
+    found = run([seen.append], rounds=1, evaluate_on=None, model=compiled)
+    assert [client["metrics"] for client in seen[-1].clients] == [{"nothing": None}] * 3
+    assert seen[-1].clients == found.clients
+
+
 def test_a_wrong_monitor_is_named_before_the_first_round(tmp_path):
     for callback in (EarlyStopping("val_loss"), BestModel("train_accuracy")):
         with pytest.raises(ValueError, match="monitor='.*': expected a metric of this run: test_loss, train_loss.$"):

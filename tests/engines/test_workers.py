@@ -1,4 +1,4 @@
-"""Replicas on devices."""
+"""Replicas on devices, and what ends the threads that work with them."""
 
 import contextlib
 import random
@@ -42,12 +42,13 @@ def test_replicas_are_put_on_devices_in_turn():
     assert done.stdout.split("\n")[-2] == ("[('/device:CPU:0', {'CPU:0'}), ('/device:CPU:1', {'CPU:1'})] True")
 
 
+def build():
+    return compiled(keras.Sequential([keras.Input([4]), keras.layers.Dense(3)]))
+
+
 def test_an_error_does_not_wait_for_a_graph_that_is_traced():
     clients = feature_clients()
     tracing, columns = threading.Event(), clients[clients.client_ids[0]]
-
-    def build():
-        return compiled(keras.Sequential([keras.Input([4]), keras.layers.Dense(3)]))
 
     def trace(replica):
         tracing.set()
@@ -70,10 +71,6 @@ def test_an_error_does_not_wait_for_a_graph_that_is_traced():
 
 def test_a_map_that_is_left_ends_after_its_workers_are_closed():
     columns, going_on = feature_clients()["c9"], threading.Event()
-
-    def build():
-        return compiled(keras.Sequential([keras.Input([4]), keras.layers.Dense(3)]))
-
     workers = Workers(build, columns, 2)
     workers._threads.submit(going_on.wait, 20)  # keeps one of the two threads
     results = workers.map(lambda replica, item: item or going_on.wait(timeout=20), [1, 0, 0, 0])
@@ -88,19 +85,22 @@ def test_a_map_that_is_left_ends_after_its_workers_are_closed():
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_trace_that_is_interrupted_at_its_end_leaves_no_exception_behind():
-    """It would be raised in the pool's own code, and end the thread without the result that the caller waits for."""
-    columns = feature_clients()["c9"]
+    """Raised in the thread pool's code, it would end the thread before the caller gets its result."""
+    columns, graph = feature_clients()["c9"], tf.function(lambda: 0).get_concrete_function()
 
-    def trace(replica):
-        end = time.perf_counter() + random.uniform(0, 0.004)
-        while time.perf_counter() < end:
-            pass
-        return tf.function(lambda: 0)
+    class Traced:
+        """Takes a moment, without TensorFlow: an exception in its code can spoil what it knows of types."""
+
+        def get_concrete_function(self):
+            end = time.perf_counter() + random.uniform(0, 0.004)
+            while time.perf_counter() < end:
+                pass
+            return graph
 
     def work(replica, item):
         if item == "traces":
             tracing.set()
-            return replica.function(random.random(), trace, (), ())
+            return replica.function(random.random(), lambda replica: Traced(), (), ())
         assert tracing.wait(timeout=20)
         raise KeyboardInterrupt
 
@@ -116,13 +116,13 @@ def test_a_trace_that_is_interrupted_at_its_end_leaves_no_exception_behind():
                 list(workers.map(work, ["fails", "traces"]))
 
     tracing, done = threading.Event(), threading.Event()
-    with contextlib.closing(Workers(lambda: compiled(keras.Sequential([keras.Input([4]), keras.layers.Dense(3)])), columns, 2)) as workers:
+    with contextlib.closing(Workers(build, columns, 2)) as workers:
         list(workers.map(lambda replica, item: item, [1, 2]))
         threads = [threading.Thread(target=target, daemon=True) for target in (interrupt, run_often)]
         for thread in threads:
             thread.start()
         interval = sys.getswitchinterval()
-        sys.setswitchinterval(1e-5)  # an exception is left behind only where the threads take turns at the right moment
+        sys.setswitchinterval(1e-5)  # threads that take turns often meet the moment in which an exception stays pending
         threads[1].join(timeout=60)
         sys.setswitchinterval(interval)
         done.set()

@@ -191,8 +191,8 @@ class LostSchedule(Halving):
 class Scaled(keras.Model):
     """A Functional model with a constructor of its own."""
 
-    def __init__(self, inputs, outputs, scale=1.0):
-        super().__init__(inputs, outputs)
+    def __init__(self, inputs, outputs, scale=1.0, **options):
+        super().__init__(inputs, outputs, **options)
         self.scale = scale
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
@@ -278,10 +278,10 @@ REFUSED = {
         functional(), optimizer=keras.optimizers.SGD(LostSchedule())
     ),
     "optimizer 'SGD' of class LostFactor has another 'factor'": lambda: compiled(functional(), optimizer=LostFactor(0.1, factor=3.0)),
-    "metric 'counted.*' of class Counted has another 'factor' in a copy: define get_config": lambda: compiled(
-        functional(), metrics=[Counted(3.0)]
+    "metric 'counted' of class Counted has another 'factor' in a copy: define get_config": lambda: compiled(
+        functional(), metrics=[Counted(3.0, name="counted")]
     ),
-    "model 'scaled.*' loses its Scaled in a copy: pass a function": lambda: compiled(functional(Scaled, scale=3.0)),
+    "model 'scaled' loses its Scaled in a copy: pass a function": lambda: compiled(functional(Scaled, scale=3.0, name="scaled")),
     "model 'subclassed.*' has no weights yet: call it on a batch, or model.build": lambda: lambda: compiled(Subclassed()),
     "model 'sequential.*' has no weights yet": lambda: compiled(keras.Sequential([layers.Dense(1)])),
     "shares the weight 'body/kernel:0' with the model: pass a function that makes new layers": lambda: (
