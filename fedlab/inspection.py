@@ -8,7 +8,7 @@ from fedlab.clients import Batching
 from fedlab.clients.availability import participation
 from fedlab.engines import local
 from fedlab.engines.setting import make_setting
-from fedlab.learner.keras2.cloning import weight_arrays
+from fedlab.learner import weight_arrays
 
 
 class ClientUpdate(NamedTuple):

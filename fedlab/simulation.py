@@ -18,8 +18,7 @@ from fedlab.clients.cohorts import Cohorts, rows_of
 from fedlab.engines.setting import make_setting
 from fedlab.evaluation.evaluation import Global
 from fedlab.evaluation.evaluations import Evaluations
-from fedlab.learner.keras2.cloning import weight_arrays, with_weights
-from fedlab.learner.keras2.freezing import statistics
+from fedlab.learner import statistics, weight_arrays, with_weights
 from fedlab.runs.read.report import write_report_of_run
 from fedlab.runs.read.tables import read_tables
 from fedlab.runs.write.run_folder import RunFolder, known

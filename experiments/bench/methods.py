@@ -93,7 +93,7 @@ def measure_methods(setting, cases, rounds):
       cpu_over_fed_avg: the same of this process's CPU seconds, which other programs disturb less}.
     """
     from fedlab.engines import local
-    from fedlab.learner.keras2.cloning import weight_arrays
+    from fedlab.learner import weight_arrays
 
     ids, model = setting.clients.client_ids, setting.model
     start = weight_arrays(model)

@@ -46,7 +46,7 @@ def _rounds(connection, num_clients, clients_per_round, passes, seed):
     from fedlab.clients import Batching, ClientData
     from fedlab.engines import local
     from fedlab.engines.engine import Setting
-    from fedlab.learner.keras2.cloning import clone
+    from fedlab.learner import clone
     from fedlab.runs.write.client_states import ClientStates
 
     tf.keras.utils.set_random_seed(seed)

@@ -93,7 +93,7 @@ class Workload(NamedTuple):
         from fedlab import aggregators, algorithms
         from fedlab.clients import Batching, ClientData
         from fedlab.engines.engine import Setting
-        from fedlab.learner.keras2.cloning import clone
+        from fedlab.learner import clone
 
         tf.keras.utils.set_random_seed(seed)
         model = self.compiled_model()

@@ -89,7 +89,7 @@ def main():
     import tensorflow as tf
 
     import fedlab as fl
-    from fedlab.learner.keras2 import recurrent
+    from fedlab.learner import accelerated
     from fedlab.models import shipped
 
     train, held_out = read_books(_BOOKS.value)
@@ -113,7 +113,7 @@ def main():
         metrics=["accuracy"],
     )
     history = []
-    with recurrent.accelerated(model):
+    with accelerated(model):
         for epoch in range(_EPOCHS.value):
             x, y = (column[: steps * _BATCH_SIZE.value] for column in epoch_sequences(train, rng))
             fitted = model.fit(x, y, batch_size=_BATCH_SIZE.value, shuffle=False, verbose=0)

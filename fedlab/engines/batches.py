@@ -11,8 +11,7 @@ from fedlab.clients import seeding
 from fedlab.clients.batching import Batching, batch_rows
 from fedlab.clients.columns import num_rows, targets
 from fedlab.engines import blocks
-from fedlab.learner import class_weights
-from fedlab.learner.keras2 import inputs
+from fedlab.learner import check_inputs, class_weights, fixed_batch_size
 
 
 class Fill(NamedTuple):
@@ -85,12 +84,6 @@ class Batches(NamedTuple):
         }
 
 
-def fixed_batch_size(model):
-    """The batch size that the model is built for, or None for any."""
-    inputs = getattr(model, "inputs", None)
-    return inputs[0].shape[0] if inputs else None
-
-
 def ignored_label(model):
     """The label that the model's loss masks (`ignore_class` of Keras's sparse losses), or None."""
     config = model.loss.get_config() if hasattr(model.loss, "get_config") else {}
@@ -121,7 +114,7 @@ def check(model, batching, columns):
             f"the data masks padding with label {labels.min()}, but the model's loss does not: compile it with "
             f"SparseCategoricalCrossentropy(ignore_class={labels.min()}, ...), see fedlab.models.compile_char_rnn; or drop_remainder=True."
         )
-    inputs.check(model, columns)
+    check_inputs(model, columns)
     check_labels(model, columns)
 
 
@@ -171,7 +164,7 @@ def _check_client(setting, client_id, columns):
     if client_id in good:
         return
     owner = f"client {client_id!r}"
-    inputs.check(setting.model, columns, owner)
+    check_inputs(setting.model, columns, owner)
     check_labels(setting.model, columns, owner)
     good.add(client_id)
 

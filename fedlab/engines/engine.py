@@ -21,8 +21,8 @@ import numpy as np
 from fedlab.aggregators import Aggregator
 from fedlab.algorithms import Algorithm
 from fedlab.clients import Batching, ClientData
-from fedlab.learner.keras2.cloning import non_trainable_weights
-from fedlab.learner.keras2.freezing import statistics
+from fedlab.learner import non_trainable_weights, statistics
+from fedlab.learner.learner import Merger, Metrics
 
 
 class Setting(NamedTuple):
@@ -116,11 +116,11 @@ class Mapper(Protocol):
         """Yields (outputs of the work's graph, `about`) for each item, in order."""
 
     @property
-    def metrics(self) -> Any:
+    def metrics(self) -> Metrics:
         """The model's `Metrics`. Their results may be computed between two calls of `map`."""
 
     @property
-    def merger(self) -> Any:
+    def merger(self) -> Merger:
         """The `Merger` of the model's metrics. First read between two calls of `map`."""
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from fedlab.engines.engine import Setting, Work
 from fedlab.engines.rounds import Rounds
 from fedlab.engines.workers import Workers
-from fedlab.learner.keras2.precision import in_precision
+from fedlab.learner import in_precision
 
 
 def start(setting: Setting) -> "LocalProcess":

@@ -5,7 +5,8 @@ import threading
 
 import tensorflow as tf
 
-from fedlab.learner.keras2.learner import Learner, check_graph
+from fedlab.learner import KerasLearner
+from fedlab.learner.learner import Learner
 
 _tracing = threading.Lock()
 
@@ -36,7 +37,7 @@ class Replica:
     def __init__(self, model, columns, device=None):
         self.device = device
         # On a GPU, cuDNN runs Keras's own recurrent layers.
-        self.learner = Learner(model, columns, fast_recurrence=not _is_gpu(device))
+        self.learner: Learner = KerasLearner(model, columns, fast_recurrence=not _is_gpu(device))
         with tf.device("CPU:0"):
             self.stopping = tf.Variable(False, trainable=False)
         self._functions = {}
@@ -54,7 +55,7 @@ class Replica:
             self._functions[key] = self._trace(
                 lambda: work.make(self).get_concrete_function(*specs)
             )
-            check_graph(self.learner.model, self._functions[key].graph)
+            self.learner.check_graph(self._functions[key].graph)
         return self._functions[key](*work.shared, *data)
 
     def _trace(self, trace):

@@ -23,7 +23,7 @@ from fedlab.engines import client_work, structure
 from fedlab.engines.client_blocks import ClientBlocks
 from fedlab.engines.client_states import MemoryStore, StateRows, pack
 from fedlab.engines.engine import Mapper, RoundResult, Setting, averaged_weights
-from fedlab.learner.keras2 import metric_state
+from fedlab.learner import warn_of_left_out
 from fedlab.optimizers import optimizers
 
 
@@ -55,7 +55,7 @@ class Rounds:
         self._blocks = ClientBlocks(setting)
         self._client_states = setting.client_states or MemoryStore()
         self._state_rows = StateRows(self._client_states)
-        metric_state.warn_of_left_out(mapper.merger.unmergeable)
+        warn_of_left_out(mapper.merger.unmergeable)
 
     @property
     def metric_names(self):

@@ -7,8 +7,7 @@ from fedlab.clients import ClientData, seeding
 from fedlab.clients.availability import check_condition, together
 from fedlab.engines.batches import ignored_label
 from fedlab.engines.engine import Setting
-from fedlab.learner import class_weights
-from fedlab.learner.keras2.cloning import check_compiled, check_finite, clone
+from fedlab.learner import check_compiled, check_finite, class_weights, clone
 from fedlab.optimizers import schedules
 
 

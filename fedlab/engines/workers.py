@@ -15,7 +15,7 @@ from fedlab import _checks
 from fedlab.clients import ClientData
 from fedlab.engines.engine import Work
 from fedlab.engines.replica import Replica
-from fedlab.learner.keras2.metric_state import Merger, Metrics
+from fedlab.learner.learner import Merger, Metrics
 
 logger = logging.getLogger("fedlab")
 
@@ -168,7 +168,7 @@ class Workers:
         Raises:
           ValueError: as `Merger`.
         """
-        return Merger(self._any_learner(), self._data)
+        return self._any_learner().merger(self._data)
 
     def _any_learner(self):
         if not self._replicas:

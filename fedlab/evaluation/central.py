@@ -16,9 +16,7 @@ from fedlab.engines import blocks, client_work
 from fedlab.engines.engine import Mapper, Work
 from fedlab.engines.workers import Workers
 from fedlab.evaluation.evaluation import Evaluation
-from fedlab.learner.keras2 import inputs
-from fedlab.learner.keras2.cloning import check_compiled, clone, weight_arrays
-from fedlab.learner.keras2.learner import recurrent_states
+from fedlab.learner import check_compiled, check_inputs, clone, recurrent_states, weight_arrays
 
 _STEPS_AT_ONCE = 8
 
@@ -93,7 +91,7 @@ class Examples:
         self._open_rows = _differing(groups)
         self._pieces = []
         for columns in groups:
-            inputs.check(model, columns)
+            check_inputs(model, columns)
             batching.check(model, reading, columns)
             part = batching.in_order(columns, reading.batch_size, fill)
             block, num_steps = blocks.make_block([part], self._open_rows), len(part.real)

@@ -26,7 +26,7 @@ from fedlab.evaluation.personalized import (
     client_setting,
     started,
 )
-from fedlab.learner.keras2.cloning import check_compiled
+from fedlab.learner import check_compiled
 
 
 class PerClient(NamedTuple):

@@ -16,7 +16,7 @@ from fedlab.engines.engine import Mapper, Setting, Work
 from fedlab.engines.workers import Workers
 from fedlab.evaluation.central import check_batch_size, merged
 from fedlab.evaluation.evaluation import Evaluation
-from fedlab.learner.keras2.cloning import check_compiled, clone, weight_arrays, with_weights
+from fedlab.learner import check_compiled, clone, weight_arrays, with_weights
 
 
 def evaluate_personalized(

@@ -1,1 +1,53 @@
-"""A compiled Keras model as functions of its weights. Only this package uses Keras's internals."""
+"""A compiled Keras model as pure functions of its weights.
+
+Only this package uses Keras internals. Other packages import the names below from
+`fedlab.learner`, never from a subpackage, which implements them for one version of Keras.
+
+    KerasLearner                   the `Learner` of a model, see `fedlab.learner.learner`
+
+    clone, in_precision            copies of compiled models
+    check_compiled, check_finite   checks of models
+    check_inputs, input_names      which columns a model reads
+    fixed_batch_size
+    freeze, statistics             which weights train, and which change without training
+    weight_arrays, with_weights    weights as arrays
+    non_trainable_weights
+    finalize_adapted               prepares preprocessing layers after loading
+    recurrent_states, accelerated  recurrent layers
+    identity                       what a compiled model computes, as JSON
+    warn_of_left_out               warns about metrics that cannot be merged
+
+    Yogi                           a Keras optimizer
+    of_model, from_keras           Keras optimizers as pure functions
+    check_model
+"""
+
+from fedlab._modules import lazily
+
+_IMPLEMENTATION = "fedlab.learner.keras2"
+_NAMES = {
+    "cloning": (
+        "check_compiled",
+        "check_finite",
+        "clone",
+        "finalize_adapted",
+        "non_trainable_weights",
+        "weight_arrays",
+        "with_weights",
+    ),
+    "freezing": ("freeze", "statistics"),
+    "identity": ("identity",),
+    "inputs": ("check_inputs", "fixed_batch_size", "input_names"),
+    "learner": ("KerasLearner", "recurrent_states"),
+    "metric_state": ("warn_of_left_out",),
+    "optimizers": ("check_model", "from_keras", "of_model"),
+    "precision": ("in_precision",),
+    "recurrent": ("accelerated",),
+    "yogi": ("Yogi",),
+}
+
+# TensorFlow is imported when a name is first used.
+__getattr__, __dir__, __all__ = lazily(
+    __name__,
+    {name: f"{_IMPLEMENTATION}.{module}" for module, names in _NAMES.items() for name in names},
+)

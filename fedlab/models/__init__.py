@@ -1,7 +1,6 @@
 """Keras models: builders, loading, copies, freezing, and the pretrained weights that ship with the package."""
 
-from fedlab.learner.keras2.cloning import clone
-from fedlab.learner.keras2.freezing import freeze
+from fedlab.learner import clone, freeze
 from fedlab.models import bert
 from fedlab.models.char_rnn import char_rnn, compile_char_rnn
 from fedlab.models.loading import load

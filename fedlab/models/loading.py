@@ -14,7 +14,7 @@ import urllib.parse
 import tensorflow as tf
 
 from fedlab import _cache, _files, _json
-from fedlab.learner.keras2.cloning import finalize_adapted
+from fedlab.learner import finalize_adapted
 from fedlab.models import _archive, limits, shipped, trust
 
 logger = logging.getLogger(__name__)

@@ -20,10 +20,10 @@ from fedlab.optimizers.yogi import yogi
 __getattr__, _, _ = lazily(
     __name__,
     {
-        "Yogi": "fedlab.learner.keras2.yogi",
-        "check_model": "fedlab.learner.keras2.optimizers",
-        "from_keras": "fedlab.learner.keras2.optimizers",
-        "of_model": "fedlab.learner.keras2.optimizers",
+        "Yogi": "fedlab.learner",
+        "check_model": "fedlab.learner",
+        "from_keras": "fedlab.learner",
+        "of_model": "fedlab.learner",
     },
     modules=["fedlab.optimizers"],  # for callers that import fedlab.optimizers.optimizers
 )

@@ -10,7 +10,7 @@ from fedlab.algorithms import fed_avg
 from fedlab.clients import Batching, ClientData, seeding
 from fedlab.engines import local
 from fedlab.engines.engine import Setting
-from fedlab.learner.keras2.cloning import clone, weight_arrays
+from fedlab.learner import clone, weight_arrays
 
 NUM_CLIENTS = 8
 _SHAPES = ([3, 2], [4], [])

@@ -7,7 +7,7 @@ import tensorflow as tf
 import fedlab as fl
 from fedlab import algorithms
 from fedlab.aggregators import clipped, mean
-from fedlab.learner.keras2.yogi import Yogi
+from fedlab.learner import Yogi
 from fedlab.optimizers import schedules
 from tests.quadratics import linear_model
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab import algorithms, optimizers
-from fedlab.learner.keras2.cloning import clone
+from fedlab.learner import clone
 from tests.quadratics import linear_model, regressions
 
 keras = tf.keras

@@ -11,7 +11,7 @@ from fedlab.clients import Batching, ClientData
 from fedlab.engines import local
 from fedlab.engines.batches import client_batches
 from fedlab.engines.engine import Setting
-from fedlab.learner.keras2.cloning import clone
+from fedlab.learner import clone
 from fedlab.models import char_rnn
 from tests.keras_loop import largest_difference, one_round
 

@@ -18,7 +18,7 @@ from fedlab.clients.columns import keras_batch
 from fedlab.engines import engine
 from fedlab.engines import tff as tff_engine
 from fedlab.engines.batches import client_batches
-from fedlab.learner.keras2.cloning import clone
+from fedlab.learner import clone
 from fedlab.models.char_rnn import char_rnn
 from fedlab.tasks.generation import text
 
@@ -597,7 +597,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # as on a terminal: a 
 import numpy as np, tensorflow as tf
 import fedlab as fl
 from fedlab.engines import engine, tff as tff_engine
-from fedlab.learner.keras2.cloning import clone
+from fedlab.learner import clone
 
 path, end = sys.argv[1:]
 model = tf.keras.Sequential([tf.keras.layers.Input([1]), tf.keras.layers.Dense(1)])

@@ -22,7 +22,7 @@ from fedlab.aggregators import (
 from fedlab.engines import local
 from fedlab.engines import tff as tff_engine
 from fedlab.engines.engine import Setting
-from fedlab.learner.keras2.cloning import clone
+from fedlab.learner import clone
 
 pytest.importorskip("tensorflow_federated")
 

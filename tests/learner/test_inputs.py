@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
-from fedlab.learner.keras2 import inputs
+from fedlab.learner import check_inputs
 from tests.models import bert_reference
 
 layers = tf.keras.layers
@@ -26,13 +26,13 @@ def changed(**columns):
 
 
 def test_what_fits():
-    inputs.check(ENCODER, COLUMNS)
-    inputs.check(ENCODER, {name: column[:0] for name, column in COLUMNS.items()})
-    inputs.check(ENCODER, changed(id=np.array(["a", "b", "c"])))
-    inputs.check(
+    check_inputs(ENCODER, COLUMNS)
+    check_inputs(ENCODER, {name: column[:0] for name, column in COLUMNS.items()})
+    check_inputs(ENCODER, changed(id=np.array(["a", "b", "c"])))
+    check_inputs(
         tf.keras.Sequential([layers.Input([1]), layers.Dense(1)]), {"x": np.zeros([3])}
     )  # Keras adds the axis
-    inputs.check(fl.models.char_rnn(5, 2, 2), {"x": np.full([2, 7], 4), "y": np.full([2, 7], 9)})
+    check_inputs(fl.models.char_rnn(5, 2, 2), {"x": np.full([2, 7], 4), "y": np.full([2, 7], 9)})
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_fits():
 )
 def test_what_does_not(columns, message):
     with pytest.raises(ValueError, match=message) as error:
-        inputs.check(ENCODER, changed(**columns), "client 'c'")
+        check_inputs(ENCODER, changed(**columns), "client 'c'")
     assert "\n" not in str(error.value)
 
 
@@ -64,12 +64,12 @@ def test_a_fixed_length():
         vocab_size=30, hidden_size=4, num_layers=1, intermediate_size=4, length=10
     )
     with pytest.raises(ValueError, match=r"with rows of shape \[12\]; the model takes \[10\]"):
-        inputs.check(model, COLUMNS)
+        check_inputs(model, COLUMNS)
 
 
 def test_sequential_models_and_one_input():
     with pytest.raises(ValueError, match="column 'x' with id 5; allowed: 0 to 4"):
-        inputs.check(fl.models.char_rnn(5, 2, 2), {"x": np.full([2, 7], 5)})
+        check_inputs(fl.models.char_rnn(5, 2, 2), {"x": np.full([2, 7], 5)})
 
 
 def test_a_later_client_is_named():

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab import optimizers
-from fedlab.learner.keras2.cloning import clone
+from fedlab.learner import clone
 
 keras = tf.keras
 layers = keras.layers

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab._fingerprint import plain
-from fedlab.learner.keras2.identity import identity
+from fedlab.learner import identity
 from tests.runs import same_run
 
 K = tf.keras

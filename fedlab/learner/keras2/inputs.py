@@ -20,7 +20,7 @@ class _Limits(NamedTuple):
     dtype: Any
 
 
-def check(model, columns, owner="the data"):
+def check_inputs(model, columns, owner="the data"):
     """Raises ValueError where an input is missing or of a wrong size, or has an id for which the model has no embedding.
 
     Args:
@@ -52,6 +52,12 @@ def check(model, columns, owner="the data"):
 def input_names(model):
     """The names of a Functional model's inputs, for `keras_batch`; those of another model are not known."""
     return model.input_names if getattr(model, "_is_graph_network", False) else ()
+
+
+def fixed_batch_size(model: tf.keras.Model) -> int | None:
+    """Returns the batch size that the model was built for, or None for any."""
+    inputs = getattr(model, "inputs", None)
+    return inputs[0].shape[0] if inputs else None
 
 
 def _check_targets(columns, owner):

@@ -1,29 +1,19 @@
 """A compiled Keras 2 model as functions of its weights, for TensorFlow graphs."""
 
 import warnings
-from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from fedlab.clients.columns import keras_batch
-from fedlab.engines.batches import fixed_batch_size
 from fedlab.learner.keras2 import metric_state, recurrent
 from fedlab.learner.keras2.cloning import CopyError, ancestors, non_trainable_weights
 from fedlab.learner.keras2.freezing import statistics
-from fedlab.learner.keras2.inputs import input_names
+from fedlab.learner.keras2.inputs import fixed_batch_size, input_names
+from fedlab.learner.learner import Batch
 
 
-class Batch(NamedTuple):
-    """One batch as the model takes it. `num_examples` is a float32 scalar: rows that are not padding."""
-
-    x: Any
-    y: Any
-    sample_weight: Any
-    num_examples: Any
-
-
-class Learner:
+class KerasLearner:
     """A compiled model whose variables graphs may overwrite.
 
     Its methods are called while a graph is traced. They read and write the model's variables, so one
@@ -158,6 +148,15 @@ class Learner:
                 tf.stack([tf.zeros([], tf.int64), tf.constant(i, tf.int64), seed])
             )
 
+    def check_graph(self, graph):
+        """Checks a graph that was traced with the model, see `Learner`."""
+        _check_captures(self.model, graph)
+        _warn_of_unseeded_draws(graph.as_graph_def())
+
+    def merger(self, data):
+        """The `Merger` of the metrics."""
+        return metric_state.Merger(self, data)
+
 
 def recurrent_states(model):
     """The variables in which stateful recurrent layers keep their states from batch to batch."""
@@ -168,20 +167,6 @@ def recurrent_states(model):
     ]
     states = (state for layer in layers for state in tf.nest.flatten(layer.states))
     return [state for state in states if state is not None]
-
-
-def check_graph(model, graph):
-    """Checks a graph that was traced with a model's copy.
-
-    Args:
-      model: the copy.
-      graph: a `tf.Graph`.
-
-    Raises:
-      CopyError: the graph reads a weight of the original.
-    """
-    _check_captures(model, graph)
-    _warn_of_unseeded_draws(graph.as_graph_def())
 
 
 def _check_captures(model, graph):

@@ -37,7 +37,7 @@ def resolve(setting, more):
     """
     import tensorflow as tf
 
-    from fedlab.learner.keras2.identity import identity
+    from fedlab.learner import identity
 
     model = setting.model
     weights = hashlib.sha256()
