@@ -1,4 +1,4 @@
-"""scripts/setup, scripts/test and the lock, on copies in a temporary folder: no network, no use of the real .venv."""
+"""scripts/setup, scripts/test and the lock, on copies in a temporary folder, without network."""
 
 import os
 import re
@@ -14,13 +14,16 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements.lock"
 TOOLS = "awk bash cat cut dirname env flock grep mkdir mv rm sha256sum sleep tail uname".split()
 
-# Stands for a Python 3.11 whose pip needs no network: `-m venv` copies it, `-m pip` notes what it was asked for.
+# A stand-in for Python 3.11 whose pip needs no network: `-m venv` copies it, and `-m pip` records
+# its arguments.
 STUB_PYTHON = """#!/bin/bash
 case "$*" in
   *version_info*) echo "${STUB_VERSION:-3.11.9}" ;;
   "-c import venv, ensurepip") exit "${STUB_VENV_STATUS:-0}" ;;
-  "-m venv "*) mkdir -p "$3/bin" && echo "version = 3.11.9" >"$3/pyvenv.cfg" && cp "$0" "$3/bin/python" ;;
-  "-m pip "*) sleep "${STUB_PIP_SECONDS:-0}"; echo "$*" >>"$STUB_CALLS"; exit "${STUB_PIP_STATUS:-0}" ;;
+  "-m venv "*)
+    mkdir -p "$3/bin" && echo "version = 3.11.9" >"$3/pyvenv.cfg" && cp "$0" "$3/bin/python" ;;
+  "-m pip "*)
+    sleep "${STUB_PIP_SECONDS:-0}"; echo "$*" >>"$STUB_CALLS"; exit "${STUB_PIP_STATUS:-0}" ;;
   *) exit 99 ;;
 esac
 """
@@ -213,7 +216,7 @@ IN_PARALLEL = f"-m pytest --numprocesses {PROCESSES} --maxprocesses 4 --dist wor
 
 
 def run_tests_script(tmp_path, pytest_stand_in, *arguments):
-    """Runs a copy of scripts/test; `pytest_stand_in` is a shell script in the place of .venv/bin/python."""
+    """Runs a copy of scripts/test with the script `pytest_stand_in` as .venv/bin/python."""
     (tmp_path / "scripts").mkdir()
     shutil.copy2(ROOT / "scripts" / "test", tmp_path / "scripts" / "test")
     write_script(tmp_path / "scripts" / "setup", "#!/bin/bash\n")
@@ -225,12 +228,14 @@ def run_tests_script(tmp_path, pytest_stand_in, *arguments):
 
 
 def test_test_script_ends_workers_that_outlive_the_tests(tmp_path):
-    # The pipes of capture_output stay open as long as the sleeping child lives: without its end, a TimeoutExpired.
+    # The pipes of capture_output stay open while the sleeping child lives: unless it is ended,
+    # there is a TimeoutExpired.
     worker = "setsid sleep 300 & echo $! >worker.pid; exit 3"
     done = run_tests_script(tmp_path, worker)
     assert done.returncode == 3
     assert "ended 1 process" in done.stderr
-    # Ended: gone, or a zombie (its command line is empty) where nothing reaps orphans, as in many containers.
+    # Gone, or a zombie with an empty command line where nothing reaps orphans, as in many
+    # containers.
     command_line = Path("/proc", (tmp_path / "worker.pid").read_text().strip(), "cmdline")
     assert not command_line.exists() or command_line.read_bytes() == b""
 
@@ -240,7 +245,7 @@ def test_test_script_ends_workers_that_outlive_the_tests(tmp_path):
     [
         ([], [IN_PARALLEL], True),
         (["tests/data", "-k", "a b"], ["-m pytest tests/data -k a b"], True),
-        (["--all"], [IN_PARALLEL, "-m pytest -m slow"], False),
+        (["--all"], [f"{IN_PARALLEL} -m not alone", "-m pytest -m alone"], False),
         (["--all", "-x"], ["-m pytest -m  -x"], False),
     ],
 )
@@ -252,7 +257,7 @@ def test_test_script_hands_on_arguments(tmp_path, arguments, expected, says_skip
 
 
 def test_test_script_fails_where_either_part_fails(tmp_path):
-    for part in ("--numprocesses", "slow"):
+    for part in ("--numprocesses", "-m alone"):
         folder = tmp_path / part
         folder.mkdir()
         done = run_tests_script(folder, f'case "$*" in *{part}*) exit 1 ;; esac', "--all")

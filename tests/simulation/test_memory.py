@@ -5,13 +5,14 @@ import pytest
 from experiments.bench import memory
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("engine, most_mb", [("local", 5), ("tff", 30)])
 def test_memory_does_not_grow_with_the_rounds(engine, most_mb):
     """With checkpoints, events, clients.sqlite and evaluations.
 
-    Thirty rounds that each kept a model would keep 25 MB, and with the updates of their ten clients 250 MB. TFF's worker comes and goes by
-    ten MB, and is replaced where it has doubled: of it only the latter is asked.
+    If each of thirty rounds leaked a model, that would be 25 MB, and 250 MB with the
+    updates of ten clients. The memory of TFF's worker varies by 10 MB, and the worker is
+    replaced when it has doubled, so its bound is wider.
     """
     if engine == "tff":
         pytest.importorskip("tensorflow_federated")
