@@ -12,8 +12,9 @@ def listing(package: str) -> str:
     """Returns a line for each method of a subpackage, and a line for each of its papers.
 
     A method is a module that defines a function with the module's name; its line has
-    the name and the first line of the module's docstring. A paper is a docstring line
-    that ends with an address, after a line with the title.
+    the name and the first line of the module's docstring. A paper is one or two
+    lines of title, the authors in a line that ends with a period, if any, and a line
+    that ends with an address.
     """
     methods = {}
     for file in sorted((pathlib.Path(__file__).parent.parent / package).glob("[!_]*.py")):
@@ -31,7 +32,12 @@ def listing(package: str) -> str:
 
 
 def _papers(docstring: Sequence[str]) -> Iterator[str]:
-    for i, line in enumerate(docstring):
+    title: list[str] = []
+    for line in docstring:
         _, address, rest = line.rpartition("https://")
-        if address and i:
-            yield f"{docstring[i - 1].strip()} {address}{rest}"
+        if address:
+            yield " ".join([*title, address + rest])
+        if address or not line.strip():
+            title = []
+        elif not line.endswith("."):
+            title.append(line.strip())
