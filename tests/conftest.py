@@ -1,9 +1,9 @@
-"""What all tests share."""
+"""Fixtures and options of all tests."""
 
 import os
 import pathlib
 
-# Before TensorFlow is imported: its start-up notes are not the tests' output.
+# Set before TensorFlow is imported, to silence its messages.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
@@ -17,7 +17,7 @@ def cache_of_the_tests(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """The folder of real data that the project does not carry; a test that asks for it is skipped where there is none."""
+    """The folder of real data, which is not in the repository; without it the test is skipped."""
     root = pathlib.Path(__file__).resolve().parent.parent
     folder = pathlib.Path(os.environ.get("FEDLAB_SHARED", root.parent / "shared")) / "data"
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Federated averaging as people write it by hand: set the weights, train on each batch, average in NumPy. The oracle of the engines."""
+"""Federated averaging in plain Keras and NumPy, the reference for the engines."""
 
 import numpy as np
 import tensorflow as tf
@@ -17,8 +17,8 @@ def one_round(
 ):
     """Weights (all of the model's, in Keras's order) after a round, and each client's batch losses.
 
-    Non-trainable weights do not change, unless the setting averages them. `prepare(model, round_num, client_id)` is called before a client
-    trains.
+    Non-trainable weights do not change, unless the setting averages them.
+    `prepare(model, round_num, client_id)` is called before a client trains.
     """
     trained, client_weights, losses = [], [], []
     for client_id in cohort:
@@ -61,7 +61,10 @@ def _mean(values, weights):
 
 
 def largest_difference(first, second):
-    """The largest difference between two lists of weights, relative to the largest value of each (0.001 where all are smaller)."""
+    """The largest difference between two lists of weights, relative to each one's largest value.
+
+    Weights whose values are all below 0.001 are compared relative to 0.001.
+    """
     return max(
         np.max(np.abs(np.asarray(a) - np.asarray(b))) / max(np.max(np.abs(b)), 1e-3)
         for a, b in zip(first, second)

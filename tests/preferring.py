@@ -21,7 +21,7 @@ PLACES = [
 
 
 def preferring(words, length=48):
-    """A compiled model of the synthetic questions' vocabulary: start and end logits of a token are high where it is one of `words`."""
+    """A compiled model of the synthetic vocabulary whose logits are high for tokens in `words`."""
     inputs = {
         name: tf.keras.Input([length], dtype="int32", name=name)
         for name in ("input_ids", "token_type_ids", "attention_mask")

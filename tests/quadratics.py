@@ -1,4 +1,4 @@
-"""Problems whose answers are known: least squares in float64, a quadratic for each client."""
+"""Problems with known solutions: least squares in float64, one quadratic per client."""
 
 import numpy as np
 import tensorflow as tf
@@ -31,7 +31,7 @@ def points(goals, copies):
 
 
 def regressions(num_clients=5, dim=3, num_examples=8, seed=0):
-    """Clients with the losses 1/2 w'A_i w - b_i'w (plus a constant), which disagree; and the A_i, the b_i."""
+    """Clients with the losses 1/2 w'A_i w - b_i'w (plus a constant), the A_i, and the b_i."""
     rng = np.random.default_rng(seed)
     clients, a, b = {}, [], []
     for i in range(num_clients):
@@ -44,7 +44,7 @@ def regressions(num_clients=5, dim=3, num_examples=8, seed=0):
 
 
 def simulate(model, clients, algorithm, rounds, **options):
-    """All clients in every round, unless `options` say otherwise; the final weights as one array."""
+    """The final weights as one array; by default all clients are in every round."""
     if "clients_per_round" not in options:
         options["cohort"] = list(clients.client_ids)
     options = {"batch_size": 1000, "num_workers": 1, "progress": False, **options}

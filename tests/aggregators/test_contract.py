@@ -1,4 +1,4 @@
-"""The public check over every aggregator there is, found by module, and over what they compose to; and that it can fail."""
+"""`check_aggregator` over every aggregator and over compositions, and that the check can fail."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Differential privacy: the clipped sum by hand, the noise's distribution, the budget, and what is refused."""
+"""Differential privacy: the clipped sum by hand, the noise, the budget, and refused options."""
 
 import math
 
@@ -60,7 +60,8 @@ def test_noise_is_gaussian_of_the_stddev_it_says():
 
 
 def test_noise_of_the_adaptive_norm():
-    # z = 1 is split: s = .05 n = 2 on the count, (1 - 1 / 16)^-1/2 on the sum; the two together are worth z.
+    # z = 1 is split: s = 0.05 n = 2 on the count, (1 - 1 / 16)^-1/2 on the sum. Together they
+    # are worth z.
     aggregator, weights = (
         differentially_private(1.0, 40, 400, norm=adaptive(1.0, 0.5, 1.0)),
         [tf.zeros([1])],
@@ -135,7 +136,7 @@ def test_epsilon_grows_with_rounds_and_clients_and_shrinks_with_noise():
 
 
 def test_epsilon_without_sampling_in_closed_form():
-    """T Gaussians are one of noise z / sqrt(T): delta(epsilon) of Balle and Wang 2018, Theorem 8."""
+    """T Gaussians are one of noise z / sqrt(T): Balle and Wang 2018, Theorem 8."""
     z, rounds, delta = 2.0, 10, 1e-5
     found, mu = epsilon(Privacy(z, 50, 50, delta, "poisson"), rounds), math.sqrt(rounds) / z
 
@@ -145,7 +146,8 @@ def test_epsilon_without_sampling_in_closed_form():
     assert cdf(mu / 2 - found / mu) - math.exp(found) * cdf(-mu / 2 - found / mu) == pytest.approx(
         delta, rel=1e-2
     )
-    # In another's place the sum moves by 2 C, which is half the noise. By Rényi divergences it is more.
+    # Replacing a client moves the sum by 2 C, which is half the noise. By Rényi divergences
+    # it is more.
     replaced = epsilon(Privacy(2 * z, 50, 50, delta, "uniform"), rounds)
     assert found < replaced < rounds / (2 * z**2) + math.sqrt(2 * rounds * math.log(1 / delta)) / z
 
@@ -228,12 +230,15 @@ def test_uniform_cohorts_where_the_accounting_is_for_them():
             dict(clients_per_round=0),
             "clients_per_round=0: expected a number above 0 and at most 100",
         ),
-        (dict(clients_per_round=101), "clients_per_round is 101"),
+        (
+            dict(clients_per_round=101),
+            "clients_per_round=101: expected a number above 0 and at most 100",
+        ),
         (dict(delta=0), "delta=0: expected a number above 0 and below 1"),
         (dict(sampling="fixed"), "sampling='fixed': expected 'poisson' or 'uniform'"),
         (
             dict(norm=adaptive(1.0, multiplier=2.0)),
-            "norm has multiplier 2 and increment 0; allowed here: 1 and 0",
+            "norm=.*: expected a multiplier of 1 and an increment of 0",
         ),
         (
             dict(noise_multiplier=1.0, norm=adaptive(1.0), clients_per_round=10),

@@ -183,10 +183,12 @@ def test_the_result_is_between_the_smallest_and_the_largest(name, found):
 @checked(max_examples=40)
 @hypothesis.given(updates(), st.sampled_from([1e-3, 0.5, 10.0]))
 def test_no_client_moves_the_clipped_mean_by_more_than_its_share_of_the_norm(found, norm):
-    """Of a sum of clipped updates, one client in or out changes at most the norm: what privacy rests on."""
-    run = lambda values: run_round(differentially_private(0.0, 10, 10, norm=norm), values)[
-        0
-    ].astype(np.float64)  # noqa: E731
+    """Adding or removing a client changes a sum of clipped updates by at most the clip norm."""
+
+    def run(values):
+        delta, _, _ = run_round(differentially_private(0.0, 10, 10, norm=norm), values)
+        return delta.astype(np.float64)
+
     without = run(found[1:]) if len(found) > 1 else 0.0
     assert (
         np.linalg.norm(run(found) - without)
@@ -233,7 +235,7 @@ def test_quantized_values_are_neighbours_on_the_grid(found, bits, seed):
 @checked(max_examples=10)
 @hypothesis.given(st.floats(-5, 5, width=32), st.integers(1, 4), st.integers(0, 2**31))
 def test_quantization_is_unbiased(value, bits, seed):
-    """A value between -5 and 5, many times in one tensor: the mean of what is received is the value, within five standard errors."""
+    """The mean of many quantized copies of a value is the value, within five standard errors."""
     num = 4000
     values = tf.constant(np.append(np.full(num, value, np.float32), [-5.0, 5.0]).astype(np.float32))
     levels, low, step = quantize(values, bits, tf.constant([seed, 2], tf.int64))

@@ -1,4 +1,4 @@
-"""Algorithms, aggregators and what goes with them: each public function has an example, and every example holds."""
+"""Each public function of algorithms and aggregators has an example, and every example runs."""
 
 import doctest
 import importlib

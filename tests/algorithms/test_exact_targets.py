@@ -13,7 +13,8 @@ SGD = tf.keras.optimizers.SGD
 
 # Rates are powers of two: Keras keeps them in float32.
 
-# F_i(w) = 1/2 (w - e_i)^2, tau_i steps at rate eta. Keras's mean squared error is twice that: its rate is eta / 2.
+# F_i(w) = 1/2 (w - e_i)^2, tau_i steps at rate eta. Keras's mean squared error is twice that:
+# its rate is eta / 2.
 ETA, GOALS, STEPS = 0.125, [1.0, 5.0, -3.0], [1, 4, 2]
 P = np.array(STEPS) / np.sum(STEPS)  # one example a step
 SHRUNK = 1 - (1 - ETA) ** np.array(STEPS)
@@ -28,9 +29,15 @@ def test_fed_avg_fixed_point():
         np.testing.assert_allclose(found, np.dot(p * SHRUNK, GOALS) / np.sum(p * SHRUNK), rtol=1e-9)
 
 
-@pytest.mark.parametrize("weighting, p", [("num_examples", P), ("uniform", np.ones(3) / 3)])
+@pytest.mark.parametrize(
+    "weighting, p",
+    [("num_examples", P), pytest.param("uniform", np.ones(3) / 3, marks=pytest.mark.slow)],
+)
 def test_fed_nova_goes_to_the_weighted_mean(weighting, p):
-    """At rate eta the fixed point is sum p_i c_i / tau_i e_i / sum p_i c_i / tau_i, which for eta -> 0 is sum p_i e_i."""
+    """The fixed point is sum p_i c_i / tau_i e_i / sum p_i c_i / tau_i.
+
+    For eta -> 0 that is sum p_i e_i.
+    """
     algorithm = algorithms.fed_nova(client_weighting=weighting)
     found = simulate(
         linear_model(1, SGD(ETA / 2)), points(GOALS, STEPS), algorithm, rounds=100, batch_size=1
@@ -56,7 +63,10 @@ def test_fed_nova_goes_to_the_weighted_mean(weighting, p):
 
 
 def test_fed_nova_counts_momentum_as_the_paper_does():
-    """A round from w = 0 with momentum rho, by loops: a_k is the sum of the weights with which gradients go into the update."""
+    """A round from w = 0 with momentum rho, in loops.
+
+    a_k is the sum of the weights with which gradients go into the update.
+    """
     rho = 0.9
     found = simulate(
         linear_model(1, SGD(2**-7, momentum=rho)),
@@ -143,6 +153,27 @@ def test_fed_avg_of_one_client_is_centralized_training(nesterov):
     np.testing.assert_allclose(found, model.get_weights()[0][:, 0], rtol=1e-12)
 
 
+def small_char_rnn_run(algorithm):
+    train, _ = fl.datasets.shakespeare.synthetic(num_clients=4)
+    tf.keras.utils.set_random_seed(0)
+    run = fl.simulate(
+        fl.models.char_rnn(units=6, embedding_dim=4),
+        train,
+        algorithm,
+        rounds=2,
+        clients_per_round=3,
+        max_batches=2,
+        num_workers=1,
+        progress=False,
+    )
+    return run.model.get_weights()
+
+
+@pytest.fixture(scope="module")
+def fed_avg_weights():
+    return small_char_rnn_run(algorithms.fed_avg())
+
+
 @pytest.mark.parametrize(
     "algorithm",
     [
@@ -152,24 +183,9 @@ def test_fed_avg_of_one_client_is_centralized_training(nesterov):
     ],
     ids=lambda algorithm: algorithm.name,
 )
-def test_equal_to_fed_avg_bit_for_bit(algorithm):
-    train, _ = fl.datasets.shakespeare.synthetic(num_clients=4)
-    weights = []
-    for each in (algorithms.fed_avg(), algorithm):
-        tf.keras.utils.set_random_seed(0)
-        model = fl.models.char_rnn(units=6, embedding_dim=4)
-        run = fl.simulate(
-            model,
-            train,
-            each,
-            rounds=2,
-            clients_per_round=3,
-            max_batches=2,
-            num_workers=1,
-            progress=False,
-        )
-        weights.append(run.model.get_weights())
-    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(*weights))
+def test_equal_to_fed_avg_bit_for_bit(fed_avg_weights, algorithm):
+    weights = small_char_rnn_run(algorithm)
+    assert all(map(np.array_equal, weights, fed_avg_weights))
 
 
 def test_fed_prox_holds_clients_back():
@@ -182,7 +198,10 @@ def test_fed_prox_holds_clients_back():
 
 
 def test_fed_prox_fixed_point():
-    """The proximal term makes each step one towards (e_i + mu w) / (1 + mu): c_i = 1 - (1 - eta (1 + mu))^tau_i takes FedAvg's place."""
+    """As for FedAvg, with c_i = 1 - (1 - eta (1 + mu))^tau_i.
+
+    The proximal term makes each step one towards (e_i + mu w) / (1 + mu).
+    """
     mu = 3.0
     algorithm = algorithms.fed_prox(2 * mu)  # of a loss that is twice F_i
     found = simulate(
@@ -201,7 +220,13 @@ SOLVERS = {
 }
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+# With all clients in every round these solve an easier problem than with two of five.
+SLOW = ("scaffold", "fed_dyn")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SOLVERS]
+)
 def test_several_local_steps_converge_to_the_solution(name):
     algorithm, rounds, options = SOLVERS[name]
     clients, a, b = regressions()
@@ -220,9 +245,16 @@ def test_several_local_steps_converge_to_the_solution(name):
 def test_several_local_steps_of_others_do_not(algorithm):
     clients, a, b = regressions()
     solution = np.linalg.solve(a.sum(0), b.sum(0))[:, 0]
-    found = simulate(linear_model(3, SGD(0.0625)), clients, algorithm, rounds=60, local_epochs=5)
-    further = simulate(linear_model(3, SGD(0.0625)), clients, algorithm, rounds=66, local_epochs=5)
-    np.testing.assert_allclose(found, further, atol=1e-8)  # it has converged
+    weights = []
+    found = simulate(
+        linear_model(3, SGD(0.0625)),
+        clients,
+        algorithm,
+        rounds=66,
+        local_epochs=5,
+        callbacks=[lambda round: weights.append(round.weights[0][0][:, 0])],
+    )
+    np.testing.assert_allclose(weights[60], found, atol=1e-8)  # it has converged
     assert np.abs(found - solution).max() > 1e-2
 
 
@@ -255,7 +287,7 @@ def test_scaffold_round_by_round():
 
 
 def test_fed_dyn_round_by_round():
-    """Algorithm 1 written out in NumPy, with gradient steps in place of the argmin; two of four clients a round."""
+    """Algorithm 1 in NumPy, with gradient steps in place of the argmin; two of four clients."""
     clients, a, b = regressions(num_clients=4)
     cohorts = [["c0", "c2"], ["c3", "c0"], ["c1", "c2"]]
     rate, alpha, steps = 0.0625, 0.3, 4
@@ -278,7 +310,7 @@ def test_fed_dyn_round_by_round():
 
 @pytest.mark.parametrize("lite", [False, True])
 def test_mime_round_by_round(lite):
-    """Algorithm 1 written out in NumPy with momentum; clients count by their examples, here alike."""
+    """Algorithm 1 in NumPy with momentum; all clients have the same number of examples."""
     clients, a, b = regressions(num_clients=4)
     cohorts = [["c0", "c2"], ["c3", "c0"], ["c1", "c2"]]
     rate, beta, steps = 0.0625, 0.8, 3
@@ -329,5 +361,6 @@ def test_control_variates_are_counted_among_the_bytes():
             progress=False,
         )
         rows.append((run.history[1]["bytes_down"], run.history[1]["bytes_up"]))
-    # 3 weights of 8 bytes for each of 2 clients; Mime's survey sends a gradient and its weight, its broadcast the momentum.
+    # 3 weights of 8 bytes for each of 2 clients. Mime's survey sends a gradient and its weight,
+    # its broadcast the momentum.
     assert rows == [(48, 48), (96, 96), (48 + 48 + 48 + 16, 48 + 48 + 16)]

@@ -39,7 +39,8 @@ def simulate(model, clients, algorithm=None, rounds=1, **options):
 
 
 def test_two_clients_by_hand():
-    # One step from w = 0 at rate .1: gradient -2 y. a: w = .2 * 1; b: w = .2 * 4, twice the examples.
+    # One step from w = 0 at rate 0.1: gradient -2 y. a: w = 0.2 * 1; b: w = 0.2 * 4, with twice
+    # the examples.
     clients = points(a=[1.0], b=[4.0, 4.0])
     assert weight(simulate(linear_model(0.0, 0.1), clients)) == pytest.approx(
         (0.2 + 2 * 0.8) / 3, rel=1e-6
@@ -56,7 +57,8 @@ def test_two_clients_by_hand():
 
 def test_server_rate_and_momentum_by_hand():
     # Round 1: delta = 0 - .2, m = -.2, w = .5 * .2 = .1.
-    # Round 2: the client goes to .1 + .2 * .9 = .28, delta = -.18, m = -.1 - .18, w = .1 + .5 * .28 = .24.
+    # Round 2: the client goes to 0.1 + 0.2 * 0.9 = 0.28, delta = -0.18, m = -0.1 - 0.18,
+    # w = 0.1 + 0.5 * 0.28 = 0.24.
     algorithm = fl.algorithms.fed_avg(server_learning_rate=0.5, server_momentum=0.5)
     run = simulate(linear_model(0.0, 0.1), points(a=[1.0]), algorithm, rounds=2)
     assert weight(run) == pytest.approx(0.24, rel=1e-6)
@@ -70,9 +72,13 @@ def test_client_momentum_starts_anew_every_round():
 
 
 def test_fixed_point_on_quadratics():
-    """F_i(w) = 1/2 (w - e_i)^2, tau_i steps at rate eta: the fixed point is sum p_i c_i e_i / sum p_i c_i, c_i = 1 - (1 - eta)^tau_i."""
+    """F_i(w) = 1/2 (w - e_i)^2, tau_i steps at rate eta.
+
+    The fixed point is sum p_i c_i e_i / sum p_i c_i with c_i = 1 - (1 - eta)^tau_i.
+    """
     eta, goals, steps, sizes = 0.1, [1.0, 5.0, -3.0], [1, 4, 2], [1, 1, 1]
-    # Mean squared error is (w - e)^2, so the rate is halved; tau_i steps are tau_i batches of one example.
+    # Mean squared error is (w - e)^2, so the rate is halved; tau_i steps are tau_i batches of
+    # one example.
     clients = points(**{f"c{i}": [goal] * tau for i, (goal, tau) in enumerate(zip(goals, steps))})
     algorithm = fl.algorithms.fed_avg(client_weighting="uniform")
     run = simulate(linear_model(0.0, eta / 2), clients, algorithm, rounds=150, batch_size=1)

@@ -1,4 +1,4 @@
-"""Models of float64: ten algorithms against NumPy, client optimizers against Keras, and the tff engine."""
+"""float64 models: ten algorithms against NumPy, client optimizers against Keras, and TFF."""
 
 import numpy as np
 import pytest
@@ -239,7 +239,8 @@ def test_mime_with_the_papers_momentum():
 
 
 def test_weights_schedules_and_norms_are_float64():
-    # Irrational client weights, a rate that is exact only in float64, a clip norm of 0.1 that every client exceeds.
+    # Irrational client weights, a rate that is exact only in float64, and a clip norm of 0.1
+    # that every client exceeds.
     weights, rate, w = (
         np.sqrt(np.float32(SIZES)).astype(float),
         schedules.exponential(0.1, factor=0.9),
@@ -266,13 +267,13 @@ def alone(optimizer, **options):
         lambda: tf.keras.optimizers.SGD(0.1),
         lambda: tf.keras.optimizers.SGD(0.1, momentum=0.9),
         lambda: tf.keras.optimizers.Adam(0.1),
-        lambda: tf.keras.optimizers.AdamW(0.1),
-        lambda: tf.keras.optimizers.Nadam(0.1),
-        lambda: tf.keras.optimizers.RMSprop(0.1),
+        pytest.param(lambda: tf.keras.optimizers.AdamW(0.1), marks=pytest.mark.slow),
+        pytest.param(lambda: tf.keras.optimizers.Nadam(0.1), marks=pytest.mark.slow),
+        pytest.param(lambda: tf.keras.optimizers.RMSprop(0.1), marks=pytest.mark.slow),
     ],
 )
 def test_a_client_steps_as_keras_does(make):
-    """To the bit of float64 where Keras does not round momentum and betas to float32; else to 1e-5."""
+    """To 1e-13 where Keras does not round momentum and betas to float32; else to 1e-5."""
     ours = alone(make())
     for number, tolerance in ((np.float64, 1e-13), (float, 1e-5)):
         model = linear_model(2, make())

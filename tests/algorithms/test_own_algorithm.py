@@ -21,7 +21,8 @@ def test_it_is_short():
 
 
 def test_the_majority_decides():
-    # Clients at 1, 2 and -3, steps of .25 from 0: two vote up until w is 1. There the first has no gradient, and the others cancel out.
+    # Clients at 1, 2 and -3, steps of 0.25 from 0: two vote up until w is 1. There the first has
+    # no gradient, and the others cancel out.
     clients = points([1.0, 2.0, -3.0], [1, 5, 1])
     path = [
         simulate(linear_model(1, tf.keras.optimizers.SGD(1.0)), clients, sign_sgd(0.25), rounds)[0]

@@ -47,7 +47,7 @@ def weights_of(model):
 
 
 def test_fed_recon_round_by_round():
-    """Algorithm 1 written out in NumPy: two steps rebuild the offset, three train what is shared."""
+    """Algorithm 1 in NumPy: two steps reconstruct the offset, three train the shared weights."""
     clients, rates = clients_with_offsets([3.0, -1.0], 5), (0.25, 0.125)
     algorithm = algorithms.fed_recon(
         ["own"],
@@ -120,7 +120,8 @@ def test_fed_recon_finds_what_is_shared_where_fed_avg_does_not():
         ),
         (
             {"local_layers": ["users"]},
-            "local_layers=\\['users'\\]: expected some, but not all, of the model's layers shared, own",
+            "local_layers=\\['users'\\]: expected some, but not all, of the model's layers shared, "
+            "own",
         ),
         ({"local_layers": ["own", "shared"]}, "some, but not all"),
     ],
@@ -150,27 +151,32 @@ def test_fine_tuning_is_a_keras_loop_on_each_client():
     assert np.array_equal(model.get_weights()[0], np.full([3, 1], 0.3))  # it is not changed
 
 
-def test_fine_tuning_wraps_any_algorithm():
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(algorithms.fed_sgd, marks=pytest.mark.slow),
+        algorithms.scaffold,
+        pytest.param(algorithms.mime, marks=pytest.mark.slow),
+    ],
+)
+def test_fine_tuning_wraps_any_algorithm(make):
     own, _, _ = regressions(num_clients=3)
-    for algorithm in (algorithms.fed_sgd(), algorithms.scaffold(), algorithms.mime()):
-        tuned = algorithms.fine_tuning(algorithm)
-        options = dict(rounds=2, clients_per_round=2, progress=False, num_workers=1)
-        run = fl.simulate(
-            linear_model(3, keras.optimizers.SGD(0.0625)),
-            own,
-            tuned,
-            evaluate_on=(own, own),
-            **options,
-        )
-        plain = fl.simulate(
+    options = dict(rounds=2, clients_per_round=2, progress=False, num_workers=1)
+    run, plain = (
+        fl.simulate(
             linear_model(3, keras.optimizers.SGD(0.0625)),
             own,
             algorithm,
-            evaluate_on=own,
+            evaluate_on=evaluate_on,
             **options,
         )
-        assert np.array_equal(run.model.get_weights()[0], plain.model.get_weights()[0])
-        assert run.history[-1]["test_loss"] < plain.history[-1]["test_loss"]
+        for algorithm, evaluate_on in (
+            (algorithms.fine_tuning(make()), (own, own)),
+            (make(), own),
+        )
+    )
+    assert np.array_equal(run.model.get_weights()[0], plain.model.get_weights()[0])
+    assert run.history[-1]["test_loss"] < plain.history[-1]["test_loss"]
 
 
 def test_personal_evaluation_refuses():

@@ -167,7 +167,8 @@ def _write_runs(fl, folder):
     for name, change in {
         "no_json": "UPDATE rounds SET row = '{'",
         "no_round": "UPDATE rounds SET row = '{}'",
-        "texts": """UPDATE rounds SET row = '{"round": 1, "seconds": "long", "bytes_up": "many", "clients_asked": []}' WHERE round = 1""",
+        "texts": """UPDATE rounds SET row = '{"round": 1, "seconds": "long", "bytes_up": "many",
+            "clients_asked": []}' WHERE round = 1""",
         "times": "UPDATE rounds SET time = 'noon'",
         "lost_table": "DROP TABLE clients",
         "lost_column": "ALTER TABLE evaluations DROP COLUMN metric",

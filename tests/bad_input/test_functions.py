@@ -1,4 +1,4 @@
-"""Bad input to the public functions: an error of one line with what was received and what is allowed, and nothing left behind."""
+"""Bad input to the public functions: an error of one line, and no files left behind."""
 
 import types
 
@@ -557,7 +557,7 @@ METHODS = {
     ),
     "private: delta": (
         lambda g: fl.aggregators.differentially_private(1.0, 1, 2, norm=1.0, delta=0),
-        "delta is 0",
+        "delta=0",
     ),
     "private: other cohorts": (
         lambda g: simulate(

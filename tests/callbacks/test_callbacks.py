@@ -1,4 +1,4 @@
-"""Callbacks: they see what Keras would compute, stop as Keras stops, and an interrupted run resumes with the same bits."""
+"""Callbacks see what Keras would compute, stop as Keras stops, and resume bit-identically."""
 
 import pathlib
 import re

@@ -39,9 +39,10 @@ WITHOUT_TENSORFLOW = """
 import sys
 from fedlab import cli
 
-for name in cli.command_names():
+commands = [[name] for name in cli.command_names()]
+for command in [*commands, ["squad", "efficacy"], ["squad", "probe"]]:
     try:
-        cli.main([name, "--help"])
+        cli.main([*command, "--help"])
     except SystemExit as end:
         assert end.code == 0
 for name in ("aggregators", "algorithms"):
@@ -53,7 +54,7 @@ assert "tensorflow" not in sys.modules
 def test_help_and_listings_do_not_import_tensorflow():
     done = run_python(WITHOUT_TENSORFLOW)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("usage: fedlab ") == len(cli.command_names())
+    assert done.stdout.count("usage: fedlab ") == len(cli.command_names()) + 2
 
 
 def test_help_names_every_command(capsys):

@@ -172,9 +172,9 @@ def test_sign_flipping_by_hand():
 
 
 def test_noise_differs_by_client_and_round():
-    noisy = lambda attackers, **options: attacked_weight(
-        attacks.noise(UNIFORM, attackers, stddev=1.0), **options
-    )  # noqa: E731
+    def noisy(attackers, **options):
+        return attacked_weight(attacks.noise(UNIFORM, attackers, stddev=1.0), **options)
+
     draws = [
         noisy(["c0"], cohort=["c0"]),
         noisy(["c0"], cohort=["c0"]),

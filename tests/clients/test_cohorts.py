@@ -163,7 +163,14 @@ def test_clients_weighted_by_their_last_loss_equal_the_formula_and_resume_to_the
         run(5, run_dir=tmp_path, **{**options, "algorithm": other})
 
 
-@pytest.mark.parametrize("name", ["fed_nova", "fed_sgd", "mime"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fed_nova",
+        pytest.param("fed_sgd", marks=pytest.mark.slow),
+        pytest.param("mime", marks=pytest.mark.slow),
+    ],
+)
 def test_weights_by_number_of_examples_are_those_of_that_name(name):
     clients = points([1, 2, 3], [1, 2, 3])
     make = getattr(fl.algorithms, name)

@@ -12,7 +12,7 @@ from tests.models import bert_reference
 
 bert, freeze = fl.models.bert, fl.models.freeze
 LENGTH = 10
-# What adds the same to all that a softmax compares: tokens, where start and end are looked for. Their gradient is 0.
+# Weights that add the same value to everything that a softmax compares: their gradient is 0.
 BLIND = ("key/bias:0", "output_norm/beta:0", "head/bias:0")
 
 
@@ -103,8 +103,7 @@ def classes(checkpoint, **config):
 def test_local_equals_tff(request, make, clients):
     pytest.importorskip("tensorflow_federated")
     from fedlab.engines import tff
-    from tests.engines.test_equal import three_rounds
-    from tests.engines.test_tff import make_setting, weights_of
+    from tests.engines.test_tff import make_setting, three_rounds, weights_of
 
     path = request.getfixturevalue(
         "squad_checkpoint" if clients is article_clients else "checkpoint"
@@ -134,11 +133,8 @@ def central_step(model, columns):
     return copy.get_weights()
 
 
-@pytest.mark.parametrize(
-    "sizes",
-    [pytest.param((6,), marks=pytest.mark.slow), (6, 4, 2)],
-    ids=["one article", "all articles"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(6,), (6, 4, 2)], ids=["one article", "all articles"])
 def test_one_full_batch_step_is_central_sgd(squad_checkpoint, sizes):
     model = questions(squad_checkpoint, num_layers=1)
     clients = fl.clients.ClientData.from_dict(article_clients(sizes))

@@ -1,4 +1,4 @@
-"""Algorithms on the local engine against TensorFlow Federated's own: the same weights after every round."""
+"""Algorithms on the local engine and TFF's own give the same weights after every round."""
 
 import contextlib
 
@@ -100,8 +100,12 @@ def test_same_weights_round_by_round(name):
             assert not np.allclose(value, before, rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_fed_prox_is_that_of_tff_with_the_sign_of_its_proximal_term_put_right(monkeypatch):
-    """TFF 0.87 adds mu (w - w_k) to the gradient: it is ours with -mu, round by round, which is why engine 'tff' refuses it."""
+    """TFF 0.87 adds mu (w - w_k) to the gradient, so it equals ours with -mu.
+
+    This is why engine 'tff' refuses FedProx.
+    """
     monkeypatch.setitem(_tff_algorithms._ALGORITHMS, "fed_prox", _tff_algorithms.fed_prox_of_tff)
     tf.keras.utils.set_random_seed(1)
     setting = make_setting(mlp(momentum()), row_clients(x=features, y=classes), epochs=2)

@@ -1,4 +1,4 @@
-"""Clients whose columns differ in dtype or in the length of rows: each trains as it would in plain Keras, in a cohort of any size."""
+"""Clients whose columns differ in dtype or row length train as they would in plain Keras."""
 
 import ml_dtypes
 import numpy as np
@@ -35,7 +35,7 @@ def recurrent_model(kind=layers.LSTM):
 
 
 def averaged(build, clients, batch_size):
-    """A round of federated averaging with Keras's own training of each client, on its columns as they are."""
+    """A round of federated averaging in which Keras's `fit` trains each client."""
     weights, counts = {}, {}
     for client_id in clients:
         columns = clients[client_id]
@@ -75,7 +75,7 @@ def integers(num_clients, dtypes):
     )
 
 
-@pytest.mark.parametrize("num_clients", [31, 32, 64])
+@pytest.mark.parametrize("num_clients", [31, pytest.param(32, marks=pytest.mark.slow), 64])
 def test_integers_of_different_dtypes_in_cohorts_of_any_size(num_clients):
     clients = integers(num_clients, (np.int8, np.int16))
     run = fl.simulate(
@@ -134,7 +134,8 @@ def test_one_dtype_for_all_clients(dtypes, expected):
         (
             [[1]],
             [[1.5]],
-            "client 'b' has column 'x' of float64 .* but client 'a' of int64 .* expected one kind of values",
+            "client 'b' has column 'x' of float64 .* but client 'a' of int64 .* expected one kind "
+            "of values",
         ),
         ([["a"]], [[1]], "client 'b' has column 'x' of int64 .* but client 'a' of strings"),
         ([[True]], [[1]], "of int64 .* of bool"),
@@ -146,7 +147,8 @@ def test_one_dtype_for_all_clients(dtypes, expected):
         (
             [[1]],
             [1],
-            r"rows of shape \[\], but client 'a' .* rows of shape \[1\]: expected as many dimensions",
+            r"rows of shape \[\], but client 'a' .* rows of shape \[1\]: expected as many "
+            "dimensions",
         ),
     ],
 )
@@ -182,13 +184,14 @@ def test_a_client_that_is_loaded_later_and_does_not_fit_is_named(monkeypatch):
     for client_id in ("later", "fits"):  # uint8 does not fit into int8
         with pytest.raises(
             ValueError,
-            match=f"client '{client_id}' has column 'x' of u?int.* expected values that fit into int8",
+            match=f"client '{client_id}' has column 'x' of u?int.* expected values that fit into "
+            "int8",
         ):
             clients.in_schema(client_id)
 
 
 def sequences(num_clients, lengths, rows=4):
-    """Clients with sequences of different lengths, of which each client has one, and with weights of different dtypes."""
+    """Clients with sequences of different lengths and with weights of different dtypes."""
     data = {}
     for i in range(num_clients):
         rng = np.random.default_rng(i % 6)  # six different clients

@@ -143,15 +143,18 @@ def test_weights_by_a_function():
 def test_every_keras_optimizer_starts_anew_at_each_client(optimizer):
     model = compiled(keras.Sequential([keras.Input([4]), keras.layers.Dense(3)]), optimizer())
     setting = make_setting(model, feature_clients())
-    # Adam divides by the root of its second moment, which makes rounding errors of small gradients visible.
+    # Adam divides by the root of its second moment, which amplifies rounding errors of small
+    # gradients.
     assert largest_difference(run(setting)[0], by_hand(setting)[0]) < 1e-5
 
 
 def feature_clients(classes=3, inputs=("x",)):
     rng = np.random.default_rng(5)
-    make = lambda n: {name: rng.normal(size=[n, 4]).astype(np.float32) for name in inputs} | {
-        "y": rng.integers(classes, size=n)
-    }  # noqa: E731
+
+    def make(n):
+        columns = {name: rng.normal(size=[n, 4]).astype(np.float32) for name in inputs}
+        return columns | {"y": rng.integers(classes, size=n)}
+
     return ClientData.from_dict({f"c{n}": make(n) for n in (9, 4, 6)})
 
 
@@ -256,9 +259,10 @@ def test_bits_do_not_depend_on_workers(num_workers):
 def test_dropout_draws_differ_by_client_and_round():
     columns = {name: column[:4] for name, column in feature_clients()["c9"].items()}
     clients = ClientData.from_dict({"k0": columns, "k1": columns})
-    one = lambda rounds, cohort: run(
-        make_setting(with_dropout(), clients, shuffle=False), rounds, cohort
-    )[0]  # noqa: E731
+
+    def one(rounds, cohort):
+        return run(make_setting(with_dropout(), clients, shuffle=False), rounds, cohort)[0]
+
     first, again, other = one(1, ["k0"]), one(1, ["k0"]), one(1, ["k1"])
     assert all(np.array_equal(a, b) for a, b in zip(first, again))
     assert largest_difference(first, other) > 1e-4

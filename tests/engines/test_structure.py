@@ -1,4 +1,4 @@
-"""Mistakes that the writer of an algorithm or an aggregator makes: one line with what was received, what is allowed, what to do."""
+"""Mistakes in an algorithm or aggregator: one line says what was received and what to do."""
 
 import functools
 
@@ -49,7 +49,8 @@ DELTA = "allowed: \\[float64\\[3,1\\]\\]. One tensor for each weight"
 MISTAKES = {
     "extras not declared": (
         final(extras=[tf.zeros([2])]),
-        "what client_final of 'fed_avg' sends as extras is \\[float32\\[2\\]\\]; allowed: \\(\\). Declare them: extras",
+        "what client_final of 'fed_avg' sends as extras is \\[float32\\[2\\]\\]; allowed: \\(\\). "
+        "Declare them: extras",
     ),
     "extras of another dtype": (
         final(extras=[tf.zeros([2])])._replace(extras=lambda weights: [tf.zeros([2], tf.float64)]),
@@ -61,7 +62,8 @@ MISTAKES = {
     ),
     "a state not declared": (
         final(state=[tf.zeros([2])]),
-        "the state that client_final of 'fed_avg' keeps is \\[float32\\[2\\]\\]; allowed: \\(\\). Declare it: client_state",
+        "the state that client_final of 'fed_avg' keeps is \\[float32\\[2\\]\\]; allowed: \\(\\). "
+        "Declare it: client_state",
     ),
     "a state of another shape": (
         final(state=[tf.zeros([3])])._replace(client_state=lambda weights: [tf.zeros([2])]),
@@ -82,7 +84,8 @@ MISTAKES = {
     "a delta that is None": (final(delta=None), f"is None; {DELTA}"),
     "a weight that is no scalar": (
         final(weight=tf.ones([1])),
-        "the weight that client_final of 'fed_avg' returns is float32\\[1\\]; allowed: float32\\[\\]. It is a scalar of 0 or more",
+        "the weight that client_final of 'fed_avg' returns is float32\\[1\\]; allowed: "
+        "float32\\[\\]. It is a scalar of 0 or more",
     ),
     "a weight below 0": (
         final(weight=tf.constant(-2.0)),
@@ -90,15 +93,18 @@ MISTAKES = {
     ),
     "no result": (
         BASE._replace(client_final=after(BASE.client_final, lambda result: tuple(result)[:2])),
-        "what client_final of 'fed_avg' returns is \\(\\[float64\\[3,1\\]\\], float32\\[\\]\\); allowed: a fedlab.algorithms.ClientResult",
+        "what client_final of 'fed_avg' returns is \\(\\[float64\\[3,1\\]\\], float32\\[\\]\\); "
+        "allowed: a fedlab.algorithms.ClientResult",
     ),
     "client_init that gives no tensor": (
         BASE._replace(client_init=lambda task, weights: {"seen": None}),
-        "the state that client_init of 'fed_avg' returns is {seen: None}; allowed: a nest of tensors, \\(\\) for none",
+        "the state that client_init of 'fed_avg' returns is {seen: None}; allowed: a nest of "
+        "tensors, \\(\\) for none",
     ),
     "client_step that forgets to return": (
         BASE._replace(client_step=lambda *arguments: None),
-        "the state that client_step of 'fed_avg' returns is None; allowed: ClientState\\(weights=\\[float64\\[3,1\\]\\], optimizer=.*"
+        "the state that client_step of 'fed_avg' returns is None; allowed: "
+        "ClientState\\(weights=\\[float64\\[3,1\\]\\], optimizer=.*"
         "A step keeps the nesting, dtypes and shapes of what client_init of 'fed_avg' returns",
     ),
     "client_step that changes the nesting": (
@@ -130,7 +136,8 @@ MISTAKES = {
     ),
     "server_update that gives weights alone": (
         BASE._replace(server_update=lambda weights, state, update: weights),
-        "what server_update of 'fed_avg' returns is \\[float64\\[3,1\\]\\]; allowed: a pair \\(weights, state\\)",
+        "what server_update of 'fed_avg' returns is \\[float64\\[3,1\\]\\]; allowed: a pair "
+        "\\(weights, state\\)",
     ),
     "server_update that gives no weights": (
         BASE._replace(server_update=lambda weights, state, update: (None, state)),
@@ -138,7 +145,8 @@ MISTAKES = {
     ),
     "a server state that changes": (
         BASE._replace(server_update=lambda weights, state, update: (weights, [tf.zeros([])])),
-        "the state that server_update of 'fed_avg' returns is \\[float32\\[\\]\\]; allowed: .*keeps the form that server_init gives",
+        "the state that server_update of 'fed_avg' returns is \\[float32\\[\\]\\]; allowed: .*"
+        "keeps the form that server_init gives",
     ),
     "a survey of another form": (
         mime_lite()._replace(
@@ -169,7 +177,7 @@ def test_a_line_says_what_to_mend(name):
 
 
 def test_what_makes_tensors_is_taken():
-    """A number is a tensor to be, a tuple as good as a list of deltas, a state a tensor in the next round."""
+    """Numbers become tensors, and a tuple of deltas is as good as a list."""
 
     def server_update(weights, state, update):
         return tuple(w - d for w, d in zip(weights, update.delta)), {
@@ -225,7 +233,8 @@ def test_an_aggregator_of_another_form(change, message):
     [
         (
             (fed_avg,),
-            "algorithm: expected an Algorithm, such as fedlab.algorithms.fed_avg\\(\\), got function fed_avg",
+            "algorithm: expected an Algorithm, such as fedlab.algorithms.fed_avg\\(\\), got "
+            "function fed_avg",
         ),
         (("fed_avg",), "algorithm: expected an Algorithm, .* got str 'fed_avg'"),
         ((BASE, aggregators.median), "aggregator is median; allowed: an Aggregator, as a call"),

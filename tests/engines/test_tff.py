@@ -1,4 +1,4 @@
-"""The engine of TensorFlow Federated: against a plain Keras loop, and its worker process."""
+"""The TFF engine against a plain Keras loop and the local engine, and its worker process."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab.clients.columns import keras_batch
-from fedlab.engines import engine
+from fedlab.engines import engine, local
 from fedlab.engines import tff as tff_engine
 from fedlab.engines.batches import client_batches
 from fedlab.learner import clone
@@ -204,7 +204,8 @@ CASES = [
         )
         for id, marks, make in [
             ("momentum", slow, lambda: tf.keras.optimizers.SGD(0.1, momentum=0.9)),
-            # With Keras's tiny epsilon Adam blows the rounding of a gradient near zero up to a whole step.
+            # With Keras's small epsilon, Adam turns the rounding error of a gradient near zero
+            # into a whole step.
             ("adam", (), lambda: tf.keras.optimizers.Adam(0.05, epsilon=0.01)),
             (
                 "adamw",
@@ -219,7 +220,7 @@ CASES = [
 
 
 def keras_rounds(setting, rounds, cohort):
-    """FedAvg as a loop over `train_on_batch`. Returns the trainable weights and each round's loss."""
+    """FedAvg as a loop over `train_on_batch`: the trainable weights and each round's loss."""
     model = setting.build()
     config = model.optimizer.get_config()
     settings = setting.algorithm.settings
@@ -266,24 +267,40 @@ def keras_rounds(setting, rounds, cohort):
     return trainable, losses
 
 
+COHORT = ["c2", "c0", "c1"]
+
+
+def three_rounds(engine, setting):
+    with contextlib.closing(engine.start(setting)) as process:
+        state, results = process.init(*weights_of(setting.model)), []
+        for round_num in range(3):
+            state, result = process.run_round(state, round_num, COHORT)
+            results.append(result)
+        return process.weights(state), results
+
+
 @pytest.mark.parametrize("make", CASES)
-def test_equals_a_keras_loop(make):
+def test_equals_a_keras_loop_and_the_local_engine(make):
     tf.keras.utils.set_random_seed(1)
     setting = make()
-    cohort = ["c2", "c0", "c1"]
-    start = weights_of(setting.model)
-    with started(setting) as process:
-        state, results = process.init(*start), []
-        for round_num in range(3):
-            state, result = process.run_round(state, round_num, cohort)
-            results.append(result)
-        trainable, _ = process.weights(state)
-    expected, losses = keras_rounds(setting, 3, cohort)
-    for before, after, value in zip(start[0], trainable, expected):
+    (trainable, non_trainable), results = three_rounds(tff_engine, setting)
+    expected, losses = keras_rounds(setting, 3, COHORT)
+    for before, after, value in zip(weights_of(setting.model)[0], trainable, expected):
         assert np.abs(after - before).max() > 1e-4  # it trained
         np.testing.assert_allclose(after, value, rtol=0, atol=1e-5 * np.abs(value).max())
     np.testing.assert_allclose([result.metrics["loss"] for result in results], losses, rtol=1e-5)
-    assert [row["client_id"] for row in results[0].clients] == cohort
+    assert [row["client_id"] for row in results[0].clients] == COHORT
+
+    (local_trainable, local_non_trainable), local_results = three_rounds(local, setting)
+    for value, other in zip(local_trainable + local_non_trainable, trainable + non_trainable):
+        np.testing.assert_allclose(value, other, rtol=0, atol=1e-5 * np.abs(other).max())
+    for result, other in zip(local_results, results):
+        assert list(result.metrics) == list(other.metrics)
+        assert result.metrics == pytest.approx(other.metrics, rel=1e-5)
+        for row, other_row in zip(result.clients, other.clients):
+            assert list(row["metrics"]) == [name for name in result.metrics if name != "loss"]
+            # TFF reports neither per client.
+            assert {**row, "loss": None, "metrics": {}} == other_row
 
 
 # By hand: y = w x with squared error and w = 1.
@@ -455,7 +472,7 @@ def test_batch_normalization_is_broadcast_and_eager_models_still_work(tmp_path):
 
 
 def build_as_in_a_tff_tutorial(monkeypatch):
-    """Reads the recurrent layer's configuration inside TFF's graph, which makes it lose its weights."""
+    """Reads the recurrent layer's configuration inside TFF's graph, which loses its weights."""
     from fedlab.engines.tff import model as _tff_model
 
     model = char_rnn(11, 4, 5)
@@ -593,7 +610,8 @@ def children():
 
 SCRIPT = """
 import os, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # as on a terminal: a background job is started with Ctrl-C ignored
+# As in a terminal: a background job starts with Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import numpy as np, tensorflow as tf
 import fedlab as fl
 from fedlab.engines import engine, tff as tff_engine
@@ -604,11 +622,12 @@ model = tf.keras.Sequential([tf.keras.layers.Input([1]), tf.keras.layers.Dense(1
 model.compile("sgd", "mse")
 endless = {"x": np.ones([1000, 1], np.float32), "y": np.ones([1000, 1], np.float32)}
 setting = engine.Setting(
-    model, lambda: clone(model), fl.clients.ClientData.from_dict({"a": endless}), fl.algorithms.fed_avg(), fl.aggregators.mean(),
+    model, lambda: clone(model), fl.clients.ClientData.from_dict({"a": endless}),
+    fl.algorithms.fed_avg(), fl.aggregators.mean(),
     fl.clients.Batching(batch_size=1, epochs=5000 if end == "long" else 1), 0)
 setting.model.optimizer = tf.keras.optimizers.SGD(1e-6)
 process = tff_engine.start(setting)
-state = process.init(*[[v.numpy() for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)])
+state = process.init([v.numpy() for v in model.trainable_variables], [])
 with open(path + ".tmp", "w") as f:
     f.write(str(process.worker_pid))
 os.rename(path + ".tmp", path)  # the test sends signals from now on

@@ -1,4 +1,4 @@
-"""Zeroing, clipping and differential privacy against TFF's own: weights round by round, and with noise its distribution."""
+"""Zeroing, clipping and differential privacy against TFF's: weights, and noise distribution."""
 
 import contextlib
 import math
@@ -76,6 +76,7 @@ CASES = [
     pytest.param(
         lambda: make_setting(clipped(mean(), adaptive(0.5, 0.4, 0.5)), "num_examples"),
         id="clipped-adaptive",
+        marks=slow,
     ),
     pytest.param(lambda: make_setting(zeroed(mean(), 0.55)), id="zeroed", marks=slow),
     pytest.param(
@@ -100,7 +101,8 @@ CASES = [
         id="dp, fed_prox",
         marks=slow,
     ),
-    # TFF corrects Adam's bias in float32, where 1 - 0.999 is off by 1e-5. Powers of these betas are exact.
+    # TFF corrects Adam's bias in float32, where 1 - 0.999 is off by 1e-5. Powers of these betas
+    # are exact.
     pytest.param(
         lambda: make_setting(zeroed(clipped(mean(), 0.3), 0.55))._replace(
             algorithm=fl.algorithms.fed_adam(0.05, beta_1=0.875, beta_2=0.75, epsilon=0.01)
@@ -127,7 +129,7 @@ def test_equals_tff_without_noise(make):
     "norm", [0.3, pytest.param(adaptive(0.3, 0.5, 0.2), marks=slow)], ids=["fixed", "adaptive"]
 )
 def test_noise_is_distributed_as_that_of_tff(norm):
-    """The first round's weights, minus those without noise, over the standard deviation that ours reports: both are N(0, 1)."""
+    """The noise in the first round's weights over the reported standard deviation is N(0, 1)."""
     width, arguments = 4000, dict(clients_per_round=400, num_clients=1000, norm=norm)
     silent = rounds(local, make_setting(differentially_private(0.0, **arguments), width=width), 1)[
         0
@@ -169,7 +171,8 @@ def test_a_checkpoint_of_tff_goes_on():
     ],
 )
 def test_what_tff_lacks_is_refused(aggregator, name):
-    message = f"engine 'tff' has no aggregator '{name}'; allowed: mean, clipped, zeroed, differentially_private"
+    message = f"engine 'tff' has no aggregator '{name}'; allowed: mean, clipped, zeroed, "
+    message += "differentially_private"
     with pytest.raises(ValueError, match=message):
         tff_engine.start(make_setting(aggregator))
 

@@ -24,21 +24,25 @@ from fedlab.engines.rounds import Rounds
 from fedlab.engines.workers import Workers
 
 layers = tf.keras.layers
-model = compiled(tf.keras.Sequential([tf.keras.Input([4]), layers.Dense(8), layers.Dropout(0.5), layers.Dense(3)]))
+parts = [tf.keras.Input([4]), layers.Dense(8), layers.Dropout(0.5), layers.Dense(3)]
+model = compiled(tf.keras.Sequential(parts))
 setting = make_setting(model, feature_clients())
 expected, _ = run(setting)
 names = [device.name for device in tf.config.list_logical_devices("CPU")]
 workers = Workers(setting.build, feature_clients()["c9"], devices=names)
 assert workers.num_workers == 2
 ours, _ = run(setting, process=Rounds(setting, workers))
-found = sorted((replica.device, {v.device[-5:] for v in replica.learner.model.variables}) for replica in workers._idle.queue)
+found = sorted(
+    (replica.device, {v.device[-5:] for v in replica.learner.model.variables})
+    for replica in workers._idle.queue
+)
 print(found, all(np.array_equal(a, b) for a, b in zip(ours, expected)))
 """
 
 
 @pytest.mark.slow
 def test_replicas_are_put_on_devices_in_turn():
-    """Two logical CPUs stand for two GPUs: a replica's variables are on its own, and the numbers are the same."""
+    """With two logical CPUs in place of GPUs, each replica's variables are on its own device."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=300
     )
@@ -92,11 +96,11 @@ def test_a_map_that_is_left_ends_after_its_workers_are_closed():
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_trace_that_is_interrupted_at_its_end_leaves_no_exception_behind():
-    """Raised in the thread pool's code, it would end the thread before the caller gets its result."""
+    """Raised in the thread pool's code, it would end the thread before the result is set."""
     columns, graph = feature_clients()["c9"], tf.function(lambda: 0).get_concrete_function()
 
     class Traced:
-        """Takes a moment, without TensorFlow: an exception in its code can spoil its cache of types."""
+        """Takes a moment without TensorFlow, whose cache of types an exception can corrupt."""
 
         def get_concrete_function(self):
             end = time.perf_counter() + random.uniform(0, 0.004)

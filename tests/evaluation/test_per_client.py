@@ -1,4 +1,4 @@
-"""Federated evaluation: values worked out by hand, resuming, workers, and what fine-tuning gains."""
+"""Federated evaluation: values by hand, resuming, workers, and the gain from fine-tuning."""
 
 import math
 

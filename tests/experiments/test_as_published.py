@@ -1,4 +1,4 @@
-"""The tutorial as published loses the recurrent weights; the same with the repair, and fedlab's tff engine, keep them."""
+"""The published tutorial loses the recurrent weights; its repair and fedlab's TFF engine do not."""
 
 import csv
 import os
@@ -11,7 +11,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CLIENTS = "ROLE_0,ROLE_1"
-# At this rate nothing is learned: the train loss of round 1 is the loss of the weights with which the clients compute.
+# At this rate nothing is learned: the train loss of round 1 is the loss of the weights that the
+# clients received.
 FLAGS = ["--source=synthetic", f"--cohort={CLIENTS}", "--rounds=1", "--client_learning_rate=1e-9"]
 
 pytestmark = pytest.mark.slow
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
-    """(path of a small trained model, its loss on the two clients, losses of the same with random recurrent weights)."""
+    """A small trained model's path, its loss, and the losses with random recurrent weights."""
     import tensorflow as tf
 
     import fedlab as fl
@@ -45,7 +46,10 @@ def pretrained(tmp_path_factory):
 
 
 def table(module, path, folder, *arguments):
-    """Rows of the curve that a module writes; its output goes to a file, so that nothing waits for a worker that holds a pipe."""
+    """Rows of the curve that a module writes.
+
+    The output goes to a file, because TFF's worker would keep a pipe open.
+    """
     with open(folder / "log.txt", "w") as log:
         command = [sys.executable, "-m", module, f"--model={path}", *FLAGS, *arguments]
         code = subprocess.run(

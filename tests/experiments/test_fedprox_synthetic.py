@@ -1,4 +1,4 @@
-"""The FedProx experiment as a person runs it, small, and its data."""
+"""The FedProx experiment from the command line, small, and its data."""
 
 import csv
 import pathlib
@@ -93,18 +93,3 @@ def test_the_same_clients_are_slow_under_every_method(share, num_slow):
             assert not keeps.drop_reason
             assert (keeps.share < 1) == (drops.drop_reason == "deadline")
             assert keeps.share in [epochs / 20 for epochs in range(1, 21)]
-
-
-@pytest.mark.parametrize(
-    "flag, message",
-    [
-        ("--sets=iid,big", "--sets: 'big'; allowed: iid, or alpha,beta"),
-        ("--sets=1", "--sets: '1'; allowed: iid, or alpha,beta"),
-        ("--stragglers=0,many", "--stragglers: 'many'; allowed: whole percentages from 0 to 99"),
-    ],
-)
-def test_mistakes_get_a_line(flag, message):
-    result = command(flag)
-    assert result.returncode == 2
-    line = result.stderr.strip()
-    assert message in line and "\n" not in line

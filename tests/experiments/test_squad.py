@@ -1,4 +1,4 @@
-"""The SQuAD experiment as a person runs it: tables, files, Ctrl-C and going on, presets, mistakes."""
+"""The SQuAD experiment from the command line: tables, files, and resuming after Ctrl-C."""
 
 import csv
 import pathlib
@@ -69,6 +69,7 @@ def finished(tmp_path_factory):
     return result, folder
 
 
+@pytest.mark.slow
 def test_run_prints_the_curve_and_writes_the_tables(finished):
     result, folder = finished
     assert "40 questions of 2 held-out articles, before and after 60 rounds:" in result.stdout
@@ -191,21 +192,3 @@ def test_the_comparison_draws_its_picture(tmp_path):
         and "which reads no file" in failed.stderr
         and "Traceback" not in failed.stderr
     )
-
-
-@pytest.mark.parametrize("module", ["run", "compare"])
-def test_help_answers_at_once(module):
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        result = run("--help", module=module)
-        seconds.append(time.perf_counter() - started)
-    assert "--path" in result.stdout and min(seconds) < 0.5
-
-
-@pytest.mark.parametrize(
-    "preset", sorted(file.stem for file in (ROOT / "experiments" / "squad").glob("*.flags"))
-)
-def test_presets_hold_known_flags(preset):
-    result = run(f"--flagfile={ROOT / 'experiments' / 'squad' / preset}.flags", "--help")
-    assert "--rounds" in result.stdout and "FATAL" not in result.stderr, result.stderr

@@ -59,30 +59,45 @@ def assert_same(found, expected):
 SPARSE, ONE_HOT = "sparse_categorical_crossentropy", "categorical_crossentropy"
 
 
-@pytest.mark.parametrize("engine", ["local", pytest.param("tff", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    "make, x, y, class_weight",
-    {
-        "numbers": (lambda: model(SPARSE), X, CLASSES, WEIGHTS),
-        "a column of numbers": (lambda: model(SPARSE), X, CLASSES[:, None], WEIGHTS),
-        "one-hot": (lambda: model(ONE_HOT), X, np.eye(3, dtype=np.float32)[CLASSES], WEIGHTS),
-        "binary": (
-            lambda: model("binary_crossentropy", units=1, activation="sigmoid"),
-            X,
-            BINARY[:, None],
-            TWO,
-        ),
-        "binary numbers": (lambda: model("mse", units=1, activation="sigmoid"), X, BINARY, TWO),
-        "one-hot positions": (
-            lambda: model(ONE_HOT, (4, 3)),
-            STEPS,
-            np.eye(3, dtype=np.float32)[POSITIONS],
-            WEIGHTS,
-        ),
-    }.values(),
-)
-@pytest.mark.parametrize("sample_weight", [None, SAMPLE_WEIGHT], ids=["", "sample_weight"])
-def test_one_client_trains_as_fit_does(engine, make, x, y, class_weight, sample_weight):
+LABELS = {
+    "numbers": (lambda: model(SPARSE), X, CLASSES, WEIGHTS),
+    "a column of numbers": (lambda: model(SPARSE), X, CLASSES[:, None], WEIGHTS),
+    "one-hot": (lambda: model(ONE_HOT), X, np.eye(3, dtype=np.float32)[CLASSES], WEIGHTS),
+    "binary": (
+        lambda: model("binary_crossentropy", units=1, activation="sigmoid"),
+        X,
+        BINARY[:, None],
+        TWO,
+    ),
+    "binary numbers": (lambda: model("mse", units=1, activation="sigmoid"), X, BINARY, TWO),
+    "one-hot positions": (
+        lambda: model(ONE_HOT, (4, 3)),
+        STEPS,
+        np.eye(3, dtype=np.float32)[POSITIONS],
+        WEIGHTS,
+    ),
+}
+# With sample weights, by default, only the two most different kinds of labels.
+CASES = [
+    pytest.param(
+        engine,
+        labels,
+        sample_weight,
+        id=f"{labels}, {engine}{'' if sample_weight is None else ', sample_weight'}",
+        marks=pytest.mark.slow
+        if engine == "tff"
+        or (sample_weight is not None and labels not in ("numbers", "one-hot positions"))
+        else (),
+    )
+    for engine in ("local", "tff")
+    for labels in LABELS
+    for sample_weight in (None, SAMPLE_WEIGHT)
+]
+
+
+@pytest.mark.parametrize("engine, labels, sample_weight", CASES)
+def test_one_client_trains_as_fit_does(engine, labels, sample_weight):
+    make, x, y, class_weight = LABELS[labels]
     if engine == "tff":
         class_weight = {label: weight or 0.125 for label, weight in class_weight.items()}
     columns = (
@@ -117,7 +132,11 @@ def test_one_client_trains_as_fit_does(engine, make, x, y, class_weight, sample_
 
 @pytest.mark.parametrize("ignore", [None, -1])
 def test_labels_of_sequences_are_classes_of_positions(ignore):
-    """Keras takes the place of the largest label as the class of the whole row; the weights it is meant to have are given to it here."""
+    """Class weights apply per position.
+
+    Keras would use the position of the largest label as the class of the whole row, so
+    the reference gets the intended weights as sample weights.
+    """
     labels = (
         POSITIONS
         if ignore is None

@@ -1,4 +1,4 @@
-"""Which layers train after `freeze`, and what a simulation does with the others."""
+"""Which layers train after `freeze`, and that a simulation leaves the others alone."""
 
 import numpy as np
 import pytest
@@ -110,11 +110,12 @@ def simulate(model, **options):
 @pytest.mark.parametrize(
     "names, non_trainable, down, up",
     [
-        # body_0 16 weights, norm 8 trained and 8 statistics, body_1 25, head 12; four bytes each, two clients
+        # body_0 16 weights, norm 8 trained and 8 statistics, body_1 25, head 12; four bytes each,
+        # two clients
         ((), "broadcast", 69, 61),
-        ((), "average", 69, 69),
+        pytest.param((), "average", 69, 69, marks=pytest.mark.slow),
         (("body_0",), "broadcast", 53, 45),
-        (("body_0", "norm"), "average", 37, 37),
+        pytest.param(("body_0", "norm"), "average", 37, 37, marks=pytest.mark.slow),
         (("body_*", "norm"), "broadcast", 12, 12),
     ],
 )
@@ -127,9 +128,17 @@ def test_bytes_are_those_of_what_is_trained(tmp_path, names, non_trainable, down
     assert f"{8 * up}" in (tmp_path / "metrics.csv").read_text().splitlines()[-1].split(",")
 
 
-@pytest.mark.parametrize("non_trainable", ["broadcast", "average"])
+SGD, ADAMW = tf.keras.optimizers.SGD(0.5), tf.keras.optimizers.AdamW(0.1, weight_decay=0.1)
+
+
 @pytest.mark.parametrize(
-    "optimizer", [tf.keras.optimizers.SGD(0.5), tf.keras.optimizers.AdamW(0.1, weight_decay=0.1)]
+    "non_trainable, optimizer",
+    [
+        pytest.param("broadcast", SGD, id="broadcast, SGD", marks=pytest.mark.slow),
+        pytest.param("average", SGD, id="average, SGD"),
+        pytest.param("broadcast", ADAMW, id="broadcast, AdamW"),
+        pytest.param("average", ADAMW, id="average, AdamW", marks=pytest.mark.slow),
+    ],
 )
 def test_frozen_weights_stay_bit_for_bit(non_trainable, optimizer):
     made = model()

@@ -40,11 +40,13 @@ def test_what_fits():
     [
         (
             {"token_type_ids": None},
-            "has the inputs 'input_ids', 'attention_mask'; the model wants .*: 'token_type_ids' is missing",
+            "has the inputs 'input_ids', 'attention_mask'; the model wants .*: 'token_type_ids' is "
+            "missing",
         ),
         (
             {"input_ids": np.full([3, 12], 30)},
-            "client 'c' has column 'input_ids' with id 30; allowed: 0 to 29, the rows of the model's 'embeddings_word': prepare the data",
+            "client 'c' has column 'input_ids' with id 30; allowed: 0 to 29, the rows of the "
+            "model's 'embeddings_word': prepare the data",
         ),
         ({"token_type_ids": np.full([3, 12], -1)}, "'token_type_ids' with id -1; allowed: 0 to 1"),
         (

@@ -1,4 +1,4 @@
-"""Every kind of Keras layer in the local engine, against federated averaging written by hand with plain Keras."""
+"""Every kind of Keras layer in the local engine, against federated averaging in plain Keras."""
 
 import contextlib
 import threading
@@ -56,7 +56,10 @@ def functional(inputs, output):
 
 
 def set_generators(setting):
-    """As the engine is documented to draw: each random layer has a generator, set from (seed, round, client) when a client starts."""
+    """Draws as the engine documents.
+
+    Each random layer has a generator, set from (seed, round, client) when a client starts.
+    """
 
     def prepare(model, round_num, client_id):
         seed = seeding.generator(setting.seed, "dropout", round_num, client_id).integers(2**63)
@@ -74,7 +77,7 @@ def set_generators(setting):
 
 
 def assert_equals_keras(model, clients, make=None, **options):
-    """Two rounds of the engine and of plain Keras end in the same weights, which are not the first ones."""
+    """Two rounds of the engine and of plain Keras change the weights and end in the same ones."""
     setting = make_setting(model, clients, **options)
     if make is not None:
         build = lambda: clone(model, make)  # noqa: E731
@@ -209,7 +212,7 @@ LAYERS = {
 }
 
 
-SLOW = {"masked recurrent", "other recurrent"}
+SLOW = {"convolutions in time", "masked recurrent", "other recurrent"}
 
 
 @pytest.mark.parametrize(
@@ -276,13 +279,6 @@ def augmented():
     )
 
 
-@pytest.mark.parametrize(
-    "make, clients", [(noisy, sequences), (augmented, images)], ids=["noise", "augmentation"]
-)
-def test_random_layers_equal_a_keras_loop_with_the_same_draws(make, clients):
-    assert_equals_keras(make(), clients())
-
-
 def quickly_noisy():
     """Of random layers only, whose graph is quick to make."""
     return sequential(
@@ -293,6 +289,18 @@ def quickly_noisy():
         layers.Dropout(0.3),
         layers.Dense(3),
     )
+
+
+@pytest.mark.parametrize(
+    "make, clients",
+    [
+        pytest.param(quickly_noisy, sequences, id="noise"),
+        pytest.param(noisy, sequences, id="noise and recurrent layers", marks=pytest.mark.slow),
+        pytest.param(augmented, images, id="augmentation", marks=pytest.mark.slow),
+    ],
+)
+def test_random_layers_equal_a_keras_loop_with_the_same_draws(make, clients):
+    assert_equals_keras(make(), clients())
 
 
 def losses(setting, cohort):
@@ -314,7 +322,7 @@ def test_draws_belong_to_the_client_whatever_its_place_and_worker():
 
 
 def test_dropout_keeps_the_expected_value():
-    """E[w] after one step of linear regression through dropout, over 4,000 clients' draws, is that of a step on E[gradient]."""
+    """The mean of 4,000 clients' steps through dropout is a step on the expected gradient."""
     rate, x, y, w, step = 0.25, 2.0, 1.0, 0.5, 0.1
     model = keras.Sequential(
         [
@@ -327,7 +335,8 @@ def test_dropout_keeps_the_expected_value():
     one = {"x": np.full([1, 1], x, np.float32), "y": np.full([1, 1], y, np.float32)}
     clients = ClientData.from_dict({f"k{i}": one for i in range(4000)})
     (ours,), result = run(make_setting(model, clients, num_workers=2), rounds=1)
-    # The gradient 2 (w d x - y) d x with d = 0 or 1 / (1 - rate): E[d] = 1, E[d^2] = 1 / (1 - rate).
+    # The gradient is 2 (w d x - y) d x with d = 0 or 1 / (1 - rate): E[d] = 1,
+    # E[d^2] = 1 / (1 - rate).
     kept = x / (1 - rate)
     gradients = np.array([0, 2 * (w * kept - y) * kept])
     mean, deviation = (1 - rate) * gradients[1], gradients[1] * np.sqrt(rate * (1 - rate))
@@ -372,7 +381,11 @@ class Delayed(Workers):
 
 
 @pytest.mark.parametrize(
-    "delays, ended", [([0.0, 0.6, 1.2], [0, 1, 2]), ([1.2, 0.6, 0.0], [2, 1, 0])]
+    "delays, ended",
+    [
+        pytest.param([0.0, 0.6, 1.2], [0, 1, 2], marks=pytest.mark.slow),
+        ([1.2, 0.6, 0.0], [2, 1, 0]),
+    ],
 )
 def test_bits_do_not_depend_on_which_worker_ends_first(delays, ended):
     model, clients = quickly_noisy(), sequences()
@@ -422,14 +435,22 @@ def partly_frozen():
     return model, frozen
 
 
-@pytest.mark.parametrize("policy", ["broadcast", "average"])
 @pytest.mark.parametrize(
-    "optimizer",
-    [lambda: keras.optimizers.SGD(0.1), lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1)],
+    "policy, optimizer",
+    [
+        pytest.param("broadcast", "SGD", marks=pytest.mark.slow),
+        ("average", "SGD"),
+        ("broadcast", "AdamW"),
+        pytest.param("average", "AdamW", marks=pytest.mark.slow),
+    ],
 )
 def test_frozen_layers_keep_their_bits(policy, optimizer):
     model, frozen = partly_frozen()
-    model = compiled(model, optimizer())
+    optimizers = {
+        "SGD": keras.optimizers.SGD(0.1),
+        "AdamW": keras.optimizers.AdamW(0.01, weight_decay=0.1),
+    }
+    model = compiled(model, optimizers[optimizer])
     setting = make_setting(model, feature_clients(), non_trainable=policy)
     ours, _ = run(setting, rounds=3)
     still = {id(w) for layer in frozen for w in layer.weights}
@@ -466,7 +487,7 @@ def two_outputs():
     return model
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weighted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_several_inputs_and_outputs(weighted):
     columns = {"a": floats(4), "b": padded_ids, "y/kind": classes(), "y/size": floats(1)}
     if weighted:
@@ -519,7 +540,7 @@ class Measured(layers.Layer):
         return x
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weighted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_metrics_of_every_kind(weighted):
     model = keras.Sequential([Input([4]), layers.Dense(5), Measured(), layers.Dense(3)])
     model.compile(
@@ -580,7 +601,7 @@ def built(kind):
     return compiled(model)
 
 
-@pytest.mark.parametrize("kind", [Tied, OwnLoss])
+@pytest.mark.parametrize("kind", [pytest.param(Tied, marks=pytest.mark.slow), OwnLoss])
 def test_subclassed_models(kind):
     clients = make_clients(x=padded_ids, y=classes(6))
     assert_equals_keras(built(kind), clients, make=lambda: built(kind))

@@ -122,9 +122,10 @@ def test_mistakes():
 
 
 def test_a_step_worked_out_by_hand():
-    """Inputs and weights are rounded where they are multiplied, and only there: 1.003 is 1 in bfloat16.
+    """Inputs and weights are rounded only where they are multiplied: 1.003 is 1 in bfloat16.
 
-    w1 = 1.003, w2 = 2, x = 1.003, y = 0:  h = 1, p = 2;  the gradient of p^2 is 2 p h = 4 for w2 and 2 p w2 x = 8 for w1.
+    w1 = 1.003, w2 = 2, x = 1.003, y = 0:  h = 1, p = 2. The gradient of p^2 is
+    2 p h = 4 for w2 and 2 p w2 x = 8 for w1.
     """
     constant = lambda value: keras.initializers.Constant(value)  # noqa: E731
     hidden = layers.Dense(1, use_bias=False, kernel_initializer=constant(1.003))

@@ -1,4 +1,4 @@
-"""Layers that `adapt()` has fitted, inside of the model: constants of a simulation, against Keras."""
+"""Layers fitted by `adapt()` are constants of a simulation, and train as in Keras."""
 
 import numpy as np
 import pytest
@@ -95,7 +95,14 @@ def assert_one_round_is_a_fit(make, x, tmp_path, per_client=False):
     return run
 
 
-@pytest.mark.parametrize("name", LAYERS)
+# Variants of the layers before them in the table, and Discretization, whose bins
+# test_a_copy_has_the_bins_that_decide_a_shape checks.
+SLOW = ("StringLookup, two unknown", "Discretization", "Hashing")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in LAYERS]
+)
 def test_one_round_of_one_client_is_a_fit(name, tmp_path):
     make, column = LAYERS[name]
     assert_one_round_is_a_fit(lambda: new_model(make(), column), column[:, None], tmp_path)

@@ -83,7 +83,7 @@ def test_compiled_loops_keep_what_is_not_finite():
 @pytest.mark.parametrize("num_rows", [2, recurrence._FEW_ROWS + 1])
 @pytest.mark.parametrize("static", [True, False])
 def test_either_form_gives_the_gradients_of_tensorflow(num_rows, static):
-    """Few rows run compiled, many in TensorFlow, also where the number is known only at run time."""
+    """Few rows run compiled, many in TensorFlow, even if the number is known only at run time."""
     rng = np.random.default_rng(0)
     units = 5
     x, h0 = _normal(rng, 4, num_rows, 3 * units), _normal(rng, num_rows, units)

@@ -1,4 +1,4 @@
-"""The fast recurrent form against Keras's own layers: every option of GRU and LSTM, outputs, states and all gradients."""
+"""Fast recurrent layers against Keras's, with every option: outputs, states and gradients."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,10 @@ def set_generators(model):
 
 
 def values_and_gradients(model, inputs, generators):
-    """Outputs of two calls in a row (the second sees a stateful layer's state), states kept, and the gradients of a function of both."""
+    """Outputs of two calls in a row, the states, and the gradients of a function of both.
+
+    The second call sees a stateful layer's state.
+    """
     for generator in generators:
         generator.state.assign([0, 0, 9])
     states = [
@@ -71,7 +74,10 @@ def values_and_gradients(model, inputs, generators):
 
 
 def compare(calls, model, inputs, fast, graph=False):
-    """Asserts that `model` gives the same before and after `accelerate`, and that Keras's own code ran afterwards only if not `fast`."""
+    """Asserts that `accelerate` changes no value of `model`.
+
+    Keras's own code runs afterwards only if not `fast`.
+    """
     for weight in model.trainable_weights:
         weight.assign(0.6 * tf.random.normal(weight.shape))
     inputs = [tf.constant(x) for x in inputs]
@@ -106,19 +112,25 @@ def own(kind, **options):
 
 both = pytest.mark.parametrize("kind", KINDS)
 
+
+def slow(**options):
+    """Options that the default cases cover in combination with others."""
+    return pytest.param(options, marks=pytest.mark.slow)
+
+
 PLAIN = [
     dict(),
-    dict(return_sequences=True),
-    dict(return_state=True),
+    slow(return_sequences=True),
+    slow(return_state=True),
     dict(return_sequences=True, return_state=True, stateful=True),
-    dict(stateful=True, use_bias=False),
+    slow(stateful=True, use_bias=False),
     dict(use_bias=False, return_sequences=True, return_state=True),
     dict(activation=tf.tanh, recurrent_activation=tf.sigmoid),
-    dict(implementation=1),
-    dict(go_backwards=True),
+    slow(implementation=1),
+    slow(go_backwards=True),
     dict(go_backwards=True, return_sequences=True, return_state=True, stateful=True),
     dict(dropout=0.4, return_sequences=True),
-    dict(dropout=0.4, go_backwards=True),
+    slow(dropout=0.4, go_backwards=True),
     dict(
         kernel_regularizer="l2",
         recurrent_regularizer="l1",
@@ -127,26 +139,26 @@ PLAIN = [
     ),
 ]
 GRU_PLAIN = [
-    dict(reset_after=False),
+    slow(reset_after=False),
     dict(reset_after=False, return_sequences=True, return_state=True, stateful=True),
     dict(reset_after=False, use_bias=False, return_sequences=True, go_backwards=True),
 ]
 OTHER = [
     dict(activation="relu"),
-    dict(activation="linear", return_sequences=True),
-    dict(recurrent_activation="hard_sigmoid"),
+    slow(activation="linear", return_sequences=True),
+    slow(recurrent_activation="hard_sigmoid"),
     dict(recurrent_activation="tanh", stateful=True),
-    dict(recurrent_dropout=0.4, return_sequences=True),
+    slow(recurrent_dropout=0.4, return_sequences=True),
     dict(recurrent_dropout=0.4, dropout=0.4, implementation=1),
     dict(dropout=0.4, use_bias=False),  # Keras then draws once for all steps
-    dict(unroll=True, return_sequences=True),
+    slow(unroll=True, return_sequences=True),
     dict(unroll=True, stateful=True, return_state=True),
     dict(time_major=True, return_sequences=True),
 ]
 
 
 def named(options):
-    """A case's name: functions without their address, so that each process that runs the tests has the same names."""
+    """A case's name, with functions by name: xdist needs the same names in each process."""
     return ", ".join(
         f"{name}={getattr(value, '__name__', value)}" for name, value in options.items()
     )
@@ -188,14 +200,14 @@ def test_dropout_of_reset_before_runs_keras_own_code(keras_calls):
 # Masks.
 
 MASKED = [
-    dict(),
-    dict(return_sequences=True),
+    slow(),
+    slow(return_sequences=True),
     dict(return_sequences=True, return_state=True, stateful=True),
     dict(return_state=True, stateful=True, go_backwards=True),
-    dict(return_sequences=True, go_backwards=True),
+    slow(return_sequences=True, go_backwards=True),
     dict(return_sequences=True, dropout=0.4),
     dict(return_sequences=True, return_state=True, zero_output_for_mask=True),
-    dict(zero_output_for_mask=True),
+    slow(zero_output_for_mask=True),
 ]
 
 
@@ -400,7 +412,7 @@ def test_double_precision_stays_keras_own(keras_calls, kind):
 @pytest.mark.parametrize("masked", [False, True])
 @both
 def test_bfloat16_is_nearer_to_float32_than_keras_own(keras_calls, kind, masked):
-    """Only inputs, weights and outputs are rounded, to 8 bits; Keras's own code rounds each step."""
+    """Only inputs, weights and outputs are rounded to 8 bits; Keras rounds each step."""
     models, values = [], []
     x, mask = tf.constant(sequences(5)), tf.constant(MASK if masked else np.ones_like(MASK))
     for dtype, fast in (("float32", True), ("mixed_bfloat16", True), ("mixed_bfloat16", False)):

@@ -1,4 +1,4 @@
-"""Targets and inputs of every kind that Keras trains on: the same weights as plain Keras, or an error before the first round."""
+"""Targets and inputs of every kind train as in plain Keras, or are refused at the start."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Options of Keras's optimizers that depend on the model: one federated step against one of plain Keras."""
+"""Options of Keras's optimizers that depend on the model: a federated step equals Keras's."""
 
 import numpy as np
 import pytest
@@ -203,7 +203,8 @@ def test_state_computed_from_the_weights_is_refused():
     model.compile(Normalized(0.1), "mse")
     with pytest.raises(
         ValueError,
-        match="constants or copies of weights, got Normalized, whose 'norm/body/kernel:0' is neither",
+        match="constants or copies of weights, got Normalized, whose 'norm/body/kernel:0' is "
+        "neither",
     ):
         after_round(model)
 

@@ -121,7 +121,8 @@ def test_yogi_comes_back_with_a_saved_model(tmp_path):
 
 
 def test_adam_without_bias_correction_by_hand():
-    # m = .1 * 2 = .2, v = .01 * 4 = .04: w = 1 - .5 * .2 / (.2 + .3); then m = .18 - .1 = .08, v = .0396 + .01 = .0496.
+    # m = 0.1 * 2 = 0.2, v = 0.01 * 4 = 0.04: w = 1 - 0.5 * 0.2 / (0.2 + 0.3);
+    # then m = 0.18 - 0.1 = 0.08, v = 0.0396 + 0.01 = 0.0496.
     optimizer = optimizers.adam(0.5, 0.9, 0.99, 0.3, bias_correction=False)
     weights = [tf.constant([1.0], tf.float64)]
     weights, state = optimizer.apply(
@@ -148,7 +149,8 @@ def test_a_schedule_is_the_rate_of_its_round(make):
     compare(run(make(schedule), "float64", round_num=3), run(make(0.125), "float64"), 1e-12)
     with pytest.raises(
         ValueError,
-        match="round_num=None: expected the number of the round, on which the schedule 'exponential'",
+        match="round_num=None: expected the number of the round, on which the schedule "
+        "'exponential'",
     ):
         run(make(schedule), "float64")
     with pytest.raises(ValueError, match="learning_rate=-0.1"):

@@ -1,4 +1,4 @@
-"""A client's row holds all its training metrics, as `fit` of plain Keras reports them for its data."""
+"""A client's row holds all its training metrics, as Keras's `fit` reports them for its data."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ keras = tf.keras
 
 
 class Largest(keras.metrics.Metric):
-    """The largest prediction, and how many there were: a dict, and no state that adds up over clients."""
+    """The largest prediction and the number of predictions; the state does not add up."""
 
     def __init__(self, name="largest", **options):
         super().__init__(name=name, **options)

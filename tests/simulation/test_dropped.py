@@ -1,4 +1,4 @@
-"""Dropped clients: what a round reports of the others, warnings, and rounds that lose every client."""
+"""Dropped clients: reports of the others, warnings, and rounds that lose every client."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ NAN = float("nan")
 
 
 def line(learning_rate=0.1, **options):
-    """y = w x from w = 0 with loss (y - w)^2: at x = 1 a step of rate 0.1 takes w to 0.8 w + 0.2 y."""
+    """y = w x from w = 0 with loss (y - w)^2: at x = 1 a step takes w to 0.8 w + 0.2 y."""
     layers = [
         tf.keras.Input([1]),
         tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros"),
@@ -69,7 +69,7 @@ def test_the_finite_clients_alone_count_by_hand(engine, caplog):
         assert losses == {"good": 1.0, "better": 4.0, "bad": None, "worse": None, "nobody": None}
 
 
-@pytest.mark.parametrize("engine", ["local", "tff"])
+@pytest.mark.parametrize("engine", ["local", pytest.param("tff", marks=pytest.mark.slow)])
 def test_a_lost_round_has_no_training_metrics(engine, tmp_path, caplog):
     if engine == "tff":
         pytest.importorskip("tensorflow_federated")
@@ -93,13 +93,14 @@ def test_a_lost_round_has_no_training_metrics(engine, tmp_path, caplog):
     assert warning.startswith("round 2 has no usable update (not finite: 2, first 'bad')")
 
 
-@pytest.mark.parametrize("engine", ["local", "tff"])
+@pytest.mark.parametrize("engine", ["local", pytest.param("tff", marks=pytest.mark.slow)])
 def test_clients_lost_to_conditions_can_lose_a_round(engine, caplog):
     if engine == "tff":
         pytest.importorskip("tensorflow_federated")
-    by_round = lambda client_id, round_num, seed: Participation(
-        drop_reason="dropout" if round_num == 1 else ""
-    )  # noqa: E731
+
+    def by_round(client_id, round_num, seed):
+        return Participation(drop_reason="dropout" if round_num == 1 else "")
+
     result = run(GOALS, rounds=2, cohort=["good", "better"], conditions=by_round, engine=engine)
     assert result.history[1]["train_loss"] is None and result.history[1]["clients_dropped"] == 2
     assert result.model.get_weights()[0] == pytest.approx(0.2 * 4 / 3)
@@ -135,12 +136,19 @@ AGGREGATORS = {
 NOT_FINITE, DROPOUT = None, fl.clients.dropouts(1.0)
 
 
+LOST = [
+    *((method, NOT_FINITE) for method in [*METHODS, *AGGREGATORS]),
+    *((method, DROPOUT) for method in ("mime", "local_adam", "krum")),
+]
+# By default one method of each kind: without a client state, with one, with a survey, with
+# another broadcast, and with an aggregator that collects updates.
+FAST = [(method, NOT_FINITE) for method in ("fed_avg", "scaffold", "local_adam", "krum")]
+FAST.append(("mime", DROPOUT))
+
+
 @pytest.mark.parametrize(
     "method, conditions",
-    [
-        *((method, NOT_FINITE) for method in [*METHODS, *AGGREGATORS]),
-        *((method, DROPOUT) for method in ("mime", "local_adam", "krum")),
-    ],
+    [pytest.param(*case, marks=() if case in FAST else pytest.mark.slow) for case in LOST],
 )
 def test_a_lost_first_round_leaves_the_weights(method, conditions):
     model = line(momentum=0.9) if "mime" in method else line()

@@ -1,4 +1,4 @@
-"""Weights that training changes without a gradient, such as BatchNormalization's statistics: averaged, or broadcast and left alone."""
+"""Weights without a gradient, such as BatchNormalization's, are averaged or only broadcast."""
 
 import numpy as np
 import pytest
@@ -103,7 +103,8 @@ class Counts(layers.Layer):
 
 
 def test_counters_of_every_dtype_by_hand():
-    # a takes 1 step of 3 rows, b 6 steps of 2 rows: their changes are averaged with weights 3 and 12, and rounded.
+    # a takes 1 step of 3 rows, b 6 steps of 2 rows: their changes are averaged with weights 3
+    # and 12, and rounded.
     clients = clients_of(a=3, b=12)
     run = simulate(compiled(Counts(), layers.Dense(1)), clients, batch_size=3)
     steps, left, rows, constant, large = (w.numpy() for w in run.model.non_trainable_weights)
@@ -114,7 +115,7 @@ def test_counters_of_every_dtype_by_hand():
 
 
 def test_statistics_of_distant_features_track_the_data():
-    # Features of mean 5 and standard deviation 3: statistics of 0 and 1 are far from what the layer trains with.
+    # Features of mean 5 and standard deviation 3: statistics of 0 and 1 are far from these.
     clients, test = clients_of(a=24, b=40), clients_of(t=60)
     runs = {
         policy: simulate(
@@ -146,7 +147,8 @@ def normalized_alone():
 
 
 def test_an_algorithm_that_looks_twice_at_a_batch_counts_it_once():
-    # At rate 0 every pass sees the same weights: Mime's second one must not move the statistics once more.
+    # At rate 0 every pass sees the same weights: Mime's second one must not move the statistics
+    # again.
     clients = clients_of(a=8, b=4)
     once, twice = (
         simulate(normalized(rate=0.0), clients, algorithm(), batch_size=4)
@@ -187,7 +189,8 @@ def test_private_aggregators_take_no_statistics_but_constants():
     clients, algorithm = clients_of(a=8, b=4), fl.algorithms.fed_avg(client_weighting="uniform")
     with pytest.raises(
         ValueError,
-        match="weights such as 'mine/moving_mean:0', .*without noise; allowed .*non_trainable='broadcast'",
+        match="weights such as 'mine/moving_mean:0', .*without noise; allowed "
+        ".*non_trainable='broadcast'",
     ):
         simulate(normalized(name="mine"), clients, algorithm, **private())
     model = normalized()

@@ -88,13 +88,15 @@ def test_the_model_handed_over_is_not_changed(data):
     assert not same_weights(run, run._replace(model=model))
 
 
+@pytest.mark.slow
 def test_plain_keras_in_a_fresh_python_gives_the_same_evaluation(whole_run, data, tmp_path):
     np.savez(tmp_path / "test.npz", **data[1].to_arrays())
     program = (
         "import sys, json, numpy as np, tensorflow as tf\n"
         "d = np.load(sys.argv[2])\n"
         "model = tf.keras.models.load_model(sys.argv[1])\n"
-        "result = model.evaluate(d['x'], d['y'], sample_weight=d['sample_weight'], batch_size=64, verbose=0, return_dict=True)\n"
+        "result = model.evaluate(d['x'], d['y'], sample_weight=d['sample_weight'], "
+        "batch_size=64, verbose=0, return_dict=True)\n"
         "print(json.dumps(result)); assert 'fedlab' not in sys.modules"
     )
     command = [

@@ -2,9 +2,7 @@
 
 import json
 import sqlite3
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -363,22 +361,3 @@ def test_a_library_that_is_missing(capsys, monkeypatch, files, tmp_path, library
     out, err = capsys.readouterr()
     assert out == "" and f"pip install {library}" in err and err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "command", [["squad", "efficacy"], ["squad", "probe"], ["explain"]], ids=" ".join
-)
-def test_help_does_not_wait_for_tensorflow(command):
-    script = (
-        "import sys; from fedlab import cli; sys.argv[0] = 'fedlab'\n"
-        "try: cli.main()\nfinally: assert 'tensorflow' not in sys.modules"
-    )
-    started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", script, *command, "--help"], capture_output=True, text=True
-    )
-    assert (
-        done.returncode == 0
-        and "usage: fedlab" in done.stdout
-        and time.perf_counter() - started < 5
-    )
