@@ -1,8 +1,13 @@
-"""How fast this machine multiplies matrices, and how long a workload's products take at that speed.
+"""How fast this machine multiplies matrices, and how long a workload's products take.
 
-Two forms are tried, each in a process of its own, and the better one counts: one product at a time on all cores, and one on each core
-at the same time, with a single thread each. Both are TensorFlow's own float32 products, many in one compiled graph, so that the cost of a
-call does not count.
+Each product is measured in two forms, and the faster one counts: one product at a time
+on all cores, and one product per core with a single thread each. Each form runs in its
+own process, because TensorFlow's number of threads cannot change once it has started.
+
+A small product takes a few microseconds, less than calling TensorFlow from Python. So
+one call runs a graph of up to 256 products. They run one after another, and only one
+value of each result is kept: the memory of a result is reused by the next one, and
+nothing but the products takes noticeable time.
 """
 
 import concurrent.futures
@@ -12,20 +17,22 @@ import time
 
 FORMS = ("one product on all cores", "one product a core")
 SQUARES = (512, 1024, 2048, 4096)
-_GRAPH_FLOPS, _GRAPH_PRODUCTS, _GRAPH_BYTES = 5e8, 64, 1e8  # at most so much in one graph
+_GRAPH_FLOPS, _GRAPH_PRODUCTS = 5e8, 256  # upper bounds for one graph
+_LEFT_FACTORS = 4
 
 
 def measure_rates(products, num_cores, seconds_each, squares=SQUARES):
-    """Measures FLOPs a second of square products and of each of `products`.
+    """Measures the FLOPs per second of square products and of each of `products`.
 
     Args:
       products: `Product`s; their counts do not matter.
-      num_cores: cores to use.
-      seconds_each: how long each is repeated; the fastest repetition counts.
+      num_cores: number of cores to use.
+      seconds_each: how long each product is repeated; the fastest repetition counts.
       squares: sizes of the square products.
 
     Returns:
-      (best, rates): the highest rate of a matmul as {"flops_per_s", "form", "shape"}, and (op, shape) -> {"flops_per_s", "form"} of all.
+      (best, rates). best is the highest rate of a matmul: {"flops_per_s", "form",
+      "shape"}. rates is (op, shape) -> {"flops_per_s", "form"}.
     """
     from experiments.bench.workloads import Product
 
@@ -33,7 +40,6 @@ def measure_rates(products, num_cores, seconds_each, squares=SQUARES):
     wanted = list(dict.fromkeys(product._replace(count=1) for product in (*squares, *products)))
     rates = {}
     for form in FORMS:
-        # TensorFlow's number of threads is fixed once it has started.
         with concurrent.futures.ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn")
         ) as pool:
@@ -50,17 +56,18 @@ def measure_rates(products, num_cores, seconds_each, squares=SQUARES):
 
 
 def limits(workload, best, rates):
-    """Seconds a round would take if it were only its products.
+    """The time that a round would take if it consisted of its products only.
 
     Returns:
-      limit_s: at the best rate of all; limit_shapes_s: each product at the rate measured at its own shape.
+      limit_s: seconds at the best rate of all products.
+      limit_shapes_s: seconds with each product at the rate of its own shape.
     """
-    rounds = workload.num_clients * workload.num_batches
+    steps = workload.num_clients * workload.num_batches
     at_shapes = sum(
         product.flops / rates[product.op, product.shape]["flops_per_s"]
         for product in workload.products
     )
-    return {"limit_s": workload.flops / best["flops_per_s"], "limit_shapes_s": rounds * at_shapes}
+    return {"limit_s": workload.flops / best["flops_per_s"], "limit_shapes_s": steps * at_shapes}
 
 
 def _rates(form, products, num_cores, seconds_each):
@@ -75,26 +82,32 @@ def _rates(form, products, num_cores, seconds_each):
 
 
 def _rate(tf, product, threads, num_threads, seconds_each):
+    """FLOPs per second of `product` when each of `num_threads` threads repeats it."""
     left_shape, right_shape, multiply = _factors(tf, product)
-    size = 4 * (math.prod(left_shape) + math.prod(right_shape))
-    repeats = max(
-        1, min(_GRAPH_PRODUCTS, int(_GRAPH_FLOPS // product.flops), int(_GRAPH_BYTES // size))
-    )
-    # Different left factors: equal products would be computed once. The right one stays, as weights do from step to step.
-    lefts, right = (
-        tf.unstack(tf.random.normal([repeats, *left_shape])),
-        tf.random.normal(right_shape),
-    )
-    graph = tf.function(
-        lambda lefts, right: [multiply(left, right) for left in lefts]
-    ).get_concrete_function(lefts, right)
+    repeats = int(min(_GRAPH_PRODUCTS, max(1, _GRAPH_FLOPS // product.flops)))
+    # The right factor stays the same, as weights do within a step.
+    lefts = tf.random.normal([min(repeats, _LEFT_FACTORS), *left_shape])
+    right = tf.random.normal(right_shape)
+
+    @tf.function
+    def multiply_repeatedly(lefts, right):
+        # Separate arguments of the graph would take longer to read.
+        lefts, kept = tf.unstack(lefts), []
+        for n in range(repeats):
+            # The order also keeps TensorFlow from merging equal products.
+            with tf.control_dependencies(kept[-1:]):
+                result = multiply(lefts[n % len(lefts)], right)
+            kept.append(tf.slice(result, [0] * result.shape.rank, [1] * result.shape.rank))
+        return tf.stack(kept)
+
+    graph = multiply_repeatedly.get_concrete_function(lefts, right)
 
     def work(_):
-        graph(*lefts, right)
+        graph(lefts, right)
 
     list(threads.map(work, range(num_threads)))
-    fastest, deadline = float("inf"), time.perf_counter() + seconds_each
-    while fastest == float("inf") or time.perf_counter() < deadline:
+    fastest, deadline = math.inf, time.perf_counter() + seconds_each
+    while fastest == math.inf or time.perf_counter() < deadline:
         started = time.perf_counter()
         list(threads.map(work, range(num_threads)))
         fastest = min(fastest, time.perf_counter() - started)

@@ -1,15 +1,19 @@
 """The benchmark: what it counts, what it writes, what it refuses. Nothing here looks at a time."""
 
+import concurrent.futures
 import contextlib
+import functools
 import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import timeit
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from experiments.bench import limit, measure, methods, processes, report, scaling, states
 from experiments.bench.workloads import TINY, WORKLOADS, Product, conv, dense, recurrent
@@ -90,8 +94,6 @@ def test_flops_of_layers_by_hand():
 
 def test_products_multiply_as_their_layers_do():
     """Each op's factors and result have the shapes that `flops` counts."""
-    import tensorflow as tf
-
     for product in (Product("matmul", (2, 3, 4, 5)), *conv(2, 7, 3, 4, 3)):
         left, right, multiply = limit._factors(tf, product)
         result = multiply(tf.random.normal(left), tf.random.normal(right)).shape
@@ -136,6 +138,22 @@ def test_rates_are_measured_at_every_shape():
     }
     fastest = max(rate["flops_per_s"] for (op, _), rate in rates.items() if op == "matmul")
     assert rates["matmul", best["shape"]]["flops_per_s"] == best["flops_per_s"] == fastest > 0
+
+
+def test_the_limit_of_small_products_is_below_a_plain_loop():
+    """At their measured rates, W3b's products take less time than calling TensorFlow for each."""
+    products = WORKLOADS["W3b"].products
+    rates, loop_s = {}, 0.0
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        for product in products:
+            rate = limit._rate(tf, product, threads, num_threads=1, seconds_each=0.3)
+            rates[product.op, product.shape] = {"flops_per_s": rate}
+            left, right, multiply = limit._factors(tf, product)
+            call = functools.partial(multiply, tf.random.normal(left), tf.random.normal(right))
+            loop_s += min(timeit.repeat(call, number=50, repeat=20)) / 50
+    workload = WORKLOADS["W3b"]._replace(num_clients=1, num_batches=1)
+    limits = limit.limits(workload, {"flops_per_s": 1.0}, rates)
+    assert limits["limit_shapes_s"] < loop_s
 
 
 def test_line_through_points_by_hand():
@@ -185,8 +203,6 @@ def test_script_is_executable():
 
 def test_the_keras_loop_is_federated_averaging():
     """Against the mean of two clients' weights after plain gradient steps on the same batches."""
-    import tensorflow as tf
-
     from experiments.bench.keras_loop import KerasProcess
     from fedlab.engines.batches import client_batches
 
