@@ -1,4 +1,4 @@
-"""The benchmark: what it counts, what it writes, what it refuses. No time is held to a fixed limit."""
+"""The benchmark: what it counts, what it writes, what it refuses. No time has a fixed limit."""
 
 import concurrent.futures
 import contextlib
