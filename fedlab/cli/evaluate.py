@@ -38,10 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Prints the metrics."""
     import fedlab as fl
+    from fedlab import models
+    from fedlab.learner.keras2.graph import is_compiled
 
     data = choose_clients(_arguments.load_data(args.dataset, args), args.clients)
-    model = fl.models.load(args.model, trust_model=args.trust_model)
-    if getattr(model, "_compile_config", None) is None:
+    model = models.load(args.model, trust_model=args.trust_model)
+    if not is_compiled(model):
         # Without compile() the metrics are unknown, except those of next-character
         # models.
         if not (model.built and model.outputs and model.outputs[0].shape[-1] == _num_characters()):
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
             "fedlab: the model is not compiled; using the loss and accuracy of character models",
             file=sys.stderr,
         )
-        fl.models.compile_char_rnn(model)
+        models.compile_char_rnn(model)
     metrics = fl.evaluate(model, data, batch_size=args.batch_size)
     result = {
         "model": args.model,

@@ -17,7 +17,7 @@ from fedlab.optimizers.sgd import sgd
 from fedlab.optimizers.yogi import yogi
 
 # What depends on Keras is imported when first used.
-__getattr__, _, _ = lazily(
+__getattr__ = lazily(
     __name__,
     {
         "Yogi": "fedlab.learner",
@@ -26,7 +26,7 @@ __getattr__, _, _ = lazily(
         "of_model": "fedlab.learner",
     },
     modules=["fedlab.optimizers"],  # for callers that import fedlab.optimizers.optimizers
-)
+)[0]
 
 __all__ = [
     "Optimizer",

@@ -158,7 +158,7 @@ def test_tff_refuses_tables():
     clients = fl.ClientData.from_dict({"one": {"x": WORDS[:, None], "y": Y}})
     with pytest.raises(
         ValueError,
-        match="engine 'tff' cannot copy what layer 'string_lookup.*' has learnt in adapt",
+        match="engine='tff' with layer 'string_lookup.*: expected no layer with a vocabulary",
     ):
         options = dict(rounds=1, clients_per_round=1, progress=False)
         fl.simulate(model, clients, engine="tff", non_trainable="broadcast", **options)

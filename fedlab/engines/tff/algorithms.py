@@ -10,6 +10,7 @@ from fedlab import optimizers
 from fedlab.aggregators import privacy
 from fedlab.engines.engine import averaged_weights
 from fedlab.engines.tff import aggregators as _tff_aggregators
+from fedlab.learner.keras2.copying import weight_decay_exclusions
 from fedlab.learner.keras2.yogi import Yogi
 from fedlab.optimizers.schedules import Schedule
 
@@ -325,9 +326,7 @@ def client_optimizer_fn(model, scheduled=False):
     unsupported = {name: config[name] for name in _OPTIONS if config.get(name)}
     if type(optimizer) is not tf.keras.optimizers.AdamW and config.get("weight_decay"):
         unsupported["weight_decay"] = config["weight_decay"]
-    if getattr(optimizer, "_exclude_from_weight_decay", None) or getattr(
-        optimizer, "_exclude_from_weight_decay_names", None
-    ):
+    if any(weight_decay_exclusions(optimizer, model.trainable_variables)):
         unsupported["exclude_from_weight_decay"] = True
     if not scheduled and isinstance(config["learning_rate"], dict):
         unsupported["learning_rate"] = config["learning_rate"].get("class_name")

@@ -19,6 +19,7 @@ from fedlab.engines.tff import model as _tff_model
 from fedlab.engines.tff import worker as _tff_worker
 from fedlab.engines.workers import Workers
 from fedlab.learner.keras2 import metric_state
+from fedlab.learner.keras2.blueprint import Blueprint, keeping_eager_classes
 
 logger = logging.getLogger("fedlab")
 
@@ -33,7 +34,7 @@ class TffProcess:
         first = setting.clients.example()
         batches.check(setting.model, setting.batching, first)
         self._spec = _batch_spec(setting, _class_weighted(setting, first))
-        self._blueprint = _tff_model.Blueprint(setting.model, self._spec)
+        self._blueprint = Blueprint(setting.model, self._spec)
         self._workers = Workers(setting.build, setting.clients, setting.num_workers)
         self._trained, self._summed = self._training_metrics()
         self._first_size = None
@@ -77,7 +78,7 @@ class TffProcess:
                 self._blueprint, count_tokens, self._summed
             )
 
-        with _tff_model.keeping_eager_classes():
+        with keeping_eager_classes():
             return _tff_algorithms.build(setting, model_fn)
 
     @property
@@ -180,7 +181,7 @@ class TffProcess:
         return metric_state.Metrics(metrics), initial
 
     def _check_weights_kept(self, averaging):
-        """One batch of one client at learning rate 0 must give back the very weights; see `_tff_model` for why it might not.
+        """One batch of one client at learning rate 0 must give back the very weights; see `fedlab.learner.keras2.blueprint` for why it might not.
 
         Args:
           averaging: federated averaging of the model, whatever the run's own algorithm is.

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedlab import _checks
+from fedlab.learner.keras2 import graph
 from fedlab.tasks.generation import text as text_lib
 
 
@@ -111,7 +112,7 @@ def _single_stateful_copy(model):
             "model: expected a Keras model, as fedlab.models.load returns, got "
             f"{_checks.kind(model)}"
         )
-    if not getattr(model, "_is_graph_network", False):
+    if not graph.is_functional(model):
         raise ValueError(
             f"model {model.name!r}: expected a built Sequential or Functional model; a subclassed "
             "model cannot be copied"
@@ -129,17 +130,12 @@ def _single_stateful_copy(model):
             f"model {model.name!r}: expected outputs [batch, time, {characters}], one logit per "
             f"character, got {list(shapes[1])}"
         )
-    if not any(
-        isinstance(layer, tf.keras.layers.RNN)
-        for layer in model._flatten_layers(include_self=False)
-    ):
+    layers = graph.layers_of(model)
+    if not any(isinstance(layer, tf.keras.layers.RNN) for layer in layers):
         raise ValueError(
             f"model {model.name!r}: expected a recurrent layer, which remembers earlier characters"
         )
-    if any(
-        isinstance(layer, tf.keras.layers.Bidirectional)
-        for layer in model._flatten_layers(include_self=False)
-    ):
+    if any(isinstance(layer, tf.keras.layers.Bidirectional) for layer in layers):
         raise ValueError(
             f"model {model.name!r}: expected no bidirectional layer, which reads later characters"
         )
@@ -163,7 +159,7 @@ def _copy(model):
 
 
 def _copy_layer(layer):
-    if getattr(layer, "_is_graph_network", False):
+    if graph.is_functional(layer):
         return _copy(layer)
     config = layer.get_config()
     if isinstance(layer, tf.keras.layers.RNN):
@@ -174,9 +170,7 @@ def _copy_layer(layer):
 
 
 def _gives_probabilities(model):
-    layer = model.outputs[0]._keras_history.layer
-    while getattr(layer, "_is_graph_network", False):
-        layer = layer.outputs[0]._keras_history.layer
+    layer = graph.output_layer(model)
     return (
         isinstance(layer, tf.keras.layers.Softmax)
         or getattr(layer, "activation", None) is tf.keras.activations.softmax

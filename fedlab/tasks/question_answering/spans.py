@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedlab import _checks
+from fedlab.learner.keras2 import graph
 from fedlab.tasks.question_answering.outputs import outputs
 
 _BLOCK = 64  # windows at once: about 6 MB of scores at 384 positions and answers of 30 tokens
@@ -85,11 +86,9 @@ def check_model(model, windows):
     A subclassed model cannot be checked before it runs, and the vocabulary only if the
     model uses Keras's `Embedding`.
     """
-    inputs = {
-        tensor._keras_history.layer.name: tensor for tensor in getattr(model, "inputs", None) or ()
-    }
-    if not inputs:
+    if not graph.is_functional(model):
         return
+    inputs = dict(zip(model.input_names, model.inputs))
     known = ("input_ids", "token_type_ids", "attention_mask")
     if "input_ids" not in inputs or set(inputs) - set(known):
         raise ValueError(
@@ -103,18 +102,8 @@ def check_model(model, windows):
             f"windows of {windows.max_length} tokens: expected {length}, for which model "
             f"{model.name!r} is built"
         )
-    for layer in model._flatten_layers(include_self=False):
-        if hasattr(layer, "embeddings") and layer.inbound_nodes and _reads(layer, "input_ids"):
-            windows.vocabulary.check_fits(layer.input_dim)
-
-
-def _reads(layer, name):
-    """Returns whether a layer of a Functional model reads the input of that name."""
-    source = layer.get_input_at(0)
-    return (
-        getattr(source, "_keras_history", None) is not None
-        and source._keras_history.layer.name == name
-    )
+    for layer in graph.embeddings_of(model, "input_ids"):
+        windows.vocabulary.check_fits(layer.input_dim)
 
 
 def answers(windows, logits, *, num_best=1, max_answer_length=30, null_threshold=None):

@@ -1,0 +1,54 @@
+"""What a Keras 2 model consists of: its layers, how they are connected, what it is compiled with."""
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def is_functional(model: Any) -> bool:
+    """Returns whether a model is Functional, or Sequential and built.
+
+    The inputs, outputs and connections of these models are known, and Keras can copy
+    them.
+    """
+    return bool(getattr(model, "_is_graph_network", False))
+
+
+def is_compiled(model: tf.keras.Model) -> bool:
+    """Returns whether a model has been compiled."""
+    return getattr(model, "_compile_config", None) is not None
+
+
+def compile_arguments(model: tf.keras.Model) -> dict[str, Any]:
+    """Returns the arguments that a compiled model's `compile()` was called with.
+
+    `get_compile_config` would serialize them and lose plain functions.
+    """
+    return dict(model._compile_config.config)
+
+
+def layers_of(model: tf.keras.layers.Layer) -> list[tf.keras.layers.Layer]:
+    """Returns the layers of a model, or inside of a layer, with those nested in other layers."""
+    return list(model._flatten_layers(include_self=False))
+
+
+def output_layer(model: tf.keras.Model) -> tf.keras.layers.Layer:
+    """Returns the layer that computes a Functional model's first output; never a nested model."""
+    layer = model
+    while is_functional(layer):
+        layer = layer.outputs[0]._keras_history.layer
+    return layer
+
+
+def embeddings_of(model: tf.keras.Model, name: str) -> list[tf.keras.layers.Layer]:
+    """Returns the embedding layers, nested ones included, that read the input of this name."""
+
+    def reads_input(layer: tf.keras.layers.Layer) -> bool:
+        history = getattr(layer.get_input_at(0), "_keras_history", None)
+        return history is not None and history.layer.name == name
+
+    return [
+        layer
+        for layer in layers_of(model)
+        if hasattr(layer, "embeddings") and layer.inbound_nodes and reads_input(layer)
+    ]
