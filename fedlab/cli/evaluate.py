@@ -39,11 +39,11 @@ def run(args: argparse.Namespace) -> None:
     """Prints the metrics."""
     import fedlab as fl
     from fedlab import models
-    from fedlab.learner.keras2.graph import is_compiled
+    from fedlab.learner import graph
 
     data = choose_clients(_arguments.load_data(args.dataset, args), args.clients)
     model = models.load(args.model, trust_model=args.trust_model)
-    if not is_compiled(model):
+    if not graph.is_compiled(model):
         # Without compile() the metrics are unknown, except those of next-character
         # models.
         if not (model.built and model.outputs and model.outputs[0].shape[-1] == _num_characters()):

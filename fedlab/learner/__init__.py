@@ -17,6 +17,9 @@ Only this package uses Keras internals. Other packages import the names below fr
     identity                       what a compiled model computes, as JSON
     warn_of_left_out               warns about metrics that cannot be merged
 
+    graph                          module: a model's layers and connections
+    saving                         module: the contents of saved models
+
     Yogi                           a Keras optimizer
     of_model, from_keras           Keras optimizers as pure functions
     check_model
@@ -50,4 +53,5 @@ _NAMES = {
 __getattr__, __dir__, __all__ = lazily(
     __name__,
     {name: f"{_IMPLEMENTATION}.{module}" for module, names in _NAMES.items() for name in names},
+    modules=[f"{_IMPLEMENTATION}.graph", f"{_IMPLEMENTATION}.saving"],
 )

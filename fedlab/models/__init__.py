@@ -1,4 +1,4 @@
-"""Keras models: builders, loading, copies, freezing, and the pretrained weights that ship with the package."""
+"""Keras models: builders, loading, copying, freezing, and shipped pretrained weights."""
 
 from fedlab.learner import clone, freeze
 from fedlab.models import bert

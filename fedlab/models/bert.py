@@ -1,18 +1,23 @@
-"""BERT as Keras models: an encoder of any size, with a head that finds answers in a text or one that classifies it.
+"""BERT as Keras models: an encoder of any size, for question answering or classification.
 
     BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding
-    Jacob Devlin, Ming-Wei Chang, Kenton Lee, Kristina Toutanova. NAACL 2019. https://arxiv.org/abs/1810.04805
+    Jacob Devlin, Ming-Wei Chang, Kenton Lee, Kristina Toutanova. NAACL 2019.
+    https://arxiv.org/abs/1810.04805
 
-The models are Functional and made of Keras's own layers, so that plain `tf.keras.models.load_model` reads them without this package.
-Weights are random, or those of a published checkpoint (`fedlab.models.bert_weights`). `fedlab.models.freeze` trains a part of them;
-layers are named by their depth:
+The models are Functional and consist of Keras's own layers, so that
+`tf.keras.models.load_model` can load them without fedlab. The weights are random, or those
+of a published checkpoint (`fedlab.models.bert_weights`). `fedlab.models.freeze` selects the
+layers to train. Layers are named by their depth i = 0, 1, ...:
 
     embeddings_word, embeddings_type, embeddings_position, embeddings_norm
-    layer_<i>_query, _key, _value, _attention, _attention_output, _attention_norm, _intermediate, _output, _output_norm    i = 0, 1, ...
+    layer_<i>_query, _key, _value, _attention, _attention_output, _attention_norm,
+    layer_<i>_intermediate, _output, _output_norm
     head_pooler (classification only), head
 """
 
-from typing import NamedTuple
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -23,19 +28,22 @@ layers = tf.keras.layers
 
 
 class Config(NamedTuple):
-    """The sizes of an encoder; the defaults are BERT-tiny's. A checkpoint brings its own.
+    """The sizes of an encoder. The defaults are those of BERT-tiny; checkpoints have their own.
 
     Attributes:
-      vocab_size: word pieces.
+      vocab_size: number of word pieces.
       hidden_size: width d, a multiple of `num_heads`.
-      num_layers: Transformer blocks. Of a checkpoint's, the first so many are taken.
-      num_heads: attention heads a block.
+      num_layers: number of Transformer blocks. If a checkpoint has more, the first ones are
+        used.
+      num_heads: number of attention heads per block.
       intermediate_size: width of a block's feed-forward layer.
-      max_positions: the longest input, in tokens.
-      type_vocab_size: kinds of segment, such as question and context.
-      dropout: rate after the embeddings, after each half of a block, and before a classification.
-      attention_dropout: rate on the attention weights; None is `dropout`.
-      activation: of the feed-forward layer: "gelu" (by the error function) or "relu".
+      max_positions: maximum length of the input, in tokens.
+      type_vocab_size: number of segment types, such as question and context.
+      dropout: rate after the embeddings, after each half of a block, and before the
+        classification head.
+      attention_dropout: rate on the attention weights; None means `dropout`.
+      activation: of the feed-forward layer: "gelu" (exact, with the error function) or
+        "relu".
       epsilon: of the layer normalizations.
     """
 
@@ -52,60 +60,79 @@ class Config(NamedTuple):
     epsilon: float = 1e-12
 
 
-_FREE = ("num_layers", "dropout", "attention_dropout")  # what may differ from a checkpoint's
+_FREE = ("num_layers", "dropout", "attention_dropout")  # may differ from the checkpoint
 
 
-def encoder(pretrained=None, *, length=None, **config):
-    """The encoder alone, not compiled (Devlin et al. 2019, section 3; the blocks are those of Vaswani et al. 2017, section 3).
+def encoder(
+    pretrained: str | os.PathLike | None = None, *, length: int | None = None, **config: Any
+) -> tf.keras.Model:
+    """Builds the encoder alone, not compiled.
 
-        x = dropout(norm(word[input_ids] + type[token_type_ids] + position[0, 1, ...]))                   [batch, length, d]
+        x = dropout(norm(word[input_ids] + type[token_type_ids] + position[0, 1, ...]))
         for each block:
-            q, k, v = x Wq + bq, x Wk + bk, x Wv + bv, each cut into heads of width h = d / num_heads
-            a = dropout(softmax(q k' / sqrt(h), over the tokens whose attention_mask is 1)) v
-            x = norm(x + dropout(a Wo + bo))
+            q, k, v = x Wq + bq, x Wk + bk, x Wv + bv    in heads of width h = d / num_heads
+            a = dropout(softmax(q k' / sqrt(h)))         over tokens whose attention_mask is 1
+            x = norm(x + dropout(a v Wo + bo))
             x = norm(x + dropout(gelu(x W1 + b1) W2 + b2))
 
+    Devlin et al. 2019, section 3; the blocks are those of Vaswani et al. 2017, section 3.
+
     Args:
-      pretrained: None for random weights, as BERT's before training: kernels and embeddings normal with deviation .02, cut off at two
-        deviations; biases 0. "minilm" for MiniLM-L6 (6 blocks of width 384), from a Python package. Or the path of a Hugging Face
-        checkpoint of BERT: a folder with `model.safetensors` and `config.json`, or a `.safetensors` file with `config.json` beside it.
-      length: tokens of every input; by default any number up to `max_positions`.
-      **config: fields of `Config`. A checkpoint fixes all but num_layers, dropout and attention_dropout.
+      pretrained: None for random weights as in BERT before training: kernels and embeddings
+        from a normal distribution with standard deviation 0.02, truncated at two standard
+        deviations; biases 0. "minilm" for MiniLM-L6 (6 blocks of width 384), from a Python
+        package. Or the path of a Hugging Face checkpoint of BERT: a folder with
+        `model.safetensors` and `config.json`, or a `.safetensors` file in a folder with
+        `config.json`.
+      length: number of tokens of every input; by default any number up to `max_positions`.
+      **config: fields of `Config`. A checkpoint fixes all but num_layers, dropout and
+        attention_dropout.
 
     Returns:
-      A `tf.keras.Model`: {"input_ids", "token_type_ids", "attention_mask"}, each int32 [batch, length] -> float32 [batch, length, d].
+      A `tf.keras.Model`: {"input_ids", "token_type_ids", "attention_mask"}, each int32
+      [batch, length] -> float32 [batch, length, d].
 
     Raises:
-      ValueError: a field that is unknown or out of range, or a checkpoint that is damaged, incomplete or of another size.
+      ValueError: a field is unknown or out of range, or the checkpoint is damaged,
+        incomplete or of another size.
       FileNotFoundError, ModuleNotFoundError: there is no such checkpoint.
 
     Example:
-      >>> encoder(vocab_size=100, hidden_size=8, intermediate_size=16, max_positions=32).output_shape
+      >>> encoder(vocab_size=100, hidden_size=8, intermediate_size=16).output_shape
       (None, None, 8)
     """
     return _build("bert", lambda x, mask, config: x, {}, pretrained, length, config)
 
 
-def question_answering(pretrained=None, *, length=None, learning_rate=5e-5, **config):
-    """A compiled model that marks where an answer starts and ends (Devlin et al. 2019, section 4.2).
+def question_answering(
+    pretrained: str | os.PathLike | None = None,
+    *,
+    length: int | None = None,
+    learning_rate: float = 5e-5,
+    **config: Any,
+) -> tf.keras.Model:
+    """Builds a compiled model that predicts where an answer starts and ends.
 
-        logits[0, t], logits[1, t] = x[t] W + b    lowered by 1e9 where attention_mask[t] is 0
+        logits[0, t], logits[1, t] = x[t] W + b    minus 1e9 where attention_mask[t] is 0
 
-    The loss is the mean of the cross-entropies of start and end, the accuracy that of both positions.
+    The loss is the mean of the cross-entropies of start and end. The accuracy is the mean
+    over both positions. Devlin et al. 2019, section 4.2.
 
     Args:
-      pretrained, length, **config: as in `encoder`. The head is the checkpoint's `qa_outputs`, or random where it has none.
-      learning_rate: of the Adam optimizer that it is compiled with.
+      pretrained, length, **config: as in `encoder`. The head is the checkpoint's
+        `qa_outputs`, or random if there is none.
+      learning_rate: of the Adam optimizer.
 
     Returns:
-      A `tf.keras.Model`: inputs as in `encoder` -> float32 logits [batch, 2, length]. Targets are int [batch, 2]: the positions of the
-      answer's first and last token.
+      A `tf.keras.Model`: inputs as in `encoder` -> float32 logits [batch, 2, length].
+      Targets are int [batch, 2]: the positions of the answer's first and last token.
 
     Raises:
-      As `encoder`.
+      ValueError, FileNotFoundError, ModuleNotFoundError: as in `encoder`.
 
     Example:
-      >>> question_answering(vocab_size=100, hidden_size=8, intermediate_size=16, length=12).output_shape
+      >>> sizes = dict(vocab_size=100, hidden_size=8, intermediate_size=16)
+      >>> question_answering(**sizes, length=12).output_shape
       (None, 2, 12)
     """
 
@@ -120,22 +147,32 @@ def question_answering(pretrained=None, *, length=None, learning_rate=5e-5, **co
     )
 
 
-def classification(num_classes, pretrained=None, *, length=None, learning_rate=5e-5, **config):
-    """A compiled model that classifies texts by their first token, [CLS] (Devlin et al. 2019, section 4.1).
+def classification(
+    num_classes: int,
+    pretrained: str | os.PathLike | None = None,
+    *,
+    length: int | None = None,
+    learning_rate: float = 5e-5,
+    **config: Any,
+) -> tf.keras.Model:
+    """Builds a compiled model that classifies texts by their first token, [CLS].
 
         logits = dropout(tanh(x[0] Wp + bp)) W + b
 
+    Devlin et al. 2019, section 4.1.
+
     Args:
       num_classes: 2 or more.
-      pretrained, length, **config: as in `encoder`. The pooler Wp is the checkpoint's where it has one, the head its `classifier` where
-        that has as many classes.
-      learning_rate: of the Adam optimizer that it is compiled with.
+      pretrained, length, **config: as in `encoder`. The pooler Wp is the checkpoint's, if it
+        has one. The head is the checkpoint's `classifier`, if it has as many classes.
+      learning_rate: of the Adam optimizer.
 
     Returns:
-      A `tf.keras.Model`: inputs as in `encoder` -> float32 logits [batch, num_classes]. Targets are int [batch].
+      A `tf.keras.Model`: inputs as in `encoder` -> float32 logits [batch, num_classes].
+      Targets are int [batch].
 
     Raises:
-      As `encoder`.
+      ValueError, FileNotFoundError, ModuleNotFoundError: as in `encoder`.
 
     Example:
       >>> classification(3, vocab_size=100, hidden_size=8, intermediate_size=16).output_shape
@@ -155,8 +192,10 @@ def classification(num_classes, pretrained=None, *, length=None, learning_rate=5
     )
 
 
-def up_to(num_layers):
-    """The names, as patterns, of the embeddings and the first blocks, for `freeze`: `freeze(model, *up_to(4))`.
+def up_to(num_layers: int) -> tuple[str, ...]:
+    """Returns patterns for the names of the embeddings and the first blocks.
+
+    `freeze(model, *up_to(4))` freezes the embeddings and the first four blocks.
 
     Example:
       >>> up_to(2)
@@ -169,8 +208,22 @@ def up_to(num_layers):
 # ---- Building ----
 
 
-def _build(name, head, modules, pretrained, length, given):
-    """The model of that name; `modules`: its head's layers -> the checkpoint's modules."""
+def _build(
+    name: str,
+    head: Callable,
+    modules: Mapping[str, str],
+    pretrained: str | os.PathLike | None,
+    length: int | None,
+    given: Mapping[str, Any],
+) -> tf.keras.Model:
+    """Builds a model, not compiled.
+
+    Args:
+      name: the model's name.
+      head: (encoder's output, mask, Config) -> output.
+      modules: layer of the head -> module of the checkpoint.
+      pretrained, length, given: as in `encoder`.
+    """
     checkpoint = bert_weights.read(pretrained) if pretrained is not None else None
     config = _config(given, checkpoint)
     if length is not None:
@@ -204,12 +257,11 @@ def _encode(input_ids, token_type_ids, attention_mask, config):
     x = x + _embedding(config.type_vocab_size, config, "embeddings_type")(token_type_ids)
     x = x + _embedding(config.max_positions, config, "embeddings_position")(positions)
     x = dropped(norm(x, "embeddings_norm"))
-    mask = layers.Reshape((1, -1))(
-        tf.cast(attention_mask, tf.bool)
-    )  # [batch, 1, length]: for all heads
+    mask = layers.Reshape((1, -1))(tf.cast(attention_mask, tf.bool))  # [batch, 1, length]
     scale = (config.hidden_size // config.num_heads) ** -0.5
     for i in range(config.num_layers):
-        # Not Keras's MultiHeadAttention: its einsum is 5 % slower on the CPU, and its projections could not be frozen one by one.
+        # Keras's MultiHeadAttention is 5 % slower on the CPU, and its projections cannot be
+        # frozen one by one.
         query, key, value = (
             heads(_dense(config.hidden_size, f"layer_{i}_{name}")(x))
             for name in ("query", "key", "value")
@@ -257,16 +309,17 @@ def _compile(model, learning_rate):
 
 
 def _config(given, checkpoint):
-    """The checked `Config` of the arguments given and a checkpoint's."""
+    """Returns the checked `Config` that results from the caller's fields and a checkpoint's."""
     if unknown := [name for name in given if name not in Config._fields]:
         raise ValueError(
-            f"received {unknown[0]}={given[unknown[0]]!r}; allowed: {', '.join(Config._fields)}."
+            f"unknown argument {unknown[0]!r}: expected one of {', '.join(Config._fields)}"
         )
     stored = checkpoint.config if checkpoint is not None else {}
     for name in given.keys() & stored.keys() - set(_FREE):
         if given[name] != stored[name]:
             raise ValueError(
-                f"received {name}={given[name]!r}; the checkpoint {checkpoint.source} has {stored[name]!r}: leave it out."
+                f"{name}={given[name]!r}: expected {stored[name]!r}, as in {checkpoint.source}; "
+                "leave it out"
             )
     config = Config(**{**stored, **given})
     if given.get("attention_dropout") is None and (

@@ -1,15 +1,19 @@
-"""Checkpoints of BERT as Hugging Face publishes them: `config.json` and the weights in a `.safetensors` file.
+"""Checkpoints of BERT from Hugging Face: `config.json`, and the weights in a `.safetensors` file.
 
-Tensors are called as in `transformers`: "encoder.layer.0.attention.self.query.weight", with or without "bert." in front; those of layer
-normalizations end in weight and bias, or in gamma and beta in checkpoints that came from TensorFlow.
+Tensors have the names of `transformers`, with or without the prefix "bert.":
+"encoder.layer.0.attention.self.query.weight". Names of layer normalizations end in weight
+and bias, or in gamma and beta if the checkpoint was converted from TensorFlow.
 """
 
 import importlib.metadata
+import os
 import pathlib
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from fedlab import _json
 
@@ -58,9 +62,9 @@ class Checkpoint(NamedTuple):
     """A checkpoint in memory.
 
     Attributes:
-      source: its file, for messages.
-      config: name -> value, of `fedlab.models.bert.Config`.
-      tensors: name -> float32 array, names without "bert." and with weight and bias everywhere.
+      source: the path of its file, for messages.
+      config: fields of `fedlab.models.bert.Config`: name -> value.
+      tensors: name -> float32 array. Names have no prefix "bert." and end in weight or bias.
     """
 
     source: str
@@ -68,7 +72,7 @@ class Checkpoint(NamedTuple):
     tensors: dict
 
 
-def read(source):
+def read(source: str | os.PathLike) -> Checkpoint:
     """Reads a checkpoint.
 
     Args:
@@ -80,15 +84,16 @@ def read(source):
     Raises:
       ModuleNotFoundError: the package of "minilm" is not installed.
       FileNotFoundError: there is no such file.
-      ValueError: a file is damaged, or of another kind of model.
+      ValueError: a file is damaged, or is of another kind of model.
     """
     path = _minilm() if source == "minilm" else pathlib.Path(source).expanduser()
     file = path / "model.safetensors" if path.is_dir() else path
     for needed in (file, file.with_name("config.json")):
         if not needed.is_file():
             raise FileNotFoundError(
-                f"received pretrained={str(source)!r}, but there is no {needed}; allowed: 'minilm', a folder with model.safetensors and "
-                "config.json, or a .safetensors file with config.json beside it."
+                f"pretrained={str(source)!r}: expected 'minilm', a folder with model.safetensors "
+                "and config.json, or a .safetensors file in a folder with config.json; there is "
+                f"no {needed}"
             )
     return Checkpoint(str(file), _read_config(file.with_name("config.json")), _read_tensors(file))
 
@@ -98,12 +103,12 @@ def _minilm():
         files = importlib.metadata.files(_PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
         raise ModuleNotFoundError(
-            f"pretrained='minilm' needs the package {_PACKAGE}, not installed here: {_INSTALL}"
+            f"pretrained='minilm': the package {_PACKAGE} is not installed: {_INSTALL}"
         ) from None
     for file in files:
         if file.name == "model.safetensors":
             return pathlib.Path(file.locate())
-    raise FileNotFoundError(f"the package {_PACKAGE} holds no model.safetensors: {_INSTALL}")
+    raise FileNotFoundError(f"the package {_PACKAGE} has no model.safetensors: {_INSTALL}")
 
 
 def _read_config(file):
@@ -113,14 +118,15 @@ def _read_config(file):
         missing = [name for name in _REQUIRED if name not in stored]
     except (ValueError, AttributeError) as error:
         raise ValueError(
-            f"{file} is no configuration of a model ({error}): get the checkpoint again."
+            f"{file} is not a model's configuration ({error}): get the checkpoint again"
         ) from None
     if kind != ("bert", "absolute"):
         raise ValueError(
-            f"{file} is of a model of type {kind[0]!r} with {kind[1]} positions; allowed: 'bert' with absolute positions."
+            f"{file} describes a model of type {kind[0]!r} with {kind[1]} positions: expected "
+            "'bert' with absolute positions"
         )
     if missing:
-        raise ValueError(f"{file} lacks {', '.join(missing)}: get the checkpoint again.")
+        raise ValueError(f"{file} lacks {', '.join(missing)}: get the checkpoint again")
     return {ours: stored[theirs] for theirs, ours in _FIELDS.items() if theirs in stored}
 
 
@@ -134,11 +140,11 @@ def _read_tensors(file):
             tensors = {name: opened.get_tensor(name).astype(np.float32) for name in floats}
     except Exception as error:  # the library has an exception of its own
         raise ValueError(
-            f"{file} is damaged or no safetensors file ({error}): get the checkpoint again."
+            f"{file} is damaged or not a safetensors file ({error}): get the checkpoint again"
         ) from None
     if "BF16" in kinds.values():
         raise ValueError(
-            f"{file} holds bfloat16 tensors; allowed: float16, float32, float64: convert it."
+            f"{file} has bfloat16 tensors: expected float16, float32 or float64; convert it"
         )
     return {_plain(name): tensor for name, tensor in tensors.items()}
 
@@ -152,19 +158,21 @@ def _plain(name):
     )
 
 
-def assign(model, checkpoint, num_layers, heads):
-    """Sets a model's weights from a checkpoint: all of the encoder's, and those of its heads that the checkpoint has too.
+def assign(
+    model: tf.keras.Model, checkpoint: Checkpoint, num_layers: int, heads: Mapping[str, str]
+) -> None:
+    """Sets a model's weights from a checkpoint.
 
     Args:
       model: a model of `fedlab.models.bert`.
       checkpoint: a `Checkpoint`.
-      num_layers: how many blocks the model has.
-      heads: name of a layer of the model's head -> that of the checkpoint's module. One that is not there, or is of another shape, is
-        left as it is.
+      num_layers: the model's number of blocks.
+      heads: layer of the model's head -> module of the checkpoint. If the module is missing
+        or has another shape, the layer keeps its weights.
 
     Raises:
-      ValueError: tensors are missing, of another shape, or belong to blocks of which config.json knows nothing. The model
-        is then unchanged.
+      ValueError: tensors of the encoder are missing or have another shape, or there are
+        more blocks than config.json says. The model is then unchanged.
     """
     names = dict(_EMBEDDINGS)
     for i in range(num_layers):
@@ -179,7 +187,7 @@ def assign(model, checkpoint, num_layers, heads):
     missing = [name for name, value, _ in wanted if value is None]
     if missing:
         raise ValueError(
-            f"{checkpoint.source} lacks {_listed(missing)}: it is incomplete, or no BERT."
+            f"{checkpoint.source} lacks {_listed(missing)}: it is incomplete, or not a BERT"
         )
     wrong = [
         f"{name} {value.shape} instead of {shape}"
@@ -188,7 +196,7 @@ def assign(model, checkpoint, num_layers, heads):
     ]
     if wrong:
         raise ValueError(
-            f"{checkpoint.source} has {_listed(wrong)}: its config.json is of another model."
+            f"{checkpoint.source} has {_listed(wrong)}: its config.json is of another model"
         )
     blocks = {
         int(match[1])
@@ -198,7 +206,8 @@ def assign(model, checkpoint, num_layers, heads):
     if max(blocks) >= checkpoint.config["num_layers"]:
         known = checkpoint.config["num_layers"]
         raise ValueError(
-            f"{checkpoint.source} has {max(blocks) + 1} blocks, its config.json {known}: it is of another model."
+            f"{checkpoint.source} has {max(blocks) + 1} blocks, its config.json {known}: it is of "
+            "another model"
         )
     for layer, module in heads.items():
         parts = _values(model.get_layer(layer), module, checkpoint.tensors)
@@ -209,13 +218,13 @@ def assign(model, checkpoint, num_layers, heads):
 
 
 def _values(layer, module, tensors):
-    """(name, array or None, wanted shape) for each of a layer's weights."""
+    """Returns (name, array or None, expected shape) for each of a layer's weights."""
     suffixes = ("weight", "bias")[: len(layer.weights)]
     parts = []
     for suffix, variable in zip(suffixes, layer.weights):
         value = tensors.get(f"{module}.{suffix}")
         if value is not None and "kernel" in variable.name:
-            value = value.T  # there [outputs, inputs]
+            value = value.T  # [outputs, inputs] in the checkpoint
         parts.append((f"{module}.{suffix}", value, tuple(variable.shape)))
     return parts
 

@@ -1,4 +1,4 @@
-"""Next-character model of TensorFlow Federated's text-generation tutorial."""
+"""The next-character model of TensorFlow Federated's text-generation tutorial."""
 
 import tensorflow as tf
 
@@ -7,34 +7,41 @@ from fedlab.tasks.generation.text import CHAR_VOCABULARY
 
 
 def char_rnn(
-    vocabulary_size=len(CHAR_VOCABULARY),
-    embedding_dim=256,
-    units=1024,
+    vocabulary_size: int = len(CHAR_VOCABULARY),
+    embedding_dim: int = 256,
+    units: int = 1024,
     *,
-    cell="gru",
-    num_layers=1,
-    stateful=False,
-    batch_size=None,
-    reset_after=True,
-    learning_rate=0.5,
-):
-    """A compiled character-level recurrent model: embedding, GRU or LSTM, dense logits.
+    cell: str = "gru",
+    num_layers: int = 1,
+    stateful: bool = False,
+    batch_size: int | None = None,
+    reset_after: bool = True,
+    learning_rate: float | tf.keras.optimizers.schedules.LearningRateSchedule = 0.5,
+) -> tf.keras.Sequential:
+    """Builds a compiled character-level recurrent model: embedding, GRU or LSTM, dense logits.
 
-    The loss masks labels of -1 and the accuracy honours sample weights, so that padded sequences count only for their characters.
+    The loss masks labels of -1, and the accuracy uses sample weights: padding does not count.
 
     Args:
-      vocabulary_size: number of character ids, input and output alike.
+      vocabulary_size: number of character ids, of the input and of the output.
       embedding_dim: width of the embedding.
       units: width of each recurrent layer.
       cell: "gru" or "lstm".
       num_layers: number of recurrent layers.
-      stateful: whether the recurrent state goes on from batch to batch; needs `batch_size`. A simulation starts every client at zero.
+      stateful: whether the recurrent state is passed from batch to batch; requires
+        `batch_size`. A simulation resets it at the start of every client.
       batch_size: fixed batch size, or None for any.
-      reset_after: where a GRU applies its reset gate. True is Keras's default; False is the form of the published Dickens model.
-      learning_rate: of the SGD optimizer it is compiled with; 0.5 is the tutorial's.
+      reset_after: where a GRU applies its reset gate. True is Keras's default; False is the
+        form of the published Dickens model.
+      learning_rate: of the SGD optimizer, a positive number or a Keras schedule; 0.5 is the
+        tutorial's.
 
     Returns:
-      A `tf.keras.Sequential`: int [batch, time] -> float32 logits [batch, time, vocabulary_size].
+      A `tf.keras.Sequential`: int [batch, time] -> float32 logits
+      [batch, time, vocabulary_size].
+
+    Raises:
+      ValueError: an argument is out of its range.
 
     Example:
       >>> char_rnn(units=8, embedding_dim=4).count_params()
@@ -42,7 +49,7 @@ def char_rnn(
     """
     layers = tf.keras.layers
     if cell not in ("gru", "lstm"):
-        raise ValueError(f"cell is {cell!r}; allowed: 'gru', 'lstm'.")
+        raise _checks.value_error("cell", cell, "'gru' or 'lstm'")
     for name, value in (
         ("vocabulary_size", vocabulary_size),
         ("embedding_dim", embedding_dim),
@@ -54,7 +61,7 @@ def char_rnn(
         _checks.check_int("batch_size", batch_size, what="or None for any batch size")
     if stateful and batch_size is None:
         raise ValueError(
-            "stateful=True needs a fixed batch size: pass batch_size, for example batch_size=8."
+            "stateful=True with batch_size=None: expected a fixed batch size, such as batch_size=8"
         )
 
     def recurrent():
@@ -77,11 +84,25 @@ def char_rnn(
     return compile_char_rnn(model, learning_rate)
 
 
-def compile_char_rnn(model, learning_rate=0.5):
-    """Compiles a next-character model as `char_rnn` does: SGD, cross-entropy over real characters, their accuracy. Returns it."""
+def compile_char_rnn(
+    model: tf.keras.Model,
+    learning_rate: float | tf.keras.optimizers.schedules.LearningRateSchedule = 0.5,
+) -> tf.keras.Model:
+    """Compiles a next-character model as `char_rnn` does.
+
+    The optimizer is SGD, the loss is the cross-entropy of characters that are not padding,
+    and the metric is their accuracy.
+
+    Args:
+      model: a Keras model: int [batch, time] -> logits [batch, time, vocabulary_size].
+      learning_rate: as in `char_rnn`.
+
+    Returns:
+      The model.
+    """
     if not isinstance(model, tf.keras.Model):
-        raise TypeError(
-            f"received {_checks.kind(model)}; allowed: a next-character tf.keras model, such as fedlab.models.char_rnn makes."
+        raise _checks.type_error(
+            "model", model, "a next-character Keras model, such as from fedlab.models.char_rnn"
         )
     if not isinstance(learning_rate, tf.keras.optimizers.schedules.LearningRateSchedule):
         optimizers.check_rate(learning_rate)

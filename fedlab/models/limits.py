@@ -1,39 +1,51 @@
-"""How much memory a model file may ask for.
+"""Limits on the memory that loading a model file may take.
 
-A few bytes can describe gigabytes: a compressed archive, an array that is declared but not stored, a layer with a billion units. Keras
-allocates what it is told. Here sizes are compared with the size of the file before anything is read, unpacked or built.
+A few bytes can describe gigabytes: a compressed archive, an array that is declared but not
+stored, a layer with a billion units. Keras allocates whatever the file declares. The checks
+in this module compare declared sizes with the size of the file before anything is read,
+unpacked or built.
 """
 
 import contextlib
 import math
 import mmap
+import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
+from fedlab.learner import saving
+
 _MB = 2**20
-_TEXT = 16 * _MB  # as Python objects, JSON takes about twenty times as much
+_TEXT = 16 * _MB  # parsed JSON takes about twenty times as much memory
 _STORED_TEXT = 64 * _MB
-_PARTS = 500_000  # of lists and objects: the description of a layer has about 50
+_PARTS = 500_000  # lists and objects; the configuration of a layer has about 50
 _FREE = 64 * _MB
-_TIMES = 8  # a weight that is stored without them may have two moments, and half precision doubles
+# An optimizer may add two moments per weight, and weights stored in half precision double.
+_TIMES = 8
 
 
 class TooLargeError(Exception):
-    """A file asks for more memory than its size accounts for. The message says what does."""
+    """A file asks for more memory than its size allows. The message says for what."""
 
 
-def memory(size_bytes):
-    """How many bytes of arrays a file may ask for: 64 MB, which covers what is not stored, and eight times its own size."""
+def memory(size_bytes: int) -> int:
+    """Returns how many bytes of arrays a file of `size_bytes` may ask for.
+
+    This is eight times its size plus 64 MB, for arrays that are not stored.
+    """
     return _FREE + _TIMES * size_bytes
 
 
-def check_text(name, size_bytes, packed_bytes):
-    """Checks a description, or another text of a model, by its size.
+def check_text(name: str, size_bytes: int, packed_bytes: int) -> None:
+    """Checks the size of a model's configuration, or of another text in a model file.
 
-    Descriptions take kilobytes. Those with a list of words or numbers take more, up to 64 MB, but then they do not compress much.
+    Configurations take kilobytes. A list of words or numbers can make them larger, up to
+    64 MB, but such a list does not compress well.
 
     Args:
-      name: of the text, for the message.
+      name: what the message calls the text.
       size_bytes: its size when unpacked.
       packed_bytes: its size in the file.
 
@@ -44,8 +56,8 @@ def check_text(name, size_bytes, packed_bytes):
         raise TooLargeError(f"{name} of {_megabytes(size_bytes)}")
 
 
-def check_json(name, text):
-    """Checks a JSON text, in bytes, by its number of lists and objects before they are made.
+def check_json(name: str, text: bytes) -> None:
+    """Checks the number of lists and objects in a JSON text before it is parsed.
 
     Raises:
       TooLargeError: there are too many.
@@ -54,7 +66,7 @@ def check_json(name, text):
         raise TooLargeError(f"{name} of more than {_PARTS:,} lists and objects")
 
 
-def check_weights(weights_bytes, size_bytes):
+def check_weights(weights_bytes: int, size_bytes: int) -> None:
     """Checks how many bytes of weights a file of `size_bytes` declares.
 
     Raises:
@@ -62,17 +74,18 @@ def check_weights(weights_bytes, size_bytes):
     """
     if weights_bytes > memory(size_bytes):
         raise TooLargeError(
-            f"declaration of {_megabytes(weights_bytes)} of weights in a file of {_megabytes(size_bytes)}"
+            f"declaration of {_megabytes(weights_bytes)} of weights in a file of "
+            f"{_megabytes(size_bytes)}"
         )
 
 
-def check_arrays(file, size_bytes):
+def check_arrays(file: Any, size_bytes: int) -> None:
     """Checks how many bytes of arrays Keras would read from an open `h5py.File` of `size_bytes`.
 
-    Keras reads each array once, or as often as the attributes of a group name it.
+    Keras reads an array once, or as often as the attributes of a group list its name.
 
     Raises:
-      TooLargeError: too many, or it cannot be told.
+      TooLargeError: too many, or an array whose size cannot be known in advance.
     """
     import h5py
 
@@ -82,8 +95,10 @@ def check_arrays(file, size_bytes):
         )
 
 
-def check_names(path):
-    """Checks how many bytes the lists of names in a HDF5 file take: each of their texts may be the same long one.
+def check_names(path: pathlib.Path) -> None:
+    """Checks how many bytes the lists of names in an HDF5 file take when read.
+
+    All entries of a list may refer to the same long text.
 
     Raises:
       TooLargeError: too many.
@@ -104,7 +119,11 @@ def check_names(path):
 
 
 def _longest_text(path):
-    """An upper bound, in bytes: the size of the largest "global heap collection", where HDF5 keeps texts of any length."""
+    """An upper bound, in bytes, of a file's longest text.
+
+    HDF5 stores texts of variable length in "global heap collections". The bound is the size
+    of the largest one.
+    """
     longest = 0
     with open(path, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
         at = data.find(_HEAP)
@@ -117,16 +136,16 @@ def _longest_text(path):
 
 
 def _check_heap(data):
-    """HDF5 never ends where an object of a collection takes no bytes."""
+    """Raises ValueError if an object of a collection takes no bytes: HDF5 would never end."""
     at = 16
     while data[5:8] == bytes(3) and at + 16 <= len(data):
         index, size = (
             int.from_bytes(data[at : at + 2], "little"),
             int.from_bytes(data[at + 8 : at + 16], "little"),
         )
-        step = size if index == 0 else 16 + -(-size // 8) * 8  # the rest, or a header and a text
+        step = size if index == 0 else 16 + -(-size // 8) * 8  # free space, or header and text
         if not 0 < step <= len(data) - at:
-            raise ValueError("a text of its attributes is damaged")
+            raise ValueError("a text in its attributes is damaged")
         at += step
 
 
@@ -142,7 +161,8 @@ def _walk(file):
         part = waiting.pop()
         yield part
         address = h5py.h5o.get_info(part.id).addr
-        if isinstance(part, h5py.Group) and address not in seen:  # a group may be its own part
+        # A group may contain itself.
+        if isinstance(part, h5py.Group) and address not in seen:
             seen.add(address)
             waiting += [
                 part[name]
@@ -152,16 +172,15 @@ def _walk(file):
 
 
 def _named(file):
-    """The datasets that Keras reads for each layer and for the optimizer, as often as their names are listed."""
+    """The datasets that Keras reads by their listed names, as often as they are listed."""
     import h5py
-    from keras.src.saving.legacy.hdf5_format import load_attributes_from_hdf5_group as read
 
     groups = [file.get("optimizer_weights"), file.get("model_weights/top_level_model_weights")]
     if isinstance(layers := file.get("model_weights"), h5py.Group):
-        groups += [layers.get(name) for name in read(layers, "layer_names")]
+        groups += [layers.get(name) for name in saving.names_in_hdf5(layers, "layer_names")]
     for group in groups:
         if isinstance(group, h5py.Group):
-            yield from (group.get(name) for name in read(group, "weight_names"))
+            yield from (group.get(name) for name in saving.names_in_hdf5(group, "weight_names"))
 
 
 def _size_of(dataset):
@@ -174,15 +193,15 @@ def _size_of(dataset):
     return math.prod(dataset.shape or (0,)) * dataset.dtype.itemsize
 
 
-def check_saved_model(path, graphs):
-    """Checks the arrays of a SavedModel: those of its checkpoint, and the constants of its graphs.
+def check_saved_model(path: pathlib.Path, graphs: Any) -> int:
+    """Checks the arrays of a SavedModel: its checkpoint, and the constants of its graphs.
 
     Args:
       path: the folder.
       graphs: its SavedModel protocol buffer.
 
     Returns:
-      Its size in bytes.
+      The size of its files in bytes.
 
     Raises:
       TooLargeError: it declares too many.
@@ -230,15 +249,15 @@ def _bytes(shape, dtype):
     )
 
 
-_TEXT_BYTES = 24  # of a tensor of texts, for an empty one
+_TEXT_BYTES = 24  # per text of a tensor, for an empty text
 
 
 @contextlib.contextmanager
-def variables(limit_bytes):
-    """Within it, TensorFlow's variables may take so many bytes together.
+def variables(limit_bytes: float) -> Iterator[None]:
+    """Limits the bytes of all TensorFlow variables that are created in the `with` block.
 
     Raises:
-      TooLargeError: more were asked for, whatever Keras made of the error.
+      TooLargeError: the limit was exceeded, even if Keras caught the error.
     """
     budget = _Budget(limit_bytes)
     try:

@@ -1,20 +1,20 @@
-"""Loads Keras models: the shipped ones by name, files and folders by path, and files by address."""
+"""Loads Keras models: shipped models by name, files and folders by path, and files by URL."""
 
 import contextlib
 import difflib
 import functools
 import hashlib
-import inspect
 import logging
 import math
 import os
 import pathlib
 import urllib.parse
+from typing import Any
 
 import tensorflow as tf
 
-from fedlab import _cache, _files, _json
-from fedlab.learner import finalize_adapted
+from fedlab import _cache, _checks, _files, _json
+from fedlab.learner import finalize_adapted, saving
 from fedlab.models import _archive, limits, shipped, trust
 
 logger = logging.getLogger(__name__)
@@ -24,64 +24,74 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _FORMATS = "a .keras archive, an HDF5 file (.h5, .hdf5, any suffix) or a SavedModel folder"
 
 
-def load(source, *, trust_model=False, cache_dir=None, **overrides):
-    """Loads a Keras model by name, path or address.
+def load(
+    source: str | os.PathLike,
+    *,
+    trust_model: bool = False,
+    cache_dir: str | os.PathLike | None = None,
+    **overrides: Any,
+) -> tf.keras.Model:
+    """Loads a Keras model by name, path or URL.
 
-    A shipped model is compiled. A file's model is compiled as it was when saved; if it was not, compile it, for next-character models
-    with `compile_char_rnn`, whose loss masks padding. An optimizer of Keras's old kind (`tf.keras.optimizers.legacy`) becomes the new
-    one of the same name and settings, without its moments. Training settings that cannot be restored, such as a custom loss, are left
-    out with a warning.
+    A shipped model is compiled. A model from a file is compiled as it was when it was saved.
+    If it was not compiled, call `model.compile`, or `compile_char_rnn` for next-character
+    models, whose loss masks padding. An optimizer of `tf.keras.optimizers.legacy` is
+    replaced by the new optimizer of the same name and settings, without its moments.
+    Training settings that cannot be restored, such as a custom loss, are left out with a
+    warning.
 
-    The published model of TFF's text-generation tutorial, `dickens_rnn.batch8.kerasmodel`, is such an HDF5 file:
-    `compile_char_rnn(load("dickens_rnn.batch8.kerasmodel"))`.
+    The model of TFF's text-generation tutorial, `dickens_rnn.batch8.kerasmodel`, is an HDF5
+    file: `compile_char_rnn(load("dickens_rnn.batch8.kerasmodel"))`.
 
     Args:
-      source: one of `names()`; the path of a .keras archive, an HDF5 file or a SavedModel folder, told apart by their content, not by
-        their suffix; or an http(s) address of such a file. A file named as a shipped model is meant by "./name".
-      trust_model: whether to load a file that would run its own Python code (a Lambda layer, or a class of another module), whose graph
-        has operations other than those of `fedlab.models.graph_ops`, or that asks for more memory than `fedlab.models.limits` allows.
-        Such a file can do anything that you can. Pickled models are never loaded.
-      cache_dir: where downloaded files are kept; by default $FEDLAB_CACHE, else $XDG_CACHE_HOME/fedlab, else ~/.cache/fedlab.
-      **overrides: for a shipped model, arguments of its builder (`char_rnn`), such as `stateful=True, batch_size=8` or `learning_rate`.
+      source: one of `names()`; the path of a .keras archive, an HDF5 file or a SavedModel
+        folder, which are told apart by their content, not by their suffix; or an http(s)
+        URL of such a file. Use "./name" for a file that has the name of a shipped model.
+      trust_model: whether to load a file that would run its own Python code (a Lambda
+        layer, or a class of another module), whose graph has operations other than those
+        of `fedlab.models.graph_ops`, or that asks for more memory than
+        `fedlab.models.limits` allows. Such a file can do anything that you can do. Pickled
+        models are never loaded.
+      cache_dir: where downloaded files are stored; by default $FEDLAB_CACHE, else
+        $XDG_CACHE_HOME/fedlab, else ~/.cache/fedlab.
+      **overrides: for a shipped model, arguments of its builder (`char_rnn`), such as
+        `stateful=True, batch_size=8` or `learning_rate`.
 
     Returns:
       A `tf.keras.Model`.
 
     Raises:
-      ValueError: an unknown name, a file that is no model or is damaged, one that would run code or take too much memory, or overrides
-        that do not fit.
-      FileNotFoundError: nothing at this path.
-      ConnectionError: the address cannot be reached.
+      ValueError: an unknown name; a file that is not a model, is damaged, would run code or
+        take too much memory; or overrides that do not fit.
+      FileNotFoundError: nothing exists at this path.
+      ConnectionError: the server cannot be reached.
 
     Example:
       >>> model = load("dickens_char_rnn", stateful=True, batch_size=8)  # doctest: +SKIP
       >>> model = load("runs/first/model.keras")  # doctest: +SKIP
     """
     if not isinstance(source, str | os.PathLike):
-        raise TypeError(
-            f"received {type(source).__name__}; allowed: a model's name, path or address, as a str or a path."
-        )
+        raise _checks.type_error("source", source, "a model's name, path or URL")
     text = os.fspath(source)
     if not text:
-        raise ValueError(
-            f"received {text!r}; allowed: a path, an address, or a shipped model ({_names()})."
-        )
+        raise _checks.value_error("source", text, f"a path, a URL, or a shipped model ({_names()})")
     if isinstance(source, str) and source in shipped.names():
         return shipped.load_shipped(source, **overrides)
     if overrides:
         raise ValueError(
-            f"received {', '.join(overrides)} with {text!r}; only shipped models ({_names()}) take a builder's arguments: leave them out."
+            f"{', '.join(overrides)} with source={text!r}: expected arguments of a builder with "
+            f"shipped models ({_names()}) only; leave them out"
         )
     if "://" in text:
-        return _load_address(text, trust_model, cache_dir)
-    with _files.explained(text, "give a model that can be read"):
+        return _load_url(text, trust_model, cache_dir)
+    with _files.explained(text, "pass the path of a model that can be read"):
         try:
             path = pathlib.Path(text).expanduser()
-        except RuntimeError:  # there is no such user
+        except RuntimeError:  # "~name" without such a user
             raise _missing(text) from None
         if not path.exists():
             raise _missing(text)
-        # Keras forgets this: a loaded Discretization would have no bins.
+        # Keras does not do this: a loaded Discretization would have no bins.
         return finalize_adapted(_load_path(path, text, trust_model))
 
 
@@ -91,37 +101,42 @@ def _names():
 
 def _missing(text):
     close = difflib.get_close_matches(text, shipped.names(), n=3, cutoff=0.5)
-    hint = f"; close: {', '.join(close)}" if close else ""
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
     if "/" in text or os.sep in text or pathlib.PurePath(text).suffix:
         return FileNotFoundError(
-            f"there is no model at {text!r}; allowed: {_FORMATS}, or a shipped model ({_names()}){hint}."
+            f"there is no model at {text!r}: expected {_FORMATS}, or a shipped model "
+            f"({_names()}){hint}"
         )
     return ValueError(
-        f"{text!r} is neither a shipped model nor a path that exists; allowed: a path, or {_names()}{hint}."
+        f"{text!r} is neither a shipped model nor an existing path: expected a path, or "
+        f"{_names()}{hint}"
     )
 
 
-# ---- Addresses ----
+# ---- URLs ----
 
 
-def _load_address(url, trust_model, cache_dir):
+def _load_url(url, trust_model, cache_dir):
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https"):
         raise ValueError(
-            f"received the address {url!r}; allowed: http://, https://, a path, or a shipped model ({_names()})."
+            f"source={url!r}: expected http://, https://, a path, or a shipped model ({_names()})"
         )
-    # The address's digest tells files of the same name apart.
-    name = f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{pathlib.PurePosixPath(parts.path).name or 'model'}"
-    file = _cache.folder(cache_dir) / "models" / name
+    # The digest of the URL distinguishes files of the same name.
+    digest = hashlib.sha256(url.encode()).hexdigest()[:16]
+    name = pathlib.PurePosixPath(parts.path).name or "model"
+    file = _cache.folder(cache_dir) / "models" / f"{digest}-{name}"
     try:
         _cache.download(url, file, check=lambda arrived: _format_of_file(arrived, url))
     except ConnectionError as error:
         raise ConnectionError(
-            f"{url} could not be downloaded ({error}); check the address and the network, or use a shipped model: {_names()}."
+            f"{url} could not be downloaded ({error}): check the URL and the network, or use a "
+            f"shipped model ({_names()})"
         ) from None
     except OSError as error:
         raise ValueError(
-            f"{url} could not be kept in {file.parent} ({error.strerror}): pass cache_dir, a folder to write to."
+            f"{url} could not be stored in {file.parent} ({error.strerror}): pass cache_dir, a "
+            "folder that you can write to"
         ) from None
     return _load_path(file, url, trust_model)
 
@@ -142,7 +157,7 @@ def _load_path(path, source, trust_model):
 
 
 def _format_of_file(path, source):
-    """ "keras" or "hdf5", by the file's first bytes."""
+    """Returns "keras" or "hdf5", according to the file's first bytes."""
     with open(path, "rb") as file:
         start = file.read(8)
     if start.startswith(_ZIP):
@@ -154,9 +169,9 @@ def _format_of_file(path, source):
         if not start
         else "a pickled object, which is never loaded"
         if start[:1] == b"\x80"
-        else "no Keras model"
+        else "not a Keras model"
     )
-    raise ValueError(f"{source} is {kind}; allowed: {_FORMATS}.")
+    raise ValueError(f"{source} is {kind}: expected {_FORMATS}")
 
 
 def _load_keras(path, source, trust_model):
@@ -170,8 +185,8 @@ def _load_keras(path, source, trust_model):
             raise _damaged(source, error) from None
         if not archive.version.startswith("2."):
             raise ValueError(
-                f"{source} was saved by Keras {archive.version}, but TensorFlow {tf.__version__} reads Keras 2: save its weights, and load "
-                "them here."
+                f"{source} was saved by Keras {archive.version}: expected Keras 2, as TensorFlow "
+                f"{tf.__version__} reads; save the weights, build the model here and load them"
             )
         if not trust_model and archive.weights is None:
             raise _refused(source, "file of weights other than HDF5, which may carry Python code")
@@ -206,7 +221,8 @@ def _load_hdf5(path, source, trust_model):
         raise _damaged(source, error) from None
     if config is None:
         raise ValueError(
-            f"{source} is HDF5 without a model (weights only?): save with model.save(), or make the model and load_weights."
+            f"{source} is an HDF5 file without a model (weights only?): expected a file from "
+            "model.save(); or build the model and call load_weights"
         )
     if elsewhere:
         raise _refused(source, elsewhere)
@@ -229,33 +245,35 @@ def _json_attribute(file, name, trust_model):
 
 
 def _load_saved_model(path, source, trust_model):
-    from keras.protobuf import saved_metadata_pb2
     from tensorflow.core.protobuf import saved_model_pb2
 
     if not (path / "saved_model.pb").is_file():
         models = sorted(
             file.name for file in path.iterdir() if file.suffix in (".keras", ".h5", ".hdf5")
         )
-        hint = f"it holds {models[0]}: pass that path" if models else f"allowed: {_FORMATS}"
-        raise FileNotFoundError(f"{source} is a folder without a SavedModel; {hint}.")
+        remedy = f"; it holds {models[0]}: pass that path" if models else ""
+        raise FileNotFoundError(
+            f"{source} is a folder without a SavedModel: expected {_FORMATS}{remedy}"
+        )
     if not (path / "keras_metadata.pb").is_file():
         raise ValueError(
-            f"{source} is a SavedModel without Keras's part (of tf.saved_model.save or export?): save it with model.save()."
+            f"{source} is a SavedModel without Keras's metadata (from tf.saved_model.save or "
+            "export?): expected a model saved with model.save()"
         )
-    metadata, graphs = saved_metadata_pb2.SavedMetadata(), saved_model_pb2.SavedModel()
+    graphs = saved_model_pb2.SavedModel()
     if not trust_model:
         _check_texts(path)
     try:
-        metadata.ParseFromString((path / "keras_metadata.pb").read_bytes())
+        configs = saving.saved_model_configs((path / "keras_metadata.pb").read_bytes())
         graphs.ParseFromString((path / "saved_model.pb").read_bytes())
-        nodes = [_json.loads(node.metadata) for node in metadata.nodes]
+        nodes = [_json.loads(config) for config in configs]
         size_bytes = 0 if trust_model else limits.check_saved_model(path, graphs)
     except limits.TooLargeError:
         raise
     except Exception as error:  # protocol buffers have exceptions of their own
         raise _damaged(source, error) from None
     if not nodes:
-        raise _damaged(source, ValueError("no Keras object in it"))
+        raise _damaged(source, ValueError("it has no Keras objects"))
     training = [node.pop("training_config", None) for node in nodes]
     if not trust_model and (code := trust.find_code(nodes) or trust.find_graph_code(graphs)):
         raise _refused(source, code)
@@ -265,7 +283,7 @@ def _load_saved_model(path, source, trust_model):
 
 
 def _check_texts(path):
-    """Checks the sizes of what TensorFlow and Keras parse of a SavedModel."""
+    """Checks the sizes of the files that TensorFlow and Keras parse in a SavedModel."""
     for name in (
         "keras_metadata.pb",
         "saved_model.pb",
@@ -278,11 +296,14 @@ def _check_texts(path):
 
 
 def _rebuild(load, source, trust_model, config, training, size_bytes):
-    """Has Keras load what was found harmless; without the training settings where these cannot be restored.
+    """Returns the model, loaded by Keras after the last checks.
+
+    Training settings that cannot be restored are left out.
 
     Args:
-      load: (compile) -> the model.
-      size_bytes: of the file, which limits how much memory the model may take where it is not trusted.
+      load: compile (bool) -> the model.
+      config, training: parsed JSON; `training` is None for a model that was not compiled.
+      size_bytes: size of the file, which limits the memory that an untrusted model may take.
     """
     limit_bytes = math.inf if trust_model else limits.memory(size_bytes)
     if not trust_model and (code := trust.find_code(config)):
@@ -295,9 +316,7 @@ def _rebuild(load, source, trust_model, config, training, size_bytes):
                     return _load_compiled(load, training)
             except limits.TooLargeError:
                 raise
-            except (
-                Exception
-            ) as error:  # Keras and TensorFlow raise many; without compiling it may work
+            except Exception as error:  # of many types; loading without compiling may work
                 logger.debug("loading %s", source, exc_info=True)
                 reason = _first_line(error)
         try:
@@ -310,7 +329,8 @@ def _rebuild(load, source, trust_model, config, training, size_bytes):
             raise _damaged(source, error) from None
     if reason:
         logger.warning(
-            "%s is loaded without its training settings (%s): call model.compile() or compile_char_rnn().",
+            "%s was loaded without its training settings (%s): call model.compile() or "
+            "compile_char_rnn()",
             source,
             reason,
         )
@@ -318,28 +338,26 @@ def _rebuild(load, source, trust_model, config, training, size_bytes):
 
 
 def _load_compiled(load, training):
-    optimizer = training.get("optimizer") if isinstance(training, dict) else None
-    if isinstance(optimizer, dict) and optimizer.get("module") == "keras.optimizers.legacy":
-        # Keras writes .keras archives with such an optimizer, but cannot read them.
+    if saving.has_legacy_optimizer(training):
         model = load(compile=False)
         model.compile(**tf.keras.saving.deserialize_keras_object(training))
     else:
         model = load(compile=True)
-    return _with_new_optimizer(model)
+    return saving.replace_legacy_optimizer(model)
 
 
 def _refused(source, code):
+    remedy = "pass trust_model=True if you trust the file"
     if code.startswith("custom"):
-        remedy = "register it with tf.keras.utils.register_keras_serializable, or pass trust_model=True if you trust the file"
-    else:
-        remedy = "pass trust_model=True if you trust where the file comes from"
-    return ValueError(f"{source} holds a {code}: {remedy}.")
+        remedy = f"register it with tf.keras.utils.register_keras_serializable, or {remedy}"
+    return ValueError(f"{source} holds a {code}: {remedy}")
 
 
 def _damaged(source, error):
     reason = _first_line(error)
     return ValueError(
-        f"{source} cannot be loaded, it is damaged or new to TensorFlow {tf.__version__} ({reason}): get or save it again."
+        f"{source} cannot be loaded ({reason}): expected a model that TensorFlow {tf.__version__} "
+        "can read; the file may be damaged, get or save it again"
     )
 
 
@@ -351,7 +369,7 @@ def _first_line(error):
 
 @contextlib.contextmanager
 def _quiet():
-    """Without Keras's remarks on what `load` takes care of: a missing compilation, an optimizer without its state."""
+    """Suppresses Keras's warnings on what `load` handles, such as a missing compilation."""
     loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
     levels = [a_logger.level for a_logger in loggers]
     for a_logger in loggers:
@@ -361,29 +379,3 @@ def _quiet():
     finally:
         for a_logger, level in zip(loggers, levels, strict=True):
             a_logger.setLevel(level)
-
-
-def _with_new_optimizer(model):
-    """Puts a new optimizer in the place of a legacy one, where Keras has one of that name. Moments and step counts start anew."""
-    old = model.optimizer
-    new_class = getattr(tf.keras.optimizers, type(old).__name__, None)
-    if not isinstance(old, tf.keras.optimizers.legacy.Optimizer) or new_class is None:
-        return model
-    config = old.get_config()
-    allowed = inspect.signature(new_class.__init__).parameters
-    settings = {
-        name: value for name, value in config.items() if name in allowed and name != "learning_rate"
-    }
-    settings["learning_rate"] = rate = config["learning_rate"]
-    if isinstance(rate, dict):
-        settings["learning_rate"] = tf.keras.optimizers.schedules.deserialize(rate)
-    elif config.get(
-        "decay"
-    ):  # rate / (1 + decay * step), which the new optimizers express as a schedule
-        settings["learning_rate"] = tf.keras.optimizers.schedules.InverseTimeDecay(
-            float(rate), 1, float(config["decay"])
-        )
-    arguments = dict(model._compile_config.config)
-    arguments["optimizer"] = new_class(**settings)
-    model.compile(**arguments)
-    return model

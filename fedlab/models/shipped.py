@@ -1,16 +1,21 @@
-"""The pretrained models that ship with the package: `pretrained/<name>.json`, `.safetensors` and `.md`.
+"""The pretrained models that are part of the package. Each has three files in `pretrained/`.
 
-json         {"builder": "char_rnn", "arguments": {...}}: the function that makes the compiled model, and how it is called
-safetensors  the weights in the model's order; keys "<position>:<name>", floats as float16
-md           the model card: what it was trained on, how, how good it is
+<name>.json         {"builder": "char_rnn", "arguments": {...}}: the function that builds the
+                    compiled model, and its arguments
+<name>.safetensors  the weights in the model's order; keys "<position>:<name>", floats as
+                    float16
+<name>.md           the model card: training data, training, quality
 """
 
 import inspect
 import json
 import pathlib
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from fedlab import _modules
 from fedlab._files import write
@@ -18,7 +23,7 @@ from fedlab._files import write
 FOLDER = pathlib.Path(__file__).parent / "pretrained"
 
 
-def names():
+def names() -> tuple[str, ...]:
     """Returns the names of the shipped models, in alphabetical order.
 
     Example:
@@ -34,16 +39,20 @@ def names():
     )
 
 
-def load_shipped(name, folder=None, **overrides):
-    """Makes the compiled model of that name with its pretrained weights.
+def load_shipped(
+    name: str, folder: str | pathlib.Path | None = None, **overrides: Any
+) -> tf.keras.Model:
+    """Returns the compiled model of this name with its pretrained weights.
 
     Args:
-      name: of the files in the folder.
-      folder: by default the package's own.
-      **overrides: arguments of the model's builder that take the place of the recorded ones, such as `stateful=True, batch_size=8`.
+      name: the name of the files, without suffix.
+      folder: the folder of the files; by default the package's `pretrained`.
+      **overrides: arguments of the model's builder that replace the recorded ones, such as
+        `stateful=True, batch_size=8`.
 
     Raises:
-      ValueError: an argument that the builder does not take, or one with which the weights do not fit; or damaged files.
+      ValueError: the builder does not have such an argument, the weights do not fit with it,
+        or the files are damaged.
     """
     from safetensors.numpy import load_file
 
@@ -54,68 +63,80 @@ def load_shipped(name, folder=None, **overrides):
     allowed = list(inspect.signature(builder).parameters)
     if unknown := [argument for argument in overrides if argument not in allowed]:
         raise ValueError(
-            f"model {name!r} has no argument {unknown[0]!r}; allowed: {', '.join(allowed)}."
+            f"model {name!r} has no argument {unknown[0]!r}: expected {', '.join(allowed)}"
         )
     model = builder(**{**recorded["arguments"], **overrides})
     try:
         stored = load_file(folder / f"{name}.safetensors")
     except Exception as error:  # the library has an exception of its own
         raise ValueError(
-            f"the weights of model {name!r} are damaged ({error}): install the package again."
+            f"the weights of model {name!r} are damaged ({error}): install the package again"
         ) from None
     set_weights(model, stored, name)
     return model
 
 
-def set_weights(model, stored, name="model"):
+def set_weights(
+    model: tf.keras.Model, stored: Mapping[str, np.ndarray], name: str = "model"
+) -> None:
     """Sets a model's weights, matched by position and checked by name and shape.
 
     Args:
       model: a built Keras model.
       stored: key -> array, as `save_pretrained` writes them; in any order.
-      name: of the model, for messages.
+      name: what messages call the model.
 
     Raises:
-      ValueError: the two do not fit, naming the first weight that differs. The model is then unchanged.
+      ValueError: the weights do not fit; the message names the first that differs. The
+        model is then unchanged.
     """
     keys = sorted(stored)
     expected = _keys(model)
     if len(keys) != len(expected):
         raise ValueError(
-            f"model {name!r} has {len(expected)} weights, its file has {len(keys)}: were its layers changed?"
+            f"model {name!r} has {len(expected)} weights, its file has {len(keys)}: leave the "
+            "arguments that change its layers as they are"
         )
     for key, wanted, variable in zip(keys, expected, model.weights, strict=True):
         if key != wanted or stored[key].shape != tuple(variable.shape):
             raise ValueError(
-                f"model {name!r} expects weight {wanted} {tuple(variable.shape)}, its file has {key} {stored[key].shape}: "
-                "leave the arguments that change layers and sizes as they are."
+                f"model {name!r} expects weight {wanted} {tuple(variable.shape)}, its file has "
+                f"{key} {stored[key].shape}: leave the arguments that change its layers as they are"
             )
     for key, variable in zip(keys, model.weights, strict=True):
         variable.assign(stored[key].astype(variable.dtype.as_numpy_dtype))
 
 
-def save_pretrained(model, name, builder, arguments, folder=None):
-    """Writes `<name>.safetensors` and `<name>.json`, from which `load_shipped` makes the model again. The model card is yours to write.
+def save_pretrained(
+    model: tf.keras.Model,
+    name: str,
+    builder: str,
+    arguments: Mapping[str, Any],
+    folder: str | pathlib.Path | None = None,
+) -> pathlib.Path:
+    """Writes `<name>.safetensors` and `<name>.json` for `load_shipped`.
+
+    The model card `<name>.md` has to be written by hand.
 
     Args:
       model: a built Keras model; compiled or not.
       name: a Python identifier, such as "dickens_char_rnn".
-      builder: the name of a function of the module of the same name in `fedlab.models`, such as "char_rnn".
-      arguments: what it is called with, as JSON can hold it.
-      folder: by default the package's own.
+      builder: the name of a function and of its module in `fedlab.models`, such as
+        "char_rnn".
+      arguments: the builder's arguments; JSON values.
+      folder: where to write; by default the package's `pretrained`.
 
     Returns:
       The path of the weights.
 
     Raises:
-      ValueError: the builder makes a model of other weights, or a weight does not fit in float16.
+      ValueError: the builder's model has other weights, or a weight does not fit in
+        float16.
     """
     from safetensors.numpy import save
 
     if not name.isidentifier():
-        raise ValueError(
-            f"received name={name!r}; allowed is a Python identifier, such as 'dickens_char_rnn'."
-        )
+        raise ValueError(f"name={name!r}: expected a Python identifier, such as 'dickens_char_rnn'")
     folder = pathlib.Path(folder or FOLDER)
     stored = {}
     for key, variable in zip(_keys(model), model.weights, strict=True):
@@ -125,7 +146,8 @@ def save_pretrained(model, name, builder, arguments, folder=None):
                 half = value.astype(np.float16)
             if not np.isfinite(half).all():
                 raise ValueError(
-                    f"weight {key} has values that are not finite in float16 (largest {np.abs(value).max()})."
+                    f"weight {key} has values that are not finite in float16: expected at most "
+                    f"{np.finfo(np.float16).max:.0f}, got {np.abs(value).max()}"
                 )
             value = half
         stored[key] = np.ascontiguousarray(value)
@@ -140,7 +162,7 @@ def save_pretrained(model, name, builder, arguments, folder=None):
 
 
 def _keys(model):
-    """Names with their position in front and without the numbers by which Keras tells a process's layers apart."""
+    """Names of the weights, after their position, without the numbers of Keras's layer names."""
     plain = [
         "/".join(re.sub(r"_\d+$", "", part) for part in v.name.removesuffix(":0").split("/"))
         for v in model.weights

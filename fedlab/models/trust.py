@@ -1,17 +1,21 @@
-"""What a saved model would run, import or read from elsewhere when Keras rebuilds it.
+"""Finds what a saved model would run, import or read from other files when Keras rebuilds it.
 
-Keras makes a model anew from JSON that names classes and functions. Names of Keras's own are harmless; a Lambda layer carries Python
-bytecode, and a class of another module makes Keras import that module. A layer of words, or a file of weights, may name other files, whose
-text would become the model's. What is not known to be harmless is reported before Keras sees it.
+Keras rebuilds a model from JSON with names of classes and functions. Keras's own classes and
+functions are harmless. A Lambda layer contains Python bytecode, and a class of another
+module makes Keras import that module. Lookup layers and weight files may refer to other
+files, whose contents would become part of the model. Everything that is not known to be
+harmless is reported before Keras sees it.
 """
 
 import functools
+from typing import Any
 
 import tensorflow as tf
 
+from fedlab.learner import saving
 from fedlab.models import graph_ops
 
-# Forms of plain values in Keras's JSON: tuples, shapes, arrays.
+# "Classes" that stand for plain values in Keras's JSON: tuples, shapes, arrays.
 _VALUES = {
     "__tuple__",
     "__ellipsis__",
@@ -23,43 +27,36 @@ _VALUES = {
     "CompositeTensor",
     "InputSpec",
 }
-# Keras's own classes without a public name.
-_INTERNAL = {
-    "Functional",
-    "TFOpLambda",
-    "SlicingOpLambda",
-    "MeanMetricWrapper",
-    "LossFunctionWrapper",
-    "SumOverBatchSizeMetricWrapper",
-}
-_INTERNAL |= {"ConvLSTMCell"}
-_FUNCTION_SPACES = (
-    "activations",
-    "losses",
-    "metrics",
-    "initializers",
-    "regularizers",
-    "constraints",
-)
-# Functions of TensorFlow that a Functional model may call: arithmetic only, nothing that reads, writes or calls Python.
-_OP_SPACES = ("math.", "nn.", "linalg.", "signal.", "bitwise.", "__operators__.")
+# TensorFlow functions that a Functional model may call. They only compute with tensors.
+_OP_MODULES = ("math.", "nn.", "linalg.", "signal.", "bitwise.", "__operators__.")
 _OPS = frozenset(
-    "argsort batch_to_space bitcast boolean_mask broadcast_to cast clip_by_global_norm clip_by_norm clip_by_value concat convert_to_tensor "
-    "einsum expand_dims eye fill gather gather_nd grad_pass_through identity linspace meshgrid norm one_hot ones ones_like pad range rank "
-    "realdiv repeat reshape reverse reverse_sequence roll scatter_nd searchsorted sequence_mask shape shape_n size slice sort "
-    "space_to_batch split squeeze stack stop_gradient strided_slice tensordot tensor_scatter_nd_update tile transpose unstack where zeros "
-    "zeros_like".split()
+    """
+    argsort batch_to_space bitcast boolean_mask broadcast_to cast clip_by_global_norm
+    clip_by_norm clip_by_value concat convert_to_tensor einsum expand_dims eye fill gather
+    gather_nd grad_pass_through identity linspace meshgrid norm one_hot ones ones_like pad range
+    rank realdiv repeat reshape reverse reverse_sequence roll scatter_nd searchsorted
+    sequence_mask shape shape_n size slice sort space_to_batch split squeeze stack stop_gradient
+    strided_slice tensordot tensor_scatter_nd_update tile transpose unstack where zeros
+    zeros_like
+    """.split()
 )
-# Layers whose words may be in a file that the configuration names.
+# Layers whose vocabulary may be a file that the configuration names.
 _LOOKUPS = {"StringLookup", "IntegerLookup", "IndexLookup", "TextVectorization"}
-# The functions of a table, or of another resource, in a SavedModel.
+# Functions of a table, or of another resource, in a SavedModel.
 _RUN_WHILE_LOADING = {"_create_resource", "_initialize", "_destroy_resource"}
 
 
-def find_code(config):
-    """Why a configuration (parsed JSON) would run code that is not Keras's own, or read a file, or None.
+def find_code(config: Any) -> str | None:
+    """Returns what in a configuration would run code from outside Keras, or read a file.
 
-    Classes and functions that the program has registered with `tf.keras.utils.register_keras_serializable` are its own, and allowed.
+    Classes and functions that the program has registered with
+    `tf.keras.utils.register_keras_serializable` are allowed.
+
+    Args:
+      config: parsed JSON.
+
+    Returns:
+      A description for an error message, or None if there is no such thing.
 
     Example:
       >>> find_code({"class_name": "Dense", "config": {"units": 2}})
@@ -69,15 +66,15 @@ def find_code(config):
     return next(filter(None, map(_describe, _objects(config))), None)
 
 
-def find_other_files(file):
-    """What an open `h5py.File` would have its reader take from other files, or None."""
+def find_other_files(file: Any) -> str | None:
+    """Returns what an open `h5py.File` refers to in other files, or None."""
     import h5py
 
     seen, waiting = set(), [file["/"]]
     while waiting:
         group = waiting.pop()
         address = h5py.h5o.get_info(group.id).addr
-        if address in seen:  # a group may be its own part
+        if address in seen:  # a group may contain itself
             continue
         seen.add(address)
         for name in group:
@@ -85,7 +82,7 @@ def find_other_files(file):
             if isinstance(link, h5py.ExternalLink):
                 return f"link to another file, {link.filename!r:.100}"
             if isinstance(link, h5py.SoftLink):
-                continue  # to what is looked at by its own name
+                continue  # its target is visited under its own name
             part = group[name]
             if isinstance(part, h5py.Group):
                 waiting.append(part)
@@ -94,11 +91,12 @@ def find_other_files(file):
     return None
 
 
-def find_graph_code(saved_model):
-    """As `find_code`, for the graphs of a SavedModel protocol buffer.
+def find_graph_code(saved_model: Any) -> str | None:
+    """Does what `find_code` does, for the graphs of a SavedModel protocol buffer.
 
-    Every operation of every graph and function has to be in `graph_ops.HARMLESS`: TensorFlow runs some functions while it loads a model,
-    and a loaded model may call any of the others. Functions that TensorFlow is known to run while loading may only handle tables.
+    Every operation of every graph and function has to be in `graph_ops.HARMLESS`:
+    TensorFlow runs some functions while it loads a model, and a loaded model may call any
+    of the others. Functions that TensorFlow runs while loading may only handle tables.
     """
     if len(saved_model.meta_graphs) > 1:
         return "second graph, which Keras never saves"
@@ -115,7 +113,10 @@ def _describe_graph(meta_graph):
         allowed = graph_ops.HARMLESS | graph_ops.SAVER if name in savers else graph_ops.HARMLESS
         for node in nodes:
             if node.op not in allowed:
-                return f"graph operation {node.op!r:.100}, which is not known to leave files and other programs alone"
+                return (
+                    f"graph operation {node.op!r:.100}, which is not known to leave files and "
+                    "other programs alone"
+                )
             if name in run and node.op not in graph_ops.WHILE_LOADING:
                 return f"graph operation {node.op!r} that would run while the model is loaded"
     return None
@@ -123,7 +124,7 @@ def _describe_graph(meta_graph):
 
 @functools.cache
 def _operations():
-    """The names of all operations of TensorFlow: a function of such a name would be called in its place."""
+    """The names of all TensorFlow operations. A function with such a name would replace it."""
     from tensorflow.core.framework import op_def_pb2
     from tensorflow.python.client import pywrap_tf_session
 
@@ -133,7 +134,7 @@ def _operations():
 
 
 def _saver_functions(meta_graph):
-    """The names of the functions with which TensorFlow saves and restores the model, without those that something else may call."""
+    """The names of the functions that save and restore the model, if nothing else calls them."""
     saver, stored = meta_graph.saver_def, meta_graph.SerializeToString()
     calls = {saver.save_tensor_name.partition(":")[0], saver.restore_op_name}
     names = {
@@ -141,12 +142,15 @@ def _saver_functions(meta_graph):
         for node in meta_graph.graph_def.node
         if node.name in calls and "f" in node.attr
     }
-    # Names are stored as they are: that of the function itself, and in the call.
+    # The name occurs twice: in the function itself, and in the call.
     return {name for name in names if name and stored.count(name.encode()) == 2}
 
 
 def _functions_run_while_loading(meta_graph, functions):
-    """The names of the functions that make, fill, save and restore tables, and of those that they call."""
+    """The names of the functions that TensorFlow runs while loading, and of those they call.
+
+    They create, fill, save and restore tables.
+    """
     nodes = meta_graph.object_graph_def.nodes
     run = [
         edge.node_id
@@ -175,7 +179,7 @@ def _functions_run_while_loading(meta_graph, functions):
 
 
 def _objects(config):
-    """All dicts that name a class, nested ones included."""
+    """Yields all dicts that name a class, nested ones included."""
     waiting = [config]
     while waiting:
         value = waiting.pop()
@@ -215,11 +219,15 @@ def _describe(item):
         isinstance(key, str) and tf.keras.utils.get_registered_object(key) is not None
         for key in (registered, name)
     ):
-        return None if name not in _INTERNAL else _describe_op(name, config)
+        return None if name not in saving.INTERNAL_CLASSES else _describe_op(name, config)
     if name == "function":
-        known = module in (None, "builtins") or module.removeprefix("keras.") in _FUNCTION_SPACES
-        return None if known and config in _function_names() else f"custom function {config!r}"
-    if name not in _class_names() or not (
+        known = (
+            module in (None, "builtins") or module.removeprefix("keras.") in saving.FUNCTION_MODULES
+        )
+        return (
+            None if known and config in saving.function_names() else f"custom function {config!r}"
+        )
+    if name not in saving.class_names() or not (
         module is None or module == "builtins" or _is_own(module, "keras")
     ):
         return f"custom class {name!r}" + (f" of module {module!r}" if module else "")
@@ -229,52 +237,10 @@ def _describe(item):
 def _describe_op(name, config):
     if name in ("TFOpLambda", "SlicingOpLambda"):
         function = str((config or {}).get("function")).removeprefix("compat.v1.")
-        if not function.startswith(_OP_SPACES) and function not in _OPS:
+        if not function.startswith(_OP_MODULES) and function not in _OPS:
             return f"call of TensorFlow's {function!r}, which is not known to be plain arithmetic"
     return None
 
 
 def _is_own(module, package):
     return isinstance(module, str) and (module == package or module.startswith(f"{package}."))
-
-
-@functools.cache
-def _class_names():
-    keras = tf.keras
-    spaces = [
-        keras,
-        keras.layers,
-        keras.layers.experimental,
-        keras.layers.experimental.preprocessing,
-        keras.models,
-        keras.optimizers,
-    ]
-    spaces += [
-        keras.optimizers.legacy,
-        keras.optimizers.schedules,
-        keras.optimizers.experimental,
-        keras.mixed_precision,
-    ]
-    spaces += [
-        keras.losses,
-        keras.metrics,
-        keras.initializers,
-        keras.regularizers,
-        keras.constraints,
-    ]
-    names = {
-        name for space in spaces for name in dir(space) if isinstance(getattr(space, name), type)
-    }
-    return names | _INTERNAL
-
-
-@functools.cache
-def _function_names():
-    spaces = [getattr(tf.keras, name) for name in _FUNCTION_SPACES]
-    names = {
-        name
-        for space in spaces
-        for name in dir(space)
-        if callable(getattr(space, name)) and not name.startswith("_")
-    }
-    return names - {"deserialize", "serialize", "get"}

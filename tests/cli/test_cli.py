@@ -155,7 +155,7 @@ def test_no_noise_in_a_process_of_its_own(tmp_path):
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert (
-        done.stderr.startswith(f"fedlab: error: {path} is no Keras model")
+        done.stderr.startswith(f"fedlab: error: {path} is not a Keras model")
         and done.stderr.count("\n") == 1
     )
 

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedlab import _checks
-from fedlab.learner.keras2 import graph
+from fedlab.learner import graph
 from fedlab.tasks.generation import text as text_lib
 
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedlab import _checks
-from fedlab.learner.keras2 import graph
+from fedlab.learner import graph
 from fedlab.tasks.question_answering.outputs import outputs
 
 _BLOCK = 64  # windows at once: about 6 MB of scores at 384 positions and answers of 30 tokens
