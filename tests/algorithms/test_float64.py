@@ -304,7 +304,7 @@ def test_a_schedule_is_float64_with_every_optimizer():
 def test_tff_has_no_yogi_in_float64(algorithm, optimizer):
     pytest.importorskip("tensorflow_federated")
     with pytest.raises(
-        ValueError, match="is not of float32; allowed with engine 'tff' and Yogi: float32"
+        ValueError, match="is not float32: expected float32 weights with engine='tff' and Yogi"
     ):
         simulate(algorithm, optimizer, engine="tff")
 

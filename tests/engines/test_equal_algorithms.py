@@ -137,20 +137,23 @@ def test_fed_prox_is_that_of_tff_with_the_sign_of_its_proximal_term_put_right(mo
     [
         (
             algorithms.mime(),
-            "has no algorithm 'mime'; allowed: fed_adagrad, .*fed_prox, .*mime_lite",
+            "algorithm 'mime': expected fed_adagrad, .*fed_prox, .*mime_lite",
         ),
         (
             algorithms.fed_adam(0.1, bias_correction=False),
-            "bias_correction is False for 'adam'; allowed with engine 'tff': True",
+            "bias_correction=False for server optimizer 'adam': expected True",
         ),
-        (algorithms.fed_adagrad(0.1), "epsilon_in_root is False"),
-        (algorithms.fed_avgm(nesterov=True), "nesterov is True"),
-        (algorithms.fed_prox(1.0), "mu is 1.0; allowed with engine 'tff': 0"),
+        (algorithms.fed_adagrad(0.1), "epsilon_in_root=False for server"),
+        (algorithms.fed_avgm(nesterov=True), "nesterov=True for server"),
+        (algorithms.fed_prox(1.0), "mu=1.0: expected 0 with engine='tff'"),
         (
             algorithms.fed_avg(client_weighting=lambda counts: counts.num_steps),
-            "client_weighting is <function",
+            "client_weighting=<lambda>: expected one of",
         ),
-        (algorithms.mime_lite(client_weighting="num_tokens"), "'num_examples', 'uniform'"),
+        (
+            algorithms.mime_lite(client_weighting="num_tokens"),
+            "expected 'num_examples' or 'uniform'",
+        ),
     ],
 )
 def test_what_tff_lacks_is_refused(algorithm, message):
@@ -165,6 +168,7 @@ def test_a_schedule_that_tff_lacks_is_refused():
         algorithm=algorithms.fed_prox(1.0), client_learning_rate=schedules.constant(0.1)
     )
     with pytest.raises(
-        ValueError, match="no schedule of the clients' learning rate for 'fed_prox'"
+        ValueError,
+        match="client_learning_rate with engine='tff' and algorithm 'fed_prox': expected",
     ):
         tff_engine.start(setting)

@@ -171,7 +171,7 @@ def test_a_checkpoint_of_tff_goes_on():
     ],
 )
 def test_what_tff_lacks_is_refused(aggregator, name):
-    message = f"engine 'tff' has no aggregator '{name}'; allowed: mean, clipped, zeroed, "
+    message = f"engine='tff' with aggregator '{name}': expected mean, clipped, zeroed, "
     message += "differentially_private"
     with pytest.raises(ValueError, match=message):
         tff_engine.start(make_setting(aggregator))

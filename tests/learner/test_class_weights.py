@@ -272,11 +272,11 @@ def test_mistakes_get_a_line(make, columns, class_weight, message):
 @pytest.mark.slow
 def test_what_tff_would_count_otherwise_is_refused():
     for weights, algorithm, message in (
-        (WEIGHTS, None, "class_weight[2] is 0; allowed with engine 'tff': weights above 0"),
+        (WEIGHTS, None, "class_weight[2]=0: expected a number above 0"),
         (
             dict.fromkeys(range(3), 2.0),
             fl.algorithms.fed_avg(client_weighting="num_tokens"),
-            "'num_examples', 'uniform', or use engine",
+            "expected 'num_examples' or 'uniform' with engine='tff'",
         ),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):

@@ -1,31 +1,37 @@
-"""TFF's own aggregators, where they are the same as ours."""
+"""TFF's aggregators that compute the same as those of fedlab."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import tensorflow_federated as tff
 
 from fedlab.aggregators import norms, privacy
+from fedlab.aggregators.aggregator import Aggregator
 
 
-def build(aggregator):
-    """The `tff.aggregators` factory that does what `aggregator` does.
+def build(aggregator: Aggregator) -> Any:
+    """Returns the `tff.aggregators` factory that computes the same as `aggregator`.
 
     Raises:
-      ValueError: where TFF has none.
+      ValueError: TFF has no such aggregator.
     """
     if aggregator.name not in _FACTORIES:
         raise ValueError(
-            f"engine 'tff' has no aggregator {aggregator.name!r}; allowed: {', '.join(_FACTORIES)}."
+            f"engine='tff' with aggregator {aggregator.name!r}: expected {', '.join(_FACTORIES)}"
         )
     return _FACTORIES[aggregator.name](**aggregator.settings)
 
 
-def metrics(aggregator, measurements, num_clients, round_num):
-    """What TFF measured in a round, by our names: name -> float.
+def metrics(
+    aggregator: Aggregator, measurements: Mapping[str, Any], num_clients: int, round_num: int
+) -> dict[str, float]:
+    """Returns what TFF measured in a round under fedlab's names: name -> value.
 
     Args:
-      aggregator: the `Aggregator`.
-      measurements: of TFF's aggregation process.
-      num_clients: of the round's cohort.
-      round_num: so many rounds have spent their epsilon.
+      aggregator: the aggregator of the run.
+      measurements: the measurements of TFF's aggregation process.
+      num_clients: the size of the cohort.
+      round_num: the number of the round, which determines the epsilon spent.
     """
     if aggregator.name == "clipped":
         own = {
@@ -52,9 +58,8 @@ def metrics(aggregator, measurements, num_clients, round_num):
 
 
 def _mean():
-    return tff.aggregators.MeanFactory(
-        no_nan_division=True
-    )  # all weights zero: no step, as in ours
+    # If all weights are 0, there is no step, as with fedlab's mean.
+    return tff.aggregators.MeanFactory(no_nan_division=True)
 
 
 def _clipped(inner, norm):
@@ -66,7 +71,7 @@ def _zeroed(inner, norm):
 
 
 def _norm(norm):
-    """A number, or TFF's estimation of a quantile, which divides by all clients of the cohort."""
+    """Returns a number, or TFF's process that estimates a quantile over the whole cohort."""
     if not isinstance(norm, norms.Adaptive):
         return float(norm)
     return tff.aggregators.PrivateQuantileEstimationProcess.no_noise(
@@ -97,7 +102,7 @@ def _differentially_private(
     )
 
 
-_FACTORIES = {
+_FACTORIES: dict[str, Callable] = {
     "mean": _mean,
     "clipped": _clipped,
     "zeroed": _zeroed,

@@ -1,62 +1,69 @@
-"""TFF's own algorithms and optimizers, where they are the same as ours and Keras's."""
+"""TFF's algorithms and optimizers that compute the same as those of fedlab and Keras."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedlab import optimizers
+from fedlab import _checks, optimizers
 from fedlab.aggregators import privacy
 from fedlab.engines.engine import averaged_weights
+from fedlab.engines.setting import Setting
 from fedlab.engines.tff import aggregators as _tff_aggregators
 from fedlab.learner.keras2.copying import weight_decay_exclusions
 from fedlab.learner.keras2.yogi import Yogi
 from fedlab.optimizers.schedules import Schedule
 
 
-def build(setting, model_fn):
-    """The `tff.learning.templates.LearningProcess` for `setting`.
+def build(
+    setting: Setting, model_fn: Callable[[bool], Callable[[], Any]]
+) -> tff.learning.templates.LearningProcess:
+    """Returns TFF's learning process for `setting`.
 
     Args:
-      setting: an engine's `Setting`.
-      model_fn: `num_tokens as weight (bool) -> function that makes a tff.learning.models.VariableModel`.
+      setting: an engine's setting.
+      model_fn: a function of whether clients are weighted by tokens, which returns a
+        function that builds a `tff.learning.models.VariableModel`.
 
     Raises:
-      ValueError: for what TFF has not, or has with other mathematics.
+      ValueError: TFF does not support a part of the setting, or computes it differently.
     """
     algorithm = setting.algorithm
     if algorithm.name not in _ALGORITHMS:
         raise ValueError(
-            f"engine 'tff' has no algorithm {algorithm.name!r}; allowed: {', '.join(_ALGORITHMS)}."
+            f"engine='tff' with algorithm {algorithm.name!r}: expected {', '.join(_ALGORITHMS)}"
         )
     averaged = [*averaged_weights(setting).values()]
     privacy.check(setting.aggregator.privacy, algorithm, averaged)
     aggregator = _tff_aggregators.build(setting.aggregator)
     if averaged:
         raise ValueError(
-            f"non_trainable is 'average' and the model has non-trainable weights such as {averaged[0]!r}; "
-            "allowed with engine 'tff': non_trainable='broadcast', which never updates them."
+            f"non_trainable='average' and a model with weight {averaged[0]!r}: expected "
+            "non_trainable='broadcast' with engine='tff', which then never updates such weights"
         )
     if setting.precision != "float32":
-        raise ValueError(
-            f"precision is {setting.precision!r}; allowed with engine 'tff': 'float32'."
-        )
+        raise _checks.value_error("precision", setting.precision, "'float32' with engine='tff'")
     constrained = [v.name for v in setting.model.trainable_variables if v.constraint is not None]
     if constrained:
         raise ValueError(
-            f"engine 'tff' has no weight constraints, weight {constrained[0]!r} has one; allowed with it: none."
+            f"weight {constrained[0]!r} with a constraint: expected no constraints with "
+            "engine='tff'"
         )
     if setting.client_learning_rate is not None and algorithm.name not in _SCHEDULED:
         raise ValueError(
-            f"engine 'tff' has no schedule of the clients' learning rate for {algorithm.name!r}; allowed with it: {', '.join(_SCHEDULED)}."
+            f"client_learning_rate with engine='tff' and algorithm {algorithm.name!r}: expected "
+            f"one of {', '.join(_SCHEDULED)}"
         )
     if (
         isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory)
         and algorithm.name not in _UNWEIGHTED
     ):
         raise ValueError(
-            f"engine 'tff' has no {setting.aggregator.name} for {algorithm.name!r}; allowed with it: {', '.join(_UNWEIGHTED)}."
+            f"aggregator {setting.aggregator.name!r} with engine='tff' and algorithm "
+            f"{algorithm.name!r}: expected one of {', '.join(_UNWEIGHTED)}"
         )
     return _ALGORITHMS[algorithm.name](setting, model_fn, aggregator, **algorithm.settings)
 
@@ -70,8 +77,8 @@ def _fed_opt(setting, model_fn, aggregator, *, server_optimizer, client_weightin
     if setting.client_learning_rate is not None:
         if client_weighting is not tff.learning.ClientWeighting.NUM_EXAMPLES:
             raise ValueError(
-                "client_weighting is 'uniform'; allowed with engine 'tff' and a schedule of the clients' learning rate: 'num_examples', "
-                "'num_tokens'."
+                "client_weighting='uniform': expected 'num_examples' or 'num_tokens' with "
+                "engine='tff' and client_learning_rate"
             )
         return tff.learning.algorithms.build_weighted_fed_avg_with_optimizer_schedule(
             model_fn(count_tokens),
@@ -127,16 +134,23 @@ def _fed_yogi(*given, client_weighting, server_learning_rate, **settings):
 def _fed_prox(*given, mu, **settings):
     if mu:
         raise ValueError(
-            f"mu is {mu!r}; allowed with engine 'tff': 0. TFF 0.87 adds mu (w - w_k) to the gradient at w_k, which drives clients away "
-            "from the global weights w; the paper adds mu (w_k - w). Use engine 'local'."
+            f"mu={mu!r}: expected 0 with engine='tff', because TFF 0.87 adds mu (w - w_k) to the "
+            "gradient at w_k, but the paper adds mu (w_k - w); use engine='local'"
         )
     return fed_prox_of_tff(*given, mu=mu, **settings)
 
 
 def fed_prox_of_tff(
-    setting, model_fn, aggregator, *, mu, client_weighting, server_learning_rate, server_momentum
-):
-    """TFF's FedProx as it is, with the sign of its proximal term turned round."""
+    setting: Setting,
+    model_fn: Callable[[bool], Callable[[], Any]],
+    aggregator: Any,
+    *,
+    mu: float,
+    client_weighting: str,
+    server_learning_rate: float | Schedule,
+    server_momentum: float,
+) -> tff.learning.templates.LearningProcess:
+    """Returns TFF's FedProx, whose proximal term has the opposite sign of the paper's."""
     client_weighting, count_tokens = _weighting(client_weighting)
     options = dict(
         proximal_strength=float(mu),
@@ -155,8 +169,10 @@ def fed_prox_of_tff(
 
 def _fed_sgd(setting, model_fn, aggregator, *, server_optimizer, client_weighting):
     if client_weighting != "num_examples":
-        raise ValueError(
-            f"client_weighting is {client_weighting!r}; allowed with engine 'tff' and 'fed_sgd': 'num_examples'."
+        raise _checks.value_error(
+            "client_weighting",
+            client_weighting,
+            "'num_examples' with engine='tff' and algorithm 'fed_sgd'",
         )
     optimizer = (
         client_optimizer(setting.model)
@@ -170,8 +186,10 @@ def _fed_sgd(setting, model_fn, aggregator, *, server_optimizer, client_weightin
 
 def _mime_lite(setting, model_fn, aggregator, *, client_weighting, server_learning_rate):
     if client_weighting == "num_tokens":
-        raise ValueError(
-            "client_weighting is 'num_tokens'; allowed with engine 'tff' and 'mime_lite': 'num_examples', 'uniform'."
+        raise _checks.value_error(
+            "client_weighting",
+            client_weighting,
+            "'num_examples' or 'uniform' with engine='tff' and algorithm 'mime_lite'",
         )
     client_weighting, _ = _weighting(client_weighting)
     options = dict(
@@ -181,9 +199,10 @@ def _mime_lite(setting, model_fn, aggregator, *, client_weighting, server_learni
         full_gradient_aggregator=tff.aggregators.MeanFactory(no_nan_division=True),
     )
     if setting.client_learning_rate is not None:
+        # The schedule replaces the learning rate of 1.
         base_optimizer = client_optimizer_fn(setting.model, scheduled=True)(
             _number(1, setting.model)
-        )  # the schedule's takes its place
+        )
         rate_fn = _rate_fn(setting.client_learning_rate, setting.model)
         return tff.learning.algorithms.build_mime_lite_with_optimizer_schedule(
             model_fn(False), learning_rate_fn=rate_fn, base_optimizer=base_optimizer, **options
@@ -194,7 +213,7 @@ def _mime_lite(setting, model_fn, aggregator, *, client_weighting, server_learni
     )
 
 
-_ALGORITHMS = {
+_ALGORITHMS: dict[str, Callable] = {
     "fed_adagrad": _fed_adagrad,
     "fed_adam": _fed_adam,
     "fed_avg": _fed_avg,
@@ -209,32 +228,34 @@ _FED_OPT = ("fed_adagrad", "fed_adam", "fed_avg", "fed_avgm", "fed_opt", "fed_yo
 _SCHEDULED = (*_FED_OPT, "mime_lite")
 _UNWEIGHTED = (*_FED_OPT, "fed_prox")
 
-# TFF weights by what the model says its batches count: examples, or tokens.
+# TFF weights clients by what the model reports as the size of its batches: examples or tokens.
 _WEIGHTINGS = {
     "num_examples": tff.learning.ClientWeighting.NUM_EXAMPLES,
     "num_tokens": tff.learning.ClientWeighting.NUM_EXAMPLES,
-    # Not `build_unweighted_fed_avg` with a mean, which is the same but counts a client whose update is not finite as one that did not move.
+    # `build_unweighted_fed_avg` with a mean would count a client whose update is not finite as
+    # a client with an update of 0.
     "uniform": tff.learning.ClientWeighting.UNIFORM,
 }
 
 
 def _weighting(name):
     if name not in _WEIGHTINGS:
+        given = getattr(name, "__name__", repr(name))
         raise ValueError(
-            f"client_weighting is {name!r}; allowed with engine 'tff': {', '.join(map(repr, _WEIGHTINGS))}."
+            f"client_weighting={given}: expected one of {', '.join(map(repr, _WEIGHTINGS))} with "
+            "engine='tff'"
         )
     return _WEIGHTINGS[name], name == "num_tokens"
 
 
 def _dtype(model):
-    """The dtype in which TFF keeps an optimizer's numbers: those of float32 do not fit float64 weights."""
+    """The dtype of an optimizer's numbers in TFF, which has to fit the weights."""
     return tf.float64 if all(w.dtype == tf.float64 for w in model.trainable_weights) else tf.float32
 
 
 def _number(value, model):
-    return (
-        np.float64(value) if _dtype(model) == tf.float64 else float(value)
-    )  # TFF takes float for float32
+    # TFF reads a Python float as float32.
+    return np.float64(value) if _dtype(model) == tf.float64 else float(value)
 
 
 def _numbers(settings, model):
@@ -245,24 +266,26 @@ def _numbers(settings, model):
 
 
 def _rate_fn(schedule, model):
-    """A schedule as TFF asks it, by the rounds done so far."""
+    """A schedule as TFF calls it, with the number of rounds done."""
     return lambda rounds_done: tf.cast(schedule(rounds_done + 1), _dtype(model))
 
 
 def _server_optimizer(optimizer, model):
-    """TFF's optimizer with the same formula as one of ours. Raises ValueError where TFF has none."""
+    """Returns TFF's optimizer with the same formula. Raises ValueError if there is none."""
     settings = dict(optimizer.settings)
     rate = settings.pop("learning_rate", None)
     build_fn, unlike = _SERVER_OPTIMIZERS.get(optimizer.name, (None, {}))
     if build_fn is None:
         raise ValueError(
-            f"engine 'tff' has no server optimizer {optimizer.name!r}; allowed: {', '.join(_SERVER_OPTIMIZERS)}."
+            f"engine='tff' with server optimizer {optimizer.name!r}: expected "
+            f"{', '.join(_SERVER_OPTIMIZERS)}"
         )
     _check_yogi(optimizer.name == "yogi", model)
     for name, has in unlike.items():
         if (value := settings.pop(name)) != has:
             raise ValueError(
-                f"{name} is {value!r} for {optimizer.name!r}; allowed with engine 'tff': {has}, as TFF has it."
+                f"{name}={value!r} for server optimizer {optimizer.name!r}: expected {has} with "
+                "engine='tff'"
             )
     for ours, theirs in (
         ("initial_accumulator_value", "initial_preconditioner_value"),
@@ -278,7 +301,7 @@ def _server_optimizer(optimizer, model):
     return build_fn(_number(rate, model))
 
 
-# TFF's function, and the settings that must be as TFF has them.
+# TFF's function, and the values of settings that TFF does not have.
 _SERVER_OPTIMIZERS = {
     "sgd": (tff.learning.optimizers.build_sgdm, {"nesterov": False}),
     "adam": (
@@ -293,33 +316,45 @@ _SERVER_OPTIMIZERS = {
 
 
 def _check_yogi(is_yogi, model):
-    """Raises ValueError where TFF's Yogi, which counts its steps in float32, would meet weights of float64."""
+    """Raises ValueError for weights other than float32, because TFF's Yogi counts in float32."""
     if is_yogi and (wrong := [v.name for v in model.trainable_variables if v.dtype != tf.float32]):
         raise ValueError(
-            f"weight {wrong[0]!r} is not of float32; allowed with engine 'tff' and Yogi: float32, or use engine 'local'."
+            f"weight {wrong[0]!r} is not float32: expected float32 weights with engine='tff' and "
+            "Yogi; use engine='local'"
         )
 
 
-def client_optimizer(model):
-    """TFF's optimizer with the same formula as a model's. Raises ValueError where TFF has none."""
+def client_optimizer(model: tf.keras.Model) -> tff.learning.optimizers.Optimizer:
+    """Returns TFF's optimizer with the same formula as the model's.
+
+    Raises:
+      ValueError: there is none.
+    """
     build_fn = client_optimizer_fn(model)
     return build_fn(_number(model.optimizer.get_config()["learning_rate"], model))
 
 
-def client_optimizer_fn(model, scheduled=False):
-    """A function of the learning rate that makes TFF's optimizer with the same formula as a model's.
+def client_optimizer_fn(
+    model: tf.keras.Model, scheduled: bool = False
+) -> Callable[[Any], tff.learning.optimizers.Optimizer]:
+    """Returns a function of the learning rate that builds TFF's optimizer with the same formula.
 
-    TFF 0.87 takes optimizers of its own only. Its RMSprop adds epsilon outside of the root, Keras inside: not the same.
+    TFF 0.87 accepts only its own optimizers. RMSprop is not among them, because TFF adds
+    epsilon outside of the root and Keras inside.
+
+    Args:
+      model: a compiled Keras model.
+      scheduled: whether a schedule replaces the learning rate.
 
     Raises:
-      ValueError: where TFF has none.
+      ValueError: there is no such optimizer.
     """
     optimizer = model.optimizer
     allowed = ", ".join(cls.__name__ for cls in _OPTIMIZERS)
     if type(optimizer) not in _OPTIMIZERS:
         raise ValueError(
-            f"the model's optimizer is {type(optimizer).__name__}; allowed with engine 'tff': {allowed} of tf.keras.optimizers and "
-            "fedlab.models."
+            f"engine='tff' with the model's optimizer {type(optimizer).__name__}: expected "
+            f"{allowed} of tf.keras.optimizers or fedlab.optimizers"
         )
     _check_yogi(type(optimizer) is Yogi, model)
     config = optimizer.get_config()
@@ -333,7 +368,8 @@ def client_optimizer_fn(model, scheduled=False):
     if unsupported:
         options = ", ".join(f"{name}={value!r}" for name, value in unsupported.items())
         raise ValueError(
-            f"the model's {type(optimizer).__name__} has {options}, which TFF lacks: compile without, or use engine 'local'."
+            f"the model's {type(optimizer).__name__} has {options}: expected none of these with "
+            "engine='tff'; compile the model without them, or use engine='local'"
         )
     build_fn, arguments = _OPTIMIZERS[type(optimizer)]
     return functools.partial(

@@ -1,12 +1,14 @@
 """A compiled Keras model as TFF's `VariableModel`."""
 
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedlab.clients.columns import keras_batch
-from fedlab.learner.keras2.blueprint import check_reads, forget_losses, weight_shapes
+from fedlab.learner.keras2.blueprint import Blueprint, check_reads, forget_losses, weight_shapes
 from fedlab.learner.keras2.inputs import input_names
 
 
@@ -14,17 +16,24 @@ class KerasVariableModel(tff.learning.models.VariableModel):
     """One client's model in TFF's graphs.
 
     Args:
-      blueprint: a `Blueprint`.
-      count_tokens: whether a batch counts by its tokens, positions with a sample weight above zero, rather than by its examples.
-      summed: name -> initial state of the metrics that are reported.
+      blueprint: how to build the model.
+      count_tokens: whether a batch has the weight of its tokens, which are the positions
+        with a sample weight above 0, instead of its examples.
+      summed: name -> initial state of the metrics to report, one array per variable.
     """
 
-    def __init__(self, blueprint, count_tokens, summed):
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        count_tokens: bool,
+        summed: Mapping[str, Sequence[Any]],
+    ):
         self._model = blueprint.build()
         check_reads(self._model)
         if weight_shapes(self._model) != blueprint.weight_shapes:
             raise RuntimeError(
-                f"TFF's copy has weights of shapes {weight_shapes(self._model)}, the model {blueprint.weight_shapes}."
+                f"TFF's copy has weights of shapes {weight_shapes(self._model)}: expected the "
+                f"model's, {blueprint.weight_shapes}"
             )
         self._spec = blueprint.spec
         self._count_tokens = count_tokens
@@ -68,7 +77,7 @@ class KerasVariableModel(tff.learning.models.VariableModel):
         )
 
     def report_local_unfinalized_metrics(self):
-        # What they add to the initial state, which TFF would add up once for each client.
+        # Without the initial state, which TFF would add once per client.
         values = OrderedDict(
             (
                 metric.name,
@@ -84,15 +93,15 @@ class KerasVariableModel(tff.learning.models.VariableModel):
         return values
 
     def metric_finalizers(self):
-        # The sums come back as they are: metrics are finalized in Python, once.
+        # TFF returns the sums. The metrics are computed from them in Python.
         return OrderedDict(
             (name, tf.function(lambda values: values))
             for name in self.report_local_unfinalized_metrics()
         )
 
     def reset_metrics(self):
-        # TFF calls this at the end of a client whose update is not finite. TFF's Mime calls it for
-        # every client, but before its training, whose batches count the client again.
+        # TFF calls this at the end of a client whose update is not finite. TFF's Mime calls it
+        # for every client before the training, whose batches set `_finished` again.
         self._finished.assign(0.0)
         for metric in self._metrics:
             for variable, before in zip(metric.variables, self._summed.get(metric.name, ())):

@@ -1,9 +1,11 @@
-"""Rounds of TFF's learning processes."""
+"""Runs rounds of TFF's learning processes."""
 
 import itertools
 import logging
 import os
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +15,7 @@ from fedlab import aggregators
 from fedlab.algorithms import fed_avg
 from fedlab.engines import batches
 from fedlab.engines.engine import RoundResult
+from fedlab.engines.setting import Setting
 from fedlab.engines.tff import aggregators as _tff_aggregators
 from fedlab.engines.tff import algorithms as _tff_algorithms
 from fedlab.engines.tff import model as _tff_model
@@ -27,9 +30,13 @@ _GROWTH_BYTES = 256 * 2**20
 
 
 class TffProcess:
-    """See `fedlab.engines.tff`. `restart_worker` may be called between rounds: the state lies in Python."""
+    """TFF's learning process for a setting; see `fedlab.engines.engine.Process`.
 
-    def __init__(self, setting):
+    Raises:
+      ValueError, RuntimeError: as `fedlab.engines.tff.start`.
+    """
+
+    def __init__(self, setting: Setting):
         self.setting = setting
         first = setting.clients.example()
         batches.check(setting.model, setting.batching, first)
@@ -57,19 +64,22 @@ class TffProcess:
             raise
 
     @property
-    def metric_names(self):
+    def metric_names(self) -> list[str]:
+        """Names of the training metrics, "loss" first."""
         return self._trained.names
 
     @property
-    def metrics(self):
+    def metrics(self) -> Any:
+        """The model's metrics."""
         return self._workers.metrics
 
     @property
-    def merger(self):
+    def merger(self) -> Any:
+        """Merges metric states of several clients."""
         return self._workers.merger
 
-    def map(self, work, items):
-        """Maps other work than training on threads of this process, as the local engine does."""
+    def map(self, work: Any, items: Iterable) -> Any:
+        """Maps work other than training in threads of this process, like the local engine."""
         return self._workers.map(work, items)
 
     def _build(self, setting):
@@ -82,14 +92,16 @@ class TffProcess:
             return _tff_algorithms.build(setting, model_fn)
 
     @property
-    def worker_pid(self):
-        """The process id of TFF's worker, or None where none runs."""
+    def worker_pid(self) -> int | None:
+        """The process id of TFF's worker, or None if no worker is running."""
         return self._worker.pid
 
-    def init(self, trainable, non_trainable):
+    def init(self, trainable: Sequence, non_trainable: Sequence) -> Any:
+        """Returns the state before the first round, with these weights."""
         return self._init(self._process, trainable, non_trainable)
 
-    def weights(self, state):
+    def weights(self, state: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Returns a state's trainable and non-trainable weights."""
         weights = state.global_model_weights
         return [np.asarray(w) for w in weights.trainable], [
             np.asarray(w) for w in weights.non_trainable
@@ -97,7 +109,10 @@ class TffProcess:
 
     device_weights = weights
 
-    def run_round(self, state, round_num, cohort):
+    def run_round(
+        self, state: Any, round_num: int, cohort: Sequence[str]
+    ) -> tuple[Any, RoundResult]:
+        """Runs one round and returns the next state and the result."""
         parts = [batches.client_batches(self.setting, round_num, client_id) for client_id in cohort]
         if parts and not any(len(part.sizes) for part in parts):
             raise batches.no_batch(self.setting.batching, round_num)
@@ -114,28 +129,34 @@ class TffProcess:
         self._restart_if_grown()
         return state, RoundResult(metrics, rows, num_finished, aggregated)
 
-    def save(self, state):
+    def save(self, state: Any) -> list[np.ndarray]:
+        """Returns a state as a list of arrays."""
         return [np.asarray(array) for array in tf.nest.flatten(state)]
 
-    def restore(self, state, arrays):
+    def restore(self, state: Any, arrays: Iterable[np.ndarray]) -> Any:
+        """Returns the state with the structure of `state` and the arrays from `save`."""
         return tf.nest.pack_sequence_as(state, list(arrays))
 
-    def restart_worker(self):
-        """Ends TFF's worker, and with it what memory it holds; the next call starts another."""
+    def restart_worker(self) -> None:
+        """Ends TFF's worker, which frees its memory. The next round starts another one.
+
+        This is possible between rounds, because the state is in this process.
+        """
         self._worker.stop()
 
-    def close(self):
+    def close(self) -> None:
+        """Ends TFF's worker and the threads."""
         self._worker.stop()
         self._workers.close()
 
     def _restart_if_grown(self):
-        """Restarts a worker that is twice the size that it was after its first round, and so much larger: memory stays bounded."""
+        """Restarts a worker that has more than doubled since its first round, to bound memory."""
         size = self._worker.resident_bytes()
         if self._first_size is None or self._first_size[0] != self.worker_pid:
             self._first_size = self.worker_pid, size
         elif size > self._first_size[1] + max(_GROWTH_BYTES, self._first_size[1]):
             logger.info(
-                "TFF's worker has grown from %.0f to %.0f MB: it is restarted.",
+                "TFF's worker has grown from %.0f to %.0f MB and is restarted",
                 self._first_size[1] / 1e6,
                 size / 1e6,
             )
@@ -169,7 +190,7 @@ class TffProcess:
         return output.state, metrics, num_finished, output.metrics["aggregator"]
 
     def _training_metrics(self):
-        """The `Metrics` whose clients' states TFF can add up, and name -> their initial state."""
+        """Returns the `Metrics` whose states can be added up, and name -> their initial state."""
         loss = tf.keras.metrics.Mean(name="loss")
         metrics = [loss, *self._blueprint.metrics(self.setting.model).metrics]
         if not all(map(metric_state.is_added, metrics)):
@@ -181,10 +202,12 @@ class TffProcess:
         return metric_state.Metrics(metrics), initial
 
     def _check_weights_kept(self, averaging):
-        """One batch of one client at learning rate 0 must give back the very weights; see `fedlab.learner.keras2.blueprint` for why it might not.
+        """Checks that one batch of one client at learning rate 0 leaves the weights unchanged.
+
+        See `fedlab.learner.keras2.blueprint` for why it might not.
 
         Args:
-          averaging: federated averaging of the model, whatever the run's own algorithm is.
+          averaging: the learning process of federated averaging, for any algorithm of the run.
         """
         part, client_id = self._first_batch()
         rng = np.random.default_rng(0)
@@ -195,14 +218,15 @@ class TffProcess:
         state = self._init(
             averaging, given, [v.numpy() for v in self.setting.model.non_trainable_variables]
         )
-        # The state of TFF's client work is its optimizer's settings: the same computation runs as in every other round.
+        # The learning rate is part of the state, so this runs the same computation as a round.
         state.client_work["learning_rate"] = np.zeros_like(state.client_work["learning_rate"])
         state, *_ = self._next(averaging, state, [self._dataset(client_id, part)])
         names = zip(self._blueprint.weight_names[0], given, self.weights(state)[0])
         lost = [name for name, before, after in names if not np.array_equal(before, after)]
         if lost:
             raise RuntimeError(
-                f"TFF loses the weights {', '.join(lost)}: a round at client learning rate 0 changed them."
+                f"TFF loses the weights {', '.join(lost)}: a round at client learning rate 0 "
+                "changed them"
             )
 
     def _first_batch(self):
@@ -211,17 +235,22 @@ class TffProcess:
             if len(part.sizes):
                 return batches.first_batches(part, 1), client_id
         raise ValueError(
-            f"no client has a batch of {self.setting.batching.batch_size} examples: use a smaller batch_size, or drop_remainder=False."
+            f"batch_size={self.setting.batching.batch_size}: expected a client with at least one "
+            "batch; use a smaller batch_size, or drop_remainder=False"
         )
 
     def _dataset(self, client_id, part):
-        """A client's batches as a `tf.data.Dataset`. Short batches are parts of their own: no function to trace."""
+        """Returns a client's batches as a `tf.data.Dataset`.
+
+        Batches of different sizes are separate datasets, so that no function is traced.
+        """
         columns = dict(part.columns)
         for name, spec in self._spec.items():
             shape = columns[name].shape[2:]
             if not spec.shape[1:].is_compatible_with(shape):
                 raise ValueError(
-                    f"client {client_id!r}: column {name!r} has rows of shape {list(shape)}; the first client's have {spec.shape[1:]}."
+                    f"client {client_id!r} has column {name!r} with rows of shape {list(shape)}: "
+                    f"expected {spec.shape[1:]}, as the first client has"
                 )
         columns = OrderedDict((name, columns[name]) for name in self._spec)
         dataset, start = None, 0
@@ -249,31 +278,37 @@ class TffProcess:
 
 
 def _class_weighted(setting, columns):
-    """A client's columns with the sample weights that its batches have.
+    """Returns a client's columns with the sample weights that its batches have.
 
     Raises:
-      ValueError: for class weights with which TFF, which sees sample weights only, would count other examples or tokens than there are.
+      ValueError: TFF, which only sees sample weights, would count the wrong number of
+        examples or tokens with these class weights.
     """
     if setting.class_weight is None:
         return columns
     zero = [label for label, weight in setting.class_weight.items() if not weight]
     if zero:
         raise ValueError(
-            f"class_weight[{zero[0]}] is 0; allowed with engine 'tff': weights above 0, or use engine 'local'."
+            f"class_weight[{zero[0]}]=0: expected a number above 0 with engine='tff'; use "
+            "engine='local'"
         )
     if (
         "sample_weight" not in columns
         and setting.algorithm.settings.get("client_weighting") == "num_tokens"
     ):
         raise ValueError(
-            "class_weight is given with client_weighting='num_tokens' and no column 'sample_weight'; allowed with engine 'tff': "
-            "'num_examples', 'uniform', or use engine 'local'."
+            "client_weighting='num_tokens' with class_weight and no column 'sample_weight': "
+            "expected 'num_examples' or 'uniform' with engine='tff'; use engine='local'"
         )
     return batches.class_weighted(setting, columns, "the first client")
 
 
 def _batch_spec(setting, columns):
-    """Column name -> tf.TensorSpec of a batch, with a free dimension wherever the model's input has one or clients' rows differ."""
+    """Returns column name -> tf.TensorSpec of a batch.
+
+    A dimension is free if the model's input has a free dimension there, or if the rows of
+    clients differ in it.
+    """
     fixed_size = batches.fixed_batch_size(setting.model)
     free = [
         i
@@ -291,7 +326,6 @@ def _batch_spec(setting, columns):
             [fixed_size, *row], tf.convert_to_tensor(column[:1]).dtype, name=name
         )
     if fixed_size and not setting.batching.drop_remainder and "sample_weight" not in spec:
-        spec["sample_weight"] = tf.TensorSpec(
-            [fixed_size], tf.float32, name="sample_weight"
-        )  # of rows that fill up a batch
+        # Weights of 0 for rows that fill up a batch.
+        spec["sample_weight"] = tf.TensorSpec([fixed_size], tf.float32, name="sample_weight")
     return spec

@@ -1,7 +1,7 @@
-"""TFF's worker process, owned: quiet, ended whenever Python ends, and replaceable between rounds.
+"""TFF's worker process: without output, ended with Python, and replaceable between rounds.
 
-TFF's own context starts the same program with the terminal as its output and may leave it behind. Here it is a context of ours made of
-TFF's public parts.
+TFF's default context starts the same program, but with the terminal as its output, and may
+leave it running. This module builds a context from public parts of TFF instead.
 """
 
 import atexit
@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 import weakref
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 import portpicker
@@ -30,8 +32,9 @@ _CHANNEL_OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 200),
 ]
 
-# Becomes the worker, after asking Linux to kill it with the parent (prctl 1 is PR_SET_PDEATHSIG, 9 is SIGKILL), which may be gone already.
-# Not a `preexec_fn`: Python code between fork and exec can deadlock where there are threads, and TensorFlow has many.
+# Asks Linux to kill this process when its parent ends (prctl 1 is PR_SET_PDEATHSIG, 9 is
+# SIGKILL), ends if the parent has already ended, and then becomes the worker. A `preexec_fn`
+# could deadlock: it runs Python code between fork and exec, while TensorFlow has threads.
 _LAUNCHER = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 9)
@@ -41,37 +44,40 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class Worker(tff.framework.ExecutorFactory):
-    """Starts, replaces and ends the worker process, and makes TFF's executors on it.
+    """Starts, replaces and ends the worker process, and creates TFF's executors for it.
 
     Args:
-      num_threads: how many clients it trains at a time.
+      num_threads: how many clients the worker trains at a time.
     """
 
-    def __init__(self, num_threads):
+    def __init__(self, num_threads: int):
         self._num_threads = num_threads
-        self._process = None
-        self._stub = None
-        self._executors = {}
-        self._end = None
+        self._process: subprocess.Popen | None = None
+        self._stub: Any = None
+        self._executors: dict = {}
+        self._end: Callable[[], Any] | None = None
 
     @property
-    def pid(self):
-        """The worker's process id, or None where none runs."""
+    def pid(self) -> int | None:
+        """The worker's process id, or None if no worker is running."""
         return (
             self._process.pid
             if self._process is not None and self._process.poll() is None
             else None
         )
 
-    def resident_bytes(self):
-        """The memory that the worker has in RAM now; 0 where none runs."""
+    def resident_bytes(self) -> int:
+        """Returns how much RAM the worker uses now; 0 if no worker is running."""
         if self.pid is None:
             return 0
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
-    def ensure(self):
-        """Starts the worker unless one runs. Linux ends it with the thread that calls this, not only with the process."""
+    def ensure(self) -> None:
+        """Starts a worker unless one is running.
+
+        Linux ends the worker when the thread that calls this ends.
+        """
         if self.pid is not None:
             return
         self.stop()
@@ -79,7 +85,8 @@ class Worker(tff.framework.ExecutorFactory):
             if self._start():
                 return
         raise RuntimeError(
-            f"TFF's worker process does not start: {_PROGRAM} ended with exit code {self._process.returncode}."
+            f"TFF's worker process does not start: {_PROGRAM} ended with exit code "
+            f"{self._process and self._process.returncode}"
         )
 
     def _start(self):
@@ -97,9 +104,9 @@ class Worker(tff.framework.ExecutorFactory):
                 *options,
             ],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # so that it holds neither the terminal nor the caller's pipe
+            stdout=subprocess.DEVNULL,  # it would keep the caller's pipe open
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches Python alone, which ends the worker
+            start_new_session=True,  # Ctrl-C reaches Python only, which ends the worker
         )
         self._end = weakref.finalize(self, _kill, self._process, os.getpid())  # also at exit
         channel = grpc.insecure_channel(f"localhost:{port}", _CHANNEL_OPTIONS)
@@ -116,37 +123,41 @@ class Worker(tff.framework.ExecutorFactory):
                 ready.cancel()
                 self.stop()
                 raise RuntimeError(
-                    f"TFF's worker process does not answer on port {port} within {_START_TIMEOUT_S:.0f} s."
+                    f"TFF's worker process does not answer on port {port} within "
+                    f"{_START_TIMEOUT_S:.0f} s"
                 )
-        # TFF's stub would watch the channel for ever, from a thread that keeps it alive.
+        # TFF's stub would watch the channel forever, in a thread that keeps the stub alive.
         channel.subscribe = lambda callback, try_to_connect=False: None
         self._stub = tff.framework.RemoteExecutorGrpcStub(channel)
         return True
 
-    def stop(self):
-        """Ends the worker, if one runs, and waits for its end."""
+    def stop(self) -> None:
+        """Ends the worker, if one is running, and waits for its end."""
         if self._end is not None:
             self._end()
-        executors, self._executors = self._executors, {}  # TFF's thread may still be trying again
+        executors, self._executors = self._executors, {}  # TFF's thread may still be retrying
         for executor in list(executors.values()):
-            executor.close()  # after the end of the process, whose answer nobody then waits for
+            executor.close()  # after the end of the process, so that it does not wait for it
         self._stub = self._end = None
 
-    def create_executor(self, cardinalities):
+    def create_executor(self, cardinalities: Mapping) -> Any:
+        """Returns an executor for these numbers of clients; see `tff.framework.ExecutorFactory`."""
         executor = self._executors.get(_key(cardinalities))
         if executor is None:
             if self.pid is None:
-                # TFF tries again after a lost connection: this ends the trying.
+                # TFF retries after a lost connection. This ends the retries.
                 code = None if self._process is None else self._process.returncode
                 raise RuntimeError(
-                    f"TFF's worker process ended during a round with exit code {code}; -9 may mean that memory ran out."
+                    f"TFF's worker process ended during a round with exit code {code}; -9 may mean "
+                    "that there was not enough memory"
                 )
             executor = tff.framework.RemoteExecutor(self._stub)
             executor.set_cardinalities({tff.CLIENTS: 0, **cardinalities})
             self._executors[_key(cardinalities)] = executor
         return executor
 
-    def clean_up_executor(self, cardinalities):
+    def clean_up_executor(self, cardinalities: Mapping) -> None:
+        """Closes the executor for these numbers of clients."""
         executor = self._executors.pop(_key(cardinalities), None)
         if executor is not None:
             executor.close()
@@ -162,8 +173,12 @@ def _kill(process, owner):
         process.wait()
 
 
-def context(worker):
-    """The TFF context that runs computations on `worker`: `with tff.framework.get_context_stack().install(context(worker))`."""
+def context(worker: Worker) -> tff.framework.SyncExecutionContext:
+    """Returns a TFF context that runs computations on `worker`.
+
+    with tff.framework.get_context_stack().install(context(worker)):
+        ...
+    """
     return tff.framework.SyncExecutionContext(
         executor_fn=worker,
         compiler_fn=tff.backends.native.desugar_and_transform_to_native,
@@ -173,11 +188,12 @@ def context(worker):
 
 
 class _NoContext(tff.framework.SyncContext):
-    """Takes the place of TFF's default context at exit."""
+    """Replaces TFF's default context at exit."""
 
     def invoke(self, comp, arg):
-        raise RuntimeError("Python is ending.")
+        raise RuntimeError("Python is ending")
 
 
-# TFF's own context is not used here, but its finalizer fails, with a message, where it is left to the very end of Python.
+# The finalizer of TFF's default context, which is not used, fails with a message if it runs at
+# the very end of Python.
 atexit.register(lambda: tff.framework.set_default_context(_NoContext()))
