@@ -1,7 +1,10 @@
 """Writes a run's report.html: settings, curves, clients, bytes and samples as one page."""
 
+import argparse
 
-def add_arguments(parser):
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the run's folder")
     parser.add_argument(
         "--output",
@@ -10,7 +13,8 @@ def add_arguments(parser):
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Writes the report and prints its path."""
     from fedlab._text import visible
     from fedlab.runs.read.report import write_report
 

@@ -45,25 +45,33 @@ class KerasVariableModel(tff.learning.models.VariableModel):
         self._finished = tf.Variable(1.0, trainable=False, name="finished")
 
     @property
-    def trainable_variables(self):
+    def trainable_variables(self) -> list[tf.Variable]:
+        """The trainable weights."""
         return self._model.trainable_variables
 
     @property
-    def non_trainable_variables(self):
+    def non_trainable_variables(self) -> list[tf.Variable]:
+        """The non-trainable weights."""
         return self._model.non_trainable_variables
 
     @property
-    def local_variables(self):
+    def local_variables(self) -> list[tf.Variable]:
+        """The metrics' variables, which the client does not send."""
         return [self._finished, *(v for metric in self._metrics for v in metric.variables)]
 
     @property
-    def input_spec(self):
+    def input_spec(self) -> Mapping[str, tf.TensorSpec]:
+        """Column name -> tf.TensorSpec of a batch."""
         return self._spec
 
-    def predict_on_batch(self, batch_input, training=True):
+    def predict_on_batch(self, batch_input: Any, training: bool = True) -> Any:
+        """Returns the model's outputs."""
         return self._model(batch_input, training=training)
 
-    def forward_pass(self, batch_input, training=True):
+    def forward_pass(
+        self, batch_input: Mapping[str, tf.Tensor], training: bool = True
+    ) -> tff.learning.models.BatchOutput:
+        """Computes loss and outputs of a batch and updates the metrics."""
         x, y, sample_weight = (*keras_batch(batch_input, input_names(self._model)), None)[:3]
         forget_losses(self._model)
         predictions = self._model(x, training=training)
@@ -76,8 +84,9 @@ class KerasVariableModel(tff.learning.models.VariableModel):
             loss, predictions, num_tokens if self._count_tokens else num_examples
         )
 
-    def report_local_unfinalized_metrics(self):
+    def report_local_unfinalized_metrics(self) -> OrderedDict[str, list]:
         # Without the initial state, which TFF would add once per client.
+        """Returns the metrics' states as increments, and whether the client finished."""
         values = OrderedDict(
             (
                 metric.name,
@@ -92,16 +101,18 @@ class KerasVariableModel(tff.learning.models.VariableModel):
         values["finished"] = [self._finished.read_value()]
         return values
 
-    def metric_finalizers(self):
+    def metric_finalizers(self) -> OrderedDict[str, Any]:
         # TFF returns the sums. The metrics are computed from them in Python.
+        """Returns identities."""
         return OrderedDict(
             (name, tf.function(lambda values: values))
             for name in self.report_local_unfinalized_metrics()
         )
 
-    def reset_metrics(self):
+    def reset_metrics(self) -> None:
         # TFF calls this at the end of a client whose update is not finite. TFF's Mime calls it
         # for every client before the training, whose batches set `_finished` again.
+        """Resets the metrics; the client then counts as not finished."""
         self._finished.assign(0.0)
         for metric in self._metrics:
             for variable, before in zip(metric.variables, self._summed.get(metric.name, ())):

@@ -15,35 +15,36 @@ def generate(
     temperature: float = 1.0,
     seed: int = 0,
 ) -> str:
-    """Continues a text, one character after the other.
+    """Continues a text, character by character.
 
     ```
     logits = model(prompt)[-1]
     repeat num_chars times:
       character ~ softmax(logits / temperature)     # temperature 0: the most likely one
-      logits = model(character)                     # the recurrent state goes on
+      logits = model(character)                     # with the recurrent state
     ```
 
-    A pure function of its arguments: a copy of the model reads the text, so that the
-    model, its recurrent state included, stays as it is.
+    This is a pure function of its arguments. A copy of the model reads the text, so the
+    model and its recurrent state do not change.
 
     Args:
       model: a Sequential or Functional model with GRU, LSTM or other recurrent layers,
         stateful or not, of any fixed batch size or none: character ids, [batch, time]
         or [batch, time, 1], -> logits or probabilities, [batch, time, 86] or [batch,
         86]. Compiled or not.
-      prompt: at least one character, all of the vocabulary
+      prompt: at least one character, all from
         `fedlab.tasks.generation.text.CHAR_VOCABULARY`.
-      num_chars: how many characters to add, 0 or more.
-      temperature: 0 or more; below 1 the likely characters get likelier, above 1 they
-        get more alike.
-      seed: of the draws, 0 or more.
+      num_chars: number of characters to add, 0 or more.
+      temperature: 0 or more. Below 1, likely characters become more likely. Above 1,
+        probabilities become more equal.
+      seed: seed of the draws, 0 or more.
 
     Returns:
-      The prompt and what follows it.
+      The prompt and its continuation.
 
     Raises:
-      ValueError: an argument out of its range, or a model of another form.
+      ValueError: an argument is out of range, or the model has other inputs, outputs or
+        layers.
 
     Example:
       >>> from fedlab.models import char_rnn
@@ -71,8 +72,7 @@ def generate(
         if np.isnan(logits).any():
             raise ValueError(
                 f"model {model.name!r}: expected finite outputs, got nan; its training diverged, "
-                "load "
-                "another model"
+                "load another model"
             )
         unread = [_draw(logits, temperature, rng)]
         ids += unread
@@ -96,9 +96,9 @@ def _check(prompt, num_chars, temperature, seed):
         raise ValueError(f"prompt={prompt!r}: expected a text of at least one character")
     if outside := sorted(set(prompt) - set(text_lib.CHAR_VOCABULARY)):
         raise ValueError(
-            "prompt: expected characters of the vocabulary, got "
-            f"{', '.join(map(repr, outside[:10]))}; "
-            "rewrite it, or pass fedlab.generation.text.normalize(prompt)"
+            f"prompt: expected characters of the vocabulary, got "
+            f"{', '.join(map(repr, outside[:10]))}; rewrite it, or pass "
+            "fedlab.generation.text.normalize(prompt)"
         )
     for name, value in (("num_chars", num_chars), ("seed", seed)):
         _checks.check_int(name, value, 0)
@@ -122,8 +122,7 @@ def _single_stateful_copy(model):
     if len(shapes) != 2 or len(shapes[0]) not in (2, 3) or shapes[0][2:] not in ((), (1,)):
         raise ValueError(
             f"model {model.name!r}: expected one input [batch, time] of character ids and one "
-            "output, "
-            f"got the shapes {shapes}"
+            f"output, got the shapes {shapes}"
         )
     if len(shapes[1]) not in (2, 3) or shapes[1][-1] != characters:
         raise ValueError(

@@ -17,7 +17,8 @@ the draws.
 
 import collections
 import hashlib
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -25,20 +26,24 @@ from fedlab import _checks
 from fedlab.clients import seeding
 from fedlab.tasks.question_answering import scores as squad
 from fedlab.tasks.question_answering import spans
+from fedlab.tasks.question_answering.windows import Question, Windows
 
-MOST_DRAWS = 10**8  # whose numbers are held in memory
-_DRAWS_AT_ONCE = 128  # of these, at most so many are answered in vain
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+MOST_DRAWS = 10**8  # their indices are held in memory
+_DRAWS_AT_ONCE = 128  # answered together; those after the last one needed are discarded
 
 
 class Draw(NamedTuple):
     """A question as it was drawn and answered.
 
     Attributes:
-      question: its number.
-      question_id: its id.
-      answer: the model's; "" for no answer.
-      exact_match: whether that is right.
-      f1: 0 to 1.
+      question: the index of the question.
+      question_id: the question's id.
+      answer: the model's answer; "" for no answer.
+      exact_match: whether the answer matches exactly.
+      f1: the answer's F1 score, 0 to 1.
     """
 
     question: int
@@ -49,42 +54,41 @@ class Draw(NamedTuple):
 
 
 class Efficacy(NamedTuple):
-    """What came of the draws.
+    """The result of the draws.
 
     Attributes:
-      draws: list of `Draw`, in their order.
-      num_correct: the number of correct answers that was to be reached; None in a
-        replay, whose draws are given.
+      draws: a list of `Draw`, in order.
+      num_correct: the target number of correct answers; None in a replay.
     """
 
     draws: list
     num_correct: int | None
 
     @property
-    def reached(self):
+    def reached(self) -> int:
         """How many answers are correct."""
         return sum(draw.exact_match for draw in self.draws)
 
     @property
-    def accuracy(self):
+    def accuracy(self) -> float:
         """The estimated share of questions that the model answers exactly; see the module."""
         if self.num_correct is not None and self.reached == self.num_correct > 1:
             return (self.num_correct - 1) / (len(self.draws) - 1)
         return self.reached / len(self.draws)
 
     @property
-    def repeated(self):
+    def repeated(self) -> dict[int, int]:
         """Question index -> number of draws, for repeated questions, most frequent first."""
         counts = collections.Counter(draw.question for draw in self.draws)
         return {question: times for question, times in counts.most_common() if times > 1}
 
 
-def draw(num_questions, max_draws, seed=0):
+def draw(num_questions: int, max_draws: int, seed: int = 0) -> np.ndarray:
     """Returns the drawn question indices, int64 [max_draws]; fewer draws are a prefix of more.
 
     Args:
-      num_questions: how many there are to draw from, 1 or more.
-      max_draws: how many to draw, 1 or more.
+      num_questions: number of questions to draw from, 1 or more.
+      max_draws: number of draws, 1 or more.
       seed: an int of 0 or more.
 
     Example:
@@ -97,29 +101,36 @@ def draw(num_questions, max_draws, seed=0):
 
 
 def measure(
-    model, windows, *, num_correct, max_draws=None, seed=0, batch_size=32, max_answer_length=30
-):
+    model: "tf.keras.Model",
+    windows: Windows,
+    *,
+    num_correct: int,
+    max_draws: int | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+    max_answer_length: int = 30,
+) -> Efficacy:
     """Draws questions until a model has answered `num_correct` of them correctly.
 
-    A question that comes again is answered once. Where some questions have no answer,
-    as in SQuAD 2.0, the model may say so.
+    A question that is drawn again is not answered again. If some questions have no
+    answer, as in SQuAD 2.0, "no answer" is one of the possible answers.
 
     Args:
       model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows`
         and one output [n, 2, length].
       windows: `Windows` of the questions to draw from.
       num_correct: 1 or more.
-      max_draws: where to give up; by default 10 * num_correct.
-      seed: of the draws.
-      batch_size: windows a step.
+      max_draws: maximum number of draws; by default 10 * num_correct.
+      seed: seed of the draws.
+      batch_size: windows per step.
       max_answer_length: tokens, 1 or more.
 
     Returns:
-      An `Efficacy`; the numbers are those of `windows.questions`.
+      An `Efficacy` with indices into `windows.questions`.
 
     Raises:
-      ValueError: a setting out of range, or a model of another form or for another
-        vocabulary.
+      ValueError: a setting is out of range, or the model has other inputs or outputs or
+        another vocabulary.
 
     Example:
       >>> import fedlab as fl
@@ -145,18 +156,25 @@ def measure(
     return Efficacy(draws, num_correct)
 
 
-def replay(model, windows, numbers, *, batch_size=32, max_answer_length=30):
-    """Asks a model the questions of these numbers, all of them and in this order.
+def replay(
+    model: "tf.keras.Model",
+    windows: Windows,
+    numbers: Sequence[int] | np.ndarray,
+    *,
+    batch_size: int = 32,
+    max_answer_length: int = 30,
+) -> Efficacy:
+    """Asks a model the questions with these indices, in this order.
 
     Args:
       model, windows, batch_size, max_answer_length: as in `measure`.
-      numbers: int [n], of `windows.questions`.
+      numbers: int [n], indices into `windows.questions`.
 
     Returns:
       An `Efficacy`.
 
     Raises:
-      ValueError: as `measure`, or a number that does not exist.
+      ValueError: as in `measure`, or an index is out of range.
     """
     numbers = np.asarray(numbers, np.int64)
     if not numbers.size or not 0 <= numbers.min() <= numbers.max() < len(windows.questions):
@@ -172,7 +190,7 @@ def replay(model, windows, numbers, *, batch_size=32, max_answer_length=30):
     return Efficacy([found for block in blocks for found in block], None)
 
 
-def weights_sha256(model):
+def weights_sha256(model: "tf.keras.Model") -> str:
     """Returns the SHA-256 of a model's weights, in Keras's order, with shapes and dtypes."""
     digest = hashlib.sha256()
     for array in model.get_weights():
@@ -182,7 +200,7 @@ def weights_sha256(model):
     return digest.hexdigest()
 
 
-def questions_sha256(questions):
+def questions_sha256(questions: Iterable[Question]) -> str:
     """Returns the SHA-256 of the ids, texts and answers of `Question`s."""
     digest = hashlib.sha256()
     for question in questions:

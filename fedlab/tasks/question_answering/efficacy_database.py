@@ -11,9 +11,9 @@ draws           run_id, draw (0, 1, ...), question_index, question_id, answer,
                 exact_match, f1
 ```
 
-`num_correct` and `max_draws` are what was asked for, `drawn` and `correct` what came of
-it. A run with `replay_of` asked another run's draws again; both have the same question
-in the same draw. Two states of training compared, by run and replay:
+`num_correct` and `max_draws` are settings, `drawn` and `correct` results. A run with
+`replay_of` repeats the draws of another run, so both have the same question in the same
+draw. This query compares two states of training by run and replay:
 
 ```sql
 SELECT old.name AS old, new.name AS new, COUNT(*) AS draws,
@@ -31,14 +31,19 @@ GROUP BY replay.run_id;
 
 import contextlib
 import datetime
+import os
 import pathlib
 import sqlite3
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-APPLICATION_ID = 0x66656465  # by which SQLite's own header says whose file it is
+if TYPE_CHECKING:
+    from fedlab.tasks.question_answering.efficacy import Draw
+
+APPLICATION_ID = 0x66656465  # identifies the file type in SQLite's header
 VERSION = 1
 _TIMEOUT_S = 30.0
-_PAGE_BYTES = 512  # the least that a SQLite file has
+_PAGE_BYTES = 512  # minimum size of a SQLite file
 
 _SCHEMA = (
     """CREATE TABLE model_states (
@@ -87,7 +92,7 @@ class QuestionSet(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """Settings of a run: the seed, the target of correct answers, and the maximum of draws."""
+    """Settings of a run: seed, target number of correct answers, maximum number of draws."""
 
     seed: int
     num_correct: int
@@ -102,11 +107,11 @@ class Recorded(NamedTuple):
     draws: list
 
 
-def check(path):
-    """Checks that runs can be recorded in a file: it is this module's, or does not exist.
+def check(path: str | os.PathLike) -> None:
+    """Checks that runs can be recorded in a file: it is a database of this module, or missing.
 
     Raises:
-      ValueError: another file, or one of another version.
+      ValueError: it is another file, or of another version.
       FileNotFoundError: its folder does not exist.
     """
     path = pathlib.Path(path)
@@ -123,19 +128,12 @@ def check(path):
             pass
 
 
-def read(path, run_id):
-    """A run of the file, to replay it.
-
-    Args:
-      path: the file.
-      run_id: the run's number.
-
-    Returns:
-      A `Recorded`.
+def read(path: str | os.PathLike, run_id: int) -> Recorded:
+    """Reads a run from a database, to replay it.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: there is no such run, or the file is not this module's.
+      ValueError: there is no such run, or the file is not a database of this module.
     """
     if not 1 <= run_id < 2**63:
         raise ValueError(f"run {run_id}: expected 1 to {2**63 - 1}, which SQLite can hold")
@@ -164,25 +162,31 @@ def read(path, run_id):
     return Recorded(Settings(*row[:3]), row[3], draws)
 
 
-def record(path, state, question_set, settings, draws, replay_of=None):
-    """Writes a run with all its draws, in one transaction; makes the file where there is none.
+def record(
+    path: str | os.PathLike,
+    state: ModelState,
+    question_set: QuestionSet,
+    settings: Settings,
+    draws: Sequence["Draw"],
+    replay_of: int | None = None,
+) -> int:
+    """Writes a run with all its draws in one transaction, and creates the file if needed.
 
-    A state that is there already, the same weights under the same name, is not written
-    again.
+    A model state with the same weights and the same name is written only once.
 
     Args:
       path: the file.
-      state: `ModelState`.
-      question_set: `QuestionSet`.
-      settings: `Settings`.
-      draws: `fedlab.tasks.question_answering.efficacy.Draw`s.
-      replay_of: the run whose draws were asked again.
+      state: the model that answered.
+      question_set: the questions that were drawn from.
+      settings: the settings of the draws.
+      draws: the results.
+      replay_of: run id of the run whose draws were repeated.
 
     Returns:
-      The run's number.
+      The run id.
 
     Raises:
-      ValueError: the file is not this module's, or cannot be written.
+      ValueError: the file is not a database of this module, or cannot be written.
     """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with _opened(path, create=True) as connection:
@@ -227,7 +231,7 @@ def record(path, state, question_set, settings, draws, replay_of=None):
 @contextlib.contextmanager
 def _opened(path, create=False):
     """Opens a file of this module, or an empty one; SQLite's errors become ValueErrors."""
-    if 0 < _size(path) < _PAGE_BYTES:  # which SQLite would take for an empty file
+    if 0 < _size(path) < _PAGE_BYTES:  # SQLite would read it as an empty file
         raise ValueError(
             f"{path}: expected a SQLite file, got one that is cut off; pass a path without a file"
         )

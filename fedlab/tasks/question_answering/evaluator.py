@@ -26,10 +26,10 @@ class Evaluator:
       max_answer_length: tokens, 1 or more.
 
     Attributes:
-      name, settings: what a run's config.json says of it.
+      name, settings: what a run's config.json says about the evaluation.
 
     Raises:
-      ValueError: no window holds its answer.
+      ValueError: no window contains its answer.
 
     Example:
       >>> import fedlab as fl
@@ -65,7 +65,7 @@ class Evaluator:
         self._windows, self._batch_size = windows, batch_size
 
     def __call__(self, model, round_num=0):
-        """Returns `exact_match`, `f1` and `loss`, whatever the round."""
+        """Returns `exact_match`, `f1` and `loss`. They do not depend on the round."""
         logits = spans.logits(model, self._windows, self._batch_size)
         found = spans.answers(
             self._windows, logits, max_answer_length=self.settings["max_answer_length"]
@@ -80,7 +80,7 @@ class Evaluator:
         }
 
 
-def cross_entropy(logits, y):
+def cross_entropy(logits: np.ndarray, y: np.ndarray) -> float:
     """Returns the mean cross-entropy of start and end over windows with an answer.
 
     Args:

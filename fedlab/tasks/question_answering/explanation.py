@@ -1,4 +1,4 @@
-"""Which words explain a model's answer or class: LIME over the words of a text.
+"""Explains a model's answer or class by the words of the text, with LIME.
 
     "Why Should I Trust You?": Explaining the Predictions of Any Classifier
     Marco Tulio Ribeiro, Sameer Singh, Carlos Guestrin. KDD 2016.
@@ -12,17 +12,18 @@ w    = argmin  sum_i pi_i (p_i - w'z_i - b)^2 + |w|^2
        over the num_words words with the largest weights (section 3.4)
 ```
 
-These are the defaults of `LimeTextExplainer` in the library `lime`. To first order, a
-word's weight is what the probability loses without it. `fit`, the R^2 of the linear
-model, tells how reliable that is. Each occurrence of a word counts separately.
+These are the defaults of `LimeTextExplainer` in the library `lime`. A word's weight is, to
+first order, how much the probability decreases without the word. `fit`, the R^2 of the
+linear model, tells how reliable this is. Each occurrence of a word counts separately.
 
-A span's probability is exp(score) over the sum of it over all legal spans of the text
-(`fedlab.tasks.question_answering.spans`): the score alone is not comparable between
-texts, as adding a number to all logits changes nothing.
+A span's probability is exp(score) divided by the sum of exp(score) over all legal spans of
+the text (`fedlab.tasks.question_answering.spans`). Scores alone are not comparable between
+texts, because adding a number to all logits changes nothing.
 """
 
 import re
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -31,9 +32,12 @@ from fedlab.clients import seeding
 from fedlab.tasks.question_answering import spans
 from fedlab.tasks.question_answering.answering import answer, window_length
 from fedlab.tasks.question_answering.outputs import outputs
-from fedlab.tasks.question_answering.preprocessing import make_windows, word_piece
+from fedlab.tasks.question_answering.preprocessing import Vocabulary, make_windows, word_piece
 from fedlab.tasks.question_answering.windows import Question
 from fedlab.tasks.question_answering.wordpiece import WordPiece
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _WORDS = r"\W+"  # what is between words
 _TEXTS_AT_ONCE = 256
@@ -41,13 +45,13 @@ _SPECIAL = 2  # [CLS] and [SEP] around a text
 
 
 class Word(NamedTuple):
-    """A word, and what it does to the probability.
+    """A word and its effect on the probability.
 
     Attributes:
       text: the word.
-      part: where it stands: "question", "context" or "text".
-      start: its first character there.
-      weight: of the linear model.
+      part: the part of the text that it is in: "question", "context" or "text".
+      start: the index of its first character in that part.
+      weight: its weight in the linear model.
     """
 
     text: str
@@ -57,16 +61,15 @@ class Word(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """Why a model said what it said.
+    """An explanation of a model's output.
 
     Attributes:
       label: the answer, or the name of the class.
       span: the answer's `fedlab.tasks.question_answering.spans.Span`; None for a class.
-      probability: of the label, 0 to 1, at the whole text.
-      words: list of `Word`, those that weigh most first.
-      fit: R^2 of the linear model on the perturbed texts, weighted as these are; 1 at
-        most.
-      parts: name of a part -> its text, as the words' `start` counts.
+      probability: the probability of the label for the whole text, 0 to 1.
+      words: a list of `Word`, largest absolute weights first.
+      fit: the weighted R^2 of the linear model on the perturbed texts, 1 at most.
+      parts: name of a part -> its text.
       lime: the `lime.explanation.Explanation`.
     """
 
@@ -78,49 +81,49 @@ class Explanation(NamedTuple):
     parts: dict
     lime: Any
 
-    def html(self):
+    def html(self) -> str:
         """Returns lime's web page, which needs no network. The page is deterministic."""
         return self.lime.as_html(labels=[_LABEL])
 
 
-_LABEL = 1  # of the two classes that lime sees: anything else, and the label
+_LABEL = 1  # lime sees two classes: 0 is anything else, 1 is the label
 
 
 def explain_answer(
-    model,
-    question,
-    context,
-    vocabulary=None,
+    model: "tf.keras.Model",
+    question: str,
+    context: str,
+    vocabulary: Vocabulary = None,
     *,
-    num_samples=500,
-    num_words=12,
-    seed=0,
-    max_length=None,
-    max_answer_length=30,
-    batch_size=32,
-):
-    """Explains the answer that a model gives, by the words of the question and of the context.
+    num_samples: int = 500,
+    num_words: int = 12,
+    seed: int = 0,
+    max_length: int | None = None,
+    max_answer_length: int = 30,
+    batch_size: int = 32,
+) -> Explanation:
+    """Explains a model's answer by the words of the question and of the context.
 
     Args:
       model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows`
         and one output [n, 2, length].
       question, context: str. Spaces and line breaks in the question become single
         spaces.
-      vocabulary: a `WordPiece`, or what makes one: the path of a vocab.txt, or None for
+      vocabulary: a `WordPiece`, the path of a vocab.txt, a list of tokens, or None for
         BERT's uncased vocabulary.
-      num_samples: perturbed texts, 10 or more, the whole one among them. The more, the
-        less the weights depend on the seed.
-      num_words: how many words to name, 1 or more.
-      seed: of the perturbations: the same seed gives the same explanation.
+      num_samples: number of perturbed texts, 10 or more, including the whole text. With
+        more texts, the weights depend less on the seed.
+      num_words: maximum number of words in the explanation, 1 or more.
+      seed: seed of the perturbations.
       max_length, max_answer_length: as in `fedlab.answer`.
-      batch_size: windows a step.
+      batch_size: windows per step.
 
     Returns:
       An `Explanation`.
 
     Raises:
-      ValueError: a text without words, a setting out of range, or a model of another
-        form or for another vocabulary.
+      ValueError: a text has no words, a setting is out of range, or the model has other
+        inputs or outputs or another vocabulary.
       ModuleNotFoundError: lime is not installed.
 
     Example:
@@ -140,14 +143,12 @@ def explain_answer(
         ("batch_size", batch_size, 1),
     ):
         _checks.check_int(name, value, least)
-    parts = {
-        "question": " ".join(question.split()) if isinstance(question, str) else question,
-        "context": context,
-    }
+    question = " ".join(question.split()) if isinstance(question, str) else question
+    parts = {"question": question, "context": context}
     pieces = word_piece(vocabulary)
     length = window_length(model, max_length)
     span = answer(
-        model, *parts.values(), pieces, max_length=length, max_answer_length=max_answer_length
+        model, question, context, pieces, max_length=length, max_answer_length=max_answer_length
     )
     lime_text = _LimeText(parts)
 
@@ -178,17 +179,17 @@ def explain_answer(
 
 
 def explain_class(
-    model,
-    text,
-    vocabulary=None,
+    model: "tf.keras.Model",
+    text: str,
+    vocabulary: Vocabulary = None,
     *,
-    class_names=None,
-    num_samples=500,
-    num_words=12,
-    seed=0,
-    max_length=None,
-    batch_size=32,
-):
+    class_names: Sequence[str] | None = None,
+    num_samples: int = 500,
+    num_words: int = 12,
+    seed: int = 0,
+    max_length: int | None = None,
+    batch_size: int = 32,
+) -> Explanation:
     """Explains the class that a model gives to a text, by the text's words.
 
     Args:

@@ -1,15 +1,22 @@
 """Plot of an explanation: the text with its important words coloured, and their weights."""
 
+import os
 import re
 import textwrap
+from typing import TYPE_CHECKING
 
 from fedlab import _figure
 
-_WIDTH = 100  # characters a line
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fedlab.tasks.question_answering.explanation import Explanation
+
+_WIDTH = 100  # characters per line
 _FOR, _AGAINST = "#0072B2", "#D55E00"
 
 
-def draw(explanation, file):
+def draw(explanation: "Explanation", file: str | os.PathLike) -> None:
     """Draws a `fedlab.tasks.question_answering.explanation.Explanation` as a PNG file.
 
     Raises:
@@ -18,7 +25,7 @@ def draw(explanation, file):
     _figure.save(figure(explanation), file)
 
 
-def figure(explanation):
+def figure(explanation: "Explanation") -> "Figure":
     """Draws the text, with words for the label in blue and against it in orange, and weights."""
     lines = [
         line for part, text in explanation.parts.items() for line in _lines(explanation, part, text)
@@ -32,8 +39,7 @@ def figure(explanation):
     above.set_axis_off()
     for y, pieces in enumerate(lines):
         for x, piece, weight in pieces:
-            # A fixed width a character, whatever the font: what is coloured is where it
-            # is read.
+            # Every character has the same width in any font, so the colours are aligned.
             if weight:
                 colour = _FOR if weight > 0 else _AGAINST
                 above.axvspan(

@@ -1,35 +1,44 @@
-"""A model's outputs for rows of tokens of many lengths, with little of the work spent on padding.
+"""A model's outputs for rows of tokens of different lengths, with little padding.
 
-A model that takes any number of tokens is given the rows in the order of their lengths,
-and each batch ends with its longest row. Nothing changes by that where padding counts
-for nothing, as in BERT, whose attention leaves it out. Whether it does is not taken on
-trust: one row is computed with and without its padding, and a model that tells them
-apart is given all rows in full.
+If a model accepts any number of tokens, rows are sorted by length and each batch is cut to
+its longest row. This does not change the outputs of models that ignore padding, as BERT's
+attention does. It is checked: one row is computed with and without its padding, and if the
+outputs differ, all rows are computed in full.
 """
 
 import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-_STEP = 32  # lengths are multiples of it, so that kernels can be reused
-_MASKED = -1e9  # what `fedlab.models.bert` lowers the logits of padding by
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_STEP = 32  # lengths are multiples of this, so that kernels are reused
+_MASKED = -1e9  # as `fedlab.models.bert` adds to the logits of padding
 _TOLERANCE = 1e-4  # float32 rounds to about 1e-6
 
 
-def outputs(model, columns, lengths, max_length, batch_size):
-    """What a model gives for rows of tokens: an array [n, ...] in the order of the rows.
+def outputs(
+    model: "tf.keras.Model",
+    columns: Callable[[np.ndarray, int], Mapping[str, np.ndarray]],
+    lengths: Sequence[int] | np.ndarray,
+    max_length: int,
+    batch_size: int,
+) -> np.ndarray:
+    """Returns a model's outputs for rows of tokens: an array [n, ...].
 
-    Where an output has a place for each token, those that were not computed, of padding
-    alone, are -1e9.
+    If there is an output per token, outputs of padding that were not computed are -1e9.
 
     Args:
-      model: a Keras model of one output.
-      columns: a function of (rows, int64 [k]; length) that gives the model's inputs for
-        these rows: name -> [k, length].
-      lengths: int [n], how many tokens of each row are not padding; they come first.
-      max_length: tokens of the longest row that may come, and of every row for a model
-        that is built for one length.
-      batch_size: rows a step.
+      model: a Keras model with one output.
+      columns: (rows, length) -> inputs for these rows. Rows are int64 [k], inputs are a
+        dict: name -> [k, length].
+      lengths: int [n], how many tokens of each row are not padding. Padding comes last.
+      max_length: maximum number of tokens, and the number of tokens of every row if the
+        model was built for one length.
+      batch_size: rows per step.
 
     Raises:
       ValueError: the model has several outputs.
@@ -48,9 +57,9 @@ def outputs(model, columns, lengths, max_length, batch_size):
     order = np.argsort(lengths, kind="stable")
     batches = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
     needed = [min(max_length, -(-int(lengths[rows[-1]]) // _STEP) * _STEP) for rows in batches]
-    compute, found = model.predict_on_batch, None
-    # The comparison costs a row in full, and a graph for any length: not for what is
-    # one batch anyway.
+    compute = model.predict_on_batch
+    found: Any = None
+    # The check computes one row in full and traces a graph, which does not pay for one batch.
     if len(batches) > 1 and needed[0] < max_length and _takes_any_length(model):
         cut, whole = (
             _checked(model, _for_any_length(model)(columns(order[:1], length)))
@@ -80,12 +89,12 @@ _functions = weakref.WeakKeyDictionary()
 
 
 def _for_any_length(model):
-    """Like the model's `predict_on_batch`, but compiled once for all shapes."""
-    import tensorflow as tf  # `fedlab squad show` without a model is quicker without it
+    """Returns a function like `predict_on_batch`, but compiled once for all shapes."""
+    import tensorflow as tf  # only when needed: `fedlab squad show` starts faster
 
     names = model.input_names
     if model not in _functions:
-        own = weakref.ref(model)  # so that the table does not keep it
+        own = weakref.ref(model)  # the dict must not keep the model alive
         specs = {name: tf.TensorSpec([None, None], tf.int32) for name in names}
         _functions[model] = tf.function(
             lambda inputs: own()(inputs, training=False), input_signature=[specs]

@@ -4,6 +4,7 @@ import importlib.metadata
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def make_windows(
     *,
     cache: bool = True,
     cache_dir: str | os.PathLike | None = None,
-    **lengths: int | None,
+    **lengths: Any,
 ) -> windows.Windows:
     """Tokenizes questions, or reads their tokens from the cache, and cuts them into windows.
 

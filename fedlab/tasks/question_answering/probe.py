@@ -7,7 +7,7 @@ atomically after every round:
 rounds            int64   [r]              the rounds, from 0, the model before training
 outputs           float32 [r, n, ...]      the model's outputs for the n examples
 losses            float32 [r, n]           each example's compiled loss, as in `model.evaluate`
-weights/<name>    float32 [r, ...]         the weights of the layers that are looked at
+weights/<name>    float32 [r, ...]         the weights of the chosen layers
 columns/<name>            [n, ...]         the examples
 labels, titles    str     [n, ...], [n]    names of the output positions and of the examples;
                                            empty if not given
@@ -21,13 +21,16 @@ import fnmatch
 import hashlib
 import io
 import logging
+import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fedlab import _checks, _files
 from fedlab.clients import seeding
+from fedlab.tasks.question_answering.windows import Windows
 
 logger = logging.getLogger("fedlab")
 
@@ -36,7 +39,7 @@ _FORMAT = "fedlab probe 1"
 
 
 class Record(NamedTuple):
-    """What a probe has kept; see the module."""
+    """The recorded arrays of a probe; see the module."""
 
     rounds: Any
     outputs: Any
@@ -55,26 +58,26 @@ class Probe:
     ends with the same bytes.
 
     Args:
-      columns: the examples for Keras, name -> [n, ...]: `x`, or the inputs by name,
-        `y`, and `sample_weight` where there is padding.
-      path: the file, such as "runs/first/probe.npz"; it is written before the first
-        round and after each.
-      layers: names of layers whose weights are kept, or patterns as of file names, such
-        as "layer_0_*"; by default the last layer that has weights, the model's head.
-      labels: what the output's last axis stands for, by example: tokens, or classes;
-        str, n lists of equal length.
-      titles: what the examples are called: n str.
-      every_round: False to look only after the rounds that `evaluate_every` names, for
-        runs of thousands of rounds.
+      columns: the examples, name -> [n, ...]: `x`, or the inputs by name, `y`, and
+        `sample_weight` if there is padding.
+      path: the file, such as "runs/first/probe.npz". It is written before the first round
+        and after each round.
+      layers: names of layers whose weights are recorded, or patterns like those for file
+        names, such as "layer_0_*". By default the last layer with weights.
+      labels: names of the positions on the output's last axis, such as tokens or classes:
+        n lists of str of equal length.
+      titles: names of the examples: n str.
+      every_round: False to record only after the rounds of `evaluate_every`, for runs with
+        thousands of rounds.
 
     Attributes:
-      name, settings: what a run's config.json says of it.
-      every_round: as given.
+      name, settings: what a run's config.json says about the probe.
+      every_round: as above.
 
     Raises:
-      ValueError: columns without `y` or of differing lengths, labels or titles for
-        another number of examples; when called, a model with several outputs, layers
-        that it does not have, or a file of other examples.
+      ValueError: there is no column `y`, columns have different lengths, or labels or
+        titles are for another number of examples. When called: the model has several
+        outputs, has no such layers, or the file has other examples.
 
     Example:
       >>> import fedlab as fl
@@ -108,8 +111,7 @@ class Probe:
         ):
             raise ValueError(
                 f"columns with numbers of examples {lengths}: expected y and the model's inputs, "
-                "with "
-                "the same number of examples, 1 or more"
+                "with the same number of examples, 1 or more"
             )
         self._layers = (
             None if layers is None else [layers] if isinstance(layers, str) else list(layers)
@@ -136,7 +138,7 @@ class Probe:
         }
 
     def __call__(self, model, round_num):
-        """Looks at the model and writes the file; gives {"loss": mean loss of the examples}."""
+        """Records the model and returns {"loss": mean loss of the examples}."""
         inputs = {
             name: column
             for name, column in self._columns.items()
@@ -167,7 +169,7 @@ class Probe:
         return {"loss": float(seen["losses"].mean())}
 
     def _losses(self, model, outputs):
-        """float32 [n]: each example's loss alone, at these outputs."""
+        """Returns the loss of each single example for these outputs, float32 [n]."""
         import tensorflow as tf  # Keras's losses take no arrays
 
         losses = []
@@ -199,8 +201,7 @@ class Probe:
             if not np.array_equal(arrays.get(f"columns/{name}"), column):
                 raise ValueError(
                     f"{self.path}: expected the examples that the run began with; pass them or "
-                    "another "
-                    "path, or delete the file"
+                    "another path, or delete the file"
                 )
         keep = arrays["rounds"] < round_num
         kept = {
@@ -225,17 +226,25 @@ class Probe:
         _files.write(self.path, packed.getbuffer())
 
 
-def of_windows(windows, path, *, num_examples=4, seed=0, layers=None, every_round=True):
+def of_windows(
+    windows: Windows,
+    path: str | os.PathLike,
+    *,
+    num_examples: int = 4,
+    seed: int = 0,
+    layers: str | Sequence[str] | None = None,
+    every_round: bool = True,
+) -> Probe:
     """Returns a `Probe` of randomly drawn windows that contain their answer, one per question.
 
     Args:
-      windows: `fedlab.tasks.question_answering.windows.Windows`.
+      windows: the windows to draw from.
       path, layers, every_round: as in `Probe`.
-      num_examples: how many, 1 or more; fewer where there are not so many questions.
-      seed: of the draw.
+      num_examples: number of examples, 1 or more; fewer if there are fewer questions.
+      seed: seed of the draw.
 
     Raises:
-      ValueError: no window holds its answer, or num_examples out of range.
+      ValueError: no window contains its answer, or num_examples is out of range.
     """
     _checks.check_int("num_examples", num_examples)
     held = np.flatnonzero(windows.y.any(axis=1))
@@ -255,15 +264,15 @@ def of_windows(windows, path, *, num_examples=4, seed=0, layers=None, every_roun
     )
 
 
-def read(path):
-    """What a probe has kept, as a `Record`.
+def read(path: str | os.PathLike) -> Record:
+    """Reads what a probe has recorded.
 
     Args:
-      path: the file, or the run folder that it is in as probe.npz.
+      path: the file, or the run folder with a file probe.npz.
 
     Raises:
-      FileNotFoundError: there is none.
-      ValueError: it is damaged, or no probe's.
+      FileNotFoundError: there is no such file.
+      ValueError: the file is damaged, or was not written by a probe.
     """
     path = pathlib.Path(path)
     arrays = _read(path / FILE if path.is_dir() else path)
@@ -272,7 +281,9 @@ def read(path):
         for kind in ("weights/", "columns/")
     )
     return Record(
-        *(arrays[name] for name in ("rounds", "outputs", "losses")),
+        arrays["rounds"],
+        arrays["outputs"],
+        arrays["losses"],
         weights,
         columns,
         arrays["labels"],
@@ -282,7 +293,7 @@ def read(path):
 
 def _read(file):
     try:
-        # Of bytes: of a damaged file NumPy would leave the file open.
+        # From bytes, because NumPy would leave a damaged file open.
         with np.load(io.BytesIO(pathlib.Path(file).read_bytes()), allow_pickle=False) as arrays:
             found = dict(arrays)
         if found["format"] != _FORMAT:
@@ -301,7 +312,7 @@ def _read(file):
 
 
 def _check_forms(arrays):
-    """Raises ValueError or KeyError where the arrays do not fit together as the module says."""
+    """Raises ValueError or KeyError if the shapes differ from those in the module's docstring."""
     num_rounds, num_examples = len(arrays["rounds"]), len(arrays["columns/y"])
     forms = {name: array.shape[:1] for name, array in arrays.items() if name.startswith("weights/")}
     forms |= {name: arrays[name].shape[:2] for name in ("outputs", "losses")}
@@ -325,7 +336,7 @@ def _check_forms(arrays):
 
 
 def _weights(model, patterns):
-    """ "layer/weight" -> array, of the layers that the patterns name."""
+    """Returns "layer/weight" -> array for the layers that match the patterns."""
     layers = {layer.name: layer for layer in model.layers if layer.weights}
     if patterns is None:
         patterns = list(layers)[-1:]
@@ -341,8 +352,7 @@ def _weights(model, patterns):
     found = {}
     for name in names:
         for weight in layers[name].weights:
-            # Of weights of one name in a layer of layers, the second and later ones are
-            # numbered.
+            # In a layer of layers, several weights may have the same name: they are numbered.
             plain = key = f"{name}/{weight.name.rpartition('/')[2].partition(':')[0]}"
             number = 1
             while key in found:

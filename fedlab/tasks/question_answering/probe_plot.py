@@ -1,28 +1,35 @@
 """Plots of a probe's losses, outputs and weights by round."""
 
+import os
 import pathlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fedlab import _figure
 
-_MASKED = -1e8  # outputs below it are of padding
-_MOST_LABELS = 128  # tokens that can be read side by side, on a figure of the largest width
-_WIDTH = 14.0  # inches, the largest
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fedlab.tasks.question_answering.probe import Record
+
+_MASKED = -1e8  # lower outputs are those of padding
+_MOST_LABELS = 128  # tokens that are readable side by side in a figure of maximum width
+_WIDTH = 14.0  # inches, the maximum
 _BINS = 60
-_MOST_LINES = 8  # weights of an array that are drawn one by one
+_MOST_LINES = 8  # maximum number of weights that are drawn as single lines
 _MOST_MARKERS = 30
 
 
-def draw(record, folder):
+def draw(record: "Record", folder: str | os.PathLike) -> list[pathlib.Path]:
     """Draws a `fedlab.tasks.question_answering.probe.Record`.
 
     Args:
-      record: of one round or more.
-      folder: where the pictures go; it is made.
+      record: a record with at least one round.
+      folder: the folder for the pictures, which is created if needed.
 
     Returns:
-      Their paths: probe_loss.png, probe_output_<i>.png for each example, and
+      The paths of probe_loss.png, probe_output_<i>.png for each example, and
       probe_weights.png.
 
     Raises:
@@ -39,8 +46,8 @@ def draw(record, folder):
     return [folder / name for name in figures]
 
 
-def loss_figure(record):
-    """Each example's loss by round, and their mean."""
+def loss_figure(record: "Record") -> "Figure":
+    """Draws the loss of each example by round, and the mean."""
     figure = _figure.new(7, 4)
     axis = figure.subplots()
     marker = "o" if len(record.rounds) <= _MOST_MARKERS else None
@@ -73,7 +80,7 @@ def loss_figure(record):
     return figure
 
 
-def output_figure(record, example):
+def output_figure(record: "Record", example: int) -> "Figure":
     """Draws heat maps of an example's outputs by round, one per output row.
 
     The expected positions are marked.
@@ -137,7 +144,7 @@ def output_figure(record, example):
     return figure
 
 
-def weights_figure(record):
+def weights_figure(record: "Record") -> "Figure":
     """Draws histograms of the weights by round as heat maps; arrays of few weights as lines."""
     figure = _figure.new(7, 0.6 + 3 * len(record.weights))
     axes = figure.subplots(len(record.weights), 1, squeeze=False)[:, 0]

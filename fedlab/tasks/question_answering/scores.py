@@ -15,7 +15,10 @@ import collections
 import logging
 import re
 import string
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fedlab.tasks.question_answering.windows import Question
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +26,8 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-def normalize(text):
-    """The form in which answers are compared.
+def normalize(text: str) -> str:
+    """Returns the form in which answers are compared.
 
     Example:
       >>> normalize("The  Eiffel-Tower, a landmark!")
@@ -33,8 +36,8 @@ def normalize(text):
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
-def exact_match(prediction, gold):
-    """1.0 where the two are the same after `normalize`, else 0.0.
+def exact_match(prediction: str, gold: str) -> float:
+    """Returns 1.0 if the two are equal after `normalize`, else 0.0.
 
     Example:
       >>> exact_match("the Tower", "tower.")
@@ -43,11 +46,11 @@ def exact_match(prediction, gold):
     return float(normalize(prediction) == normalize(gold))
 
 
-def f1(prediction, gold, version="1.1"):
-    """The F1 of the words that the two share, each as often as it comes in both.
+def f1(prediction: str, gold: str, version: str = "1.1") -> float:
+    """Returns the F1 score of the words that both texts have, as multisets.
 
-    Where one of the two has no words left, version 2.0 gives 1 if neither has and else
-    0; version 1.1 gives 0.
+    If at least one of the normalized texts has no words, the result is 0. Version 2.0
+    returns 1 if neither has words.
 
     Example:
       >>> f1("the tall tower", "a tower of iron")  # p = 1/2, r = 1/3
@@ -78,16 +81,18 @@ class Score(NamedTuple):
     answerable: bool
 
 
-def scores(questions, predictions, version=None):
-    """One `Score` a question.
+def scores(
+    questions: Sequence[Question], predictions: Mapping[str, str], version: str | None = None
+) -> list[Score]:
+    """Scores the predictions for questions.
 
     Args:
       questions: `fedlab.tasks.question_answering.windows.Question`s.
-      predictions: question_id -> text; "" says that there is no answer. A question that
-        is missing scores 0, and how many are is logged; script 2.0 leaves it out
-        instead.
-      version: "1.1" or "2.0"; by default 2.0 where some question has no answer. In 2.0
-        the gold answer of such a question is "".
+      predictions: question_id -> text; "" means that there is no answer. Questions
+        without a prediction score 0, and their number is logged; script 2.0 leaves them
+        out instead.
+      version: "1.1" or "2.0"; by default 2.0 if a question has no answer. In 2.0 the gold
+        answer of such a question is "".
 
     Returns:
       A list of `Score`, in the order of the questions.
@@ -124,13 +129,12 @@ def _score(question, prediction, version):
     return Score(question.question_id, *best, bool(question.answers))
 
 
-def summary(scores):
-    """The data set's numbers.
+def summary(scores: Sequence[Score]) -> dict[str, float]:
+    """Summarizes the scores of a data set.
 
     Returns:
-      exact_match and f1, 0 to 100, and total; where some questions have no answer also
-      these three of the questions that have one (HasAns_...) and of those that have
-      none (NoAns_...).
+      exact_match and f1, 0 to 100, and total. If some questions have no answer, also the
+      same three for the questions with an answer (HasAns_...) and without (NoAns_...).
 
     Example:
       >>> summary([Score("1", 1.0, 1.0, True), Score("2", 0.0, 0.5, True)])
@@ -149,22 +153,27 @@ def summary(scores):
     return result
 
 
-def by_client(scores, questions, client_of=None):
-    """The numbers of each client.
+def by_client(
+    scores: Sequence[Score],
+    questions: Sequence[Question],
+    client_of: Mapping[str, Sequence[int]] | None = None,
+) -> list[dict[str, Any]]:
+    """Summarizes the scores of each client.
 
     Args:
-      scores, questions: of equal length and order.
-      client_of: client_id -> numbers of its questions, as
-        `fedlab.datasets.squad.client_questions` gives; by default one client a title.
+      scores, questions: of equal length, in the same order.
+      client_of: client_id -> indices of its questions, as
+        `fedlab.datasets.squad.client_questions` returns; by default one client per title.
 
     Returns:
-      A list of dicts: client_id, and what `summary` gives; in the order of the clients,
-      without those that have no question.
+      A list of dicts with client_id and the items of `summary`, in the order of the
+      clients. Clients without questions are left out.
     """
     if client_of is None:
-        client_of = {}
+        by_title: dict[str, list[int]] = {}
         for number, question in enumerate(questions):
-            client_of.setdefault(question.title, []).append(number)
+            by_title.setdefault(question.title, []).append(number)
+        client_of = by_title
     return [
         {"client_id": client_id, **summary([scores[i] for i in rows])}
         for client_id, rows in client_of.items()

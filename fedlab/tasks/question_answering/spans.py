@@ -1,4 +1,4 @@
-"""The best legal span: from a model's logits over windows to answers in the words of the context.
+"""Finds the best legal span: from a model's logits over windows to a part of the context.
 
 ```
 score of a span  =  start logit of its first token + end logit of its last token
@@ -7,22 +7,26 @@ answer           =  the legal span with the highest score among all windows of t
 probability      =  exp(score) / sum of exp(score) over all legal spans (and "no answer")
 ```
 
-The answer's text is the context from the first token's first character to the last
-one's last. Devlin et al. 2019, section 4.2; their run_squad.py looks only at the 20
-highest starts and ends of a window, this looks at all of them.
+The answer's text is the context from the first character of the first token to the last
+character of the last token. Devlin et al. 2019, section 4.2. Their run_squad.py considers
+only the 20 highest starts and ends of a window. This module considers all of them.
 
-No answer, section 4.3: its score is the sum of the logits at [CLS], the lowest among
-the windows; it is the answer where it exceeds the best span's score by more than
+The score of "no answer" (section 4.3) is the sum of the logits at [CLS], the lowest among
+the windows. It is the answer if it exceeds the best span's score by more than
 `null_threshold`.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fedlab import _checks
-from fedlab.learner import graph
 from fedlab.tasks.question_answering.outputs import outputs
+from fedlab.tasks.question_answering.windows import Windows
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _BLOCK = 64  # windows at once: about 6 MB of scores at 384 positions and answers of 30 tokens
 
@@ -33,9 +37,9 @@ class Span(NamedTuple):
     Attributes:
       text: `context[start:end]`; "" for no answer.
       start, end: characters [start, end) of the context; 0, 0 for no answer.
-      score: sum of its logits.
-      probability: among what the question could be answered.
-      window: number of the window that it was found in; -1 for no answer.
+      score: the sum of the two logits.
+      probability: among all possible answers to the question.
+      window: index of the window with the answer; -1 for no answer.
     """
 
     text: str
@@ -46,7 +50,7 @@ class Span(NamedTuple):
     window: int
 
 
-def logits(model, windows, batch_size=32):
+def logits(model: "tf.keras.Model", windows: Windows, batch_size: int = 32) -> np.ndarray:
     """Returns a model's logits for windows: float32 [n, 2, length].
 
     For padding they may be -1e9, see `fedlab.tasks.question_answering.outputs`.
@@ -54,11 +58,11 @@ def logits(model, windows, batch_size=32):
     Args:
       model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows`
         and one output [n, 2, length].
-      windows: `Windows`.
+      windows: the windows.
       batch_size: windows per step.
 
     Raises:
-      ValueError: as `check_model`, or the model's output has another shape.
+      ValueError: as in `check_model`, or the model's output has another shape.
     """
     check_is_model(model)
     check_model(model, windows)
@@ -74,18 +78,20 @@ def logits(model, windows, batch_size=32):
     )
 
 
-def check_is_model(model):
+def check_is_model(model: Any) -> None:
     """Raises TypeError if `model` has no `predict_on_batch`."""
     if not hasattr(model, "predict_on_batch"):
         raise _checks.type_error("model", model, "a Keras model, as fedlab.models.load returns")
 
 
-def check_model(model, windows):
+def check_model(model: "tf.keras.Model", windows: Any) -> None:
     """Raises ValueError if a model has other inputs, another length or another vocabulary.
 
     A subclassed model cannot be checked before it runs, and the vocabulary only if the
     model uses Keras's `Embedding`.
     """
+    from fedlab.learner import graph  # imports TensorFlow
+
     if not graph.is_functional(model):
         return
     inputs = dict(zip(model.input_names, model.inputs))
@@ -106,23 +112,31 @@ def check_model(model, windows):
         windows.vocabulary.check_fits(layer.input_dim)
 
 
-def answers(windows, logits, *, num_best=1, max_answer_length=30, null_threshold=None):
+def answers(
+    windows: Windows,
+    logits: np.ndarray,
+    *,
+    num_best: int = 1,
+    max_answer_length: int = 30,
+    null_threshold: float | None = None,
+) -> list[list[Span]]:
     """Returns the best spans of each question.
 
     Args:
-      windows: `Windows`.
-      logits: float [n, 2, length], of start and end, one row per window.
-      num_best: the largest number of different spans per question, best first.
-      max_answer_length: tokens, 1 or more.
-      null_threshold: None: every question is answered, as in SQuAD 1.1. Else a number:
-        "no answer" is one of the answers, first where its score exceeds the best span's
-        by more than this, and last otherwise.
+      windows: the windows.
+      logits: float [n, 2, length], logits of start and end, one row per window.
+      num_best: maximum number of different spans per question.
+      max_answer_length: maximum number of tokens of an answer, 1 or more.
+      null_threshold: None if every question has an answer, as in SQuAD 1.1. Otherwise a
+        number, and "no answer" is among the spans: first if its score exceeds the best
+        span's by more than this number, otherwise last.
 
     Returns:
-      A list with a list of `Span` for each question.
+      For each question, a list of spans, best first.
 
     Raises:
-      ValueError: logits of another shape or not finite, or a setting out of range.
+      ValueError: the logits have another shape or are not finite, or a setting is out of
+        range.
     """
     logits = _checked(logits, windows)
     _checks.check_int("num_best", num_best)
@@ -161,7 +175,7 @@ def answers(windows, logits, *, num_best=1, max_answer_length=30, null_threshold
     ]
 
 
-def predictions(windows, answers):
+def predictions(windows: Windows, answers: Sequence[Sequence[Span]]) -> dict[str, str]:
     """Returns question_id -> text of the best answer, for `scores.scores`."""
     return {
         question.question_id: best[0].text for question, best in zip(windows.questions, answers)
@@ -221,7 +235,6 @@ def _checked(logits, windows):
     if not np.isfinite(logits).all():
         raise ValueError(
             "logits that are not finite: expected finite values; the model's training diverged or "
-            "its weights are "
-            "damaged, load another model"
+            "its weights are damaged, load another model"
         )
     return logits

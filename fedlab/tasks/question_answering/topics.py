@@ -1,4 +1,6 @@
-"""Topics of texts: k-means of their words, for partitions by topic where no labels are given."""
+"""Topics of texts: k-means clusters of their words, for partitions by topic without labels."""
+
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -9,7 +11,7 @@ _MAX_WORDS = 10_000
 _COMPONENTS = 100
 
 
-def topics(texts, num_topics=30, seed=0):
+def topics(texts: Iterable[str], num_topics: int = 30, seed: int = 0) -> np.ndarray:
     """Groups texts by their words.
 
     ```
@@ -17,21 +19,21 @@ def topics(texts, num_topics=30, seed=0):
     -> its 100 largest components -> length 1 -> k-means
     ```
 
-    That is latent semantic analysis (Deerwester et al. 1990) with k-means. It runs on
-    one thread, because with several the order of sums, and with it a text on a border,
-    would depend on their timing.
+    This is latent semantic analysis (Deerwester et al. 1990) with k-means. It runs in one
+    thread. With several threads, the order of sums would vary, and the topic of texts on a
+    border with it.
 
     Args:
-      texts: [n] str, n at least num_topics.
-      num_topics: 1 or more; FedNLP (Lin et al. 2022) divides SQuAD's questions among 30
-        clusters.
+      texts: n texts, at least num_topics.
+      num_topics: number of topics, 1 or more. FedNLP (Lin et al. 2022) divides SQuAD's
+        questions into 30 clusters.
       seed: 0 or more.
 
     Returns:
-      int64 [n], each text's topic, 0 to num_topics - 1.
+      int64 [n], the topic of each text, from 0 to num_topics - 1.
 
     Raises:
-      ValueError: fewer texts than topics, or texts without words.
+      ValueError: there are fewer texts than topics, or the texts have no words.
       ModuleNotFoundError: scikit-learn is not installed.
 
     Example:

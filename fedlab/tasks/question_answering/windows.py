@@ -1,6 +1,6 @@
-"""Windows: questions and their texts as rows of token ids, and back from tokens to characters.
+"""Windows: questions and contexts as rows of token ids, and back from tokens to characters.
 
-Columns of a row, of `max_length` positions (Devlin et al. 2019, section 4.2 and the
+Columns of a row with `max_length` positions (Devlin et al. 2019, section 4.2, and the
 authors' run_squad.py):
 
 ```
@@ -13,25 +13,27 @@ y               int32 [n, 2]        positions of the answer's first and last tok
                                     0, 0 ([CLS]) if it is not entirely in the window
 ```
 
-A model of one output [n, 2, length], logits of start and end, and
-`SparseCategoricalCrossentropy(from_logits=True)` fit `y`.
+`y` fits a model with one output [n, 2, length], the logits of start and end, and the loss
+`SparseCategoricalCrossentropy(from_logits=True)`.
 """
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fedlab import _checks
 from fedlab.clients.client_data import ClientData
+from fedlab.tasks.question_answering.wordpiece import Tokens, WordPiece
 
 logger = logging.getLogger(__name__)
 
-_LONGEST = 2**20  # tokens a window
+_LONGEST = 2**20  # tokens per window
 
 
 class Answer(NamedTuple):
-    """A text, and the character of the context at which it starts."""
+    """The text of an answer and the index of its first character in the context."""
 
     text: str
     start: int
@@ -41,12 +43,12 @@ class Question(NamedTuple):
     """A question about a text.
 
     Attributes:
-      question_id: unique.
-      title: what the text is from, such as the name of an article.
-      context: the text.
+      question_id: a unique id.
+      title: the source of the context, such as the name of an article.
+      context: the text that the question is about.
       question: the question.
-      answers: of equal rank; `context[a.start:][:len(a.text)] == a.text`. None where
-        the context has no answer.
+      answers: the gold answers a, with `context[a.start:][:len(a.text)] == a.text`. Empty
+        if the context has no answer.
     """
 
     question_id: str
@@ -57,19 +59,19 @@ class Question(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """All windows of all questions, with what is needed to find answers in them; see `make`.
+    """All windows of all questions, and what is needed to find answers in them; see `make`.
 
     Attributes:
       questions: the `Question`s.
-      vocabulary: the `WordPiece` that made the tokens.
+      vocabulary: the `WordPiece` of the tokens.
       max_length: positions per window.
       question_tokens: `Tokens` of the questions.
       context_tokens: `Tokens` of the contexts.
-      context_of: int [questions], number of each question's context.
-      question: int64 [n], number of each window's question; in increasing order.
-      first: int64 [n], number of each window's first token in its context.
-      count: int64 [n], how many tokens of the context it holds.
-      at: int64 [n], the position of the first of them in the window.
+      context_of: int [questions], index of each question's context.
+      question: int64 [n], index of each window's question, in increasing order.
+      first: int64 [n], index of each window's first token in its context.
+      count: int64 [n], number of context tokens in each window.
+      at: int64 [n], position of the first context token in each window.
       y: int32 [n, 2], see the module.
       skipped: reason -> number of omitted questions.
     """
@@ -88,27 +90,29 @@ class Windows(NamedTuple):
     skipped: dict[str, int]
 
     @property
-    def num_windows(self):
-        """How many windows there are."""
+    def num_windows(self) -> int:
+        """The number of windows."""
         return len(self.question)
 
     @property
-    def lengths(self):
-        """int64 [n], how many positions of each window are not padding."""
+    def lengths(self) -> np.ndarray:
+        """The number of positions of each window that are not padding, int64 [n]."""
         return self.at + self.count + 1
 
-    def columns(self, windows=None, length=None):
+    def columns(
+        self, windows: Sequence[int] | np.ndarray | None = None, length: int | None = None
+    ) -> dict[str, np.ndarray]:
         """Returns the columns of windows, by default of all; see the module.
 
-        All windows of SQuAD take 410 MB at length 384.
+        The columns of all windows of SQuAD take 410 MB at length 384.
 
         Args:
-          windows: int [k], their numbers.
-          length: positions, by default `max_length`; fewer where these windows have
-            only padding after them.
+          windows: int [k], indices of the windows.
+          length: number of positions, by default `max_length`. The positions left out must
+            be padding.
 
         Raises:
-          ValueError: a window has more positions.
+          ValueError: a window has more positions that are not padding.
         """
         rows = np.arange(self.num_windows) if windows is None else np.asarray(windows, np.int64)
         length = self.max_length if length is None else length
@@ -137,24 +141,23 @@ class Windows(NamedTuple):
             "y": self.y[rows],
         }
 
-    def characters(self, window, first, last):
+    def characters(self, window: int, first: int, last: int) -> tuple[int, int]:
         """Returns the characters [start, end) of the context at positions `first` to `last`.
 
         Raises:
-          ValueError: positions that are not of the context, or in the wrong order.
+          ValueError: the positions are not in the context, or in the wrong order.
         """
         at, count = int(self.at[window]), int(self.count[window])
         if not at <= first <= last < at + count:
             raise ValueError(
                 f"positions {first} to {last}: expected positions from {at} to {at + count - 1}, "
-                "where "
-                f"window {window} has its context"
+                f"where window {window} has its context"
             )
         _, offsets = self.context_tokens.of(self.context_of[self.question[window]])
         shift = int(self.first[window]) - at
         return int(offsets[first + shift, 0]), int(offsets[last + shift, 1])
 
-    def windows_of(self, questions):
+    def windows_of(self, questions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns int64 [n], the windows of questions, given by index, in their order."""
         questions = np.asarray(questions, np.int64)
         if questions.size and not 0 <= questions.min() <= questions.max() < len(self.questions):
@@ -162,11 +165,12 @@ class Windows(NamedTuple):
                 f"questions {questions.min()} to {questions.max()}: expected indices from 0 to "
                 f"{len(self.questions) - 1}"
             )
-        first, end = (np.searchsorted(self.question, questions, side) for side in ("left", "right"))
+        first = np.searchsorted(self.question, questions, "left")
+        end = np.searchsorted(self.question, questions, "right")
         rows = np.arange((end - first).sum())
         return rows + np.repeat(first - np.cumsum(end - first) + (end - first), end - first)
 
-    def select(self, questions):
+    def select(self, questions: Sequence[int] | np.ndarray) -> "Windows":
         """Returns the `Windows` of questions, given by index, in this order."""
         questions = np.asarray(questions, np.int64)
         rows = self.windows_of(questions)
@@ -185,7 +189,7 @@ class Windows(NamedTuple):
             skipped={},
         )
 
-    def clients(self, partition):
+    def clients(self, partition: Mapping[str, Sequence[int] | np.ndarray]) -> ClientData:
         """Returns a `ClientData`; a client has all windows of its questions.
 
         They are created when the client is first read.
@@ -200,43 +204,41 @@ class Windows(NamedTuple):
 
 
 def make(
-    questions,
-    vocabulary,
-    question_tokens,
-    contexts,
-    context_tokens,
+    questions: Sequence[Question],
+    vocabulary: WordPiece,
+    question_tokens: Tokens,
+    contexts: Sequence[str],
+    context_tokens: Tokens,
     *,
-    max_length=384,
-    stride=None,
-    max_question_length=None,
-):
+    max_length: int = 384,
+    stride: int | None = None,
+    max_question_length: int | None = None,
+) -> Windows:
     """Cuts tokenized questions and contexts into windows.
 
-    A window holds the whole question and `room = max_length - len(question) - 3` tokens
-    of the context; the next one begins `room - stride` tokens later, so that two
-    neighbours share `stride` tokens, and the last one ends with the context. Left out
-    and counted are questions without tokens, with a context without tokens, and those
-    none of whose answers has a token. `y` is the first answer that has.
+    A window has the whole question and `room = max_length - len(question) - 3` tokens of
+    the context. The next window begins `room - stride` tokens later, so that neighbouring
+    windows share `stride` tokens. The last window ends with the context. `y` is the first
+    answer that has tokens. Questions are left out and counted if they, their context, or
+    all of their answers have no tokens.
 
     Args:
-      questions: `Question`s.
-      vocabulary: the `WordPiece` that made the tokens.
-      question_tokens: `Tokens`, a text a question.
-      contexts: distinct texts, every question's among them.
+      questions: the questions.
+      vocabulary: the `WordPiece` of the tokens.
+      question_tokens: `Tokens` of the questions.
+      contexts: distinct texts that include the context of every question.
       context_tokens: `Tokens` of the contexts.
-      max_length: positions a window, 16 or more.
-      stride: tokens that neighbours share, 0 or more; by default a third of max_length.
-      max_question_length: a question's further tokens are cut off; by default 64, or a
-        third of max_length where that is less.
-
-    Returns:
-      `Windows`.
+      max_length: positions per window, 16 or more.
+      stride: number of tokens that neighbouring windows share, 0 or more; by default a
+        third of max_length.
+      max_question_length: maximum number of tokens of a question, which is cut after them;
+        by default 64, or a third of max_length if that is less.
 
     Raises:
-      ValueError: a setting out of range; the longest question must leave room for more
-        than `stride` tokens; or no question is left.
+      ValueError: a setting is out of range, the longest question does not leave room for
+        more than `stride` tokens, or no question is usable.
     """
-    stride, max_question_length = _checked_lengths(max_length, stride, max_question_length)
+    overlap, longest_question = _checked_lengths(max_length, stride, max_question_length)
     number = {context: i for i, context in enumerate(contexts)}
     context_of = np.array([number[question.context] for question in questions], np.int64)
     first_token, last_token, answered = _answer_tokens(questions, context_of, context_tokens)
@@ -248,24 +250,24 @@ def make(
             f"{len(questions)} questions: expected a usable one, got none (omitted: "
             f"{skipped or 'none'}); pass others"
         )
-    too_long = int((question_tokens.lengths > max_question_length).sum())
+    too_long = int((question_tokens.lengths > longest_question).sum())
     if too_long:
         logger.info(
             "%d questions have more than max_question_length=%d tokens and are cut",
             too_long,
-            max_question_length,
+            longest_question,
         )
 
-    length = np.minimum(question_tokens.lengths, max_question_length)
+    length = np.minimum(question_tokens.lengths, longest_question)
     room = max_length - length - 3
     total = context_tokens.lengths[context_of]
     # 1 + ceil((total - room) / step)
-    windows = np.where(total <= room, 1, 1 - (room - total) // (room - stride))
+    windows = np.where(total <= room, 1, 1 - (room - total) // (room - overlap))
     windows[~keep] = 0
     question = np.repeat(np.arange(len(questions)), windows)
     # The index of each window among those of its question.
     index = np.arange(len(question)) - np.repeat(np.cumsum(windows) - windows, windows)
-    first = index * (room - stride)[question]
+    first = index * (room - overlap)[question]
     count = np.minimum(room[question], total[question] - first)
     at = length[question] + 2
     start, end = first_token[question] - first, last_token[question] - first

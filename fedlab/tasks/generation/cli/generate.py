@@ -1,11 +1,14 @@
 """Continues a text with a next-character model."""
 
+import argparse
+
 from fedlab.cli import _arguments
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     _arguments.add_model(parser)
-    parser.add_argument("--prompt", required=True, help="the text to go on from; written as it is")
+    parser.add_argument("--prompt", required=True, help="the text to continue")
     parser.add_argument(
         "--num_chars",
         type=_arguments.non_negative_int,
@@ -17,18 +20,19 @@ def add_arguments(parser):
         "--temperature",
         type=float,
         default=1.0,
-        help="0: the likeliest character; 1 (default): as the model has it",
+        help="0: the most likely character; 1 (default): the probabilities of the model",
     )
     parser.add_argument(
         "--seed",
         type=_arguments.non_negative_int,
         default=0,
         metavar="N",
-        help="of the draws (default: 0)",
+        help="seed of the draws (default: 0)",
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Prints the prompt and its continuation."""
     import fedlab as fl
 
     model = fl.models.load(args.model, trust_model=args.trust_model)

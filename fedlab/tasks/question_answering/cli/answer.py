@@ -1,11 +1,13 @@
-"""Answers a question about a text with a model that marks answers in it; prints JSON."""
+"""Answers a question about a text with a question-answering model; prints JSON."""
 
+import argparse
 import json
 
 from fedlab.cli import _arguments
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     _arguments.add_model(parser)
     parser.add_argument("--question", required=True, help="the question")
     text = parser.add_mutually_exclusive_group(required=True)
@@ -24,24 +26,25 @@ def add_arguments(parser):
         "--max_length",
         type=_arguments.positive_int,
         metavar="N",
-        help="tokens a window (default: the model's, or 384)",
+        help="tokens per window (default: the model's, or 384)",
     )
     parser.add_argument(
         "--stride",
         type=_arguments.non_negative_int,
         metavar="N",
-        help="tokens that two windows share (default: a third of max_length)",
+        help="tokens that neighbouring windows share (default: a third of max_length)",
     )
     parser.add_argument(
         "--max_answer_length",
         type=_arguments.positive_int,
         default=30,
         metavar="N",
-        help="tokens of an answer at most (default: 30)",
+        help="maximum number of tokens of an answer (default: 30)",
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Prints the answer as JSON."""
     context = args.context
     if context is None or context.startswith("@"):
         context = read(args.context_file if context is None else context[1:])
@@ -66,7 +69,7 @@ def run(args):
     )
 
 
-def read(file):
+def read(file: str) -> str:
     """Returns the text of a file with its line breaks, so that offsets are those of the file."""
     try:
         with open(file, encoding="utf-8", newline="") as source:
@@ -78,6 +81,5 @@ def read(file):
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{file!r}: expected UTF-8 text, but byte {error.start} is not; convert it, for "
-            "example "
-            "with iconv"
+            "example with iconv"
         ) from None

@@ -1,15 +1,21 @@
 """Explains a model's answer or class by the words of the text (LIME), as text or picture."""
 
+import argparse
 import json
 import pathlib
+from typing import TYPE_CHECKING, Any
 
 from fedlab.cli import _arguments
 from fedlab.tasks.question_answering.cli.answer import read
 
+if TYPE_CHECKING:
+    from fedlab.tasks.question_answering.explanation import Explanation
+
 _SUFFIXES = (".png", ".html")
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     _arguments.add_model(parser)
     parser.add_argument(
         "--question", help="the question, with --context, for a model that answers questions"
@@ -25,7 +31,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--class_names",
         metavar="NAMES",
-        help="with --text: what the classes are called, with commas between",
+        help="with --text: names of the classes, separated by commas",
     )
     parser.add_argument(
         "--vocabulary",
@@ -36,7 +42,7 @@ def add_arguments(parser):
         "--max_length",
         type=_arguments.positive_int,
         metavar="N",
-        help="tokens a window (default: the model's, or 384)",
+        help="tokens per window (default: the model's, or 384)",
     )
     parser.add_argument(
         "--num_samples",
@@ -50,21 +56,21 @@ def add_arguments(parser):
         type=_arguments.positive_int,
         default=12,
         metavar="N",
-        help="words to name (default: 12)",
+        help="words in the explanation (default: 12)",
     )
     parser.add_argument(
         "--seed",
         type=_arguments.non_negative_int,
         default=0,
         metavar="N",
-        help="of the perturbations (default: 0)",
+        help="seed of the perturbations (default: 0)",
     )
     parser.add_argument(
         "--batch_size",
         type=_arguments.positive_int,
         default=32,
         metavar="N",
-        help="windows a step (default: 32)",
+        help="windows per step (default: 32)",
     )
     parser.add_argument(
         "--output", metavar="FILE", help="also write a picture: .png, or .html for a web page"
@@ -72,7 +78,8 @@ def add_arguments(parser):
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Prints the explanation."""
     _check(args)
     options = {
         name: getattr(args, name)
@@ -88,7 +95,8 @@ def run(args):
 
     model = fl.models.load(args.model, trust_model=args.trust_model)
     if args.text is None:
-        found = explanation.explain_answer(model, *texts, args.vocabulary, **options)
+        question, context = texts
+        found = explanation.explain_answer(model, question, context, args.vocabulary, **options)
     else:
         names = (
             None
@@ -96,7 +104,7 @@ def run(args):
             else [name.strip() for name in args.class_names.split(",")]
         )
         found = explanation.explain_class(
-            model, *texts, args.vocabulary, class_names=names, **options
+            model, texts[0], args.vocabulary, class_names=names, **options
         )
     if args.output is not None:
         write(found, pathlib.Path(args.output))
@@ -104,7 +112,7 @@ def run(args):
 
 
 def _check(args):
-    """What is wrong is said before the model is loaded."""
+    """Raises ValueError or OSError for wrong arguments, before the model is loaded."""
     if (args.text is None) == (args.question is None and args.context is None):
         raise ValueError(
             "expected --question and --context, for a model that answers questions, or --text, for "
@@ -113,10 +121,11 @@ def _check(args):
     if args.text is None and (args.question is None or args.context is None):
         missing = "--question" if args.question is None else "--context"
         raise ValueError(
-            f"{missing} is missing: a model that answers questions needs --question and --context."
+            f"{missing} is missing: expected --question and --context for a model that answers "
+            "questions"
         )
     if args.class_names is not None and args.text is None:
-        raise ValueError("received --class_names without --text: leave it out.")
+        raise ValueError("--class_names without --text: expected --text too; leave it out")
     if args.output is not None:
         output = pathlib.Path(args.output)
         if output.suffix not in _SUFFIXES:
@@ -136,8 +145,8 @@ def _text(argument):
     return read(argument[1:]) if argument.startswith("@") else argument
 
 
-def write(found, output):
-    """The picture, as its suffix says."""
+def write(found: "Explanation", output: pathlib.Path) -> None:
+    """Writes the picture in the format of its suffix."""
     if output.suffix == ".html":
         from fedlab import _files
 
@@ -148,8 +157,8 @@ def write(found, output):
         explanation.draw(found, output)
 
 
-def describe(found):
-    """The explanation as a dict for JSON."""
+def describe(found: "Explanation") -> dict[str, Any]:
+    """Returns the explanation as a dict for JSON."""
     result = {
         "label": found.label,
         "probability": found.probability,
@@ -161,8 +170,8 @@ def describe(found):
     return result
 
 
-def text(found, args):
-    """The explanation as lines."""
+def text(found: "Explanation", args: argparse.Namespace) -> str:
+    """Returns the explanation as lines of text."""
     said = f"{found.label}; probability {found.probability:.4f}"
     if found.span is not None:
         span = found.span

@@ -1,10 +1,13 @@
-"""Looks at SQuAD's questions, and at what a model makes of them.
+"""Shows SQuAD's questions, and how a model answers them.
 
-A subcommand is a module of this package, as of `fedlab.cli`.
+Each module of this package is a subcommand; see `fedlab.cli`.
 """
+
+import argparse
 
 from fedlab import cli
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     cli.add_group(parser, __name__, __path__)

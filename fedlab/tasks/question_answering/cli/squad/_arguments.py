@@ -1,12 +1,20 @@
-"""Options that several of these subcommands share. Nothing here is slow to import."""
+"""Options of several subcommands. This module is fast to import."""
 
+import argparse
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fedlab.cli import _arguments
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def add_questions(parser):
-    """Which questions: --source, --path, --version, --split."""
+    from fedlab.tasks.question_answering.windows import Question, Windows
+
+
+def add_questions(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that select questions: --source, --path, --version, --split."""
     parser.add_argument(
         "--source",
         default="json",
@@ -29,8 +37,8 @@ def add_questions(parser):
     )
 
 
-def load_questions(args):
-    """The list of `Question`s that the options of `add_questions` ask for."""
+def load_questions(args: argparse.Namespace) -> list:
+    """Returns the list of `Question`s that the options of `add_questions` select."""
     from fedlab.datasets import squad
 
     if args.source == "json" and args.path is not None and os.path.isfile(args.path):
@@ -40,8 +48,8 @@ def load_questions(args):
     ]
 
 
-def add_windows(parser):
-    """How questions become rows of tokens: --vocabulary, --max_length."""
+def add_windows(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of windows: --vocabulary, --max_length."""
     parser.add_argument(
         "--vocabulary",
         metavar="PATH",
@@ -51,12 +59,17 @@ def add_windows(parser):
         "--max_length",
         type=_arguments.positive_int,
         metavar="N",
-        help="tokens a window (default: the model's, or 384)",
+        help="tokens per window (default: the model's, or 384)",
     )
 
 
-def make_windows(args, questions, model=None, cache=False):
-    """Returns the `Windows` of questions, by the options of `add_windows` and the model."""
+def make_windows(
+    args: argparse.Namespace,
+    questions: Sequence["Question"],
+    model: "tf.keras.Model | None" = None,
+    cache: bool = False,
+) -> "Windows":
+    """Returns the `Windows` of questions for the options of `add_windows` and the model."""
     from fedlab.datasets import squad
     from fedlab.tasks.question_answering import preprocessing
 

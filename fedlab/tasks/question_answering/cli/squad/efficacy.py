@@ -1,43 +1,49 @@
 """Draws questions until enough are answered correctly, and records the draws in SQLite."""
 
+import argparse
 import json
 import os
+from typing import Any
 
 from fedlab.cli import _arguments
 from fedlab.tasks.question_answering.cli.squad import _arguments as _squad_arguments
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     _arguments.add_model(parser)
     parser.add_argument(
         "--database",
         required=True,
         metavar="FILE",
-        help="the SQLite file; made where there is none",
+        help="the SQLite file; created if it does not exist",
     )
     parser.add_argument(
         "--num_correct",
         type=_arguments.positive_int,
         metavar="N",
-        help="exact answers to reach (default: 100)",
+        help="target number of exact answers (default: 100)",
     )
     parser.add_argument(
         "--max_draws",
         type=_arguments.positive_int,
         metavar="N",
-        help="draws at most (default: 10 times --num_correct)",
+        help="maximum number of draws (default: 10 times --num_correct)",
     )
     parser.add_argument(
-        "--seed", type=_arguments.non_negative_int, metavar="N", help="of the draws (default: 0)"
+        "--seed",
+        type=_arguments.non_negative_int,
+        metavar="N",
+        help="seed of the draws (default: 0)",
     )
     parser.add_argument(
         "--replay",
         type=_arguments.positive_int,
         metavar="RUN_ID",
-        help="ask the draws of a recorded run again, all of them",
+        help="repeat all draws of a recorded run",
     )
     parser.add_argument(
-        "--name", help="what the model's state is called in the file (default: as --model)"
+        "--name", help="name of the model's state in the file (default: as --model)"
     )
     _squad_arguments.add_questions(parser)
     _squad_arguments.add_windows(parser)
@@ -46,12 +52,13 @@ def add_arguments(parser):
         type=_arguments.positive_int,
         default=32,
         metavar="N",
-        help="windows a step (default: 32)",
+        help="windows per step (default: 32)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Records the draws and prints the result."""
     from fedlab.tasks.question_answering import efficacy_database as database
 
     settings, recorded = _settings(args), None
@@ -68,13 +75,12 @@ def run(args):
     if recorded is not None and recorded.questions_sha256 != digest:
         raise ValueError(
             f"--replay={args.replay}: expected the questions of run {args.replay}; pass its "
-            "--source, "
-            "--path, --version and --split"
+            "--source, --path, --version and --split"
         )
     model = models.load(args.model, trust_model=args.trust_model)
     windows = _squad_arguments.make_windows(args, questions, model, cache=True)
-    # A question that has no tokens is in no window; the numbers stay those of the file,
-    # as `fedlab squad show` has them.
+    # Questions without tokens have no window. Recorded indices are those in the file, as in
+    # `fedlab squad show`.
     usable = {question.question_id for question in windows.questions}
     numbers = [i for i, question in enumerate(questions) if question.question_id in usable]
     if recorded is None:
@@ -84,8 +90,7 @@ def run(args):
         if lost := [number for number, _ in recorded.draws if number not in place]:
             raise ValueError(
                 f"question {lost[0]} of run {args.replay} has no tokens in this vocabulary: "
-                "expected the "
-                "vocabulary of that run"
+                "expected the vocabulary of that run"
             )
         found = efficacy.replay(
             model,
@@ -139,7 +144,7 @@ def run(args):
 
 
 def _settings(args):
-    """The draws' settings; in a replay those of the run, so that none may be given."""
+    """Returns the settings of the draws, or None for a replay, which uses those of the run."""
     from fedlab.tasks.question_answering.efficacy_database import Settings
 
     given = [
@@ -162,8 +167,7 @@ def _settings(args):
         if value > MOST_DRAWS:
             raise ValueError(
                 f"--{name}={value}: expected 1 to {MOST_DRAWS}; the default of --max_draws is ten "
-                "times "
-                "--num_correct"
+                "times --num_correct"
             )
     settings = Settings(args.seed or 0, num_correct, args.max_draws or 10 * num_correct)
     if settings.seed >= 2**63:
@@ -178,8 +182,8 @@ def _path(model):
     return os.path.abspath(model) if os.path.exists(model) else model
 
 
-def text(result):
-    """The result as lines."""
+def text(result: dict[str, Any]) -> str:
+    """Returns the result as lines of text."""
     state = f"{result['model']}, weights {result['weights_sha256'][:12]}"
     drawn = (
         f"{result['drawn']:,} from the {result['num_questions']:,} questions of "

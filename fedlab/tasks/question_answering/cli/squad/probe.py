@@ -1,9 +1,11 @@
 """Plots a run's probe: losses, logits over token positions and the head's weights, by round."""
 
+import argparse
 import pathlib
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     parser.add_argument(
         "--run_dir", required=True, metavar="FOLDER", help="the run's folder, with its probe.npz"
     )
@@ -12,7 +14,8 @@ def add_arguments(parser):
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Draws the plots and prints their paths."""
     if not pathlib.Path(args.run_dir).is_dir():
         raise FileNotFoundError(f"--run_dir={args.run_dir}: expected a run folder; check the path")
     output = pathlib.Path(args.output or args.run_dir)

@@ -1,13 +1,22 @@
 """Shows one question: context, expected answer, tokens, client, and a model's answer."""
 
+import argparse
 import json
 import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from fedlab.cli import _arguments
 from fedlab.tasks.question_answering.cli.squad import _arguments as _squad_arguments
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def add_arguments(parser):
+    from fedlab.tasks.question_answering.windows import Question, Windows
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
         "--index",
@@ -19,30 +28,31 @@ def add_arguments(parser):
     which.add_argument(
         "--search",
         metavar="TEXT",
-        help="the first question with this text in it, its answers or context",
+        help="the first question with this text in the question, its answers or its context",
     )
     parser.add_argument(
         "--seed",
         type=_arguments.non_negative_int,
         metavar="N",
-        help="with --random: the same seed, the same question",
+        help="with --random: seed of the choice",
     )
     _squad_arguments.add_questions(parser)
     _squad_arguments.add_windows(parser)
     parser.add_argument(
         "--partition",
         default="article",
-        help="which clients: article (default), uniform, dirichlet, quantity",
+        help="how clients are made: article (default), uniform, dirichlet, quantity",
     )
     _arguments.add_model(parser, required=False)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Prints the question."""
     if args.search is not None and not args.search.strip():
         raise ValueError(f"--search={args.search!r}: expected a text to find, or --random")
     if args.seed is not None and not args.random:
-        raise ValueError("received --seed without --random: leave it out, or draw with --random.")
+        raise ValueError("--seed without --random: expected --random too; leave it out")
     questions = _squad_arguments.load_questions(args)
     index, others = choose(args, questions)
     result = describe(args, questions, index)
@@ -51,7 +61,7 @@ def run(args):
     print(json.dumps(result, ensure_ascii=False) if args.json else text(result))
 
 
-def choose(args, questions):
+def choose(args: argparse.Namespace, questions: Sequence["Question"]) -> tuple[int, list[int]]:
     """Returns (the selected question, the others that match --search), as indices."""
     if args.index is not None:
         if args.index >= len(questions):
@@ -65,14 +75,13 @@ def choose(args, questions):
     if not found:
         raise ValueError(
             f"--search={args.search!r}: expected words of one of the {len(questions)} questions; "
-            "try "
-            "fewer words"
+            "try fewer words"
         )
     return found[0], found[1:]
 
 
-def search(questions, words):
-    """Returns the indices of questions with these words: in question, answer, then context."""
+def search(questions: Sequence["Question"], words: str) -> list[int]:
+    """Returns the indices of questions with this text in the question, an answer or the context."""
     words = words.casefold()
     asked = {i: None for i, q in enumerate(questions) if words in q.question.casefold()}
     answered = {
@@ -86,8 +95,10 @@ def search(questions, words):
     )
 
 
-def describe(args, questions, index):
-    """What is to be said about a question, as a dict for JSON."""
+def describe(
+    args: argparse.Namespace, questions: Sequence["Question"], index: int
+) -> dict[str, Any]:
+    """Returns the description of a question as a dict for JSON."""
     from fedlab.datasets import squad
 
     question = questions[index]
@@ -115,15 +126,17 @@ def describe(args, questions, index):
         "context": question.context,
     }
     if model is not None:
-        # Where some questions have no answer, the model may say so of each.
+        # If some questions have no answer, "no answer" is allowed for every question.
         result["model"] = model_answer(
             model, windows, null_threshold=None if all(q.answers for q in questions) else 0.0
         )
     return result
 
 
-def model_answer(model, windows, null_threshold):
-    """What a model answers to the one question of these windows."""
+def model_answer(
+    model: "tf.keras.Model", windows: "Windows", null_threshold: float | None
+) -> dict[str, Any]:
+    """Returns a model's answer to the only question of these windows."""
     from fedlab.tasks.question_answering import scores as squad
     from fedlab.tasks.question_answering import spans
 
@@ -146,8 +159,8 @@ def model_answer(model, windows, null_threshold):
     return {**found, "exact_match": score.exact_match, "f1": score.f1}
 
 
-def text(result):
-    """The description as lines."""
+def text(result: dict[str, Any]) -> str:
+    """Returns the description as lines of text."""
     answers = [
         f"{answer['text']!r}, characters {start} to {start + len(answer['text'])}"
         for answer in result["answers"]
