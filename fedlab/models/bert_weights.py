@@ -122,7 +122,7 @@ def _read_config(file):
         ) from None
     if kind != ("bert", "absolute"):
         raise ValueError(
-            f"{file} describes a model of type {kind[0]!r} with {kind[1]} positions: expected "
+            f"{file} is of a model of type {kind[0]!r} with {kind[1]} positions: expected "
             "'bert' with absolute positions"
         )
     if missing:

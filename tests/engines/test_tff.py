@@ -403,7 +403,7 @@ def test_a_worker_that_has_grown_is_restarted(line_process, monkeypatch, caplog)
             values.append(line_process.weights(state)[0][0].item())
     assert values == pytest.approx([0.8**n for n in range(1, 6)])
     assert pids[0] == pids[1] and pids[2] is None and pids[3] == pids[4] != pids[0]
-    assert "TFF's worker has grown from 100 to 201 MB: it is restarted" in caplog.text
+    assert "TFF's worker has grown from 100 to 201 MB and is restarted" in caplog.text
 
 
 def test_the_size_of_a_worker_is_that_of_its_process(line_process):
