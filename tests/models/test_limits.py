@@ -232,7 +232,7 @@ def test_an_archive_that_lies_about_a_size(files, tmp_path):
     path.write_bytes(data)
     with zipfile.ZipFile(path) as archive:
         assert archive.read("config.json") == config  # which is how Keras reads it
-    with pytest.raises(ValueError, match="cannot be loaded, it is damaged"):
+    with pytest.raises(ValueError, match="cannot be loaded .*damaged"):
         fl.models.load(path)
 
 
