@@ -30,7 +30,7 @@ MODULES = (
 ATTRIBUTES = set(
     """
     _auto_config _build_input_shape _built _cached_value _callable_losses _compile_config
-    _compiled_trainable_state _compute_dtype _dtype_policy
+    _compiled_trainable_state _compute_dtype _could_use_gpu_kernel _dtype_policy
     _exclude_from_weight_decay _exclude_from_weight_decay_names _fn _fn_kwargs _generator
     _inbound_nodes_value _index_dict _initial_weights _input_coordinates _input_layers
     _is_compiled _is_graph_network _jit_compile _keras_history _keras_mask
@@ -47,7 +47,9 @@ ATTRIBUTES = set(
 
 def attributes_of_classes():
     """The private attributes of all classes of Keras."""
+    optimizers = (tf.keras.optimizers.Optimizer, tf.keras.optimizers.legacy.Optimizer)
     found, classes = set(), {tf.Module, tf.keras.losses.Loss}
+    classes |= {cls for optimizer in optimizers for cls in optimizer.__mro__[:-1]}
     while classes:
         cls = classes.pop()
         if cls.__module__.startswith("keras."):
