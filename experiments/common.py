@@ -1,31 +1,57 @@
-"""What the studies' `run.py` have in common. TensorFlow is imported only where it is needed: --help waits for none."""
+"""What the experiments share. TensorFlow and matplotlib are imported only where they are needed."""
+
+import contextlib
+import csv
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+# From the Okabe-Ito palette, which people with any colour vision can tell apart.
+BLUE, ORANGE, GREEN, PINK, VERMILION, SKY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#D55E00",
+    "#56B4E9",
+)
+LIGHT_GREY, GREY, DARK_GREY = "#999999", "#555555", "#333333"
 
 
-def client_optimizer(name, learning_rate, clip_norm=None):
-    """The Keras optimizer that flags describe; `clip_norm` limits the norm of a step's gradient."""
+def client_optimizer(name: str, learning_rate: float, clip_norm: float | None = None) -> Any:
+    """Returns a Keras optimizer; `clip_norm` limits the norm of each step's gradient."""
     import tensorflow as tf
 
     return getattr(tf.keras.optimizers, name)(learning_rate, global_clipnorm=clip_norm)
 
 
-def client_schedule(name, learning_rate, rounds):
-    """The schedule of the clients' rate over the rounds: None for "constant", else "cosine", which falls to a twentieth."""
-    from fedlab.optimizers import schedules
-
-    return (
-        None
-        if name == "constant"
-        else schedules.cosine(learning_rate, rounds=rounds, final=0.05 * learning_rate)
-    )
-
-
-def print_table(rows, names, digits):
-    """A learning curve on stdout.
+def client_schedule(name: str, learning_rate: float, rounds: int) -> Any:
+    """Returns the schedule of the clients' learning rate over the rounds.
 
     Args:
-      rows: dicts, as of `fedlab.Run.history`.
-      names: (key, title) of each column; a row may lack it.
-      digits: decimals of what is not an int.
+      name: "constant", for which the result is None, or "cosine", which falls to a
+        twentieth of `learning_rate`.
+      learning_rate: the rate in the first round.
+      rounds: the number of rounds.
+    """
+    from fedlab.optimizers import schedules
+
+    if name == "constant":
+        return None
+    return schedules.cosine(learning_rate, rounds=rounds, final=0.05 * learning_rate)
+
+
+def print_table(
+    rows: Iterable[Mapping[str, Any]], names: Sequence[tuple[str, str]], digits: int
+) -> None:
+    """Prints a learning curve.
+
+    Args:
+      rows: dicts like those of `fedlab.Run.history`.
+      names: (key, title) of each column. A row may lack a key.
+      digits: number of decimals of values that are not integers.
     """
     print("  ".join(f"{title:>10}" for _, title in names))
     for row in rows:
@@ -35,3 +61,60 @@ def print_table(rows, names, digits):
             for cell in cells
         ]
         print("  ".join(f"{text:>10}" for text in texts))
+
+
+def run_module(module: str, arguments: Sequence[str], log: pathlib.Path) -> None:
+    """Runs an experiment in its own process, with its output in the file `log`.
+
+    Raises:
+      ValueError: it failed; the message has the last line of its output.
+    """
+    root = pathlib.Path(__file__).resolve().parents[1]
+    with open(log, "w", encoding="utf-8") as file:
+        code = subprocess.run(
+            [sys.executable, "-m", module, *arguments], cwd=root, stdout=file, stderr=file
+        ).returncode
+    if code:
+        last = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
+        raise ValueError(f"{module}: exit code {code}; {log} ends with: {' '.join(last)}")
+
+
+def read_table(path: str | pathlib.Path) -> list[dict[str, str]]:
+    """Returns the rows of a CSV file with a header."""
+    with open(path, encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@contextlib.contextmanager
+def picture(
+    file: str | pathlib.Path,
+    width: float,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    dpi: int = 100,
+    **options: Any,
+) -> Iterator[tuple[Any, Any]]:
+    """Writes what the body of a `with` statement draws as a PNG file.
+
+    Args:
+      file: the file to write.
+      width, height: size in inches.
+      rows, columns: the grid of axes.
+      dpi: pixels per inch.
+      **options: of matplotlib's `Figure.subplots`, such as sharey=True.
+
+    Yields:
+      (figure, axes), axes an array of shape [rows, columns].
+    """
+    import matplotlib
+
+    from fedlab import _figure
+
+    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    with matplotlib.rc_context(style):
+        figure = _figure.new(width, height)
+        figure.set_dpi(dpi)
+        yield figure, figure.subplots(rows, columns, squeeze=False, **options)
+        _figure.save(figure, file)

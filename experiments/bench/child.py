@@ -1,4 +1,4 @@
-"""One engine in a process of its own: what it uses is its own, and it rests while the others work."""
+"""Runs one engine in its own process, so that its time and memory can be told apart."""
 
 import os
 import signal
@@ -9,13 +9,15 @@ import traceback
 def serve(connection, engine, workload, seed):
     """Answers requests until ("stop",).
 
-        ("start",)                     -> {"seconds"}: engine and replicas built, the model's weights handed over
-        ("round", round_num, clients)  -> {"seconds"}: a round with the first `clients` clients, until the new weights are there
-        ("weights",)                   -> {"weights"}: the global weights, trainable ones first
+        ("start",)                     -> {"seconds"}: to build the engine and set its weights
+        ("round", round_num, clients)  -> {"seconds"}: of a round with the first `clients`
+                                          clients, until its weights are available
+        ("weights",)                   -> {"weights"}: the global weights, trainable first
 
-    The first message, unasked, is {"import_s"}: libraries imported, model and data made. A failure is {"error"}.
+    The first message, sent without a request, is {"import_s"}: the seconds to import
+    libraries and to make the model and the data. A failure is {"error"}.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     process = None
     try:
         setting, start, import_s = _prepare(engine, workload, seed)
@@ -71,5 +73,5 @@ def _prepare(engine, workload, seed):
         if engine == "local":
             one_core_per_client()
         if engine == "tff":
-            import tensorflow_federated  # noqa: F401  its import is no part of a round
+            import tensorflow_federated  # noqa: F401  not to be imported in the first round
     return workload.setting(seed), start, time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""Federated averaging as people write it by hand around Keras: `set_weights`, `fit`, an average in NumPy. The third engine measured."""
+"""Federated averaging written by hand with Keras: `set_weights`, `fit`, and an average in NumPy."""
 
 import numpy as np
 
@@ -7,9 +7,10 @@ from fedlab.engines.batches import client_batches
 
 
 class KerasProcess:
-    """See `fedlab.engines.engine`; `state` is the list of the model's weights in Keras's order.
+    """An engine as in `fedlab.engines.engine`; `state` is the list of the model's weights.
 
-    One model serves all clients, compiled once: a careful hand would do so. Only full batches, no non-trainable weights.
+    All clients share one model, which is compiled once. Clients must have full batches,
+    and the model only trainable weights.
     """
 
     def __init__(self, setting):
@@ -19,7 +20,8 @@ class KerasProcess:
         self._fresh_optimizer = [variable.numpy() for variable in self.model.optimizer.variables]
         if self.model.non_trainable_weights:
             raise ValueError(
-                f"{self.model.name} has non-trainable weights, which this loop does not average."
+                f"model {self.model.name!r}: expected only trainable weights, got "
+                f"{len(self.model.non_trainable_weights)} others"
             )
 
     def init(self, trainable, non_trainable):
@@ -47,10 +49,10 @@ class KerasProcess:
 
 
 def full_batches(setting, round_num, client_id):
-    """(x, y): a client's examples in the order in which every engine reads them in this round, without batches."""
+    """Returns (x, y): a client's examples in the order in which all engines read them."""
     batches = client_batches(setting, round_num, client_id)
     if (batches.sizes != setting.batching.batch_size).any():
-        raise ValueError(f"{client_id} has a partial batch, which this engine does not read.")
+        raise ValueError(f"client {client_id!r}: expected only full batches")
     return keras_batch(
         {name: column.reshape([-1, *column.shape[2:]]) for name, column in batches.columns.items()}
     )

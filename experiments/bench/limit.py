@@ -15,7 +15,7 @@ import math
 import multiprocessing
 import time
 
-FORMS = ("one product on all cores", "one product a core")
+FORMS = ("one product on all cores", "one product per core")
 SQUARES = (512, 1024, 2048, 4096)
 _GRAPH_FLOPS, _GRAPH_PRODUCTS = 5e8, 256  # upper bounds for one graph
 _LEFT_FACTORS = 4

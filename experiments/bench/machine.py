@@ -1,4 +1,4 @@
-"""What a measurement was made on."""
+"""Describes the machine and the code of a measurement."""
 
 import os
 import platform
@@ -10,12 +10,12 @@ import psutil
 
 
 def num_cores():
-    """Cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def describe():
-    """Model and number of the cores, memory, versions, and how busy the machine is now."""
+    """Returns the processor, memory, versions, and how busy the machine is."""
     return {
         "cpu": _cpu(),
         "cores": num_cores(),
@@ -31,7 +31,7 @@ def describe():
 
 
 def commit():
-    """The commit of the code measured, with "+" where files differ from it; None outside of git."""
+    """Returns the commit, with "+" if tracked files have changed, or None outside of git."""
     root = Path(__file__).resolve().parents[2]
 
     def git(*arguments):

@@ -1,4 +1,7 @@
-"""Rounds of several engines in turn, each engine in a process of its own: A B C A B C ..., one at work at a time."""
+"""Measures rounds of several engines in turn: A B C A B C ...
+
+Each engine has its own process, and only one works at a time.
+"""
 
 import contextlib
 import multiprocessing
@@ -14,13 +17,12 @@ ENGINES = ("local", "tff", "plain_tff", "keras")
 class Engine:
     """A child process that runs one engine on one workload; see `experiments.bench.child`.
 
-    Raises:
-      RuntimeError: (from every call) the child failed or ended.
+    Every method raises RuntimeError if the child failed or ended.
     """
 
     def __init__(self, engine, workload, seed):
         self.name = engine
-        spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+        spawn = multiprocessing.get_context("spawn")  # TensorFlow does not work after a fork
         self._connection, theirs = spawn.Pipe()
         self._process = spawn.Process(
             target=child.serve, args=(theirs, engine, workload, seed), daemon=True
@@ -34,19 +36,20 @@ class Engine:
         return self._process.pid
 
     def wait_ready(self):
-        """Waits until libraries are imported and data made."""
+        """Waits until the child has imported its libraries and made the data."""
         if self.import_s is None:
             self.import_s = self._receive()["import_s"]
 
     def start(self):
-        """Builds engine and replicas; returns the seconds."""
+        """Builds the engine; returns the seconds."""
         return self._ask("start")["seconds"]
 
     def round(self, round_num, num_clients):
         """Runs a round.
 
         Returns:
-          seconds, cpu_s (of this engine), other_cpu_s (of everything else on the machine meanwhile).
+          {seconds, cpu_s, other_cpu_s}: CPU seconds of this engine, and of everything else
+          on the machine in the same time.
         """
         own, everything = processes.cpu_s(self.pid), processes.machine_cpu_s()
         seconds = self._ask("round", round_num, num_clients)["seconds"]
@@ -57,7 +60,7 @@ class Engine:
         return self._ask("weights")["weights"]
 
     def close(self):
-        """Ends the child, and with it what it started."""
+        """Ends the child and the processes that it started."""
         with contextlib.suppress(OSError):
             self._connection.send(("stop",))
         self._process.join(30)
@@ -86,13 +89,14 @@ class Engine:
     def _raise_ended(self):
         self._process.join()
         raise RuntimeError(
-            f"engine {self.name!r} ended with exit code {self._process.exitcode}; -9 may mean that memory ran out."
+            f"engine {self.name!r} ended with exit code {self._process.exitcode}; "
+            "-9 may mean that memory ran out"
         ) from None
 
 
 @contextlib.contextmanager
 def running(engines, workload, seed):
-    """Name -> `Engine`, all ready (they import at the same time) and closed at the end."""
+    """Yields name -> `Engine`; all are ready, and closed at the end."""
     with contextlib.ExitStack() as stack:
         children = {}
         for name in engines:
@@ -106,13 +110,19 @@ def running(engines, workload, seed):
 def measure(workload, engines, steady_rounds, seed, log=lambda text: None):
     """Measures a workload on each of `engines`.
 
-    first_s is what passes until the first round's weights are there: engine built (TFF's process started, and fedlab's check of it),
-    graphs traced, the round itself; not the import of libraries. median_s is the median of the `steady_rounds` after it.
-
     Returns:
-      engine -> {median_s, first_s, peak_mb, min_s, max_s, import_s, start_s, cpu_s (median a round), other_cores (how many cores were busy
-      with something else), rounds_s}; "first_weight_diff" and "max_weight_diff": `max_weight_diff` of the local engine against the others
-      after the first and the last round, None without another; "weight_diff": engine -> the same after the last round.
+      A dict with one entry per engine:
+        median_s, min_s, max_s, rounds_s: of the `steady_rounds` after the first round.
+        first_s: until the weights of the first round are available. This includes
+          building the engine (start_s) and tracing, but not importing libraries.
+        import_s: to import libraries and make the data.
+        cpu_s: median CPU seconds per round.
+        other_cores: how many cores were busy with something else.
+        peak_mb: peak memory.
+      and with the differences of the local engine's weights from those of the others:
+        first_weight_diff, max_weight_diff: the largest `max_weight_diff` after the first
+          and after the last round, None without another engine.
+        weight_diff: engine -> `max_weight_diff` after the last round.
     """
     with running(engines, workload, seed) as children:
         times, start_s, diffs = {name: [] for name in children}, {}, []
@@ -120,10 +130,9 @@ def measure(workload, engines, steady_rounds, seed, log=lambda text: None):
             for name, engine in children.items():
                 if round_num == 1:
                     start_s[name] = engine.start()
-                times[name].append(engine.round(round_num, workload.num_clients))
-                log(
-                    f"{workload.name} {name:5} round {round_num}: {times[name][-1]['seconds']:.3f} s"
-                )
+                measured = engine.round(round_num, workload.num_clients)
+                times[name].append(measured)
+                log(f"{workload.name} {name:5} round {round_num}: {measured['seconds']:.3f} s")
             if round_num in (1, 1 + steady_rounds):
                 diffs.append(_differences(children))
         result = {
@@ -166,10 +175,11 @@ def _differences(children):
 
 
 def max_weight_diff(weights, expected):
-    """The largest difference of two models: max |a - b| / max |b| of each weight tensor, and of these the largest.
+    """Returns the maximum over all weight tensors of max |a - b| / max |b|.
 
-    A tensor whose values are below a thousandth of the model's largest weight is measured against that thousandth. Some hold rounding
-    errors only: an attention's key bias starts at zero, and the softmax takes its gradient away.
+    The denominator is at least a thousandth of the model's largest weight, because some
+    tensors hold only rounding errors: the key bias of attention starts at zero, and its
+    gradient is zero because of the softmax.
     """
     least = 1e-3 * max(float(np.max(np.abs(b))) for b in expected)
     return max(

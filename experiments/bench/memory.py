@@ -1,7 +1,7 @@
-"""Memory over many rounds, alone and with a run folder, and against the size of the cohort.
+"""Measures memory over many rounds, with and without a run folder, and by cohort size.
 
-The model is W3b's perceptron: 0.84 MB of weights, so that anything kept for every client or round shows. A client has one batch of 20
-examples, 63 kB.
+The model is W3b's perceptron. Its weights take 0.84 MB, so anything that is kept for
+every client or round shows. A client has one batch of 20 examples, 63 kB.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ COHORTS = (10, 30, 100, 300, 1000)
 
 
 def over_rounds(engines, rounds, seed, log):
-    """Peak memory in each of `rounds` rounds with ten clients, in MB: engine -> list."""
+    """Returns engine -> list of the peak memory in MB in each round, with ten clients."""
     peaks = {name: [] for name in engines}
     with measure.running(engines, WORKLOAD, seed) as children:
         for engine in children.values():
@@ -34,12 +34,13 @@ def over_rounds(engines, rounds, seed, log):
 
 
 def over_runs(engines, rounds, seed, log=lambda text: None):
-    """Memory in RAM after each round of a whole run: checkpoints, events, clients.sqlite, evaluation, central and client by client.
+    """Measures resident memory after each round of a run with all its files and evaluations.
 
-    Ten of a hundred clients train in a round.
+    Ten of a hundred clients train in each round. Each engine runs alone.
 
     Returns:
-      Engine -> list of MB, one for each round from 0, of the engine's process and those it has started; each engine ran alone.
+      engine -> list of MB after each round from 0, of the engine's process and those that
+      it started.
     """
     sizes = {}
     for name in engines:
@@ -79,10 +80,13 @@ def _run(connection, engine, rounds, seed):
 
 
 def over_cohorts(engines, seed, largest, log):
-    """Peak memory of a second round against the number of its clients.
+    """Measures the peak memory of a second round by the number of its clients.
+
+    Every number is measured in a new process.
 
     Returns:
-      "clients": the sizes; "data_mb": what these clients' examples take; and engine -> peaks in MB. Every number is of a new process.
+      A dict: "clients" -> the sizes, "data_mb" -> size of these clients' examples, and
+      engine -> peaks in MB.
     """
     sizes = [n for n in COHORTS if n <= largest]
     result = {

@@ -1,4 +1,4 @@
-"""What a method costs over FedAvg: algorithms and aggregators on one workload, one round of each in turn."""
+"""Measures what algorithms and aggregators cost over FedAvg, one round of each in turn."""
 
 import concurrent.futures
 import contextlib
@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-# What methods that need arguments are measured with. The others are made without.
+# Arguments of the methods that need some.
 ALGORITHMS = {
     "fed_adagrad": {"server_learning_rate": 0.01},
     "fed_adam": {"server_learning_rate": 0.001},
@@ -19,7 +19,7 @@ ALGORITHMS = {
 
 
 def algorithm_cases(model):
-    """Name -> (algorithm, None) of every algorithm there is."""
+    """Returns name -> (algorithm, None) for every algorithm except FedAvg."""
     from fedlab import _modules, optimizers
 
     arguments = {
@@ -36,7 +36,7 @@ def algorithm_cases(model):
 
 
 def aggregator_cases(num_clients):
-    """Name -> (algorithm or None, aggregator) of every aggregator there is."""
+    """Returns name -> (algorithm or None, aggregator) for every aggregator except the mean."""
     from fedlab import _modules, algorithms
 
     arguments = {
@@ -54,12 +54,12 @@ def aggregator_cases(num_clients):
             algorithms.fed_avg(client_weighting="uniform") if aggregator.privacy else None,
             aggregator,
         )
-    del cases["mean"]  # that of FedAvg
+    del cases["mean"]  # measured as FedAvg
     return cases
 
 
 def measure_apart(workload, with_algorithms, with_aggregators, rounds, seed):
-    """`measure_methods` of all algorithms, all aggregators or both, in a process of its own, an operation on one core as for any engine."""
+    """Measures all algorithms, aggregators or both in a new process, with one core per client."""
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
         return pool.submit(
@@ -78,19 +78,22 @@ def _measure(workload, with_algorithms, with_aggregators, rounds, seed):
 
 
 def measure_methods(setting, cases, rounds):
-    """Measures methods on the local engine, in this process.
+    """Measures methods on the local engine in this process.
 
-    The methods take turns: a round of FedAvg, one of each other method, and FedAvg once more, whose ratio to the first tells how far the
-    ratios can be trusted. States that clients keep are on disk.
+    The methods take turns: a round of FedAvg, one of each other method, and FedAvg once
+    more, whose ratio to the first shows how reliable the ratios are. Client states are
+    on disk.
 
     Args:
-      setting: a workload's, with FedAvg and the mean; all its clients are in every round.
-      cases: name -> (algorithm, aggregator), None for FedAvg and the mean.
-      rounds: rounds of each after the first one, in which graphs are made.
+      setting: of a workload, with FedAvg and the mean; all clients are in every round.
+      cases: name -> (algorithm, aggregator), with None for FedAvg and for the mean.
+      rounds: rounds of each method after the first, in which graphs are made.
 
     Returns:
-      name -> {median_s, first_s, rounds_s, over_fed_avg: the median of its rounds' ratios to FedAvg's of the same turns, cpu_s and
-      cpu_over_fed_avg: the same of this process's CPU seconds, which other programs disturb less}.
+      name -> {median_s, first_s, rounds_s, over_fed_avg, cpu_s, cpu_over_fed_avg}.
+      over_fed_avg is the median ratio of a round's seconds to those of FedAvg in the same
+      turn. cpu_over_fed_avg is the same for CPU seconds, which depend less on other
+      programs.
     """
     from fedlab.engines import local
     from fedlab.learner import weight_arrays

@@ -1,4 +1,4 @@
-"""Federated averaging as TFF's tutorials write it: TFF's adapter for Keras, its algorithm, its runtime with its defaults."""
+"""Federated averaging as in TFF's tutorials: its Keras adapter, algorithm and default runtime."""
 
 import psutil
 import tensorflow as tf
@@ -8,11 +8,14 @@ from experiments.bench.keras_loop import full_batches
 
 
 class PlainTffProcess:
-    """See `fedlab.engines.engine`; `state` is TFF's. Only plain SGD, full batches, no non-trainable weights.
+    """An engine as in `fedlab.engines.engine`; `state` is TFF's.
+
+    It supports plain SGD and full batches, and no non-trainable weights.
 
     Args:
       setting: a `Setting`.
-      make_model: () -> the same model, built anew: a copy made from a model's configuration would lose recurrent weights in TFF.
+      make_model: a function without arguments that builds the model. A copy made from a
+        model's configuration would lose its recurrent weights in TFF.
     """
 
     def __init__(self, setting, make_model):

@@ -1,4 +1,4 @@
-"""What a process and its children use, as Linux counts it."""
+"""Memory and CPU time of a process and its children on Linux."""
 
 import contextlib
 import multiprocessing
@@ -7,12 +7,12 @@ import psutil
 
 
 def answers(function, *arguments):
-    """Yields what `function(connection, *arguments)` sends from a process of its own, until it closes the connection.
+    """Yields what `function(connection, *arguments)` sends from a new process.
 
     Raises:
       RuntimeError: the process failed.
     """
-    spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    spawn = multiprocessing.get_context("spawn")  # TensorFlow does not work after a fork
     receive, send = spawn.Pipe(duplex=False)
     child = spawn.Process(target=function, args=(send, *arguments), daemon=True)
     child.start()
@@ -24,7 +24,7 @@ def answers(function, *arguments):
         child.join()
         if child.exitcode:
             raise RuntimeError(
-                f"the process of {function.__module__} ended with exit code {child.exitcode}."
+                f"the process of {function.__module__} ended with exit code {child.exitcode}"
             )
     finally:
         child.kill()
@@ -32,26 +32,26 @@ def answers(function, *arguments):
 
 
 def tree(pid):
-    """The process and all that descend from it."""
+    """Returns the process and all its descendants."""
     process = psutil.Process(pid)
     return [process, *process.children(recursive=True)]
 
 
 def peak_mb(pid):
-    """The largest memory each process of the tree ever had in RAM (VmHWM), added up, in MB of 10^6 bytes.
+    """Returns the sum of the processes' peaks of resident memory (VmHWM), in MB of 10^6 bytes.
 
-    Exact for one process; for several it is the sum of peaks that may not have come at the same time.
+    With several processes, the peaks may not have occurred at the same time.
     """
     return _status_mb(pid, "VmHWM")
 
 
 def resident_mb(pid):
-    """The memory that the tree has in RAM now (VmRSS), in MB."""
+    """Returns the resident memory (VmRSS) of the tree in MB."""
     return _status_mb(pid, "VmRSS")
 
 
 def forget_peak(pid):
-    """Starts the peaks of the tree anew at what it has now. Linux: `clear_refs`, 5."""
+    """Resets the peaks of the tree to its present memory, by writing 5 to `clear_refs`."""
     for process in tree(pid):
         with (
             contextlib.suppress(OSError),
@@ -61,7 +61,7 @@ def forget_peak(pid):
 
 
 def cpu_s(pid):
-    """CPU seconds of the tree's living processes so far."""
+    """Returns the CPU seconds that the running processes of the tree have used."""
     total = 0.0
     for process in tree(pid):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -71,7 +71,7 @@ def cpu_s(pid):
 
 
 def machine_cpu_s():
-    """CPU seconds that all processes of the machine, and other guests on its host, have used so far."""
+    """Returns the CPU seconds used by all processes of the machine and by other guests."""
     times = psutil.cpu_times()
     return times.user + times.nice + times.system + times.irq + times.softirq + times.steal
 

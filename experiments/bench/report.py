@@ -1,4 +1,4 @@
-"""Measurements as tables and JSON."""
+"""Writes measurements as tables and JSON."""
 
 import csv
 import json
@@ -7,7 +7,7 @@ from experiments.bench.measure import ENGINES
 
 
 def with_ratios(measured, limits):
-    """A workload's entry of the JSON file: what `measure` found, and ratios to the local engine's median."""
+    """Returns what `measure` found, with the limits and with ratios to the local median."""
     local = measured.get("local", {}).get("median_s")
     others = [name for name in ENGINES if name != "local" and name in measured]
     ratios = (
@@ -20,7 +20,7 @@ def with_ratios(measured, limits):
 
 
 def rows(workloads):
-    """One flat dict a workload, for CSV and the tables."""
+    """Returns one flat dict per workload."""
     table = []
     for name, entry in workloads.items():
         row = {"workload": name}
@@ -66,14 +66,14 @@ _REST = {
 
 
 def markdown(report):
-    """The report's tables."""
+    """Returns the tables of a report."""
     parts = []
     if report["workloads"]:
         table = rows(report["workloads"])
         for row in table:
             row["other_cores"] = max(row[key] for key in row if key.endswith("other_cores"))
         parts += [
-            "Seconds a round, median:",
+            "Seconds per round, median:",
             _table(table, _SECONDS),
             "First round, memory, agreement:",
             _table(table, _REST),
@@ -95,12 +95,13 @@ def markdown(report):
             for n in sizes
         ]
         lines = [
-            f"{name}: {entry['ms_per_client']:.3f} ms a client + {entry['constant_ms']:.1f} ms a round"
+            f"{name}: {entry['ms_per_client']:.3f} ms per client + "
+            f"{entry['constant_ms']:.1f} ms per round"
             for name, entry in report["scaling"].items()
             if entry["ms_per_client"] is not None
         ]
         parts += [
-            "Seconds a round of clients with one step on one example:",
+            "Seconds per round of clients with one step on one example:",
             _table(table, columns, "clients"),
             "\n".join(lines),
         ]
@@ -108,32 +109,35 @@ def markdown(report):
         rounds, runs, cohorts = (report["memory"][name] for name in ("rounds", "runs", "cohorts"))
         columns = {f"{name} MB": (name, ".0f") for name in rounds}
         parts += [
-            "Peak memory in a round:",
+            "Peak memory per round:",
             _by_round({name: [None, *peaks] for name, peaks in rounds.items()}, columns),
         ]
         if runs:
-            parts += ["Memory after a round of a run with its folder:", _by_round(runs, columns)]
+            parts += [
+                "Memory after each round of a run with a run folder:",
+                _by_round(runs, columns),
+            ]
         table = [dict(zip(cohorts, values)) for values in zip(*cohorts.values())]
         columns = {"clients": ("clients", "d"), "data MB": ("data_mb", ".0f"), **columns}
-        parts += ["Peak memory by clients a round:", _table(table, columns, "clients")]
+        parts += ["Peak memory by clients per round:", _table(table, columns, "clients")]
     if "states" in report:
         columns = {
             "clients": ("clients", "d"),
-            "s a round": ("seconds", ".2f"),
+            "s per round": ("seconds", ".2f"),
             "peak MB": ("peak_mb", ".0f"),
             "file MB": ("file_mb", ".0f"),
         }
         rounds = [{"round": n, **row} for n, row in enumerate(report["states"], start=1)]
         shown = [row for row in rounds if row["round"] == 1 or row["round"] % 5 == 0]
         parts += [
-            "Clients of SCAFFOLD that keep a state:",
+            "Client states of SCAFFOLD:",
             _table(shown, {"round": ("round", "d"), **columns}, "round"),
         ]
     for name, measured in report.get("methods", {}).items():
         table = [{"method": method, **numbers} for method, numbers in measured.items()]
         columns = {
             "method": ("method", "s"),
-            "s a round": ("median_s", ".3f"),
+            "s per round": ("median_s", ".3f"),
             "over FedAvg": ("over_fed_avg", ".2f"),
             "CPU s": ("cpu_s", ".3f"),
             "CPU over FedAvg": ("cpu_over_fed_avg", ".2f"),
@@ -144,7 +148,7 @@ def markdown(report):
 
 
 def _by_round(values, columns):
-    """A table of some rounds of lists by name, of which place 0 is round 0."""
+    """A table of some rounds; `values` has a list per name, whose index is the round."""
     last = len(next(iter(values.values()))) - 1
     shown = [n for n in sorted({1, 2, 5, 10, 20, 50, 100, 150, 200, last}) if n <= last]
     table = [{"round": n, **{name: each[n] for name, each in values.items()}} for n in shown]
@@ -182,7 +186,7 @@ def _table(table, columns, first="workload"):
 
 
 def write(report, folder, json_path):
-    """Writes table.md, table.csv and report.json to `folder`, and the same JSON to `json_path` where it is given."""
+    """Writes table.md, table.csv and report.json to `folder`, and the JSON to `json_path` too."""
     (folder / "table.md").write_text(markdown(report), encoding="utf-8")
     table = rows(report["workloads"])
     with open(folder / "table.csv", "w", newline="", encoding="utf-8") as file:

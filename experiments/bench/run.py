@@ -1,12 +1,13 @@
 """Measures the engines against each other and against the machine.
 
-    scripts/bench                            every workload, about half an hour on two quiet cores
-    scripts/bench --quick                    smaller cohorts, fewer rounds, within five minutes
+    scripts/bench                            every workload: half an hour on two idle cores
+    scripts/bench --quick                    smaller cohorts, fewer rounds: five minutes
     scripts/bench --workloads=W1,W3b --json=bench.json
     scripts/bench --workloads= --scaling --memory
     scripts/bench --workloads= --algorithms --aggregators
 
-Engines run in turn, each in a process of its own: local, tff, keras, local, tff ... experiments/bench/README.md says what is measured.
+Engines run in turn, each in its own process: local, tff, keras, local, tff ...
+experiments/bench/README.md describes what is measured.
 """
 
 import pathlib
@@ -33,7 +34,7 @@ _QUICK = flags.DEFINE_bool(
 _SCALING = flags.DEFINE_bool(
     "scaling",
     False,
-    "Measure also what an almost empty client costs, up to 10,000 clients a round.",
+    "Measure also the overhead per client, with up to 10,000 clients per round.",
 )
 _MEMORY = flags.DEFINE_bool(
     "memory", False, "Measure also memory over 200 rounds, alone and in a whole run, and by cohort."
@@ -45,7 +46,7 @@ _AGGREGATORS = flags.DEFINE_bool(
     "aggregators", False, "Measure also what every aggregator costs over the mean."
 )
 _STATES = flags.DEFINE_bool(
-    "states", False, "Measure also what SCAFFOLD's clients keep, for up to 100,000 clients."
+    "states", False, "Measure also the client states of SCAFFOLD, for up to 100,000 clients."
 )
 _METHODS_ON = flags.DEFINE_list(
     "methods_on", ["W3b", "W3"], "Workloads for --algorithms and --aggregators."
@@ -58,10 +59,10 @@ _OUT = flags.DEFINE_string(
 
 
 def chosen(names, known, flag):
-    """`names` of `known`, in their order, each once."""
+    """Returns `names` without repetitions; raises UsageError if one is not in `known`."""
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise UsageError(f"--{flag}: unknown {', '.join(unknown)}; allowed: {', '.join(known)}.")
+        raise UsageError(f"--{flag}={','.join(unknown)}: expected some of {', '.join(known)}")
     return list(dict.fromkeys(names))
 
 
@@ -70,10 +71,14 @@ def log(text):
 
 
 def asked():
-    """(engines, workloads by name, those to measure methods on, the JSON file or None, the folder) that the flags ask for.
+    """Returns what the flags ask for.
+
+    Returns:
+      (engines, workloads by name, workloads to measure methods on, JSON file or None,
+      folder).
 
     Raises:
-      UsageError: a flag names what there is not.
+      UsageError: a flag has a value that is not allowed.
     """
     from experiments.bench import measure
     from experiments.bench.workloads import WORKLOADS
@@ -81,7 +86,7 @@ def asked():
     engines = chosen(_ENGINES.value, measure.ENGINES, "engines")
     workloads = {name: WORKLOADS[name] for name in chosen(_WORKLOADS.value, WORKLOADS, "workloads")}
     if not engines:
-        raise UsageError(f"--engines is empty; allowed: {', '.join(measure.ENGINES)}.")
+        raise UsageError(f"--engines=: expected some of {', '.join(measure.ENGINES)}")
     methods_on = {
         name: WORKLOADS[name] for name in chosen(_METHODS_ON.value, WORKLOADS, "methods_on")
     }
@@ -89,7 +94,8 @@ def asked():
         methods_on = {}
     if not (workloads or methods_on or _SCALING.value or _MEMORY.value or _STATES.value):
         raise UsageError(
-            "nothing to measure: give --workloads, --scaling, --memory, --algorithms, --aggregators or --states."
+            "--workloads=: expected a workload, or one of --scaling, --memory, --algorithms, "
+            "--aggregators and --states"
         )
     if _QUICK.value:
         workloads, methods_on = (
@@ -98,7 +104,7 @@ def asked():
         )
     json_path = pathlib.Path(_JSON.value) if _JSON.value else None
     if json_path and not json_path.parent.is_dir():
-        raise UsageError(f"--json: no folder {json_path.parent}; make it first.")
+        raise UsageError(f"--json={json_path}: expected a file in an existing folder")
     check_folder("out", _OUT.value)
     return engines, workloads, methods_on, json_path, pathlib.Path(_OUT.value)
 
@@ -189,7 +195,8 @@ def main():
 
     about = result["machine"]
     print(
-        f"{about['cpu']}, {about['cores']} cores, TensorFlow {about['tensorflow']}, load at start {about['load_at_start']}"
+        f"{about['cpu']}, {about['cores']} cores, TensorFlow {about['tensorflow']}, "
+        f"load at start {about['load_at_start']}"
     )
     print(f"commit {result['commit']}, {result['command']}\n")
     if quick:

@@ -1,4 +1,4 @@
-"""What a client costs that has next to nothing to compute: seconds a round against the number of clients."""
+"""Measures the overhead per client: seconds per round by the number of almost empty clients."""
 
 import statistics
 
@@ -15,15 +15,16 @@ CLIENTS = {
 
 
 def measure_scaling(engines, rounds, seed, largest, log):
-    """Measures rounds of `TINY`, one step on one example a client.
+    """Measures rounds of `TINY`, in which each client takes one step on one example.
 
     Args:
-      engines: names.
-      rounds: rounds of each size after one that warms up; their median counts.
-      largest: at most so many clients.
+      engines: names of engines.
+      rounds: rounds of each size after a first one; their median counts.
+      largest: the largest number of clients.
 
     Returns:
-      engine -> clients (list), seconds (list), and the straight line through them: ms_per_client, constant_ms.
+      engine -> {clients, seconds, ms_per_client, constant_ms}: two lists, and the line
+      fitted to them.
     """
     sizes = {name: [n for n in CLIENTS[name] if n <= largest] for name in engines}
     workload = TINY._replace(num_clients=max(max(s) for s in sizes.values()))
@@ -42,7 +43,8 @@ def measure_scaling(engines, rounds, seed, largest, log):
             for name, values in times.items():
                 seconds[name].append(statistics.median(values[1:]))
                 log(
-                    f"{size:6} clients {name:5}: {seconds[name][-1]:.3f} s a round, {1000 * seconds[name][-1] / size:.3f} ms a client"
+                    f"{size:6} clients {name:5}: {seconds[name][-1]:.3f} s per round, "
+                    f"{1000 * seconds[name][-1] / size:.3f} ms per client"
                 )
     return {
         name: {"clients": sizes[name], "seconds": seconds[name], **line(sizes[name], seconds[name])}
@@ -51,7 +53,7 @@ def measure_scaling(engines, rounds, seed, largest, log):
 
 
 def line(clients, seconds):
-    """seconds = (constant_ms + ms_per_client * clients) / 1000, with the smallest relative squared error."""
+    """Fits seconds = (constant_ms + ms_per_client * clients) / 1000 by least relative squares."""
     clients, seconds = np.array(clients, float), np.array(seconds)
     if len(clients) < 2:
         return {"ms_per_client": None, "constant_ms": None}

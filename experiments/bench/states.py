@@ -1,4 +1,4 @@
-"""What clients keep from round to round, at the scale of a large population: time, memory and the file."""
+"""Measures the client states of a large population: time, memory and size of the file."""
 
 import pathlib
 import tempfile
@@ -6,32 +6,31 @@ import time
 
 from experiments.bench import processes
 
-# 60 features, 16 classes: a client of SCAFFOLD keeps 976 numbers, 3.9 kB.
+# The state of a client of SCAFFOLD has 976 numbers, 3.9 kB.
 DIM, NUM_CLASSES, EXAMPLES = 60, 16, 4
 
 
 def measure_states(num_clients, clients_per_round, passes, seed, log=lambda text: None):
-    """SCAFFOLD in rounds that go through all clients one after the other, several times, in a process of its own.
+    """Runs SCAFFOLD in a new process; the rounds go through all clients several times.
 
-    Data, model and graphs are made in a round before the first one that counts, whose clients keep nothing yet.
+    An unmeasured first round makes the graphs.
 
     Args:
-      num_clients: of the population, a multiple of
-      clients_per_round: clients a round.
+      num_clients: size of the population, a multiple of `clients_per_round`.
+      clients_per_round: the number of clients per round.
       passes: how often each client takes part.
-      seed: of weights, data and batches.
+      seed: determines weights, data and batches.
 
     Returns:
-      A list of one dict a round: clients (that have a state by its end), seconds (the round, its states safe on disk), peak_mb (of the
-      process in this round), file_mb.
+      One dict per round: clients (how many have a state), seconds (until the states are
+      on disk), peak_mb (of the process in this round), file_mb.
     """
     rows = []
     for row in processes.answers(_rounds, num_clients, clients_per_round, passes, seed):
         rows.append(row)
         log(
-            "{clients} clients with a state: {seconds:.2f} s a round, peak {peak_mb:.0f} MB, file {file_mb:.0f} MB".format(
-                **row
-            )
+            f"{row['clients']} clients with a state: {row['seconds']:.2f} s per round, "
+            f"peak {row['peak_mb']:.0f} MB, file {row['file_mb']:.0f} MB"
         )
     return rows
 
@@ -61,9 +60,8 @@ def _rounds(connection, num_clients, clients_per_round, passes, seed):
         "y": rng.integers(NUM_CLASSES, size=EXAMPLES),
     }
     ids = [f"client_{k:07}" for k in range(num_clients)]
-    clients = ClientData(
-        [*ids, "warm_up"], lambda client_id: columns
-    )  # all with the same arrays: what grows is what they keep
+    # All clients share their arrays, so only the states need more memory.
+    clients = ClientData([*ids, "warm_up"], lambda client_id: columns)
     for client_id in ids:
         clients[client_id]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,12 @@
-"""What is measured: models, cohorts of synthetic clients, and the matrix products that their mathematics needs.
+"""What is measured: models, cohorts of synthetic clients, and the matrix products of training.
 
-A product of [m, k] and [k, n] counts 2 m k n FLOPs. Training costs each layer three times its forward product: forward, gradient of the
-input, gradient of the weights. The first layer of W3 and W3b reads data and needs no gradient of its input; in the others an
-embedding comes first, which costs no product itself but needs that gradient. Element-wise work (activations, biases, norms, softmax),
-embedding lookups and optimizers are not counted, so that a limit computed from the count is a lower bound.
+A product of [m, k] and [k, n] counts 2 m k n FLOPs. Training a layer takes three
+products: the forward product and the gradients of the input and of the weights. The
+first layer of W3 and W3b reads data, so it needs no gradient of its input. In the other
+workloads the first layer is an embedding, which takes no product itself but needs that
+gradient. Element-wise operations (activations, biases, norms, softmax), embedding
+lookups and optimizers are not counted, so a limit computed from the products is a lower
+bound.
 """
 
 from collections.abc import Callable
@@ -17,10 +20,12 @@ class Product(NamedTuple):
     """A product that one training step computes `count` times.
 
     Attributes:
-      op: "matmul", "conv" (stride 1, valid padding), or its gradients "conv_input" and "conv_kernel".
-      shape: of a matmul [batch, m, k] by [batch, k, n]: (batch, m, k, n). Of the others: (batch, size, size, channels in, channels out,
-        kernel size) of the convolution, whose input is [batch, size, size, channels in].
-      count: times a step.
+      op: "matmul", "conv" (stride 1, valid padding), or its gradients "conv_input" and
+        "conv_kernel".
+      shape: (batch, m, k, n) for a matmul of [batch, m, k] and [batch, k, n]. For a
+        convolution of [batch, size, size, channels_in] and its gradients: (batch, size,
+        size, channels_in, channels_out, kernel_size).
+      count: how often per step.
     """
 
     op: str
@@ -29,7 +34,7 @@ class Product(NamedTuple):
 
     @property
     def flops(self):
-        """FLOPs of all `count` of them."""
+        """FLOPs of all `count` products."""
         if self.op == "matmul":
             batch, m, k, n = self.shape
             return 2 * batch * m * k * n * self.count
@@ -47,8 +52,8 @@ class Workload(NamedTuple):
       learning_rate: of the clients' SGD.
       make_columns: (rng, n) -> n synthetic examples, name -> [n, ...].
       make_products: batch size -> the `Product`s of one training step.
-      batch_size, num_clients, num_batches: the cohort; every client has full batches.
-      quick_clients: clients with `--quick`.
+      batch_size, num_clients, num_batches: the cohort; all batches are full.
+      quick_clients: number of clients with `--quick`.
     """
 
     name: str
@@ -68,14 +73,14 @@ class Workload(NamedTuple):
 
     @property
     def flops(self):
-        """FLOPs of a round."""
+        """FLOPs of the products of a round."""
         return sum(product.flops for product in self.products) * self.num_batches * self.num_clients
 
     def client_ids(self):
         return [f"client_{k}" for k in range(self.num_clients)]
 
     def compiled_model(self):
-        """The model as clients train it."""
+        """Returns the compiled model."""
         import tensorflow as tf
 
         model = self.make_model()
@@ -87,7 +92,7 @@ class Workload(NamedTuple):
         return model
 
     def setting(self, seed):
-        """The engines' `Setting`, the same for the same seed in every process."""
+        """Returns the `Setting` of the engines, which is the same in every process."""
         import tensorflow as tf
 
         from fedlab import aggregators, algorithms
@@ -105,7 +110,7 @@ class Workload(NamedTuple):
             )
 
         clients = ClientData(list(ids), load)
-        for client_id in ids:  # made now, not while a round is timed
+        for client_id in ids:  # loads the client before any round is timed
             clients[client_id]
         batching = Batching(batch_size=self.batch_size)
         return Setting(
@@ -120,7 +125,7 @@ class Workload(NamedTuple):
 
 
 def dense(rows, inputs, outputs, input_gradient=True):
-    """Products of a dense layer on `rows` rows."""
+    """Returns the products of a dense layer on `rows` rows."""
     products = [
         Product("matmul", (1, rows, inputs, outputs)),
         Product("matmul", (1, inputs, rows, outputs)),
@@ -129,7 +134,11 @@ def dense(rows, inputs, outputs, input_gradient=True):
 
 
 def recurrent(batch, length, inputs, units, gates):
-    """Products of a GRU (3 gates) or LSTM (4): of all inputs at once, of the state step by step, and the weights' gradients at the end."""
+    """Returns the products of a GRU (3 gates) or LSTM (4 gates).
+
+    The inputs of all steps are projected at once, the states step by step. The gradients
+    of the weights come from one product over all steps.
+    """
     return [
         *dense(batch * length, inputs, gates * units),
         Product("matmul", (1, batch, units, gates * units), length),
@@ -139,7 +148,7 @@ def recurrent(batch, length, inputs, units, gates):
 
 
 def conv(batch, size, channels_in, channels_out, kernel, input_gradient=True):
-    """Products of a convolution layer on [batch, size, size, channels_in]."""
+    """Returns the products of a convolution of [batch, size, size, channels_in]."""
     shape = (batch, size, size, channels_in, channels_out, kernel)
     return [
         Product(op, shape) for op in ("conv", "conv_kernel", "conv_input")[: 2 + input_gradient]
@@ -147,7 +156,11 @@ def conv(batch, size, channels_in, channels_out, kernel, input_gradient=True):
 
 
 def attention(batch, length, width, heads):
-    """Products of self-attention: four projections; scores and weighted values, each with the gradients of both factors."""
+    """Returns the products of self-attention.
+
+    These are four projections, and the scores and the weighted values with the gradients
+    of both factors.
+    """
     size = width // heads
     narrow, wide = (batch * heads, length, length, size), (batch * heads, length, size, length)
     return [
@@ -263,14 +276,13 @@ def perceptron_products(batch):
 
 
 def transformer_model():
-    """A span model: every position gets a logit to be the start and one to be the end. int [batch, 128] -> [batch, 2, 128]."""
+    """Returns a span model: int32 [batch, 128] -> start and end logits [batch, 2, 128]."""
     import tensorflow as tf
 
     layers = tf.keras.layers
     tokens = layers.Input([128], dtype="int32")
-    positions = tf.cumsum(
-        tf.ones_like(tokens[:1]), axis=1, exclusive=True
-    )  # 0 ... 127, [1, 128]: of the input, for Keras to keep the layer
+    # 0 ... 127 in [1, 128]; computed from the input, as Keras would drop a constant.
+    positions = tf.cumsum(tf.ones_like(tokens[:1]), axis=1, exclusive=True)
     x = layers.Embedding(8000, 128, name="tokens")(tokens) + layers.Embedding(
         128, 128, name="positions"
     )(positions)
@@ -367,7 +379,7 @@ WORKLOADS = {
         ),
     )
 }
-# For what a client costs that has next to nothing to compute.
+# An almost empty client, to measure the overhead per client.
 TINY = Workload(
     "tiny",
     "4-62 perceptron, one example",

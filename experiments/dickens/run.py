@@ -25,7 +25,7 @@ _BOOKS = flags.DEFINE_string(
 )
 _OUT_DIR = flags.DEFINE_string("out_dir", "runs/dickens", "Where weights and history go.")
 _EPOCHS = flags.DEFINE_integer("epochs", 10, "Passes over the books.", lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Sequences a step.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Sequences per step.", lower_bound=1)
 _LEARNING_RATE = flags.DEFINE_float(
     "learning_rate", 2e-3, "Adam's peak rate; it falls to zero as a cosine.", lower_bound=0.0
 )
@@ -47,7 +47,7 @@ def read_books(folder):
         path = os.path.join(folder, f"{name}.txt")
         if not os.path.exists(path):
             raise UsageError(
-                f"--books={folder} has no {name}.txt; pass the folder that holds both books."
+                f"--books={folder}: expected a folder that holds both books; {name}.txt is missing"
             )
         with open(path, encoding="ascii") as file:
             ids = text.encode(file.read())

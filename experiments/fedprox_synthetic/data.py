@@ -1,7 +1,8 @@
 """The synthetic data sets of FedProx.
 
 Federated Optimization in Heterogeneous Networks
-Tian Li et al. MLSys 2020. https://arxiv.org/abs/1812.06127 (Section 5.1, Appendix C.1, and its code, which the standard deviations follow)
+Tian Li et al. MLSys 2020. https://arxiv.org/abs/1812.06127
+Section 5.1 and Appendix C.1. The standard deviations are those of the paper's code.
 """
 
 import numpy as np
@@ -10,20 +11,22 @@ NUM_CLIENTS, DIM, NUM_CLASSES = 30, 60, 10
 
 
 def synthetic(alpha, beta, seed=0):
-    """Synthetic(alpha, beta): each client k has a model and inputs of its own.
+    """Generates synthetic(alpha, beta), in which each client k has its own model and inputs.
 
         u_k ~ N(0, alpha^2)   W_k ~ N(u_k, 1), [60, 10]   b_k ~ N(u_k, 1), [10]
         B_k ~ N(0, beta^2)    v_k ~ N(B_k, 1), [60]
-        n_k = floor(lognormal(4, 2)) + 50 examples:  x ~ N(v_k, diag(j^-1.2))   y = argmax(W_k'x + b_k)
+        n_k = floor(lognormal(4, 2)) + 50 examples
+        x ~ N(v_k, diag(j^-1.2))   y = argmax(W_k'x + b_k)
 
     Args:
-      alpha: how much the clients' models differ; None for the IID set: one W and b ~ N(0, 1) for all, v_k = 0.
+      alpha: how much the clients' models differ; None for the IID set, in which all
+        clients share one W and b ~ N(0, 1), and v_k = 0.
       beta: how much the clients' inputs differ.
-      seed: of everything random.
+      seed: determines everything random.
 
     Returns:
-      (train, test): `ClientData` of 30 clients with the columns x: [n, 60] float32 and y: [n] int64; a tenth of each client's examples is
-      test.
+      (train, test): `ClientData` of 30 clients with the columns x: [n, 60] float32 and
+      y: [n] int64. A tenth of each client's examples is in `test`.
     """
     import fedlab as fl
 

@@ -3,8 +3,9 @@
     python -m experiments.fedprox_synthetic.run
     python -m experiments.fedprox_synthetic.run --flagfile=experiments/fedprox_synthetic/paper.flags
 
-Each round asks the same 10 of 30 clients under every method, and the same of them are slow. A slow client has done 1 to 19 of its 20 epochs
-by the deadline: FedAvg drops it, FedProx takes what it has done. FedProx with mu = 0 is FedAvg that does so.
+Every method asks the same 10 of 30 clients in each round, and the same of them are slow.
+A slow client has done 1 to 19 of its 20 epochs by the deadline. FedAvg drops it, while
+FedProx uses what it has done. FedProx with mu = 0 is FedAvg that does so.
 """
 
 import csv
@@ -13,6 +14,7 @@ import pathlib
 
 from absl import flags
 
+from experiments import common
 from fedlab.cli.flags import UsageError, check_folder, run_with_flags
 
 _SETS = flags.DEFINE_list(
@@ -36,7 +38,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_boun
 _OUT = flags.DEFINE_string(
     "out",
     "runs/fedprox_synthetic",
-    "Folder of the runs, the table and the plot; started again, it goes on.",
+    "Folder of the runs, the table and the plot; the same command on it continues.",
 )
 
 METHODS = {
@@ -49,7 +51,10 @@ COLORS = {"FedAvg": "#2a78d6", "FedProx, mu=0": "#eda100", "FedProx, mu>0": "#1b
 
 
 def slow_epochs(client_id, round_num, *, client_ids, share, clients_per_round, local_epochs, seed):
-    """The epochs that a client does by the deadline, or None where it is in time: of each cohort the same number is slow."""
+    """Returns the epochs that a slow client does by the deadline, or None for another client.
+
+    The same number of clients is slow in each cohort.
+    """
     from fedlab.clients import sampling, seeding
 
     cohort = sampling.uniform(clients_per_round)(client_ids, round_num, seed)
@@ -60,24 +65,22 @@ def slow_epochs(client_id, round_num, *, client_ids, share, clients_per_round, l
 
 
 def condition(drop, **options):
-    """Which clients are slow, for `fedlab.simulate(conditions=...)`."""
+    """Returns a condition for `fedlab.simulate` that decides which clients are slow."""
     from fedlab.clients import Participation
 
     def condition(client_id, round_num, seed):
         epochs = slow_epochs(client_id, round_num, seed=seed, **options)
         if epochs is None:
             return Participation()
-        return (
-            Participation(drop_reason="deadline")
-            if drop
-            else Participation(share=epochs / options["local_epochs"])
-        )
+        if drop:
+            return Participation(drop_reason="deadline")
+        return Participation(share=epochs / options["local_epochs"])
 
     return condition
 
 
 def logistic_regression():
-    """610 parameters, zero at first."""
+    """Returns a compiled model with 610 parameters, which are initially zero."""
     import tensorflow as tf
 
     from experiments.fedprox_synthetic import data
@@ -90,7 +93,7 @@ def logistic_regression():
 
 
 def curve(name, percent, method, out):
-    """The history of one method on one data set."""
+    """Runs one method on one data set; returns the evaluated rows of its history."""
     import fedlab as fl
     from experiments.fedprox_synthetic import data
 
@@ -123,50 +126,45 @@ def curve(name, percent, method, out):
 
 
 def plot(curves, file, column, label):
-    """One row a percentage of stragglers, one column a data set."""
-    import matplotlib.pyplot as plt
-
+    """Draws one row per percentage of stragglers and one column per data set."""
     sets, percents = (
         list(dict.fromkeys(values))
         for values in zip(*((name, percent) for name, percent, _ in curves))
     )
-    figure, axes = plt.subplots(
-        len(percents),
-        len(sets),
-        squeeze=False,
-        sharex=True,
-        sharey="col",
-        figsize=(3.1 * len(sets), 2.3 * len(percents)),
-    )
-    for (name, percent, method), rows in curves.items():
-        axis = axes[percents.index(percent)][sets.index(name)]
-        axis.plot(
-            [row["round"] for row in rows],
-            [row[column] for row in rows],
-            color=COLORS[method],
-            label=method,
-            linewidth=1.5,
+    size = 3.1 * len(sets), 2.3 * len(percents)
+    grid = dict(rows=len(percents), columns=len(sets), sharex=True, sharey="col")
+    with common.picture(file, *size, **grid, dpi=110) as (figure, axes):
+        for (name, percent, method), rows in curves.items():
+            axes[percents.index(percent)][sets.index(name)].plot(
+                [row["round"] for row in rows],
+                [row[column] for row in rows],
+                color=COLORS[method],
+                label=method.replace("mu>0", f"mu={_MU.value:g}"),
+                linewidth=1.5,
+            )
+        for axis, name in zip(axes[0], sets):
+            axis.set_title("IID" if name == "iid" else f"synthetic({name})", fontsize=10)
+        for row, percent in zip(axes, percents):
+            row[0].set_ylabel(f"{label}\n{percent} % stragglers")
+        for axis in axes.flat:
+            axis.grid(alpha=0.25)
+            axis.tick_params(labelsize=8)
+        for axis in axes[-1]:
+            axis.set_xlabel("round")
+        figure.legend(
+            *axes[0][0].get_legend_handles_labels(),
+            loc="outside upper center",
+            ncols=3,
+            frameon=False,
         )
-    for axis, name in zip(axes[0], sets):
-        axis.set_title("IID" if name == "iid" else f"synthetic({name})", fontsize=10)
-    for row, percent in zip(axes, percents):
-        row[0].set_ylabel(f"{label}\n{percent} % stragglers", fontsize=9)
-    for axis in axes.flat:
-        axis.grid(alpha=0.25)
-        axis.tick_params(labelsize=8)
-    for axis in axes[-1]:
-        axis.set_xlabel("round", fontsize=9)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    labels = [
-        f"FedProx, mu={_MU.value:g}" if method == "FedProx, mu>0" else method for method in labels
-    ]
-    figure.legend(handles, labels, loc="upper center", ncols=3, frameon=False, fontsize=9)
-    figure.tight_layout(rect=(0, 0, 1, 0.95))
-    figure.savefig(file, dpi=110)
 
 
 def table(curves):
-    """Rows of the final figures: data set, stragglers, and of each method loss on all training data and accuracy on all test data."""
+    """Returns one row per data set and percentage of stragglers with the final figures.
+
+    For each method these are the loss on all training data and the accuracy on all test
+    data.
+    """
     rows = []
     for name, percent in dict.fromkeys((name, percent) for name, percent, _ in curves):
         row = {"set": name, "stragglers": percent}
@@ -191,28 +189,27 @@ def checked_set(name):
     except ValueError:
         pass
     raise UsageError(
-        f"--sets: {name!r}; allowed: iid, or alpha,beta of 0 or more, such as --sets='iid,\"1,1\"'."
+        f"--sets={name!r}: expected iid, or alpha,beta of at least 0, such as --sets='iid,\"1,1\"'"
     )
 
 
 def checked_percent(text):
     if not (text.isdecimal() and int(text) < 100):
-        raise UsageError(f"--stragglers: {text!r}; allowed: whole percentages from 0 to 99.")
+        raise UsageError(f"--stragglers={text!r}: expected integers between 0 and 99")
     return int(text)
 
 
 def asked():
-    """(data sets, percentages of slow clients, folder) that the flags ask for.
+    """Returns (data sets, percentages of slow clients, folder) that the flags ask for.
 
     Raises:
-      UsageError: a flag says what there is not.
+      UsageError: a flag has a value that is not allowed.
     """
-    sets, percents = (
-        [checked_set(name) for name in _SETS.value],
-        [checked_percent(text) for text in _STRAGGLERS.value],
-    )
-    if not (sets and percents):
-        raise UsageError("--sets or --stragglers is empty: name one or more of each.")
+    sets = [checked_set(name) for name in _SETS.value]
+    percents = [checked_percent(text) for text in _STRAGGLERS.value]
+    for flag, values in (("sets", sets), ("stragglers", percents)):
+        if not values:
+            raise UsageError(f"--{flag}=: expected at least one value")
     check_folder("out", _OUT.value)
     return sets, percents, pathlib.Path(_OUT.value)
 
@@ -224,7 +221,8 @@ def main():
         curves[name, percent, method] = curve(name, percent, method, out)
         last = curves[name, percent, method][-1]
         print(
-            f"{name:>8}  {percent:>3} %  {method:<14} accuracy {last['test_accuracy']:.4f}  loss {last['all_train_loss']:.4f}",
+            f"{name:>8}  {percent:>3} %  {method:<14} "
+            f"accuracy {last['test_accuracy']:.4f}  loss {last['all_train_loss']:.4f}",
             flush=True,
         )
     rows = table(curves)

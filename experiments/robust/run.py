@@ -1,9 +1,9 @@
-"""Trains a classifier while a part of the clients flips the sign of its updates: the mean against aggregators that withstand it.
+"""Compares the mean with robust aggregators while some clients flip the sign of their updates.
 
     python -m experiments.robust.run
 
-Runs each aggregator on clients that are alike and on clients that are not, writes the learning curves as robust.csv and robust.png, and
-prints the accuracies.
+Runs each aggregator on clients that are alike and on clients that are not, writes the
+learning curves as robust.csv and robust.png, and prints the accuracies.
 """
 
 import csv
@@ -12,6 +12,7 @@ import time
 
 from absl import flags, logging
 
+from experiments import common
 from fedlab.cli.flags import check_folder, run_with_flags
 
 _HERE = pathlib.Path(__file__).resolve().parent
@@ -19,7 +20,7 @@ _OUT = flags.DEFINE_string("out", str(_HERE), "Folder for robust.csv and robust.
 _ROUNDS = flags.DEFINE_integer("rounds", 60, "Rounds.", lower_bound=1)
 _NUM_CLIENTS = flags.DEFINE_integer("num_clients", 100, "Clients.", lower_bound=10)
 _CLIENTS_PER_ROUND = flags.DEFINE_integer(
-    "clients_per_round", 30, "Random clients a round.", lower_bound=5
+    "clients_per_round", 30, "Random clients per round.", lower_bound=5
 )
 _ATTACKERS = flags.DEFINE_float(
     "attackers",
@@ -54,10 +55,13 @@ _NAMES = ("no attack", "mean", "median", "trimmed mean", "Krum", "multi-Krum")
 
 
 def make_clients(skew):
-    """Returns (clients, test columns): Gaussian clouds about ten random centres, x: [n, 20] float32, y: [n] int64.
+    """Returns (clients, test columns) with points of Gaussian clouds around ten random centres.
+
+    The columns are x: [n, 20] float32 and y: [n] int64.
 
     Args:
-      skew: Dirichlet parameter of a client's shares of the classes; infinite for clients that are alike.
+      skew: Dirichlet parameter of each client's shares of the classes; infinite for
+        clients that are alike.
     """
     import numpy as np
 
@@ -100,7 +104,7 @@ def make_model():
 
 
 def accuracies(name, clients, test):
-    """The test accuracies of a run, from round 0 on."""
+    """Returns the test accuracy after each round of a run, from round 0."""
     import fedlab as fl
     from fedlab.clients import seeding
 
@@ -136,34 +140,25 @@ def accuracies(name, clients, test):
     return [row["test_accuracy"] for row in run.history]
 
 
-def draw(curves, picture):
-    """One panel for each kind of clients, one line for each aggregator."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    # The Okabe-Ito palette, which people with any colour vision can tell apart.
-    colours = dict(zip(_NAMES, ("#555555", "#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7")))
-    plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-    figure, axes = plt.subplots(
-        1, len(curves), figsize=(9, 3.6), dpi=100, layout="constrained", sharey=True
-    )
-    for axis, (title, by_name) in zip(axes, curves.items()):
-        for name, values in by_name.items():
-            # Median and trimmed mean lie on each other: dots on a line.
-            style = {
-                "no attack": dict(linestyle="--"),
-                "trimmed mean": dict(linestyle=":", linewidth=3),
-            }.get(name, {})
-            label = "mean, no attack" if name == "no attack" else name
-            axis.plot(values, color=colours[name], label=label, **{"linewidth": 1.8, **style})
-        axis.set(title=title, xlabel="round", ylim=(0, 1))
-        axis.grid(axis="y", alpha=0.3)
-    axes[0].set_ylabel("accuracy")
-    axes[-1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(picture)
-    plt.close(figure)
+def draw(curves, file):
+    """Draws one panel for each kind of clients, with one line for each aggregator."""
+    styles = {
+        "no attack": dict(color=common.GREY, linestyle="--", label="mean, no attack"),
+        "mean": dict(color=common.VERMILION),
+        "median": dict(color=common.BLUE),
+        # Dots, because this line coincides with the median's.
+        "trimmed mean": dict(color=common.GREEN, linestyle=":", linewidth=3),
+        "Krum": dict(color=common.ORANGE),
+        "multi-Krum": dict(color=common.PINK),
+    }
+    with common.picture(file, 9, 3.6, columns=len(curves), sharey=True) as (_, [axes]):
+        for axis, (title, by_name) in zip(axes, curves.items()):
+            for name, values in by_name.items():
+                axis.plot(values, **{"label": name, "linewidth": 1.8, **styles[name]})
+            axis.set(title=title, xlabel="round", ylim=(0, 1))
+            axis.grid(axis="y", alpha=0.3)
+        axes[0].set_ylabel("accuracy")
+        axes[-1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def main():

@@ -5,7 +5,7 @@ With --repaired, one line differs and training succeeds.
     python -m experiments.shakespeare.as_published --out=as_published.csv
 
 The recipe is the tutorial's: a stateful pretrained model of batch 8, cloned in
-`model_fn`; two clients, 5 batches of 8 sequences of 100 characters, drawn anew in each
+`model_fn`; two clients, 5 batches of 8 sequences of 100 characters, drawn again in each
 round from a shuffle buffer of 100; SGD at .5; central evaluation with Keras. Model and
 text are this package's, and so is the worker, which ends with Python. Evaluation
 differs: all held-out sequences of the two clients, by the model without carried-over
@@ -17,6 +17,7 @@ import csv
 
 from absl import flags, logging
 
+from experiments import common
 from fedlab.cli.flags import UsageError, run_with_flags
 
 _MODEL = flags.DEFINE_string(
@@ -44,7 +45,7 @@ _REPAIRED = flags.DEFINE_bool(
     False,
     "Read the model's configuration before TFF's graph, not inside it: nothing else changes.",
 )
-_OUT = flags.DEFINE_string("out", None, "CSV file for the curve, a row a round.")
+_OUT = flags.DEFINE_string("out", None, "CSV file for the curve, one row per round.")
 
 _BATCH_SIZE, _BATCHES, _SHUFFLE_BUFFER = 8, 5, 100
 
@@ -86,12 +87,13 @@ def load_clients():
     train, test = fl.datasets.shakespeare.load(_SOURCE.value, path=_PATH.value, drop_remainder=True)
     if unknown := [client_id for client_id in _COHORT.value if client_id not in train]:
         raise UsageError(
-            f"--cohort: unknown clients {unknown[:3]}; `fedlab datasets shakespeare` lists clients."
+            f"--cohort={','.join(unknown[:3])}: expected clients that "
+            "`fedlab datasets shakespeare` lists"
         )
 
     def datasets(round_num):
-        # The tutorial has no seed, and so an order of its own in every round; a seed a
-        # round gives the same and can be repeated.
+        # The tutorial has no seed, so each round has another order. A seed per round does
+        # the same and can be repeated.
         whole = [
             train.to_dataset(client_ids=[client_id]).shuffle(_SHUFFLE_BUFFER, seed=round_num)
             for client_id in _COHORT.value
@@ -132,10 +134,6 @@ def train(model, datasets, evaluate):
     return history
 
 
-def _text(value):
-    return "" if value is None else str(value) if isinstance(value, int) else f"{value:.4f}"
-
-
 def main():
     import fedlab as fl
 
@@ -157,9 +155,7 @@ def main():
 
     history = train(fl.models.load(_MODEL.value, **overrides), datasets, evaluate)
     names = ["round", "train_loss", "train_accuracy", "test_loss", "test_accuracy"]
-    print("  ".join(f"{name:>14}" for name in names))
-    for row in history:
-        print("  ".join(f"{_text(row.get(name)):>14}" for name in names))
+    common.print_table(history, [(name, name.replace("_", " ")) for name in names], digits=4)
     if _OUT.value:
         with open(_OUT.value, "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, names, lineterminator="\n")

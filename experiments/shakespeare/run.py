@@ -37,7 +37,7 @@ _RUN_DIR = flags.DEFINE_string(
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 20, "Rounds.", lower_bound=1)
 _CLIENTS_PER_ROUND = flags.DEFINE_integer(
-    "clients_per_round", 10, "Random clients a round.", lower_bound=1
+    "clients_per_round", 10, "Random clients per round.", lower_bound=1
 )
 _COHORT = flags.DEFINE_list(
     "cohort", None, "Client ids that train in every round, instead of random ones."
@@ -76,12 +76,12 @@ _SERVER_LEARNING_RATE = flags.DEFINE_float(
 _SERVER_MOMENTUM = flags.DEFINE_float(
     "server_momentum", 0.0, "Momentum of the server's SGD.", lower_bound=0.0
 )
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Sequences a client step.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Sequences per client step.", lower_bound=1)
 _LOCAL_EPOCHS = flags.DEFINE_integer(
-    "local_epochs", 1, "Passes of a client over its text a round.", lower_bound=1
+    "local_epochs", 1, "Passes of a client over its text per round.", lower_bound=1
 )
 _MAX_BATCHES = flags.DEFINE_integer(
-    "max_batches", None, "At most so many steps a client and round.", lower_bound=1
+    "max_batches", None, "Maximum steps of a client per round.", lower_bound=1
 )
 _SEQUENCE_LENGTH = flags.DEFINE_integer(
     "sequence_length", 100, "Characters a sequence.", lower_bound=1
@@ -141,8 +141,8 @@ def check():
     """Raises UsageError where flags do not go together."""
     if _ALGORITHM.value == "local_adam" and _SERVER_MOMENTUM.value:
         raise UsageError(
-            f"--server_momentum is {_SERVER_MOMENTUM.value}; with --algorithm=local_adam leave it "
-            "at 0, or use fed_avg."
+            f"--server_momentum={_SERVER_MOMENTUM.value}: expected 0 with --algorithm=local_adam; "
+            "use --algorithm=fed_avg"
         )
 
 
@@ -171,8 +171,8 @@ def load_clients():
         unknown = [client_id for client_id in _COHORT.value if client_id not in train]
         if unknown:
             raise UsageError(
-                f"--cohort: unknown clients {unknown[:3]}; allowed: clients of the data, such as "
-                f"{train.client_ids[0]}."
+                f"--cohort={','.join(unknown[:3])}: expected clients of the data, such as "
+                f"{train.client_ids[0]}"
             )
         same, other = (
             _COHORT.value,

@@ -55,7 +55,10 @@ _HIDDEN_SIZE = flags.DEFINE_integer(
     "hidden_size", 384, "Width of a model with random weights.", lower_bound=1
 )
 _NUM_LAYERS = flags.DEFINE_integer(
-    "num_layers", 6, "Blocks; of pretrained weights the first so many are taken.", lower_bound=1
+    "num_layers",
+    6,
+    "Number of blocks; pretrained weights are used for the first ones.",
+    lower_bound=1,
 )
 _NUM_HEADS = flags.DEFINE_integer(
     "num_heads", 12, "Attention heads of a model with random weights.", lower_bound=1
@@ -81,7 +84,7 @@ _RUN_DIR = flags.DEFINE_string(
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 20, "Rounds.", lower_bound=1)
 _CLIENTS_PER_ROUND = flags.DEFINE_integer(
-    "clients_per_round", 4, "Random clients a round.", lower_bound=1
+    "clients_per_round", 4, "Random clients per round.", lower_bound=1
 )
 _CENTRALIZED = flags.DEFINE_bool(
     "centralized",
@@ -107,12 +110,12 @@ _SERVER_LEARNING_RATE = flags.DEFINE_float(
 _SERVER_MOMENTUM = flags.DEFINE_float(
     "server_momentum", 0.0, "Momentum of the server's SGD.", lower_bound=0.0
 )
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Windows a client step.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Windows per client step.", lower_bound=1)
 _LOCAL_EPOCHS = flags.DEFINE_integer(
-    "local_epochs", 1, "Passes of a client over its windows a round.", lower_bound=1
+    "local_epochs", 1, "Passes of a client over its windows per round.", lower_bound=1
 )
 _MAX_BATCHES = flags.DEFINE_integer(
-    "max_batches", 16, "At most so many steps a client and round.", lower_bound=1
+    "max_batches", 16, "Maximum steps of a client per round.", lower_bound=1
 )
 _KEEP_MODELS = flags.DEFINE_bool(
     "keep_models",
@@ -213,7 +216,7 @@ def keep_models(folder):
 
 
 def scores_by_article(model, windows):
-    """(summary of all, a row an article) of a model's answers."""
+    """Returns (summary of all, one row per article) of a model's answers."""
     from fedlab.tasks.question_answering import scores as squad
     from fedlab.tasks.question_answering import spans
 
@@ -223,7 +226,7 @@ def scores_by_article(model, windows):
 
 
 def write_articles(folder, before, after):
-    """Writes articles.csv: an article of the held-out ones a row."""
+    """Writes articles.csv, with one row per held-out article."""
     from fedlab._files import write
 
     out = io.StringIO()
@@ -251,11 +254,11 @@ def check():
     """Raises UsageError where flags do not go together."""
     if _CENTRALIZED.value and _LOCAL_EPOCHS.value > 1:
         raise UsageError(
-            "--local_epochs with --centralized: what counts there are steps; raise --max_batches "
-            "instead."
+            f"--local_epochs={_LOCAL_EPOCHS.value}: expected 1 with --centralized; raise "
+            "--max_batches instead"
         )
     if _KEEP_MODELS.value and not _RUN_DIR.value:
-        raise UsageError("--keep_models keeps them in the run folder: give --run_dir=FOLDER.")
+        raise UsageError("--keep_models: expected a run folder; give --run_dir=FOLDER")
 
 
 def main():
