@@ -49,9 +49,12 @@ def write(file: str | os.PathLike, *parts: Any) -> None:
 def published(temporary: pathlib.Path, file: pathlib.Path) -> Iterator[pathlib.Path]:
     """A context in which the caller writes `temporary`, which is then renamed to `file`.
 
-    Both paths are in the same folder. The content reaches the disk before the new name
-    does, and both are on disk when the context ends. A failure leaves no temporary file
-    behind.
+    The content reaches the disk before the new name does, and both are on disk when the
+    context ends. A failure leaves no temporary file behind.
+
+    Args:
+      temporary: a path in the same folder as `file`.
+      file: the final path.
     """
     try:
         yield temporary
@@ -76,10 +79,10 @@ def explained(what: str, remedy: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _NAMES:  # Python has no class for them
-            raise ValueError(f"{what:.300}: {error.strerror}; {remedy}.") from None
+            raise ValueError(f"{what:.300}: {error.strerror}; {remedy}") from None
         if error.errno is None or type(error) is OSError:
             raise
-        raise type(error)(f"{what:.300}: {error.strerror}; {remedy}.") from None
+        raise type(error)(f"{what:.300}: {error.strerror}; {remedy}") from None
 
 
 _NAMES = {errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.EINVAL, errno.EEXIST}

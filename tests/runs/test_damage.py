@@ -1,4 +1,4 @@
-"""Damaged and hostile run folders: each is named in one line, and the others are shown. No run is needed for these tests."""
+"""A damaged or hostile run folder causes a one-line error and does not hide other runs."""
 
 import contextlib
 import json
@@ -93,7 +93,7 @@ def contents(folder):
 
 
 def test_every_flipped_bit_is_noticed_or_harmless(good, tmp_path):
-    """Where a damaged file is read without an error, as where the bit is of free space, the run in it is the one that was written."""
+    """If a damaged file is read without an error, its content is unchanged."""
     folder, wanted = shutil.copytree(good, tmp_path / "run"), contents(good)
     data = (good / "clients.sqlite").read_bytes()
     rng = random.Random(0)
@@ -143,7 +143,9 @@ def test_a_changed_table_is_noticed(good, tmp_path, statement):
         connection.execute(statement)
         connection.commit()
     for read in (read_run, lambda folder: Records(folder / "clients.sqlite")):
-        with pytest.raises(ValueError, match="clients.sqlite is damaged .*: put a good copy back"):
+        with pytest.raises(
+            ValueError, match="clients.sqlite is damaged .*: restore an undamaged copy"
+        ):
             read(folder)
 
 

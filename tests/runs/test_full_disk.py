@@ -1,4 +1,4 @@
-"""A disk that is full: a small one of its own for the whole run, which is made larger bit by bit, or once."""
+"""Runs on a small disk that fills up and is then enlarged."""
 
 import re
 import subprocess
@@ -47,7 +47,7 @@ def disk(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_goes_on_whenever_there_is_more_room(disk, tmp_path):
-    """It stops at every file that does not fit, and every time what it has already stays good."""
+    """It stops at every file that does not fit, and what is on disk stays intact every time."""
     killable.run("local", tmp_path / "whole")
     folder, rounds, stopped = disk.path / "run", [], 0
     for num_pages in range(2, 1000, 3):
@@ -57,7 +57,7 @@ def test_a_run_goes_on_whenever_there_is_more_room(disk, tmp_path):
             break
         except OSError as error:
             assert re.fullmatch(
-                r".*/run.* cannot be written \(.+\); .* last checkpoint stays good: make room .*",
+                r".*/run.* cannot be written \(.+\): make room .* the last checkpoint is intact",
                 str(error),
             )  # a line
             stopped += 1
@@ -89,7 +89,7 @@ def test_a_command_ends_with_a_line_in_the_middle_and_goes_on(disk, tmp_path):
     assert code == 1 and "Traceback" not in err, err
     (line,) = (line for line in err.splitlines() if line.startswith("fedlab: error:"))
     assert re.search(
-        r"/run.* cannot be written \(.+\); .* last checkpoint stays good: make room", line
+        r"/run.* cannot be written \(.+\): make room .* the last checkpoint is intact", line
     )
     assert 1 < Checkpoints(folder / "checkpoints").last().about["round"] < 60
     disk.resize(used + 1000)

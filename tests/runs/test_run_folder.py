@@ -124,7 +124,7 @@ def test_the_tables_of_clients_sqlite(whole):
 
 
 def test_tensorboard_shows_what_metrics_csv_says(whole):
-    """Every number of the table, no other, and as TensorBoard's own reader gives them: none is left out where steps or times are odd."""
+    """TensorBoard's own reader finds exactly the numbers of the table."""
     with open(whole.path / "metrics.csv") as file:
         table = [*csv.DictReader(file)]
     wanted = {
@@ -238,8 +238,9 @@ def test_records_are_rewound_with_all_their_tables(tmp_path):
 
 def test_a_second_process_is_refused(two_rounds, whole):
     hold = (
-        "import pathlib, sys; from fedlab.runs.write.lock import Lock\n"
-        "lock = Lock(pathlib.Path(sys.argv[1]) / 'lock'); print('held', flush=True); sys.stdin.read()"
+        "import pathlib, sys; from fedlab.runs.write.lock import hold\n"
+        "lock = hold(pathlib.Path(sys.argv[1]) / 'lock')\n"
+        "print('held', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", hold, str(two_rounds)],
@@ -252,7 +253,7 @@ def test_a_second_process_is_refused(two_rounds, whole):
         before = {file: file.read_bytes() for file in two_rounds.rglob("*") if file.is_file()}
         with pytest.raises(
             ValueError,
-            match=f"run is in use by process {other.pid}: wait until that run ends, or choose another run folder",
+            match=f"run is in use by process {other.pid}: wait until that run ends or choose",
         ):
             run(two_rounds)
         assert {
@@ -266,7 +267,11 @@ def test_a_second_process_is_refused(two_rounds, whole):
 
 @pytest.mark.parametrize(
     "version, message",
-    [(None, "of format version None"), (7, "of format version 7, written by fedlab 9.9")],
+    [
+        (None, "of format version None"),
+        (1, "of format version 1, written by fedlab 9.9"),
+        (7, "of format version 7, written by fedlab 9.9"),
+    ],
 )
 def test_a_folder_of_another_format_version_is_refused(two_rounds, version, message):
     config = json.loads((two_rounds / "config.json").read_text())
@@ -274,7 +279,7 @@ def test_a_folder_of_another_format_version_is_refused(two_rounds, version, mess
     (two_rounds / "config.json").write_text(json.dumps(config))
     with pytest.raises(
         ValueError,
-        match=f"{message}.* reads version 2: go on with that one, or start a new run folder",
+        match=f"{message}: expected version 2.* wrote it or start a new run folder",
     ):
         run(two_rounds)
 
@@ -306,7 +311,7 @@ def test_a_missing_checkpoint_is_named_and_the_one_before_is_used(two_rounds, wh
     with caplog.at_level(logging.WARNING, "fedlab"):
         assert same(run(two_rounds), whole)
     assert (
-        "round_000002.npz is not there: the run ended before, or it was removed; its round runs again"
+        "round_000002.npz is missing: the run ended before it was written, or it was removed"
         in caplog.text
     )
 
@@ -317,13 +322,13 @@ def test_without_checkpoints_or_with_damaged_ones_alone_a_run_is_refused(two_rou
         file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(
         ValueError,
-        match="every checkpoint in .*checkpoints is damaged: round_000001.npz, round_000002.npz. Put a good copy",
+        match=r"checkpoints is damaged \(round_000001.npz, round_000002.npz\): restore",
     ):
         run(two_rounds)
     shutil.rmtree(two_rounds / "checkpoints")
     with pytest.raises(
         ValueError,
-        match="checkpoints lacks the checkpoints of a run of 2 rounds: put them back, or start a new run folder",
+        match="expected the checkpoints of a run of 2 rounds, found none; restore them or start",
     ):
         run(two_rounds)
     shutil.copytree(good, two_rounds / "checkpoints")  # nothing was lost
@@ -344,11 +349,14 @@ def test_tables_that_are_made_from_others_are_made_again(two_rounds, whole):
 
 @pytest.mark.parametrize(
     "name, message",
-    [("clients.sqlite", "the checkpoint of round 2 needs"), ("client_states.sqlite", "needs")],
+    [
+        ("clients.sqlite", "the rows .*: expected .*, as in the checkpoint of round 2"),
+        ("client_states.sqlite", "the states of 0 clients: expected"),
+    ],
 )
 def test_a_missing_table_is_named(two_rounds, name, message):
     remove(two_rounds, name)
-    with pytest.raises(ValueError, match=f"{name} holds the .*{message}.*: put the file back"):
+    with pytest.raises(ValueError, match=f"{name} holds {message}.*; restore the file"):
         run(two_rounds)
 
 
@@ -356,7 +364,7 @@ def test_a_missing_table_is_named(two_rounds, name, message):
 def test_a_damaged_table_is_named(two_rounds, name):
     (two_rounds / name).write_bytes(b"not a table" * 1000)
     with pytest.raises(
-        ValueError, match="is damaged .*: put a good copy back, or start a new run folder"
+        ValueError, match="is damaged .*: restore an undamaged copy or start a new run folder"
     ):
         run(two_rounds)
 
@@ -371,7 +379,7 @@ def without_a_seed():
 
 @pytest.fixture(scope="module")
 def unseeded(tmp_path_factory):
-    """(a model, the weights after two rounds without an interruption, a function that trains in a folder, a folder after one round)"""
+    """Returns (model, weights after two rounds, train(folder), folder after one round)."""
     model, (clients, _, _) = without_a_seed(), regressions()
 
     def train(folder, model=None, rounds=2):
@@ -432,7 +440,7 @@ def test_missing_or_damaged_initial_weights_are_named(unseeded, tmp_path, damage
         (folder / "initial.npz").write_bytes(damage)
     with pytest.raises(
         ValueError,
-        match=f"initial.npz .*{problem}.*: put the file back that belongs to the run, or start a new run folder",
+        match=f"initial.npz .*{problem}.*: restore the file that belongs to the run or start a new",
     ):
         train(folder)
     assert (
@@ -458,7 +466,7 @@ def test_a_full_disk(two_rounds, whole, size_bytes):
     with (
         files_of_at_most(size_bytes),
         pytest.raises(
-            OSError, match="cannot be written .* last checkpoint stays good: make room"
+            OSError, match="cannot be written .*: make room .* the last checkpoint is intact"
         ) as info,
     ):
         run(two_rounds)
@@ -474,7 +482,7 @@ def test_a_full_disk(two_rounds, whole, size_bytes):
     ids=["Ctrl-C", "SIGTERM"],
 )
 def test_a_signal_ends_within_one_clients_work(sent, raised):
-    """64 clients are one block, which one call of one graph trains; the clients after the one at work are left out."""
+    """One graph call trains a block of 64 clients; it skips the clients after the signal."""
     started = []
 
     def count(first):
@@ -591,5 +599,5 @@ def test_a_full_disk_ends_a_command_with_a_line(small_model, tmp_path):
     assert (
         len(line) == 1
         and "run cannot be written" in line[0]
-        and "its last checkpoint stays good" in line[0]
+        and "the last checkpoint is intact" in line[0]
     )

@@ -1,18 +1,26 @@
-"""Checkpoints: numbers and JSON in a NumPy archive, with a checksum; a damaged one is named, and the one before it is used.
+"""Checkpoints: arrays and JSON in a NumPy archive with a checksum.
 
-A file is an ordinary `.npz` with the SHA-256 of its bytes after it, which `numpy.load` passes over. Reading one never runs code.
+A file is an ordinary `.npz`, followed by the SHA-256 of its bytes, which `numpy.load`
+ignores. Reading a checkpoint never executes code.
 """
 
 import hashlib
 import io
 import json
 import logging
+import pathlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fedlab import _json
 from fedlab._files import DAMAGE, write
+from fedlab.runs.format import RESTORE
+
+# Why not safetensors: its NumPy functions lack bfloat16, complex numbers and strings, it
+# has no checksum (97 % of all flipped bits are read as other values), and writing takes
+# twice the memory.
 
 logger = logging.getLogger("fedlab")
 
@@ -28,36 +36,32 @@ class Checkpoint(NamedTuple):
     """The state after a round.
 
     Attributes:
-      about: what JSON can hold; "round" is the round.
-      arrays: NumPy arrays, and None where one still is what the run started from.
+      about: JSON values; "round" is the round.
+      arrays: NumPy arrays. None stands for an array that still has its initial value.
     """
 
-    about: dict
-    arrays: Any
+    about: dict[str, Any]
+    arrays: Sequence[Any]
 
 
-def encode(checkpoint):
-    """The bytes of a checkpoint, in parts.
+def encode(checkpoint: Checkpoint) -> tuple[memoryview, bytes]:
+    """Returns the bytes of a checkpoint, in two parts.
 
     Raises:
-      TypeError: an array holds Python objects, which only code could read.
+      TypeError: an array holds Python objects or records.
     """
     entries, dtypes = {}, {}
     for i, array in enumerate(checkpoint.arrays):
         if array is None:
             continue
         array = np.asarray(array)
-        if array.dtype.hasobject:
-            raise TypeError(
-                f"array {i} of the state holds Python objects; allowed in a checkpoint: numbers."
-            )
-        if array.dtype.kind == "V":  # bfloat16 and the like, which NumPy's files do not know
-            dtypes[i] = array.dtype.name
+        if array.dtype.kind == "V":  # bfloat16 and the like, which NumPy cannot write
             if _dtype(array.dtype.name) != array.dtype:
-                raise TypeError(
-                    f"array {i} of the state is of {array.dtype}; allowed in a checkpoint: numbers."
-                )
+                raise _type_error(i, array)
+            dtypes[i] = array.dtype.name
             array = array.view(f"u{array.dtype.itemsize}")
+        elif array.dtype.hasobject:
+            raise _type_error(i, array)
         entries[_name(i)] = array
     about = {"about": checkpoint.about, "num_arrays": len(checkpoint.arrays), "dtypes": dtypes}
     buffer = io.BytesIO()
@@ -66,15 +70,15 @@ def encode(checkpoint):
     return data, hashlib.sha256(data).digest()
 
 
-def decode(data):
-    """The `Checkpoint` in the bytes that `encode` gave.
+def decode(data: bytes) -> Checkpoint:
+    """Returns the checkpoint that `encode` turned into these bytes.
 
     Raises:
-      DamagedError: they are others.
+      DamagedError: `encode` did not return these bytes.
     """
     body, checksum = memoryview(data)[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != checksum:
-        raise DamagedError("its checksum is another")
+        raise DamagedError("its checksum does not match")
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as entries:
             about = _json.loads(entries["about"].tobytes())
@@ -84,43 +88,44 @@ def decode(data):
             ]
         for i, name in about["dtypes"].items():
             if _dtype(name) is None:
-                raise TypeError(f"it has numbers of {name!r:.40}")
+                raise TypeError(f"unknown dtype {name!r:.40}")
             arrays[int(i)] = arrays[int(i)].view(_dtype(name))
         return Checkpoint(about["about"], arrays)
     except DAMAGE as error:
-        raise DamagedError(f"it is no checkpoint: {error}") from error
+        raise DamagedError(f"it is not a checkpoint: {error}") from error
 
 
-def digest(array):
-    """What tells an array's dtype, shape and bits from others'."""
+def digest(array: np.ndarray) -> str:
+    """Returns a hash of the dtype, shape and bits of an array."""
     return hashlib.sha256(
         f"{array.dtype.name} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes()
     ).hexdigest()
 
 
 class Checkpoints:
-    """The checkpoints of a run in a folder, the last two of them."""
+    """The checkpoints of a run in a folder. The last two are kept."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: pathlib.Path):
         self.folder = folder
 
-    def rounds(self):
-        """The rounds there are checkpoints of, damaged ones too, in order."""
+    def rounds(self) -> list[int]:
+        """Returns the rounds that have a checkpoint, damaged or not, in order."""
         return sorted(
             int(file.stem.removeprefix("round_")) for file in self.folder.glob("round_*.npz")
         )
 
-    def file(self, round_num):
+    def file(self, round_num: int) -> pathlib.Path:
+        """Returns the path of the checkpoint of a round."""
         return self.folder / f"round_{round_num:06}.npz"
 
-    def save(self, checkpoint):
-        """Writes a checkpoint, and removes those that are older than the one before it."""
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Writes a checkpoint and removes all but the last two."""
         self.folder.mkdir(exist_ok=True)
         write(self.file(checkpoint.about["round"]), *encode(checkpoint))
-        self._forget_old()
+        self._remove_old()
 
-    def last(self):
-        """The last `Checkpoint` that is good, or None where there is no file at all.
+    def last(self) -> Checkpoint | None:
+        """Returns the last undamaged checkpoint, or None if there are no files.
 
         Raises:
           ValueError: there are files, and all are damaged.
@@ -135,29 +140,31 @@ class Checkpoints:
                 if checkpoint.about["round"] != round_num:
                     raise DamagedError(f"it is of round {checkpoint.about['round']}")
             except DamagedError as error:
-                logger.warning("%s is damaged (%s); the checkpoint before it is used.", file, error)
+                logger.warning("%s is damaged (%s); the previous checkpoint is used.", file, error)
                 continue
             if round_num == rounds[-1]:
-                self._forget_old()  # a kill may have come before `save` did
+                self._remove_old()  # a kill may have come before `save` did
             return checkpoint
         if rounds:
             names = ", ".join(self.file(round_num).name for round_num in rounds)
-            raise ValueError(
-                f"every checkpoint in {self.folder} is damaged: {names}. Put a good copy back, or start a new run folder."
-            )
+            raise ValueError(f"every checkpoint in {self.folder} is damaged ({names}): {RESTORE}")
         return None
 
-    def _forget_old(self):
+    def _remove_old(self) -> None:
         for round_num in self.rounds()[:-_KEPT]:
             self.file(round_num).unlink()
 
 
-def _name(i):
+def _type_error(i: int, array: np.ndarray) -> TypeError:
+    return TypeError(f"array {i} of the state: expected numbers or text, got dtype {array.dtype}")
+
+
+def _name(i: int) -> str:
     return f"array_{i:05}"
 
 
-def _dtype(name):
-    """The dtype of that name that TensorFlow adds to NumPy's, or None."""
+def _dtype(name: str) -> Any:
+    """Returns the dtype of that name that TensorFlow adds to NumPy's, or None."""
     import tensorflow as tf
 
     try:

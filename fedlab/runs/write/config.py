@@ -1,7 +1,9 @@
-"""What a run folder says of its run: every resolved setting, and for the record the versions and the commit.
+"""The settings of a run, in config.json.
 
-The settings are the run's identity: the model with its layers, loss, metrics and optimizer, the data, the evaluation sets, and the
-arguments of `simulate` that decide the result. Only a run of the same settings continues it.
+The settings are the run's identity: the model with its layers, loss, metrics and
+optimizer, the data, the evaluation sets, and the arguments of `simulate` that decide the
+result. A run folder is resumed only with the same settings. The versions and the commit
+are recorded as well.
 """
 
 import contextlib
@@ -13,23 +15,26 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from fedlab import __version__
+from fedlab._files import write
 from fedlab._fingerprint import plain
 from fedlab.runs.format import FORMAT_VERSION, LAYERS, read_config
 
-# They may differ. "rounds" is how many the last start asked for; with other versions or another commit the bits may differ too. The run
-# continues from the weights that it started with, see `RunFolder.resume`.
-_FOR_THE_RECORD = {"versions", "commit", "rounds", "stopped", "initial_weights"}
+# Entries that may differ when a run is resumed. With other versions or another commit the
+# bits may differ. For the initial weights see `InitialState.resume`.
+_NOT_COMPARED = {"versions", "commit", "rounds", "stopped", "initial_weights"}
 
 _MOST_NAMED = 3  # differing settings in an error
 _HASH = re.compile("[0-9a-f]{64}")
 
 
-def resolve(setting, more):
-    """The settings of a run as JSON gives them back.
+def resolve(setting: Any, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a run as JSON values.
 
     Args:
       setting: an engine's `Setting`.
@@ -41,10 +46,9 @@ def resolve(setting, more):
 
     model = setting.model
     weights = hashlib.sha256()
-    for variable in (
-        each for each in model.weights if hasattr(each, "assign")
-    ):  # a table of words is none
-        weights.update(variable.numpy().tobytes())
+    for variable in model.weights:
+        if hasattr(variable, "assign"):  # lookup tables cannot be assigned
+            weights.update(variable.numpy().tobytes())
     config = {
         "format_version": FORMAT_VERSION,
         **plain(more),
@@ -73,21 +77,20 @@ def resolve(setting, more):
     return json.loads(json.dumps(config))
 
 
-def with_commit(config):
-    """The settings and the commit of the program that runs, with "+" where its files differ from it; None where it is not in git."""
-    return {**config, "commit": _commit()}
-
-
-def check_same(path, config):
-    """Checks that a run folder holds a run of these settings.
+def check_or_write(path: pathlib.Path, config: Mapping[str, Any]) -> None:
+    """Writes config.json, or checks that the folder holds a run of these settings.
 
     Args:
-      path: the folder.
-      config: what `resolve` gives.
+      path: the run folder.
+      config: what `resolve` returned.
 
     Raises:
-      ValueError: the folder is of another format version or has other settings, which are named, or its config.json is damaged.
+      ValueError: the folder has another format version or other settings, which are named,
+        or its config.json is damaged.
     """
+    if not (path / "config.json").exists():
+        _write(path, {**config, "commit": _commit()})
+        return
     before = read_config(path)
     found = differences(config, before)
     if found:
@@ -97,55 +100,71 @@ def check_same(path, config):
         ]
         more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
         raise ValueError(
-            f"{path} holds a run of other settings: {'; '.join(named)}{more}. Choose another run folder, or the same settings."
+            f"{path} holds a run of other settings: {'; '.join(named)}{more}; "
+            "choose another run folder or the same settings"
         )
 
 
-def differences(config, before):
-    """[(path, value, value before)] of the settings that differ, such as ("layers[2].rate", 0.5, 0.1).
+def update(path: pathlib.Path, **settings: Any) -> None:
+    """Changes entries of config.json."""
+    before = read_config(path)
+    after = {**before, **settings}
+    if after != before:
+        _write(path, after)
 
-    Where the models have other kinds of layers, only these are named.
+
+def _write(path: pathlib.Path, config: Mapping[str, Any]) -> None:
+    write(path / "config.json", json.dumps(config, indent=1).encode())
+
+
+def differences(config: Mapping[str, Any], before: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Returns (path, value, value before) of each setting that differs.
+
+    If the kinds of layers differ, the settings of the layers are left out.
 
     Example:
-      >>> differences({"seed": 1, "layers": [{"rate": 0.5}]}, {"seed": 1, "layers": [{"rate": 0.1}]})
+      >>> before = {"seed": 1, "layers": [{"rate": 0.1}]}
+      >>> differences({"seed": 1, "layers": [{"rate": 0.5}]}, before)
       [('layers[0].rate', 0.5, 0.1)]
     """
-    left_out = {*_FOR_THE_RECORD, *(LAYERS if config.get("model") != before.get("model") else ())}
+    left_out = {*_NOT_COMPARED, *(LAYERS if config.get("model") != before.get("model") else ())}
     names = [name for name in dict.fromkeys([*config, *before]) if name not in left_out]
     return [
         each for name in names for each in _differences(name, config.get(name), before.get(name))
     ]
 
 
-def _differences(path, value, before):
+def _differences(path: str, value: Any, before: Any) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(value, dict) and isinstance(before, dict):
         for name in dict.fromkeys([*value, *before]):
             yield from _differences(f"{path}.{name}", value.get(name), before.get(name))
     elif isinstance(value, list) and isinstance(before, list) and value and before:
         for i, (each, earlier) in enumerate(itertools.zip_longest(value, before)):
             yield from _differences(f"{path}[{i}]", each, earlier)
-    elif json.dumps(value, sort_keys=True) != json.dumps(
-        before, sort_keys=True
-    ):  # NaN differs from itself, its text does not
+    # As text, because NaN differs from itself.
+    elif json.dumps(value, sort_keys=True) != json.dumps(before, sort_keys=True):
         yield path, value, before
 
 
-def _shown(value):
+def _shown(value: Any) -> str:
     if isinstance(value, str) and _HASH.fullmatch(value):
         value = value[:8]
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def _commit():
+def _commit() -> str | None:
+    """Returns the commit of the running program, or None outside git.
+
+    A "+" at the end says that files differ from the commit.
+    """
     program = getattr(sys.modules.get("__main__"), "__file__", None)
     folder = pathlib.Path(program).absolute().parent if program else pathlib.Path.cwd()
 
-    def git(*arguments):
+    def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
 
     with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
         return git("rev-parse", "HEAD") + "+" * bool(

@@ -1,37 +1,40 @@
-"""One process a run folder."""
+"""Allows only one process at a time to write a run folder."""
 
-import fcntl
 import os
+import pathlib
+
+import filelock
 
 
-class Lock:
-    """A file that this process alone holds, until `close` or its own end, however that comes.
+def hold(path: pathlib.Path) -> filelock.BaseFileLock:
+    """Locks a file until `release` is called or the process ends, even by SIGKILL.
 
     Args:
-      path: the file; it stays, and names the process that held it last.
+      path: the file. It is created if missing, is never removed, and names the process
+        that held it last.
+
+    Returns:
+      The lock.
 
     Raises:
-      ValueError: another process holds it, or this one a second time.
-      OSError: it cannot be written.
+      ValueError: another process holds the lock, or this process does already.
+      OSError: the file cannot be written or the file system has no locks.
     """
+    # The fallback of filelock would outlive a killed process, so it is switched off.
+    lock = filelock.FileLock(
+        path, timeout=0, thread_local=False, fallback_to_soft=False, on_acquired=_write_pid
+    )
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        pid = path.read_text(errors="replace").strip() or "unknown"
+        raise ValueError(
+            f"{path.parent} is in use by process {pid}: wait until that run ends or choose another "
+            "run folder"
+        ) from None
+    return lock
 
-    def __init__(self, path):
-        self._file = open(path, "a+b", buffering=0)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.seek(0)
-            pid = self._file.read().decode("ascii", "replace").strip()
-            self._file.close()
-            raise ValueError(
-                f"{path.parent} is in use by process {pid or 'unknown'}: wait until that run ends, or choose another run folder."
-            ) from None
-        try:
-            self._file.truncate(0)
-            self._file.write(f"{os.getpid()}\n".encode())
-        except OSError:
-            self._file.close()
-            raise
 
-    def close(self):
-        self._file.close()
+def _write_pid(descriptor: int) -> None:
+    os.truncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())

@@ -1,19 +1,24 @@
 """Writes the rounds of a run to clients.sqlite; `fedlab.runs.format` describes the tables."""
 
 import json
+import pathlib
 import sqlite3
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from fedlab import _json
 from fedlab.runs.format import (
     CLIENT_COLUMNS,
     EVALUATION_COLUMNS,
+    RESTORE,
     SCHEMA,
     TABLES,
     checksum,
     verify,
 )
 
-_OF_THE_DISK = {
+# Errors of the disk, not of the file's content.
+_DISK_ERRORS = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,
@@ -22,26 +27,25 @@ _OF_THE_DISK = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_NOMEM,
 }
+_READER_TIMEOUT_S = 60
 
 
 class Records:
-    """The file, of which the run is the only writer.
+    """The tables of a run. Only the run itself writes them.
 
     Args:
-      path: the file; it is made where there is none.
+      path: the file. It is created if missing.
 
     Attributes:
-      counts: table -> how many rows it has.
+      counts: table -> number of rows.
 
     Raises:
       ValueError: the file is damaged.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: pathlib.Path):
         self.path = path
-        self._connection = sqlite3.connect(
-            path, timeout=60
-        )  # who reads the file meanwhile is soon done
+        self._connection = sqlite3.connect(path, timeout=_READER_TIMEOUT_S)
         try:
             self._connection.execute("PRAGMA synchronous = FULL")
             for statement in SCHEMA.values():
@@ -56,20 +60,26 @@ class Records:
             self.counts = self._count()
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             self._connection.close()
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_DISK:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK_ERRORS:
                 raise
             raise _damaged(path, error) from error
         except BaseException:
             self._connection.close()
             raise
 
-    def add(self, time, row, clients, evaluations):
-        """Writes a round down, all of it or nothing. On disk when it returns.
+    def add(
+        self,
+        time: float,
+        row: Mapping[str, Any],
+        clients: Collection[Mapping[str, Any]],
+        evaluations: Collection[Mapping[str, Any]],
+    ) -> None:
+        """Writes a round in one transaction. It is on disk when this returns.
 
         Args:
           time: when the round ended, in seconds since 1970.
           row: name -> number, with "round".
-          clients, evaluations: one dict each, with the columns of the tables but for "round".
+          clients, evaluations: rows of the tables as dicts, without "round".
         """
         round_num = row["round"]
         try:
@@ -91,12 +101,12 @@ class Records:
         added = {"rounds": 1, "clients": len(clients), "evaluations": len(evaluations)}
         self.counts = {table: count + added[table] for table, count in self.counts.items()}
 
-    def last_round(self):
-        """The last round written down, or None."""
+    def last_round(self) -> int | None:
+        """Returns the last round in the tables, or None."""
         return self._connection.execute("SELECT MAX(round) FROM rounds").fetchone()[0]
 
-    def rewind(self, round_num):
-        """Forgets what later rounds wrote, in one transaction."""
+    def rewind(self, round_num: int) -> None:
+        """Removes the rows of later rounds in one transaction."""
         for table in TABLES:
             self._connection.execute(f"DELETE FROM {table} WHERE round > ?", (round_num,))
         self._connection.commit()
@@ -106,39 +116,40 @@ class Records:
         ).fetchone()
         self._checksum = last[0] if last else ""
 
-    def rounds(self):
-        """(time, row) of each round, in order.
+    def rounds(self) -> list[tuple[float, dict[str, Any]]]:
+        """Returns (time, row) of each round, in order.
 
         Raises:
           ValueError: the file is damaged.
         """
+        query = "SELECT time, row FROM rounds ORDER BY round"
         try:
-            return [
-                (time, _json.loads(row))
-                for time, row in self._connection.execute(
-                    "SELECT time, row FROM rounds ORDER BY round"
-                )
-            ]
+            return [(time, _json.loads(row)) for time, row in self._connection.execute(query)]
         except (ValueError, TypeError) as error:
             raise _damaged(self.path, error) from error
 
-    def close(self):
+    def close(self) -> None:
+        """Closes the file."""
         self._connection.close()
 
-    def _count(self):
+    def _count(self) -> dict[str, int]:
         return {
             table: self._connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
             for table in TABLES
         }
 
-    def _insert(self, table, columns, round_num, rows):
+    def _insert(
+        self,
+        table: str,
+        columns: tuple[str, ...],
+        round_num: int,
+        rows: Iterable[Mapping[str, Any]],
+    ) -> None:
         values = ([round_num, *(row[name] for name in columns[1:])] for row in rows)
         self._connection.executemany(
             f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", values
         )
 
 
-def _damaged(path, reason):
-    return ValueError(
-        f"{path} is damaged ({reason}): put a good copy back, or start a new run folder."
-    )
+def _damaged(path: pathlib.Path, reason: Exception) -> ValueError:
+    return ValueError(f"{path} is damaged ({reason}): {RESTORE}")

@@ -1,274 +1,223 @@
-"""A run as a folder. Whatever ends the process, at whatever moment, the same run goes on from it to the same bits.
+"""A run as a folder. After SIGKILL at any moment, the same run resumes with identical bits.
 
     config.json            settings, versions, commit
-    initial.npz            the state that the run started from: its initial weights
-    checkpoints/           the state after each of the last two rounds, without what still is as in initial.npz
-    client_states.sqlite   what clients keep from round to round, where they do
-    clients.sqlite         a row a round, a client, and a client's metric: see `fedlab.runs.format`
-    metrics.csv, events/   the rounds as a table and for TensorBoard, made from clients.sqlite
+    initial.npz            the state that the run started from
+    checkpoints/           the state after each of the last two rounds; arrays that have not
+                           changed are only in initial.npz
+    client_states.sqlite   the states of clients, for algorithms that have them
+    clients.sqlite         one row per round, per client, and per client and metric: see
+                           `fedlab.runs.format`
+    metrics.csv, events/   the rounds as a table and for TensorBoard, from clients.sqlite
     model.keras            the trained model
-    best.keras             the model of the best round, where a callback keeps it
-    report.html            all of it as a page: see `fedlab.runs.read.report`
+    best.keras             the model of the best round, if a callback keeps it
+    report.html            a report: see `fedlab.runs.read.report`
     lock                   the process that writes
 
-A round is on disk when its checkpoint is. What clients keep and the round's rows are written before it, each in a transaction: where the
-process ends between them, they are ahead of the last checkpoint, and are rewound to it. Tables are written after it, and made anew.
+A round is done when its checkpoint is on disk. Client states and rows are written before
+it, each in a transaction. If the process ends in between, they are ahead of the last
+checkpoint and are rewound to it. metrics.csv and events/ are written after the checkpoint,
+and again when a run resumes.
 """
 
 import contextlib
 import csv
 import io
-import json
 import logging
 import os
 import pathlib
 import sqlite3
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
+from fedlab import _checks
 from fedlab._files import explained, published, write
-from fedlab.runs.format import read_config
+from fedlab.runs.format import MAKE_ROOM, RESTORE
 from fedlab.runs.write import config as config_lib
-from fedlab.runs.write.checkpoints import (
-    Checkpoint,
-    Checkpoints,
-    DamagedError,
-    decode,
-    digest,
-    encode,
-)
+from fedlab.runs.write.checkpoints import Checkpoint, Checkpoints
 from fedlab.runs.write.client_states import ClientStates
 from fedlab.runs.write.events import Events
-from fedlab.runs.write.lock import Lock
+from fedlab.runs.write.initial_state import InitialState
+from fedlab.runs.write.lock import hold
 from fedlab.runs.write.records import Records
 
 logger = logging.getLogger("fedlab")
 
+Row = Mapping[str, Any]
+
 
 class RunFolder:
-    """Where a run keeps what it does; without a path it keeps rows in memory.
+    """What a run keeps: in a folder, or in memory if there is no folder.
 
     Attributes:
       path: the folder, or None.
-      history: rows of the rounds done so far.
-      clients, evaluations: rows of these tables so far: read from the folder when asked for, so that memory does not grow with them.
-      client_states: what clients keep from round to round; a checkpoint is of one moment with it.
-      callbacks: what `save` was given for the callbacks after the last round; (None, []) for a run at its start, or without callbacks.
+      history: rows of the rounds so far.
+      clients, evaluations: rows of these tables so far. They are read from the folder when
+        they are used, so that memory does not grow.
+      client_states: the states of clients, which belong to the same round as the checkpoint.
+      callbacks: what `save` received for the callbacks after the last round; (None, []) in
+        a new run or without callbacks.
     """
 
-    def __init__(self, path=None, lock=None, tables=None):
+    def __init__(
+        self, path: pathlib.Path | None = None, lock: Any = None, tables: Sequence[Any] = ()
+    ):
         self.path = path
         self.client_states = ClientStates(path and path / "client_states.sqlite")
-        self.history = []
-        self.clients, self.evaluations = ([], []) if path is None else tables
-        self.callbacks = None, []
+        self.history: list[Row] = []
+        self.clients, self.evaluations = tables or ([], [])
+        self.callbacks: tuple[dict | None, Sequence[Any]] = None, []
         self._stack = contextlib.ExitStack()
         if lock is not None:
-            self._stack.callback(lock.close)
+            self._stack.callback(lock.release)
         self._stack.callback(self.client_states.close)
-        self._checkpoint = None
-        self._initial = []
-        self._initial_digests = {}
+        self._checkpoint: Checkpoint | None = None
 
     @classmethod
-    def open(cls, path, setting, more, rounds, read_tables):
-        """Opens a new folder, or continues one whose settings are the same.
+    def open(
+        cls,
+        path: str | os.PathLike | None,
+        setting: Any,
+        more: Mapping[str, Any],
+        rounds: int,
+        read_tables: Callable[[pathlib.Path], Sequence[Any]],
+    ) -> "RunFolder":
+        """Opens a new folder, or resumes one that has the same settings.
 
         Args:
-          path: the folder; None for a run that keeps nothing.
+          path: the folder, or None to keep rows in memory.
           setting, more: see `fedlab.runs.write.config.resolve`.
-          rounds: how many are asked for; it may be another number than before.
+          rounds: the number of rounds, which may have changed.
           read_tables: path -> the rows of the tables `clients` and `evaluations`.
 
         Raises:
-          ValueError: the folder holds a run of other settings or of another format version, or something else; another process uses it;
-            or its files are damaged so that the run cannot go on.
+          TypeError: `path` is not a path.
+          ValueError: the folder holds a run of other settings or of another format version,
+            or something else; another process uses it; or its files are damaged so that the
+            run cannot be resumed.
         """
         if path is None:
             return cls()
         if not isinstance(path, (str, os.PathLike)):
-            raise TypeError(f"run_dir is {path!r:.60}; allowed: the path of a folder, or None.")
+            raise _checks.type_error("run_dir", path, "the path of a folder or None")
         path, config = pathlib.Path(path), {**config_lib.resolve(setting, more), "rounds": rounds}
         with explained(f"run_dir={path}", "choose another run folder"):
-            # "lock" and an unfinished "config.json.tmp" may be all that an interrupted first start left.
-            others = (
-                {file.name for file in path.iterdir()} - {"lock", "config.json.tmp"}
-                if path.exists()
-                else ()
-            )
+            # An interrupted first start may have left only these two files.
+            others = path.exists() and {f.name for f in path.iterdir()} - {
+                "lock",
+                "config.json.tmp",
+            }
             if others and not (path / "config.json").exists():
                 raise ValueError(
-                    f"{path} is not empty and holds no run: choose a new or empty folder."
+                    f"{path} is not empty and holds no run: choose a new or empty folder"
                 )
             path.mkdir(parents=True, exist_ok=True)
             with _failures_named(path):
-                folder = cls(path, Lock(path / "lock"), read_tables(path))
+                folder = cls(path, hold(path / "lock"), read_tables(path))
         try:
             with _failures_named(path):
-                if (path / "config.json").exists():
-                    config_lib.check_same(path, config)
-                else:
-                    write(
-                        path / "config.json",
-                        json.dumps(config_lib.with_commit(config), indent=1).encode(),
-                    )
+                config_lib.check_or_write(path, config)
                 folder._open_files()
-                before = read_config(path)
-                if before.get("rounds") != rounds:
-                    write(
-                        path / "config.json",
-                        json.dumps({**before, "rounds": rounds}, indent=1).encode(),
-                    )
+                config_lib.update(path, rounds=rounds)
         except BaseException:
             folder.close()
             raise
         return folder
 
-    def _open_files(self):
-        self._checkpoints = Checkpoints(self.path / "checkpoints")
+    def _open_files(self) -> None:
+        path = self.path
+        assert path is not None
+        self._initial = InitialState(path / "initial.npz")
+        self._checkpoints = Checkpoints(path / "checkpoints")
         self._records = self._stack.enter_context(
-            contextlib.closing(Records(self.path / "clients.sqlite"))
+            contextlib.closing(Records(path / "clients.sqlite"))
         )
         self._checkpoint = checkpoint = self._checkpoints.last()
-        about = checkpoint.about if checkpoint else {"round": -1, "client_states": 0, "records": {}}
+        about = checkpoint.about if checkpoint else {"round": -1, "client_states": 0}
         last = self._records.last_round()
         if checkpoint is None and last:
             raise ValueError(
-                f"{self._checkpoints.folder} lacks the checkpoints of a run of {last} rounds: put them back, or start a new run folder."
+                f"{self._checkpoints.folder}: expected the checkpoints of a run of {last} rounds, "
+                "found none; restore them or start a new run folder"
             )
         self._records.rewind(about["round"])
         if checkpoint and self._records.counts != about["records"]:
             raise ValueError(
-                f"{self._records.path} holds the rows {self._records.counts}, the checkpoint of round {about['round']} needs "
-                f"{about['records']}: put the file back that belongs to the run, or start a new run folder."
+                f"{self._records.path} holds the rows {self._records.counts}: expected "
+                f"{about['records']}, as in the checkpoint of round {about['round']}; restore the "
+                "file that belongs to the run or start a new run folder"
             )
         self.client_states.oldest_checkpoint = min(self._checkpoints.rounds(), default=None)
         self.client_states.rewind(max(0, about["round"]), about["client_states"])
         if last is not None and last > about["round"]:
             logger.warning(
-                "%s is not there: the run ended before, or it was removed; its round runs again.",
+                "%s is missing: the run ended before it was written, or it was removed; "
+                "its round runs again.",
                 self._checkpoints.file(last),
             )
         rounds = self._records.rounds()
         self.history += [row for _, row in rounds]
         self._events = self._stack.enter_context(
-            contextlib.closing(Events(self.path / "events", rounds))
+            contextlib.closing(Events(path / "events", rounds))
         )
         if checkpoint:
-            write(self.path / "metrics.csv", _csv(self.history))
-            logger.info("continuing %s after round %d", self.path, about["round"])
+            write(path / "metrics.csv", _csv(self.history))
+            logger.info("resuming %s after round %d", path, about["round"])
 
-    def resume(self, initial):
-        """The arrays of the state to continue from, or None where that is `initial`.
-
-        A run continues from the weights that it started with, which the folder holds. A model that is built without a seed has other
-        weights in every process.
+    def resume(self, initial: Sequence[Any]) -> list[Any] | None:
+        """Returns the arrays of the state to continue from, or None without a folder.
 
         Args:
-          initial: the arrays of the state of the model as it was passed. A new run starts from them.
+          initial: the arrays of the state of the model as it was passed.
 
         Raises:
-          ValueError: the folder holds a state of another form, or the file with the initial state is damaged or missing.
+          ValueError: see `InitialState.resume`.
         """
         if self.path is None:
             return None
         checkpoint, self._checkpoint = self._checkpoint, None
-        checkpoint = checkpoint and self._without_callbacks(checkpoint)
-        digests = checkpoint.about["initial"] if checkpoint else {}
+        about = checkpoint.about.get("callbacks") if checkpoint else None
+        if checkpoint and about is not None:  # the arrays of the callbacks come last
+            num_arrays = len(checkpoint.arrays) - about["num_arrays"]
+            self.callbacks = about, checkpoint.arrays[num_arrays:]
+            checkpoint = checkpoint._replace(arrays=checkpoint.arrays[:num_arrays])
         with _failures_named(self.path):
-            stored = self._stored_initial(initial, digests)
-        for kept in (stored, checkpoint.arrays if checkpoint else stored):
-            if len(kept) != len(initial):
-                raise ValueError(
-                    f"{self.path} holds a state of {len(kept)} arrays, not {len(initial)}: start a new run folder."
-                )
-        if not all(map(_same_bits, initial, stored)):
-            logger.warning(
-                "the model's weights differ from those that the run in %s started with; the run continues from the stored ones. "
-                "Choose another run folder to train from the model's weights.",
-                self.path,
-            )
-        if checkpoint is None:
-            self._initial = stored
-            return list(stored)
-        self._initial_digests = digests
-        self._initial = [
-            array if kept is None else None for array, kept in zip(stored, checkpoint.arrays)
-        ]
-        return [array if kept is None else kept for array, kept in zip(stored, checkpoint.arrays)]
+            return self._initial.resume(initial, checkpoint)
 
-    def _stored_initial(self, initial, digests):
-        """The arrays in initial.npz, which is written where it is missing and nothing else is needed.
+    def save(
+        self,
+        arrays: Sequence[Any],
+        row: Row,
+        clients: Iterable[Row] = (),
+        evaluations: Iterable[Row] = (),
+        callbacks: tuple[dict, Sequence[Any]] | None = None,
+    ) -> None:
+        """Writes a round and the state after it. Both are on disk when this returns.
 
         Args:
-          initial: the arrays of the model as it was passed.
-          digests: number -> digest of the arrays that the last checkpoint takes from the file.
-        """
-        file = self.path / "initial.npz"
-        try:
-            stored = decode(file.read_bytes()).arrays
-            if any(
-                int(i) >= len(stored) or digest(stored[int(i)]) != wanted
-                for i, wanted in digests.items()
-            ):
-                raise DamagedError("it is of another run")
-            return stored
-        except FileNotFoundError:
-            problem = "is missing"
-        except DamagedError as error:
-            problem = f"is damaged ({error})"
-        if any(
-            int(i) >= len(initial) or digest(initial[int(i)]) != wanted
-            for i, wanted in digests.items()
-        ):
-            raise ValueError(
-                f"{file} {problem}: put the file back that belongs to the run, or start a new run folder."
-            )
-        write(file, *encode(Checkpoint({}, initial)))
-        return [np.asarray(array) for array in initial]
-
-    def _without_callbacks(self, checkpoint):
-        """The checkpoint without the callbacks' arrays, which are at its end."""
-        about = checkpoint.about.get("callbacks")
-        if about is None:
-            return checkpoint
-        num_arrays = len(checkpoint.arrays) - about["num_arrays"]
-        self.callbacks = about, checkpoint.arrays[num_arrays:]
-        return checkpoint._replace(arrays=checkpoint.arrays[:num_arrays])
-
-    def save(self, arrays, row, clients=(), evaluations=(), callbacks=None):
-        """Writes a round down, and the state after it. On disk when it returns.
-
-        Args:
-          arrays: of the state: numbers only.
+          arrays: the arrays of the state.
           row: name -> number, with "round": a row of metrics.csv.
           clients, evaluations: rows of the tables in clients.sqlite, without "round".
           callbacks: what `fedlab.callbacks._hooks.Hooks.save` returned, or None.
 
         Raises:
-          OSError: the disk is full, or fails otherwise; the last checkpoint stays good.
+          OSError: the disk is full or fails. The last checkpoint is intact.
         """
         clients, evaluations = known(clients), known(evaluations)
         self.history.append(row)
         if self.path is None:
             self.client_states.commit()
-            self.clients += [{"round": row["round"], **client} for client in clients]
-            self.evaluations += [
-                {"round": row["round"], **evaluation} for evaluation in evaluations
-            ]
+            self.clients += [{"round": row["round"], **each} for each in clients]
+            self.evaluations += [{"round": row["round"], **each} for each in evaluations]
             return
         ended = time.time()
         with _failures_named(self.path):
             num_states = self.client_states.commit()
             self._records.add(ended, row, clients, evaluations)
-            about = {
-                "round": row["round"],
-                "client_states": num_states,
-                "records": self._records.counts,
-            }
-            checkpoint = self._without_initial(about, arrays)
+            about = {"client_states": num_states, "records": self._records.counts}
+            checkpoint = self._initial.checkpoint({"round": row["round"], **about}, arrays)
             if callbacks is not None:
                 checkpoint = Checkpoint(
                     {**checkpoint.about, "callbacks": callbacks[0]},
@@ -279,7 +228,13 @@ class RunFolder:
             write(self.path / "metrics.csv", _csv(self.history))
             self._events.add(ended, row)
 
-    def finish(self, model, write_report, best=None, stopped=None):
+    def finish(
+        self,
+        model: Any,
+        write_report: Callable[[pathlib.Path], None],
+        best: Any = None,
+        stopped: str | None = None,
+    ) -> None:
         """Writes the trained model and the report.
 
         Args:
@@ -292,84 +247,48 @@ class RunFolder:
             return
         with _failures_named(self.path):
             if stopped is not None:
-                write(
-                    self.path / "config.json",
-                    json.dumps({**read_config(self.path), "stopped": stopped}, indent=1).encode(),
-                )
+                config_lib.update(self.path, stopped=stopped)
             for name, each in (("best", best), ("model", model)):
                 if each is not None:
-                    with published(
-                        self.path / f"{name}.tmp.keras", self.path / f"{name}.keras"
-                    ) as temporary:
+                    temporary = self.path / f"{name}.tmp.keras"
+                    with published(temporary, self.path / f"{name}.keras"):
                         each.save(temporary)
             write_report(self.path)
 
-    def close(self):
-        """Closes the files and lets others have the folder."""
+    def close(self) -> None:
+        """Closes the files and releases the lock."""
         self._stack.close()
-
-    def _without_initial(self, about, arrays):
-        """The checkpoint, without the arrays that have been what they were at the start in every round so far."""
-        kept = []
-        for i, array in enumerate(arrays):
-            same = self._initial[i] is not None and _same_bits(array, self._initial[i])
-            if not same:
-                self._initial[i] = None  # nor is it held in memory any longer
-            elif str(i) not in self._initial_digests:
-                self._initial_digests[str(i)] = digest(array)
-            kept.append(None if same else array)
-        return Checkpoint(
-            {
-                **about,
-                "initial": {
-                    str(i): self._initial_digests[str(i)] for i, a in enumerate(kept) if a is None
-                },
-            },
-            kept,
-        )
 
 
 @contextlib.contextmanager
-def _failures_named(path):
-    """Failures of the disk, and of files that SQLite reads, as one kind of error each, whoever meets them."""
+def _failures_named(path: pathlib.Path) -> Iterator[None]:
+    """Turns errors of the disk, of SQLite and of TensorFlow into one line each."""
     try:
         yield
     except PermissionError as error:
         raise PermissionError(
-            f"{path} cannot be written ({error.strerror}): choose a run folder that you may write to."
+            f"{path} cannot be written ({error.strerror}): choose a run folder that is writable"
         ) from error
     except (OSError, sqlite3.OperationalError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise OSError(
-            f"{path} cannot be written ({reason}); its last checkpoint stays good: make room on the disk and run the same again."
-        ) from error
+        raise OSError(f"{path} cannot be written ({reason}): {MAKE_ROOM}") from error
     except sqlite3.DatabaseError as error:
-        raise ValueError(
-            f"a table in {path} is damaged ({error}): put a good copy back, or start a new run folder."
-        ) from error
+        raise ValueError(f"a table in {path} is damaged ({error}): {RESTORE}") from error
 
 
-def known(rows):
-    """Rows with None for what is not a number, as SQLite has it."""
+def known(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Returns rows with None in place of NaN, as SQLite stores them."""
     return [_known(row) for row in rows]
 
 
-def _known(value):
+def _known(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _known(each) for name, each in value.items()}
     return None if value != value else value
 
 
-def _same_bits(first, second):
-    if (first.dtype, first.shape) != (second.dtype, second.shape):
-        return False
-    return first.dtype.hasobject is False and np.array_equal(
-        *(np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in (first, second))
-    )
-
-
-def _csv(rows):
-    """Rows of differing keys as one table, columns in the order they first appear."""
+def _csv(rows: Sequence[Row]) -> bytes:
+    """Returns rows with differing keys as one table, with columns in order of appearance."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     table = csv.DictWriter(out, names, lineterminator="\n")
