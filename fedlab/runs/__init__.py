@@ -1,4 +1,4 @@
-"""Run folders: `write` makes them, `read` looks at them."""
+"""Run folders: `write` creates and resumes them, `read` reads them."""
 
 from fedlab._modules import lazily
 

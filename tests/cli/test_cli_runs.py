@@ -220,10 +220,10 @@ def test_report(capsys, runs, tmp_path):
     [
         (["runs", "list", "NOWHERE"], "there is no folder"),
         (["runs", "list", "EMPTY"], "there is no run in"),
-        (["runs", "list", "FILE"], "is a file; allowed: a folder"),
+        (["runs", "list", "FILE"], "is a file: expected a folder"),
         (["runs", "show", "NOWHERE"], "there is no run folder"),
         (["runs", "show", "EMPTY"], "holds no run"),
-        (["runs", "show", "FILE"], "is a file; allowed: a run folder"),
+        (["runs", "show", "FILE"], "is a file: expected a run folder"),
         (["runs", "compare", "RUN"], "received one run"),
         (["runs", "compare", "RUN", "RUN", "--metric=all_loss"], "without --plot"),
         (

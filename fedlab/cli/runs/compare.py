@@ -29,7 +29,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from fedlab.runs.read import recorded
+    from fedlab.runs.read import recorded, run_settings
 
     if len(args.run_dirs) < 2:
         raise ValueError(
@@ -41,7 +41,7 @@ def run(args):
         )
     found = [recorded.read_run(path) for path in args.run_dirs]
     labels = _runs.names(args.run_dirs)
-    settings = recorded.differing(found)
+    settings = run_settings.differing(found)
     metric = choose_metric(found, labels, args.metric) if args.plot is not None else None
     if metric is not None:
         draw(found, labels, metric, args.x, args.plot)
@@ -55,7 +55,10 @@ def run(args):
     print(_table.text(_runs.comparison(found, labels)))
     if settings:
         shown = [
-            [name, *("" if v is None else _table.one_line(recorded.shown(name, v)) for v in each)]
+            [
+                name,
+                *("" if v is None else _table.one_line(run_settings.shown(name, v)) for v in each),
+            ]
             for name, each in settings.items()
         ]
         print("\n" + _table.text([["settings that differ", *labels], *shown]))

@@ -18,7 +18,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from fedlab.runs.read import recorded
+    from fedlab.runs.read import recorded, run_settings
 
     paths = recorded.find_runs(args.folder)
     if not paths:
@@ -37,7 +37,7 @@ def run(args):
                 ).split()
             )
     labels = dict(zip(paths, _runs.names(paths)))
-    settings = recorded.differing(found) if found else {}
+    settings = run_settings.differing(found) if found else {}
     if args.json:
         runs = [
             {
@@ -75,20 +75,20 @@ def run(args):
 
 def _readable(path):
     """The run in a folder, of which everything can be said that the list says of it."""
-    from fedlab.runs.read import recorded
+    from fedlab.runs.read import recorded, run_settings
 
     run = recorded.read_run(path)
     _table.dumps(_runs.summary(run))
     _runs.comparison([run], [str(path)])
-    _settings(recorded.settings(run.config, layers=True))
+    _settings(run_settings.flat(run.config, layers=True))
     return run
 
 
 def _settings(values):
-    from fedlab.runs.read import recorded
+    from fedlab.runs.read import run_settings
 
     texts = [
-        f"{name}={_table.one_line(recorded.shown(name, value))}"
+        f"{name}={_table.one_line(run_settings.shown(name, value))}"
         for name, value in values.items()
         if value is not None
     ]

@@ -23,7 +23,7 @@ def run(args):
 def text(found):
     """The run as lines."""
     from fedlab._wording import duration, number, size, spoken
-    from fedlab.runs.read import recorded
+    from fedlab.runs.read import run_settings
 
     state = "finished" if found.finished else "not finished"
     if found.stopped is not None:
@@ -45,8 +45,8 @@ def text(found):
         )
     settings = [["setting", "value"]]
     settings += [
-        [name, _table.one_line(recorded.shown(name, value))]
-        for name, value in recorded.settings(found.config).items()
+        [name, _table.one_line(run_settings.shown(name, value))]
+        for name, value in run_settings.flat(found.config).items()
     ]
     head = "\n".join(f"{name:<9}{visible(value)}" for name, value in lines)
     return "\n\n".join(

@@ -1,18 +1,21 @@
-"""Pictures as SVG that stand in a page: in the page's own colour of text, on its own background, light or dark."""
+"""Pictures as SVG elements that take the text colour of their page, light or dark."""
 
 import io
 import re
 import warnings
+from typing import Any
 
 from fedlab import _figure
 
-INK = "#123456"  # what `text` replaces by the colour of the text around the picture; in a PNG it stays, dark enough on white
+# `text` replaces this by the text colour of the page. In a PNG it is dark enough on white.
+INK = "#123456"
 
-_BLUE = _figure.COLOURS[0].lower()  # too dark for a dark page, which may say another: --blue
+# Too dark for a dark page, which may set another: --blue.
+_BLUE = _figure.COLOURS[0].lower()
 
 
-def new(width, height):
-    """As `_figure.new`, with axes, ticks and texts in `INK`: (figure, axis)."""
+def new(width: float, height: float) -> tuple[Any, Any]:
+    """Returns (figure, axis) of this size in inches, with axes, ticks and texts in `INK`."""
     figure = _figure.new(width, height)
     axis = figure.subplots()
     axis.tick_params(colors=INK, labelsize=8)
@@ -26,39 +29,33 @@ def new(width, height):
     return figure, axis
 
 
-def legend(figure, columns):
-    """A legend below the axes; a figure without labels gets none."""
+def legend(figure: Any, columns: int) -> None:
+    """Adds a legend below the axes if there are labels."""
     if figure.axes[0].get_legend_handles_labels()[1]:
         figure.legend(
             loc="outside lower center", frameon=False, fontsize=8, labelcolor=INK, ncols=columns
         )
 
 
-def text(figure, name):
-    """The <svg> element of a figure.
+def text(figure: Any, name: str) -> str:
+    """Returns a figure as an <svg> element.
 
     Args:
-      figure: what `new` gave.
-      name: another for each picture of a page: it makes their inner names differ, and always the same.
+      figure: a figure of `new`.
+      name: a name that no other picture of the page has. It makes the ids inside the
+        picture unique and reproducible.
     """
     import matplotlib
 
     out = io.StringIO()
-    # Texts stay texts, which are small and can be found and copied.
-    with (
-        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}),
-        warnings.catch_warnings(),
-    ):
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing from"
-        )  # the browser has other fonts
+    # Texts stay texts, which are small and can be searched and copied.
+    settings = {"svg.fonttype": "none", "svg.hashsalt": name}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # The browser has other fonts.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         nothing = dict.fromkeys(["Date", "Creator", "Format", "Type"])
         figure.savefig(out, format="svg", transparent=True, metadata=nothing)
-    text = re.sub(
-        '<g id="[^"]*"', "<g", out.getvalue()
-    )  # names that every picture has and nothing refers to
-    return (
-        text[text.index("<svg") :]
-        .replace(INK, "currentColor")
-        .replace(_BLUE, f"var(--blue, {_BLUE})")
-    )
+    # Every picture has these ids, and nothing refers to them.
+    text = re.sub('<g id="[^"]*"', "<g", out.getvalue())
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    return text.replace(_BLUE, f"var(--blue, {_BLUE})")

@@ -1,99 +1,102 @@
-"""What a run folder tells about its run, finished, interrupted or under way. It is read only, without TensorFlow."""
+"""Reads a run folder, whether the run is finished, interrupted or running. Needs no TensorFlow."""
 
 import itertools
-import json
 import os
 import pathlib
-import re
-from typing import NamedTuple
-
-import numpy as np
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from fedlab import _checks, _files, _json
 from fedlab.evaluation.metric_names import STATISTICS, best
-from fedlab.runs.format import LAYERS, read_config
-from fedlab.runs.read.tables import FILE, TABLES, database, read_rounds
+from fedlab.runs.format import read_config
+from fedlab.runs.read.tables import FILE, TABLES, damaged, database, read_rounds
 
-# Columns of metrics.csv that no set's name makes a metric.
+# Columns of metrics.csv that are not metrics, whatever the evaluation sets are called.
 _COUNTS = {"clients_asked", "clients_finished", "clients_dropped", "bytes_down", "bytes_up"}
-_HASH = re.compile("[0-9a-f]{64}")
-_MOST = 10**18  # of an amount, such as bytes
+_AMOUNTS = {*_COUNTS, "seconds", "examples"}
+_MOST = 10**18  # for amounts such as bytes
 _LAST_TIME = 253402300799  # the end of the year 9999, in seconds since 1970
-_NOT_SETTINGS = {"format_version", "versions", "commit", "rounds", "stopped"}
+_AXES = {"round": ["round"], "bytes": ["bytes_down", "bytes_up"], "seconds": ["seconds"]}
 
 
 class RecordedRun(NamedTuple):
-    """A run as its folder tells it.
+    """A run as recorded in its folder.
 
     Attributes:
       path: the folder.
-      config: what config.json holds.
-      history: one dict a round, the columns of metrics.csv.
+      config: the contents of config.json.
+      history: one dict per round, the columns of metrics.csv.
       times: when each of these rounds ended, in seconds since 1970.
-      finished: whether the rounds asked for are done, or a callback has stopped the run, and the model is written.
+      finished: whether the model is written, and the run has done all its rounds or was
+        stopped by a callback.
     """
 
     path: pathlib.Path
-    config: dict
-    history: list
-    times: list
+    config: dict[str, Any]
+    history: list[dict[str, Any]]
+    times: list[float]
     finished: bool
 
     @property
-    def rounds_done(self):
+    def rounds_done(self) -> int:
+        """The last round."""
         return self.history[-1]["round"] if self.history else 0
 
     @property
-    def stopped(self):
+    def stopped(self) -> str | None:
         """Why a callback has stopped the run, or None."""
         return self.config.get("stopped")
 
     @property
-    def parts(self):
-        """What metrics are of: "train", and the sets that are evaluated."""
+    def parts(self) -> list[str]:
+        """What metrics are computed on: "train" and the evaluation sets."""
         sets = self.config.get("evaluation_examples")
         return ["train", *(sets if isinstance(sets, dict) else {})]
 
     @property
-    def per_client_parts(self):
-        """The sets in which each client is evaluated by itself."""
+    def per_client_parts(self) -> list[str]:
+        """The evaluation sets on which each client is evaluated separately."""
+        sets = self.config.get("evaluation_examples") or {}
         return [
             part
             for part in self.parts[1:]
-            if "clients" in _dict(self.config["evaluation_examples"][part])
+            if isinstance(sets[part], dict) and "clients" in sets[part]
         ]
 
     @property
-    def metrics(self):
-        """The columns that are metrics of a part, without statistics over clients, in their order."""
-        columns = dict.fromkeys(name for row in self.history for name in row if name not in _COUNTS)
+    def metrics(self) -> list[str]:
+        """The columns that are metrics of a part, without statistics over clients, in order."""
         ends = tuple(f"_{end}" for end in (*STATISTICS, "gain"))
-        statistics = {
-            name
-            for part in self.per_client_parts
-            for name in columns
-            if name.startswith(f"{part}_") and name.endswith(ends)
-        }
+        starts = tuple(f"{part}_" for part in self.parts)
+        per_client = tuple(f"{part}_" for part in self.per_client_parts)
+        columns = dict.fromkeys(name for row in self.history for name in row)
         return [
             name
             for name in columns
-            if name not in statistics and any(name.startswith(f"{part}_") for part in self.parts)
+            if name not in _COUNTS
+            and name.startswith(starts)
+            and not (name.startswith(per_client) and name.endswith(ends))
         ]
 
-    def split(self, column):
-        """(part, metric) of a metric's column."""
+    def split(self, column: str) -> tuple[str, str]:
+        """Returns (part, metric) of the column of a metric."""
         part = max((part for part in self.parts if column.startswith(f"{part}_")), key=len)
         return part, column[len(part) + 1 :]
 
-    def curve(self, column):
-        """([rounds], [values]) of a column of metrics.csv where it has a number."""
+    def curve(self, column: str) -> tuple[list[int], list[float]]:
+        """Returns the rounds in which a column has a number, and the numbers."""
         points = [
-            (row["round"], row[column]) for row in self.history if _is_number(row.get(column))
+            (row["round"], row[column])
+            for row in self.history
+            if _checks.is_number(row.get(column)) and row[column] == row[column]
         ]
         return [x for x, _ in points], [y for _, y in points]
 
-    def results(self):
-        """Metric -> its last and its best value, with their rounds; metrics without a number are left out."""
+    def results(self) -> dict[str, dict[str, Any]]:
+        """Returns the last and the best value of each metric, with their rounds.
+
+        Metrics without a number are left out.
+        """
         found = {}
         for name in self.metrics:
             rounds, values = self.curve(name)
@@ -107,50 +110,47 @@ class RecordedRun(NamedTuple):
                 }
         return found
 
-    def places(self, axis):
-        """Round -> where it is on an axis: "round", "bytes" sent so far, down and up, or "seconds" of training so far."""
-        columns = {"round": ["round"], "bytes": ["bytes_down", "bytes_up"], "seconds": ["seconds"]}[
-            axis
-        ]
-        amounts = [sum(row.get(column) or 0 for column in columns) for row in self.history]
+    def places(self, axis: str) -> dict[int, float]:
+        """Returns the position of each round on an axis.
+
+        Args:
+          axis: "round"; "bytes", sent in both directions so far; or "seconds" of training
+            so far.
+        """
+        amounts = [sum(row.get(column) or 0 for column in _AXES[axis]) for row in self.history]
         places = amounts if axis == "round" else itertools.accumulate(amounts)
         return {row["round"]: place for row, place in zip(self.history, places)}
 
-    def total(self, column):
-        """The sum of a column over the rounds."""
+    def total(self, column: str) -> float:
+        """Returns the sum of a column over the rounds."""
         return sum(self.curve(column)[1])
 
-    def rows(self, table):
-        """Rows of the table "clients" or "evaluations" as dicts, in the order they were written."""
-        rows = [
-            dict(zip(TABLES[table], row))
-            for row in self.query(f"SELECT {', '.join(TABLES[table])} FROM {table} ORDER BY rowid")
-        ]
-        return (
-            [{**row, "metrics": _json.loads(row["metrics"])} for row in rows]
-            if table == "clients"
-            else rows
-        )
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """Returns the rows of the table "clients" or "evaluations", in the order written."""
+        columns = TABLES[table]
+        found = self.query(f"SELECT {', '.join(columns)} FROM {table} ORDER BY rowid")
+        rows = [dict(zip(columns, row)) for row in found]
+        if table == "clients":
+            rows = [{**row, "metrics": _json.loads(row["metrics"])} for row in rows]
+        return rows
 
-    def query(self, query, *values):
-        """Rows of a query over the tables of clients.sqlite."""
+    def query(self, query: str, *values: Any) -> list[tuple]:
+        """Returns the rows of an SQL query on the tables of clients.sqlite."""
         with database(self.path) as connection:
             return connection.execute(query, values).fetchall()
 
 
-def read_run(path):
+def read_run(path: str | os.PathLike) -> RecordedRun:
     """Reads a run folder.
 
     Args:
       path: the folder.
 
-    Returns:
-      A `RecordedRun`.
-
     Raises:
-      FileNotFoundError: there is no such folder, or it holds no run.
-      NotADirectoryError: it is a file.
-      ValueError: its files are damaged, of another format version, or of something else.
+      TypeError: `path` is not a path.
+      FileNotFoundError: the folder does not exist or holds no run.
+      NotADirectoryError: `path` is a file.
+      ValueError: the folder has another format version, or its files are damaged.
 
     Example:
       >>> run = read_run("runs/first")  # doctest: +SKIP
@@ -158,184 +158,107 @@ def read_run(path):
       (20, 18)
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"the run folder is {path!r:.60}; allowed: a path.")
-    path = pathlib.Path(path)
-    with _files.explained(str(path), "give a run folder that can be read"):
-        exists = path.exists()
-        if path.is_dir():
-            os.listdir(path)
-    if not exists:
-        raise FileNotFoundError(f"there is no run folder {str(path)!r}: check the path.")
-    if not path.is_dir():
-        raise NotADirectoryError(f"{path} is a file; allowed: a run folder.")
+        raise _checks.type_error("the run folder", path, "a path")
+    path = _existing(path, "run folder")
     if not (path / "config.json").is_file():
         raise FileNotFoundError(
-            f"{path} holds no run, it has no config.json: give a folder that was the run_dir of a simulation."
+            f"{path} holds no run (it has no config.json): "
+            "expected a folder that was the run_dir of a simulation"
         )
     config = read_config(path)
-    if not (path / "clients.sqlite").is_file():
+    if not (path / FILE).is_file():
         raise ValueError(
-            f"{path} has no clients.sqlite, which holds a run's rounds: put it back, or run the simulation again."
+            f"{path} has no {FILE}, which holds the rounds of a run: "
+            "restore it or run the simulation again"
         )
     found = read_rounds(path)
     try:
         history = [_checked_row(*each) for each in found]
     except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{path / FILE} is damaged ({error}): put a good copy back, or run the simulation again."
-        ) from None
-    _check_config(path, config)
-    asked = config.get("rounds")
+        raise damaged(path / FILE, error) from None
+    _check_config(path / "config.json", config)
+    rounds = config.get("rounds")
     done = history[-1]["round"] if history else -1
     finished = (path / "model.keras").is_file() and (
-        asked is None or done >= asked or config.get("stopped") is not None
+        rounds is None or done >= rounds or config.get("stopped") is not None
     )
     return RecordedRun(path, config, history, [time for _, time, _ in found], finished)
 
 
-def _checked_row(round_num, time, text):
-    """A row of metrics.csv, from the table `rounds`. Raises ValueError or TypeError where it is not one that a run has written."""
-    row = dict(_json.loads(text, _json.MOST_LEVELS))
-    if type(row.get("round")) is not int or row["round"] != round_num:
-        raise ValueError(f"a row without its round, {round_num}")
-    for name, value in row.items():
-        if not (value is None or isinstance(value, (int, float))):
-            raise ValueError(
-                f"{name!r:.60} of round {round_num} is {value!r:.40}, which is no number"
-            )
-        if isinstance(value, int) and abs(value) > _MOST:
-            raise ValueError(
-                f"{name!r:.60} of round {round_num} is a number of {len(str(abs(value)))} digits"
-            )
-        if (
-            (name in _COUNTS or name in ("seconds", "examples"))
-            and value is not None
-            and not 0 <= value <= _MOST
-        ):
-            raise ValueError(f"{name!r} of round {round_num} is {value!r:.40}, which is no amount")
-    if not isinstance(time, (int, float)) or not 0 <= time <= _LAST_TIME:
-        raise ValueError(f"round {round_num} ended at {time!r:.40}, which is no time")
-    return row
-
-
-def _check_config(path, config):
-    """Raises ValueError where config.json has another form in what is computed with."""
-    for name, allowed, is_allowed in (
-        ("rounds", "an int", lambda value: _checks.is_int(value, 0, _MOST)),
-        ("num_clients", "an int", lambda value: _checks.is_int(value, 0, _MOST)),
-        ("evaluation_examples", "an object of numbers, names and objects", _are_sets),
-        ("versions", "an object", lambda value: isinstance(value, dict)),
-        ("stopped", "a text", lambda value: isinstance(value, str)),
-    ):
-        value = config.get(name)
-        if value is not None and not is_allowed(value):
-            raise ValueError(
-                f"{path / 'config.json'} is damaged ({name} is {value!r:.60}; allowed: {allowed}): put a good copy back."
-            )
-
-
-def _are_sets(value):
-    """Whether a value is what `simulate` says of evaluation sets: name -> number of examples, function's name, or object."""
-    return isinstance(value, dict) and all(map(_is_set, value.values()))
-
-
-def _is_set(about):
-    if isinstance(about, dict):
-        return all(
-            about[name] is None or _checks.is_int(about[name], 0, _MOST)
-            for name in ("clients", "local", "test")
-            if name in about
-        )
-    return isinstance(about, str) or _checks.is_int(about, 0, _MOST)
-
-
-def find_runs(folder):
-    """The run folders in a folder and the folders below it, or the folder itself, sorted: folders with a config.json.
+def find_runs(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """Returns the run folders in a folder and below it, sorted; or the folder if it is one.
 
     Raises:
-      FileNotFoundError, NotADirectoryError: there is no such folder.
+      FileNotFoundError, NotADirectoryError: the folder does not exist.
     """
-    folder = pathlib.Path(folder)
-    with _files.explained(str(folder), "give a folder that can be read"):
-        if folder.is_dir():
-            os.listdir(folder)
-    if not folder.exists():
-        raise FileNotFoundError(f"there is no folder {str(folder)!r}: check the path.")
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; allowed: a folder that holds run folders.")
     found = []
-    for path, folders, files in os.walk(folder):
+    for path, folders, files in os.walk(_existing(folder, "folder")):
         folders.sort()
         if "config.json" in files:
             found.append(pathlib.Path(path))
-            folders.clear()  # a run folder holds no other
+            folders.clear()  # run folders are not nested
     return sorted(found)
 
 
-def settings(config, layers=False):
-    """A run's settings by name, those in others as "batching.batch_size"; without what is said for the record only.
-
-    Args:
-      config: what config.json holds.
-      layers: whether to give the settings of each layer, such as "layers[2].rate".
-
-    Example:
-      >>> settings({"seed": 0, "batching": {"batch_size": 8}, "layers": [{"rate": 0.5}], "commit": None})
-      {'seed': 0, 'batching.batch_size': 8}
-    """
-    left_out = _NOT_SETTINGS if layers else {*_NOT_SETTINGS, *LAYERS}
-    return dict(_flat({name: value for name, value in config.items() if name not in left_out}))
+def _existing(path: str | os.PathLike, what: str) -> pathlib.Path:
+    path = pathlib.Path(path)
+    with _files.explained(str(path), f"give a {what} that can be read"):
+        exists = path.exists()
+        if path.is_dir():
+            os.listdir(path)
+    if not exists:
+        raise FileNotFoundError(f"there is no {what} {str(path)!r}: check the path")
+    if not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file: expected a {what}")
+    return path
 
 
-def differing(runs):
-    """Setting -> its value in each of some runs, None where one lacks it; only settings that differ.
-
-    The settings of layers are compared where the runs' models have the same kinds of layers.
-    """
-    layers = all(run.config.get("model") == runs[0].config.get("model") for run in runs)
-    tables = [settings(run.config, layers) for run in runs]
-    names = dict.fromkeys(name for table in tables for name in table)
-    values = {name: [table.get(name) for table in tables] for name in names}
-    return {name: each for name, each in values.items() if any(value != each[0] for value in each)}
-
-
-def shown(name, value):
-    """A setting's value as a person reads it.
-
-    Example:
-      >>> shown("optimizer.learning_rate", 0.30000001192092896), shown("client_ids", "9a59ebda" * 8), shown("cohort", None)
-      ('0.3', '9a59ebda', 'null')
-    """
-    if isinstance(value, str) and _HASH.fullmatch(value):
-        return value[:8]
-    if name == "model" and isinstance(value, list):
-        return ", ".join(map(str, value))
-    if isinstance(value, float):
-        with np.errstate(over="ignore"):
-            kept = np.float32(value)
-        if kept == value:
-            return min(json.dumps(value), str(kept), key=len)  # 0.3, and not what Keras keeps of it
-    return value if isinstance(value, str) else json.dumps(value)
+def _checked_row(round_num: int, time: Any, text: str) -> dict[str, Any]:
+    """Returns a row of the table `rounds`. Raises ValueError or TypeError if it is invalid."""
+    row = dict(_json.loads(text, _json.MOST_LEVELS))
+    if type(row.get("round")) is not int or row["round"] != round_num:
+        raise ValueError(f"the row of round {round_num} names another round")
+    for name, value in row.items():
+        where = f"{name!r:.60} of round {round_num}"
+        if not (value is None or isinstance(value, (int, float))):
+            raise ValueError(f"{where} is {value!r:.40}: expected a number")
+        if isinstance(value, int) and abs(value) > _MOST:
+            raise ValueError(f"{where} is a number of {len(str(abs(value)))} digits")
+        if name in _AMOUNTS and value is not None and not 0 <= value <= _MOST:
+            raise ValueError(f"{where} is {value!r:.40}: expected an amount")
+    if not isinstance(time, (int, float)) or not 0 <= time <= _LAST_TIME:
+        raise ValueError(f"the time of round {round_num} is {time!r:.40}")
+    return row
 
 
-def _flat(config, prefix=""):
-    for name, value in config.items():
-        yield from _flat_value(f"{prefix}{name}", value)
+def _check_config(file: pathlib.Path, config: Mapping[str, Any]) -> None:
+    """Raises ValueError if an entry that is used for computing has the wrong type."""
+    for name, expected, is_valid in (
+        ("rounds", "an integer of at least 0", _is_count),
+        ("num_clients", "an integer of at least 0", _is_count),
+        ("evaluation_examples", "an object of numbers, names and objects", _are_sets),
+        ("versions", "an object", lambda value: isinstance(value, dict)),
+        ("stopped", "a string", lambda value: isinstance(value, str)),
+    ):
+        value = config.get(name)
+        if value is not None and not is_valid(value):
+            raise ValueError(
+                f"{file} is damaged ({name} is {value!r:.60}: expected {expected}): "
+                "restore an undamaged copy"
+            )
 
 
-def _flat_value(path, value):
-    if isinstance(value, dict) and value:
-        yield from _flat(value, f"{path}.")
-    elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
-        for i, each in enumerate(value):
-            yield from _flat_value(f"{path}[{i}]", each)
-    else:
-        yield path, value
+def _is_count(value: Any) -> bool:
+    return _checks.is_int(value, 0, _MOST)
 
 
-def _dict(value):
-    return value if isinstance(value, dict) else {}
+def _are_sets(value: Any) -> bool:
+    """Whether a value maps evaluation sets to counts, names of functions, or objects."""
+    return isinstance(value, dict) and all(map(_is_set, value.values()))
 
 
-def _is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+def _is_set(about: Any) -> bool:
+    if isinstance(about, dict):
+        counts = (about.get(name) for name in ("clients", "local", "test"))
+        return all(count is None or _is_count(count) for count in counts)
+    return isinstance(about, str) or _is_count(about)
