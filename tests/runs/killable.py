@@ -1,11 +1,13 @@
-"""A run to kill: the same command again and again, in a process that ends itself at a given moment, or is ended from outside.
+"""A run to kill, in a process that ends itself at a given moment or is ended from outside.
 
     python -m tests.runs.killable ENGINE FOLDER [KILL]    one run
-    python -m tests.runs.killable serve                   forks a run for each line of standard input, a JSON list of arguments
+    python -m tests.runs.killable serve                   forks a run for each line of standard
+                                                          input, a JSON list of arguments
 
-A moment is a call of what makes a run last: a file's bytes half written, os.fsync and os.replace of a file, a commit of SQLite, an
-evaluation, and a block of batches inside one. KILL is "12-" or "12+": SIGKILL before or after the call of that number, from 0. The names of
-the calls, with the kind of file, are written to FOLDER.calls, one a line: "replace checkpoint".
+A moment is a call that matters for resuming: writing the second half of a file, os.fsync and
+os.replace of a file, a commit of SQLite, an evaluation, and a block of batches inside one. KILL
+is "12-" or "12+": SIGKILL before or after call number 12, counted from 0. The names of the calls,
+with the kind of file, are written to FOLDER.calls, one per line, such as "replace checkpoint".
 """
 
 import itertools
@@ -45,9 +47,11 @@ def model(dropout=0.3):
 
 
 def run(engine, folder, rounds=ROUNDS):
-    """Dropout, momentum on clients, a frozen layer, clients that drop out, SCAFFOLD's control variates, callbacks with a state.
+    """A run with everything that has a state.
 
-    With engine "tff" momentum on the server, and no dropout: TFF draws it anew in every process.
+    That is dropout, momentum on clients, a frozen layer, dropped clients, SCAFFOLD's control
+    variates, and callbacks. With engine "tff": momentum on the server, and no dropout, because
+    TFF draws other masks in every process.
     """
     import numpy as np
 
@@ -88,7 +92,7 @@ def run(engine, folder, rounds=ROUNDS):
 
 
 def end_at(moment, log):
-    """Counts calls from now on, and ends this process at one of them; `moment` is "12-", "12+" or "" for none."""
+    """Counts calls from now on and ends this process at one of them; "" is none."""
     number, after = (int(moment[:-1]), moment[-1] == "+") if moment else (None, False)
     numbers, one_at_a_time = itertools.count(), threading.Lock()
 
@@ -112,12 +116,17 @@ def end_at(moment, log):
             called(f"commit {self.name}", super().commit)
 
     from fedlab import _files
-    from fedlab import simulation as rounds
-    from fedlab.evaluation import central as evaluation
+    from fedlab.engines import client_work
+    from fedlab.evaluation.evaluations import Evaluations
 
-    evaluate, state = rounds.evaluate_weights, evaluation.test_state
-    rounds.evaluate_weights = lambda *arguments: called("evaluate", evaluate, *arguments)
-    evaluation.test_state = lambda *arguments: called("inside evaluate", state, *arguments)
+    evaluate, make_work = Evaluations.run, client_work.evaluate
+
+    def evaluation_work(*arguments):
+        *others, prepare = arguments
+        return make_work(*others, lambda item: called("inside evaluate", prepare, item))
+
+    Evaluations.run = lambda *arguments: called("evaluate", evaluate, *arguments)
+    client_work.evaluate = evaluation_work
     fsync, replace, connect, opened = os.fsync, os.replace, sqlite3.connect, open
     os.fsync = lambda file: called(
         f"fsync {kind(os.readlink(f'/proc/self/fd/{file}'))}", fsync, file
@@ -165,7 +174,7 @@ def main(engine, folder, moment=""):
 
 
 def serve():
-    """Answers each line with the process id of the run, and with its exit code when that has ended."""
+    """Answers each line with the process id of a run, and with its exit code when it has ended."""
     import tensorflow  # noqa: F401  forks have it already; nothing has run, so that no thread is there to lose
 
     import fedlab as fl

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment: the same command goes on to the same bits, in every file, as one that nobody interrupts."""
+"""After SIGKILL at any moment, the same command ends with the same bits in every file."""
 
 import contextlib
 import csv
@@ -26,7 +26,7 @@ MARK = f"FEDLAB_TEST_KILL={os.getpid()}"
 
 
 class Runs:
-    """Starts runs: forks of a process that has TensorFlow, where the engine lets one fork, and else processes of their own."""
+    """Starts runs: by forking a process that has imported TensorFlow, if the engine allows it."""
 
     def __init__(self, engine):
         self.engine = engine
@@ -49,7 +49,7 @@ class Runs:
         )
 
     def __call__(self, folder, moment="", kill=None):
-        """Runs until the end, or the moment, or until `kill(pid)` has killed it; returns whether it was killed."""
+        """Runs until the end, the moment or `kill(pid)`; returns whether the run was killed."""
         arguments = [self.engine, str(folder), moment]
         if self._server is None:
             process = self._start(*arguments)
@@ -86,7 +86,7 @@ def marked():
 
 
 def gone(pids):
-    """Whether processes end within seconds: Linux ends a killed process's children a moment after it."""
+    """Whether processes end within 5 s: children end shortly after their killed parent."""
     deadline = time.monotonic() + 5
     while any(os.path.exists(f"/proc/{pid}") for pid in pids):
         if time.monotonic() > deadline:
@@ -166,7 +166,10 @@ def uninterrupted(runs, folder):
 
 
 def at_a_random_time(folder, rng):
-    """A function of a process id that kills the process after some time, spread over a round that follows a checkpoint, or before."""
+    """Returns a function that kills a process at a random time.
+
+    In 80 % of cases that is during the round after a checkpoint, else at any time before.
+    """
     delay, waits = rng.random(), rng.random() < 0.8
 
     def last():
@@ -194,7 +197,9 @@ def alive(pid):
 
 
 def kill_and_compare(runs, tmp_path, num_kills, seed=0):
-    """Kills runs so often, several times in a row each, at calls in turn and at random times, and compares what they leave.
+    """Kills runs at calls in turn and at random times, and compares what they leave.
+
+    Each run is killed several times in a row.
 
     Returns:
       How often a run was killed at each kind of call; "" is a random time.
@@ -230,7 +235,7 @@ def calls_of(folder):
 
 
 def by_kind(calls):
-    """A list for each name of a call, of the moments before and after each call of that name in their order; first those of `MOMENTS`."""
+    """Returns, for each name of a call, the moments before and after its calls; `MOMENTS` first."""
     moments = {}
     for number, name in enumerate(calls):
         moments.setdefault(name, []).extend(f"{number}{side}" for side in "-+")
@@ -238,7 +243,7 @@ def by_kind(calls):
 
 
 def spread(moments):
-    """The moments for ever, each next one far from those before it, and so both sides of calls early and late."""
+    """Yields the moments forever, each far from the ones before it, early and late."""
     step = round(len(moments) * 0.382) or 1
     while math.gcd(step, len(moments)) > 1:
         step += 1
@@ -246,7 +251,7 @@ def spread(moments):
         yield moments[i * step % len(moments)]
 
 
-# In each of them a kill has to have been, or the test would not say what it seems to.
+# The test is only valid if there was a kill at each of them.
 MOMENTS = {
     "write checkpoint",  # half of its bytes are there
     "fsync checkpoint",
@@ -279,7 +284,7 @@ def test_tff(tmp_path, num_kills):
 
 @pytest.mark.slow
 def test_a_kill_of_each_kind(tmp_path):
-    """The quick one: in an evaluation, before a commit, within a checkpoint's bytes, and before they have their name."""
+    """The quick test: inside an evaluation, before a commit, and around a checkpoint."""
     with contextlib.closing(Runs("local")) as runs:
         wanted, calls = uninterrupted(runs, tmp_path / "whole")
         assert set(calls) | {""} >= MOMENTS
