@@ -1,6 +1,7 @@
 """A script that a test runs several times: python -m tests.runs.same_run FOLDER ROUNDS
 
-Its model has what a configuration alone does not tell: lambdas, custom layers, a loss without `get_config`, layers without names.
+Its model has parts that its configuration does not describe: lambdas, custom layers, a loss
+without `get_config`, layers without names.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""Changes the tables of a run as somebody would who also writes the checksums that belong to them."""
+"""Changes the tables of a run together with their checksums."""
 
 import contextlib
 import sqlite3
@@ -7,7 +7,7 @@ from fedlab.runs.format import checksum
 
 
 def change(file, *statements):
-    """Executes statements, each with its values, and writes the checksums of all rounds again."""
+    """Executes statements, each with its values, and rewrites the checksums of all rounds."""
     with contextlib.closing(sqlite3.connect(file)) as connection:
         for statement, *values in statements:
             connection.execute(statement, values)

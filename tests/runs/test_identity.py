@@ -1,4 +1,4 @@
-"""A run continues only with the settings that it began with: what is refused by name, and what is the same run."""
+"""A run folder is resumed only with the settings that the run started with."""
 
 import functools
 import json
