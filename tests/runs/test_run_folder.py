@@ -268,7 +268,7 @@ def test_a_second_process_is_refused(two_rounds, whole):
 @pytest.mark.parametrize(
     "version, message",
     [
-        (None, "of format version None"),
+        (None, "of format version None, written by fedlab 9.9"),
         (1, "of format version 1, written by fedlab 9.9"),
         (7, "of format version 7, written by fedlab 9.9"),
     ],
@@ -426,7 +426,7 @@ def test_a_model_without_a_seed_continues_from_the_weights_that_the_run_started_
 
 @pytest.mark.parametrize(
     "damage, problem",
-    [(None, "is missing"), (b"no archive" * 9, "is damaged"), ("another", "is of another run")],
+    [(None, "is missing"), (b"no archive" * 9, "is damaged"), ("another", "belongs to another run")],
 )
 def test_missing_or_damaged_initial_weights_are_named(unseeded, tmp_path, damage, problem):
     model, whole, train, one_round = unseeded
