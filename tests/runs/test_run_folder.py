@@ -426,7 +426,11 @@ def test_a_model_without_a_seed_continues_from_the_weights_that_the_run_started_
 
 @pytest.mark.parametrize(
     "damage, problem",
-    [(None, "is missing"), (b"no archive" * 9, "is damaged"), ("another", "belongs to another run")],
+    [
+        (None, "is missing"),
+        (b"no archive" * 9, "is damaged"),
+        ("another", "belongs to another run"),
+    ],
 )
 def test_missing_or_damaged_initial_weights_are_named(unseeded, tmp_path, damage, problem):
     model, whole, train, one_round = unseeded
