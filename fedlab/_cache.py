@@ -1,4 +1,4 @@
-"""The cache folder: results that can be computed again and files that can be downloaded again."""
+"""The cache folder, for results and downloads that can be restored if they are lost."""
 
 import hashlib
 import http.client
@@ -46,15 +46,16 @@ def arrays(
     check: Callable[[dict[str, np.ndarray]], object] | None = None,
     cache_dir: str | os.PathLike | None = None,
 ) -> dict[str, np.ndarray]:
-    """Returns the arrays that `make()` returns, from a file where it was called before.
+    """Returns the arrays that `make()` returns, from a file if it was called before.
 
-    The file contains numbers only, no pickle. A damaged file is made again. If the folder
-    cannot be written to, nothing is cached. Both are logged.
+    The file contains numbers only, no pickle. A damaged file is made again. If the
+    folder cannot be written to, nothing is cached. Both events are logged.
 
     Args:
       name: the start of the file's name.
-      key: everything that the result depends on; a hash of it completes the file's name.
-      make: returns name -> array; no array has dtype object.
+      key: everything that the result depends on. A hash of it completes the file's
+        name.
+      make: returns name -> array. No array has dtype object.
       check: called with the arrays of a file; raises an exception if they are damaged.
       cache_dir: see `folder`.
     """
@@ -121,7 +122,7 @@ def download(
 
 
 def _temporary(file: pathlib.Path) -> pathlib.Path:
-    """A path for this process to write to, so that several may write the same file."""
+    """A path that only this process writes to."""
     return file.with_name(f".{file.name}.{os.getpid()}")
 
 

@@ -1,7 +1,9 @@
-"""Dropped clients in a run: a warning when the first is dropped, an error when all are in several rounds."""
+"""Warnings about dropped clients, and an error after several rounds without any update."""
 
 import collections
 import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fedlab import _checks
 
@@ -11,17 +13,20 @@ _NOT_FINITE = "not finite"
 
 
 class DroppedClients:
-    """Watches for dropped clients, round after round.
+    """Watches for dropped clients in every round.
 
-    Warnings go to the logger "fedlab". Clients that the caller's conditions drop are what the caller
-    asked for: they are only mentioned where a whole round is lost.
+    Warnings go to the logger "fedlab". Clients that are dropped by the run's
+    `conditions` cause a warning only if no client of a round is left.
 
     Args:
-      max_dropped_rounds: how many consecutive rounds may be without a usable update before the run
-        stops, 1 or more; None for any number.
+      max_dropped_rounds: the run stops after this number of consecutive rounds without
+        a usable update, at least 1. With None, it never stops.
+
+    Raises:
+      ValueError: `max_dropped_rounds` is not such a number.
     """
 
-    def __init__(self, max_dropped_rounds):
+    def __init__(self, max_dropped_rounds: int | None) -> None:
         if max_dropped_rounds is not None:
             _checks.check_int(
                 "max_dropped_rounds",
@@ -29,25 +34,33 @@ class DroppedClients:
                 what="or None to continue after any number of rounds without a usable update",
             )
         self._max_dropped_rounds = max_dropped_rounds
-        self._num_lost = 0
+        self._num_lost = 0  # consecutive rounds without a usable update
         self._warned_of_clients = False
         self._warned_of_round = False
 
-    def resume(self, history):
-        """Counts the rounds that an earlier start has done. Raises as `add`."""
+    def resume(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Counts the rounds of an interrupted run that is resumed.
+
+        Args:
+          history: the rows of the history.
+
+        Raises:
+          RuntimeError: see `add`.
+        """
         for row in history:
             self._count(row)
         self._check(history[-1]["round"], "see `reason` of the clients")
 
-    def add(self, row, clients):
+    def add(self, row: Mapping[str, Any], clients: Sequence[Mapping[str, Any]]) -> None:
         """Counts a round.
 
         Args:
           row: the round's row of the history.
-          clients: its rows of `Run.clients`, without "round".
+          clients: the round's rows of `Run.clients`, without "round".
 
         Raises:
-          RuntimeError: it is the last of `max_dropped_rounds` rounds without a usable update.
+          RuntimeError: this is the last of `max_dropped_rounds` consecutive rounds
+            without a usable update.
         """
         self._count(row)
         dropped = _dropped(row, clients)
@@ -57,8 +70,8 @@ class DroppedClients:
             self._warned_of_clients = self._warned_of_round = True
         elif not_finite and not self._warned_of_clients:
             logger.warning(
-                "round %d: %d of %d clients are dropped (%s): an update with NaN or infinity does not count. "
-                "Later ones are only counted, as `clients_dropped`.",
+                "round %d: %d of %d clients are dropped (%s), because their updates contain NaN or "
+                "infinity. There is no further warning; see `clients_dropped` in the history.",
                 row["round"],
                 len(not_finite),
                 len(clients),
@@ -79,19 +92,20 @@ class DroppedClients:
                 else f"rounds {round_num - self._num_lost + 1} to {round_num} have"
             )
             raise RuntimeError(
-                f"{lost} no usable update ({reasons}): lower the learning rate or look for NaN in the data; "
-                f"or continue with a larger max_dropped_rounds, now {self._max_dropped_rounds}."
+                f"{lost} no usable update ({reasons}): lower the learning rate, look for NaN in "
+                "the data, or continue with a larger max_dropped_rounds, now "
+                f"{self._max_dropped_rounds}"
             )
 
 
 def _dropped(row, clients):
-    """(reason, client id) of each dropped client. The id is None where the engine does not know it."""
+    """(reason, client id) of each dropped client. The id is None if it is not known."""
     known = [(client["reason"], client["client_id"]) for client in clients if client["dropped"]]
     return known + [(_NOT_FINITE, None)] * (row["clients_dropped"] - len(known))
 
 
 def _told(dropped):
-    """Reasons, each with its number of clients and the first of them, as text."""
+    """Reasons with their numbers of clients and their first client, as text."""
     firsts = {}
     for reason, client_id in dropped:
         firsts.setdefault(reason, client_id)

@@ -1,7 +1,10 @@
-"""Settings as JSON, so that two runs can be compared: functions by their name and code, objects by their class and settings.
+"""Settings as JSON, so that the settings of two runs can be compared.
 
-The same script gives the same JSON in every process, and every time that it runs in one process. So nothing here depends on addresses, on
-line numbers, on the order of sets, or on state that a function or an object collects while it is used.
+Functions are described by their names and code, objects by their classes and settings.
+
+The same script gives the same JSON in every process, and each time that it runs in a
+process. Therefore nothing here depends on memory addresses, line numbers, the order of
+sets, or on state that a function or object collects while it is used.
 """
 
 import dataclasses
@@ -12,6 +15,7 @@ import json
 import math
 import sys
 import types
+from typing import Any
 
 import numpy as np
 
@@ -26,20 +30,22 @@ _FRAMEWORKS = {
     "math",
     "random",
 }
-_MOST_ITEMS = (
-    1000  # of a list or dict that is recorded as it is; a longer one is recorded by its hash
-)
-_MOST_NUMBERS = 16  # of an array that is recorded as it is
+# Longer lists and dicts, and larger arrays, are recorded by their hashes.
+_MOST_ITEMS = 1000
+_MOST_NUMBERS = 16
 _PLAIN = (type(None), bool, int, float, str)
 
 
-def plain(value, traced=False):
-    """A setting as a value that JSON can hold.
+def plain(value: Any, traced: bool = False) -> Any:
+    """Returns a setting as a JSON value.
 
     Args:
-      value: numbers, texts, arrays, functions, objects, and lists, tuples, sets and dicts of them.
-      traced: whether the functions in it run only while a graph is traced, as losses and metrics do. Then the lists and dicts that they
-        refer to are settings. Those of other functions may be what they collect from round to round, and are left out.
+      value: numbers, strings, arrays, functions, objects, and lists, tuples, sets and
+        dicts of them.
+      traced: whether the functions in `value` only run while a graph is traced, like
+        losses and metrics. The lists and dicts that such functions refer to are
+        settings. Other functions may collect values in lists and dicts, which are
+        therefore left out.
 
     Example:
       >>> plain({"rate": np.float32(0.5), "clip": None, "layers": ("a", "b")})
@@ -48,26 +54,33 @@ def plain(value, traced=False):
     return _Reader(traced).value(value)
 
 
-def digest(value):
-    """The SHA-256 of a JSON value, in hexadecimal."""
+def digest(value: Any) -> str:
+    """Returns the SHA-256 of a JSON value, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def attributes(value):
-    """The attributes of an object that the constructors of its own classes set and no other method of them does, as plain values.
+def attributes(value: Any) -> dict[str, Any]:
+    """Returns an object's attributes that only constructors assign, as plain values.
 
-    Classes of Keras, TensorFlow and installed libraries are left out: their objects say by `get_config` what they are.
+    Attributes that are assigned by the classes of Keras, TensorFlow and installed
+    libraries are left out: `get_config` describes these objects.
     """
     return _Reader(traced=True).attributes(value)
 
 
-def class_code(cls):
-    """The SHA-256 of the methods of a class and of those it inherits, or None where all of them are a library's."""
+def class_code(cls: type) -> str | None:
+    """Returns the SHA-256 of the methods of a class, including inherited ones.
+
+    Methods of libraries are left out. Without other methods, the result is None.
+    """
     return _Reader(traced=True).class_code(cls)
 
 
-def is_own(thing):
-    """Whether a function or class belongs to the caller's program, and not to an installed library or to Python."""
+def is_own(thing: Any) -> bool:
+    """Returns whether a function or class belongs to the user's program.
+
+    Otherwise it is part of Python or of an installed library.
+    """
     module = getattr(thing, "__module__", None) or ""
     if module.partition(".")[0] in _FRAMEWORKS:
         return False
@@ -79,12 +92,18 @@ def is_own(thing):
 
 
 class _Reader:
+    """Describes a value and what it refers to; see `plain`."""
+
     def __init__(self, traced):
         self._traced = traced
-        self._open = []  # functions, classes and objects within which it is: they may refer to themselves
-        self._read = {}  # id -> (what has been read, as what): programs refer to one function from many places
+        # Functions, classes and objects that are being read. They may refer to
+        # themselves.
+        self._open = []
+        # id -> (object, its description). There may be many references to one function.
+        self._read = {}
 
     def value(self, value):
+        """A setting; see `plain`."""
         if isinstance(value, (np.floating, np.integer, np.bool_)):
             return value.item()
         if isinstance(value, _PLAIN):
@@ -111,7 +130,7 @@ class _Reader:
         return self.reference(value)
 
     def reference(self, value):
-        """What a function, a class or an object refers to."""
+        """A value that a function, a class or an object refers to."""
         if isinstance(value, _PLAIN) or isinstance(value, (tuple, frozenset, bytes, np.generic)):
             return self.value(value)
         if isinstance(value, (list, dict, set)):
@@ -134,15 +153,11 @@ class _Reader:
             return [self.reference(value.__func__), self.reference(value.__self__)]
         if isinstance(value, type):
             code = self.class_code(value)
-            return (
-                value.__qualname__ if code is None else {"class": value.__qualname__, "code": code}
-            )
+            name = value.__qualname__
+            return name if code is None else {"class": name, "code": code}
         if isinstance(value, types.FunctionType):
-            return (
-                {"function": value.__qualname__, "code": self.code(value)}
-                if is_own(value)
-                else value.__qualname__
-            )
+            name = value.__qualname__
+            return {"function": name, "code": self.code(value)} if is_own(value) else name
         if hasattr(value, "assign"):
             return "variable"  # its value is state
         if hasattr(value, "as_list"):  # tf.TensorShape
@@ -165,21 +180,16 @@ class _Reader:
     def _partial(self, value):
         function = value.func
         described = self.reference(function)
-        name = (
-            function.__name__.lstrip("_")
-            if hasattr(function, "__name__")
-            else type(function).__qualname__
-        )
-        own = (
-            {"code": described["code"]}
-            if isinstance(described, dict) and "code" in described
-            else {}
-        )
+        name = type(function).__qualname__
+        if hasattr(function, "__name__"):
+            name = function.__name__.lstrip("_")
+        has_code = isinstance(described, dict) and "code" in described
+        own = {"code": described["code"]} if has_code else {}
         positional = {"args": self.value(list(value.args))} if value.args else {}
         return {"name": name, **own, **positional, **self.value(value.keywords)}
 
     def code(self, function):
-        """The SHA-256 of what a function written in Python computes: its code, defaults, and what it refers to."""
+        """The SHA-256 of a Python function's code, default values and references."""
         code = function.__code__
         loaded, stored = _names(code)
         defaults = [
@@ -190,12 +200,12 @@ class _Reader:
         for name, cell in zip(code.co_freevars, function.__closure__ or ()):
             try:
                 outer[name] = cell.cell_contents
-            except ValueError:  # it is empty: a function that is being defined refers to itself
+            except ValueError:  # empty, because the function is being defined
                 continue
         names = {
             name: function.__globals__[name] for name in loaded if name in function.__globals__
         } | outer
-        # A name that the function also assigns is a counter or a cache.
+        # A name that the function assigns as well is a counter or a cache.
         references = {
             name: self.reference(value)
             for name, value in sorted(names.items())
@@ -206,6 +216,7 @@ class _Reader:
         )
 
     def class_code(self, cls):
+        """See the function of this name."""
         codes = []
         for base in cls.__mro__:
             if not is_own(base):
@@ -218,6 +229,7 @@ class _Reader:
         return digest(codes) if codes else None
 
     def attributes(self, value):
+        """See the function of this name."""
         if dataclasses.is_dataclass(value):
             names = {field.name for field in dataclasses.fields(value)}
         else:
@@ -238,7 +250,7 @@ class _Reader:
 
 
 def _functions(member):
-    """The functions of a member of a class."""
+    """The functions that a member of a class consists of."""
     candidates = (
         member,
         getattr(member, "__func__", None),
@@ -252,7 +264,7 @@ def _nested(code):
 
 
 def _instructions(code):
-    """What a code object says, without its place in a file."""
+    """The contents of a code object without its position in a file."""
     constants = [
         _instructions(each) if isinstance(each, types.CodeType) else _constant(each)
         for each in code.co_consts
@@ -261,11 +273,16 @@ def _instructions(code):
 
 
 def _constant(value):
-    return f"{type(value).__name__} {sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)}"
+    shown = sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
+    return f"{type(value).__name__} {shown}"
 
 
 def _names(code):
-    """({names of globals that are read}, {names of globals and outer variables that are assigned}) in a code object and those within it."""
+    """The names that a code object, and the code objects inside it, read and assign.
+
+    Returns:
+      ({globals that are read}, {globals and outer variables that are assigned}).
+    """
     loaded, stored = set(), set()
     for instruction in dis.get_instructions(code):
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
@@ -280,7 +297,7 @@ def _names(code):
 
 
 def _attributes(code):
-    """The names of the attributes that a code object, and those within it, assign."""
+    """The attributes that a code object, and the code objects inside it, assign."""
     names = {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_ATTR"}
     return names.union(*map(_attributes, _nested(code)))
 

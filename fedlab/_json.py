@@ -1,20 +1,28 @@
-"""JSON from files that others may have written."""
+"""Reading JSON that may be damaged or malicious."""
 
 import json
+import os
 import pathlib
+from collections.abc import Iterable
+from typing import Any
 
 MOST_LEVELS = 100
-"""How deeply a value from a file may be nested: far below what Python's recursion allows, so that whoever walks through it can."""
+"""A limit on nesting that is far below Python's recursion limit.
+
+Recursive functions can process values with fewer levels.
+"""
 
 
-def loads(data, most_levels=None):
-    """The value in a JSON text, str or bytes.
+def loads(data: str | bytes, most_levels: int | None = None) -> Any:
+    """Returns the value of a JSON text.
 
     Args:
-      most_levels: how deeply it may be nested, or None for as deeply as Python can read.
+      data: the text.
+      most_levels: how deeply the value may be nested. By default, the limit is
+        Python's.
 
     Raises:
-      ValueError: it is none, whatever is wrong with it.
+      ValueError: the text is not JSON, or nested too deeply.
     """
     try:
         value = json.loads(data)
@@ -25,20 +33,20 @@ def loads(data, most_levels=None):
     return value
 
 
-def read(file, most_levels=None):
-    """The value in a file of JSON.
+def read(file: str | os.PathLike, most_levels: int | None = None) -> Any:
+    """Returns the value in a JSON file; see `loads`.
 
     Raises:
-      ValueError: as `loads`, or the file is no UTF-8 text.
+      ValueError: see `loads`, or the file is not UTF-8 text.
     """
     try:
         text = pathlib.Path(file).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is no UTF-8 text, at byte {error.start}") from None
+        raise ValueError(f"it is not UTF-8 text, at byte {error.start}") from None
     return loads(text, most_levels)
 
 
-def _levels(value):
+def _levels(value: Any) -> int:
     levels, inner = 0, [value]
     while inner := [
         each for outer in inner if isinstance(outer, (list, dict)) for each in _items(outer)
@@ -47,5 +55,5 @@ def _levels(value):
     return levels
 
 
-def _items(value):
+def _items(value: list | dict) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value

@@ -1,9 +1,11 @@
-"""What a person sees of a running simulation."""
+"""Progress of a running simulation: a bar or log lines."""
 
 import contextlib
 import logging
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import tqdm
 
@@ -13,31 +15,29 @@ logger = logging.getLogger("fedlab")
 
 
 @contextlib.contextmanager
-def reporter(progress, rounds, rounds_done):
-    """Gives a function that is called with every round's row of the history.
+def reporter(
+    progress: bool | None, rounds: int, rounds_done: int
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yields a function to call with every round's row of the history.
 
     Args:
-      progress: True for a bar on stderr, False for silence, None for a bar on a terminal and a log line a round elsewhere.
+      progress: True for a bar on stderr, False for no output. None for a bar if stderr
+        is a terminal, and otherwise one log line per round.
       rounds: how many rounds the run has.
-      rounds_done: rows of the history that an earlier start has made.
+      rounds_done: how many rows of the history exist already.
     """
     if progress is False:
         yield lambda row: None
     elif progress or (progress is None and sys.stderr.isatty()):
-        with tqdm.tqdm(
-            total=rounds, initial=max(0, rounds_done - 1), unit="round", dynamic_ncols=True
-        ) as bar:
+        done = max(0, rounds_done - 1)
+        with tqdm.tqdm(total=rounds, initial=done, unit="round", dynamic_ncols=True) as bar:
             clients, start = 0, time.perf_counter()
 
             def show(row):
                 nonlocal clients
                 clients += row.get("clients_asked", 0)
-                bar.set_postfix_str(
-                    ", ".join(
-                        [*_numbers(row), f"{clients / (time.perf_counter() - start):.1f} clients/s"]
-                    ),
-                    refresh=False,
-                )
+                speed = f"{clients / (time.perf_counter() - start):.1f} clients/s"
+                bar.set_postfix_str(", ".join([*_numbers(row), speed]), refresh=False)
                 bar.update(1 if row["round"] else 0)
 
             yield show
@@ -48,7 +48,7 @@ def reporter(progress, rounds, rounds_done):
 
 
 def _numbers(row):
-    """Losses and accuracies of a row, short: without what is beside their means over clients."""
+    """Losses and accuracies of a row as short strings, without statistics over clients."""
     numbers = {
         name: value
         for name, value in row.items()

@@ -1,4 +1,4 @@
-"""Text that others may have written."""
+"""Text from untrusted sources."""
 
 
 def visible(text: str) -> str:

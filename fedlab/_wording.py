@@ -1,12 +1,12 @@
-"""Numbers as a person reads them."""
+"""Numbers and names in a form for people."""
 
 
-def number(value):
-    """A number with four digits that say something: as many in every cell of a table.
+def number(value: float | None) -> str:
+    """Returns a number with four significant digits, or "" for None.
 
     Example:
-      >>> number(0.53812), number(2.7), number(12345.6), number(1234567), number(12.0), number(None)
-      ('0.5381', '2.700', '12,346', '1,234,567', '12', '')
+      >>> number(0.53812), number(2.7), number(12345.6), number(12.0), number(None)
+      ('0.5381', '2.700', '12,346', '12', '')
     """
     if value is None:
         return ""
@@ -17,8 +17,8 @@ def number(value):
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:#.4g}".removesuffix(".")
 
 
-def size(size_bytes):
-    """Bytes as a person says them.
+def size(size_bytes: float) -> str:
+    """Returns a number of bytes with its unit.
 
     Example:
       >>> size(12_340_000)
@@ -28,14 +28,19 @@ def size(size_bytes):
     return f"{size_bytes / divisor:.3g} {name}"
 
 
-def unit(size_bytes):
-    """(divisor, name) of the unit in which so many bytes are said."""
+def unit(size_bytes: float) -> tuple[float, str]:
+    """Returns (divisor, name) of the unit that suits a number of bytes.
+
+    Example:
+      >>> unit(12_340_000)
+      (1000000.0, 'MB')
+    """
     units = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
     return next((each for each in units if size_bytes >= each[0]), (1, "bytes"))
 
 
-def duration(seconds):
-    """Seconds as a person says them.
+def duration(seconds: float) -> str:
+    """Returns a duration with its units.
 
     Example:
       >>> duration(0.0123), duration(75), duration(7500)
@@ -47,8 +52,8 @@ def duration(seconds):
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"
 
 
-def spoken(name):
-    """The name of a column as words.
+def spoken(name: str) -> str:
+    """Returns the name of a column as words.
 
     Example:
       >>> spoken("test_loss")

@@ -231,8 +231,7 @@ def simulate(
         stack.callback(folder.close)
         stores = {"client_states": folder.client_states, "client_history": cohorts.history}
         process = stack.enter_context(contextlib.closing(start_engine(setting._replace(**stores))))
-        report = _progress.reporter(progress, rounds, len(folder.history))
-        report = stack.enter_context(report)
+        report = stack.enter_context(_progress.reporter(progress, rounds, len(folder.history)))
         end_round = _RoundEnd(process, setting, evaluations, hooks, folder, report)
         state = end_round.resume(process.init(*weight_arrays(setting.model)))
         dropped.resume(folder.history)

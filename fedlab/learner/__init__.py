@@ -1,15 +1,16 @@
 """A compiled Keras model as pure functions of its weights.
 
 Only this package uses Keras internals. Other packages import the names below from
-`fedlab.learner`, never from a subpackage, which implements them for one version of Keras.
+`fedlab.learner`, never from a subpackage, which implements them for one version of
+Keras.
 
-    KerasLearner                   the `Learner` of a model, see `fedlab.learner.learner`
+    KerasLearner                   the `Learner` of a model; see `learner.py`
 
     clone, in_precision            copies of compiled models
     check_compiled, check_finite   checks of models
     check_inputs, input_names      which columns a model reads
     fixed_batch_size
-    freeze, statistics             which weights train, and which change without training
+    freeze, statistics             which weights train, and which only change
     weight_arrays, with_weights    weights as arrays
     non_trainable_weights
     finalize_adapted               prepares preprocessing layers after loading

@@ -1,8 +1,9 @@
 """The interface of a learner: a compiled Keras model as functions of its weights.
 
-Engines trace the client work of `fedlab.engines.client_work` with these functions. Algorithms
-receive `Learner.gradients` as `Task.gradients`. An implementation for another version of Keras
-provides the classes here and the functions that `fedlab.learner` lists.
+Engines trace the client work of `fedlab.engines.client_work` with these functions.
+Algorithms receive `Learner.gradients` as `Task.gradients`. An implementation for
+another version of Keras provides the classes here and the functions that
+`fedlab.learner` lists.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ class Merger(Protocol):
 
         Args:
           total: the state merged so far, or None.
-          states: one array [streams, ...] per variable. Each stream starts from `initial`.
+          states: one array [streams, ...] per variable. Each stream starts from
+            `initial`.
         """
 
 
@@ -101,19 +103,21 @@ class Learner(Protocol):
     """A compiled model whose weights, metrics and random draws are explicit.
 
     The methods are called while a graph is traced. They keep weights and metrics in the
-    variables of the model, so only one graph at a time may run with a learner. What a graph
-    computes depends only on its inputs if it first sets what it uses: weights, metric state,
-    recurrent states and seed.
+    variables of the model, so only one graph at a time may run with a learner. What a
+    graph computes depends only on its inputs if it first sets what it uses: weights,
+    metric state, recurrent states and seed.
 
     Attributes:
       model: the compiled Keras model. Nothing else may use it.
-      metrics: its metrics.
       fixed_size: the batch size that the model was built for, or None for any.
     """
 
     model: Any
-    metrics: Metrics
     fixed_size: int | None
+
+    @property
+    def metrics(self) -> Metrics:
+        """The metrics of the model, the loss first."""
 
     def batch(self, columns: Mapping[str, tf.Tensor], num_examples: tf.Tensor | float) -> Batch:
         """Returns the columns of one batch, name -> [rows, ...], as the model takes them."""
@@ -165,8 +169,8 @@ class Learner(Protocol):
         """Checks a graph that was traced with this learner.
 
         Raises:
-          ValueError: the graph reads a weight of the model that this learner's model was
-            copied from.
+          ValueError: the graph reads a weight of the model that this learner's model
+            was copied from.
         """
 
     def merger(self, data: ClientData | Columns) -> Merger:

@@ -574,7 +574,7 @@ def test_client_of_another_shape_is_named():
     with started(setting) as process:
         with pytest.raises(
             ValueError,
-            match=r"client 'b' has column 'x' with rows of shape \[4\]; the model takes \[5\]",
+            match=r"client 'b' has column 'x' with rows of shape \[4\]: expected \[5\]",
         ):
             process.run_round(process.init(*weights_of(setting.model)), 0, ["b"])
 

@@ -259,7 +259,7 @@ def two_outputs():
             lambda: model("mse", units=1),
             {"x": X, "y": CLASSES},
             TWO,
-            "has the label 2, class_weight has no weight for it",
+            "has the label 2: expected a class in class_weight",
         ),
     ],
 )

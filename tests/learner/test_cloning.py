@@ -284,7 +284,7 @@ REFUSED = [
     (tied, "model 'model.*' cannot be copied .*: pass a function that builds the model"),
     (
         lambda: with_layer(LostRate(0.5)),
-        "layer 'lost_rate.*' of class LostRate has another 'rate' in a copy: add it to get_config, "
+        "a copy of layer 'lost_rate.*' of class LostRate has another 'rate': add it to get_config, "
         "or",
     ),
     (
@@ -298,7 +298,7 @@ REFUSED = [
     ),
     (
         lambda: with_layer(layers.Dense(2, kernel_regularizer=LostDecay(0.3))),
-        "layer 'dense.*' of class Dense has another 'strength' in a copy",
+        "a copy of layer 'dense.*' of class Dense has another 'strength'",
     ),
     (
         lambda: compiled(functional(), optimizer=keras.optimizers.SGD(LostSchedule())),
@@ -310,11 +310,11 @@ REFUSED = [
     ),
     (
         lambda: compiled(functional(), metrics=[Counted(3.0, name="counted")]),
-        "metric 'counted' of class Counted has another 'factor' in a copy: define get_config",
+        "a copy of metric 'counted' of class Counted has another 'factor': add it to get_config",
     ),
     (
         lambda: compiled(functional(Scaled, scale=3.0, name="scaled")),
-        "model 'scaled' loses its Scaled in a copy: pass a function",
+        "a copy of model 'scaled' loses its Scaled: pass a function",
     ),
     (
         lambda: lambda: compiled(Subclassed()),

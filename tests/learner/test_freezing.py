@@ -63,7 +63,7 @@ def test_mistakes_leave_the_model_as_it_was():
         (
             ["bodies"],
             (),
-            "no layer is called 'bodies'; allowed: body_0, norm, body_1, head, or patterns",
+            "no layer is called 'bodies': expected body_0, norm, body_1, head, or patterns",
         ),
         ([], ["tail"], "no layer is called 'tail'"),
         ([], (), "freezing all layers leaves nothing to train: pass keep="),

@@ -40,18 +40,19 @@ def test_what_fits():
     [
         (
             {"token_type_ids": None},
-            "has the inputs 'input_ids', 'attention_mask'; the model wants .*: 'token_type_ids' is "
+            "has the inputs 'input_ids', 'attention_mask': expected .*; 'token_type_ids' is "
             "missing",
         ),
         (
             {"input_ids": np.full([3, 12], 30)},
-            "client 'c' has column 'input_ids' with id 30; allowed: 0 to 29, the rows of the "
-            "model's 'embeddings_word': prepare the data",
+            "client 'c' has column 'input_ids' with id 30: expected 0 to 29, the rows of the "
+            "model's 'embeddings_word'; prepare the data",
         ),
-        ({"token_type_ids": np.full([3, 12], -1)}, "'token_type_ids' with id -1; allowed: 0 to 1"),
+        ({"token_type_ids": np.full([3, 12], -1)}, "'token_type_ids' with id -1: expected 0 to 1"),
         (
             {"input_ids": np.zeros([3, 13], int)},
-            "'input_ids' with rows of 13 tokens; the model has 12 positions: use shorter windows",
+            "'input_ids' with rows of 13 tokens: expected at most 12, the model's positions; use "
+            "shorter windows",
         ),
     ],
 )
@@ -65,12 +66,12 @@ def test_a_fixed_length():
     model = fl.models.bert.encoder(
         vocab_size=30, hidden_size=4, num_layers=1, intermediate_size=4, length=10
     )
-    with pytest.raises(ValueError, match=r"with rows of shape \[12\]; the model takes \[10\]"):
+    with pytest.raises(ValueError, match=r"with rows of shape \[12\]: expected \[10\]"):
         check_inputs(model, COLUMNS)
 
 
 def test_sequential_models_and_one_input():
-    with pytest.raises(ValueError, match="column 'x' with id 5; allowed: 0 to 4"):
+    with pytest.raises(ValueError, match="column 'x' with id 5: expected 0 to 4"):
         check_inputs(fl.models.char_rnn(5, 2, 2), {"x": np.full([2, 7], 5)})
 
 

@@ -295,17 +295,20 @@ def test_what_looks_like_a_sum_on_little_data_is_not_taken_for_one():
     [
         (
             lambda: InPython(name="python"),
-            "metric 'python' of class InPython has no variables; allowed",
+            "metric 'python' of class InPython has no variables: expected",
         ),
-        (lambda: Text(name="text"), "metric 'text' gives b'text' as 'best'; allowed: a number"),
-        (lambda: Loss(name="other"), "two metrics of the model have values called 'loss'; allowed"),
+        (lambda: Text(name="text"), "metric 'text' returns b'text' as 'best': expected a number"),
+        (
+            lambda: Loss(name="other"),
+            "two metrics of the model have results named 'loss': expected",
+        ),
         (
             lambda: Unmerged(name="own"),
-            "metric 'own' of class Unmerged cannot be merged by its merge_state: later",
+            "metric 'own' of class Unmerged cannot be merged by its merge_state (later",
         ),
         (
             lambda: Lost(3.0),
-            "metric 'lost' of class Lost has another 'beta' in a copy: define get_config with it",
+            "a copy of metric 'lost' of class Lost has another 'beta': add it to get_config",
         ),
     ],
 )

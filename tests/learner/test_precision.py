@@ -114,7 +114,7 @@ def test_float32_is_the_function_itself():
 
 
 def test_mistakes():
-    with pytest.raises(ValueError, match="precision is 'float16'; allowed: 'float32', 'bfloat16'"):
+    with pytest.raises(ValueError, match="precision='float16': expected 'float32' or 'bfloat16'"):
         in_precision(deep, "float16")
     linear = compiled(keras.Sequential([keras.Input([4]), layers.Dense(3, name="only")]))
     with pytest.raises(ValueError, match="no layer that would compute in bfloat16"):

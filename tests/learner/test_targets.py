@@ -107,9 +107,9 @@ def test_targets_that_are_no_column():
 def test_texts_as_targets_are_refused(name):
     columns = {"x": X, "y": X[:, 0]}
     wrong = fl.ClientData.from_dict({"a": {**columns, name: ["cat", "dog"] * 6}})
-    with pytest.raises(ValueError, match=f"column '{name}' with the text 'cat'; expected numbers"):
+    with pytest.raises(ValueError, match=f"column '{name}' with the text 'cat': expected numbers"):
         train(dense("mse"), wrong)
-    with pytest.raises(ValueError, match=f"column '{name}' with the text 'cat'; expected numbers"):
+    with pytest.raises(ValueError, match=f"column '{name}' with the text 'cat': expected numbers"):
         train(dense("mse"), fl.ClientData.from_dict({"a": columns}), evaluate_on=wrong)
 
 

@@ -214,7 +214,7 @@ def test_what_has_no_average_is_refused():
     clients = clients_of(a=4)
     with pytest.raises(
         ValueError,
-        match="has text in its weight 'named.*label:0'; allowed: weights of numbers or bools",
+        match="has text in its weight 'named.*label:0': expected numbers or bools",
     ):
         simulate(compiled(Named(), layers.Dense(1)), clients)
     with pytest.raises(ValueError, match="non_trainable='keep': expected 'average' or 'broadcast'"):

@@ -1,10 +1,13 @@
-"""The time loops of GRU and LSTM as machine code, compiled by numba where it is installed.
+"""The time loops of GRU and LSTM as machine code, compiled by numba.
 
-A step of a time loop is a product of a few rows with a large matrix, then some arithmetic per unit. TensorFlow rearranges the whole
-matrix for every such product and runs a dozen operations per step; here the matrix is rearranged once per batch, into panels of columns
-that fit the cache, and a whole loop is one call. Everything is float32 and runs in the calling thread, without Python's lock.
+A step of a time loop is a product of a few rows with a large matrix, followed by some
+arithmetic per unit. TensorFlow rearranges the whole matrix for every such product and
+runs a dozen operations per step. Here, the matrix is rearranged once per batch, into
+panels of columns that fit into the cache, and a whole loop is one call. Everything is
+float32 and runs in the calling thread, without Python's global lock.
 
-Shapes and names are those of `recurrence`; the public functions do what those of `_graph_scans` do.
+Shapes and names are those of `recurrence`. The public functions return the same as
+those of `_graph_scans`.
 """
 
 import numba
@@ -12,16 +15,19 @@ import numpy as np
 import tensorflow as tf
 
 _WIDE, _NARROW = 512, 256  # columns of a panel
-_ROWS = 4  # rows of a batch, and rows of the matrix, that one pass over a panel's columns takes
+_ROWS = 4  # rows of a batch, and of the matrix, in one pass over the columns of a panel
 
-# NaN and infinity keep their meaning, unlike under fastmath=True: a client with such values must be found out.
+# fastmath=True would change the meaning of NaN and infinity, which must be detected.
 _compiled = numba.njit(
     nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"}
 )
 
 
 def _panels(matrix, transposed=False):
-    """[K, N] (or its transpose) as zero-padded panels, [N / width, K, width], both dimensions rounded up."""
+    """Returns a matrix [K, N] as zero-padded panels, [N / width, K, width].
+
+    K and N / width are rounded up. With `transposed`, `matrix` is [N, K].
+    """
     columns = 0 if transposed else 1
     width = _NARROW if matrix.shape[columns] <= _NARROW else _WIDE
     to_pad = [[0, -matrix.shape[0] % _ROWS], [0, -matrix.shape[1] % _ROWS]]
@@ -34,7 +40,10 @@ def _panels(matrix, transposed=False):
 
 @_compiled
 def _rows_for(panels, num_rows):
-    """Zeros that hold the left and the right side of a product with `panels`: [rows, K], [rows, N], rows rounded up."""
+    """Returns zeros for the left and right side of a product: [rows, K] and [rows, N].
+
+    The number of rows is rounded up.
+    """
     rows = (num_rows + _ROWS - 1) // _ROWS * _ROWS
     return np.zeros((rows, panels.shape[1]), np.float32), np.zeros(
         (rows, panels.shape[0] * panels.shape[2]), np.float32
@@ -42,7 +51,7 @@ def _rows_for(panels, num_rows):
 
 
 def _product_with(width):
-    """The product for panels of a width that the compiler knows."""
+    """Returns the product for panels of a width that is known to the compiler."""
 
     @_compiled
     def product(rows, panels, out):
@@ -50,7 +59,8 @@ def _product_with(width):
         for p in range(panels.shape[0]):
             sums[:] = 0.0
             for k in range(0, panels.shape[1], _ROWS):
-                # One array with constant offsets: for more of them the compiler gives up proving that they don't overlap.
+                # With several arrays instead of one with constant offsets, the compiler
+                # fails to prove that they do not overlap.
                 m = panels[p, k : k + _ROWS].reshape(_ROWS * width)
                 for g in range(sums.shape[0]):
                     s, r = sums[g], rows[g * _ROWS : (g + 1) * _ROWS, k : k + _ROWS]
@@ -76,7 +86,7 @@ _wide, _narrow = _product_with(_WIDE), _product_with(_NARROW)
 
 @_compiled
 def _product(rows, panels, out):
-    """out = rows @ matrix, for `panels` of the matrix."""
+    """Computes out = rows @ matrix, given the panels of the matrix."""
     if panels.shape[2] == _WIDE:
         _wide(rows, panels, out)
     else:
@@ -85,7 +95,10 @@ def _product(rows, panels, out):
 
 @_compiled
 def _tanh(x):
-    """tanh to 4e-7: a quotient of polynomials fitted to 2e-8 on [-9, 9], beyond which float32 knows only -1 and 1."""
+    """tanh with an error of up to 4e-7, as a quotient of polynomials.
+
+    The polynomials are fitted to 2e-8 on [-9, 9]. Beyond that, float32 tanh is -1 or 1.
+    """
     x = np.float32(9.0) if x > np.float32(9.0) else x
     x = np.float32(-9.0) if x < np.float32(-9.0) else x
     s = x * x
@@ -224,7 +237,13 @@ def _lstm_backward(dh_out, dc_out, c0, c, gates, panels):
 
 
 def _call(function, arguments, *shapes):
-    """The graph operation that calls a compiled function, whose results have `shapes`."""
+    """Returns the results of a compiled function in a graph.
+
+    Args:
+      function: the compiled function.
+      arguments: tensors.
+      *shapes: the shapes of the results.
+    """
     outputs = tf.numpy_function(function, arguments, [tf.float32] * len(shapes), stateful=False)
     for output, shape in zip(outputs, shapes):
         output.set_shape(shape)

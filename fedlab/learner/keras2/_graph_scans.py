@@ -1,13 +1,26 @@
-"""The time loops of GRU and LSTM as TensorFlow graphs: one product a step, gate derivatives for all steps at once.
+"""The time loops of GRU and LSTM as TensorFlow graphs.
 
-Shapes and names are those of `recurrence`; each forward loop gives what its backward loop needs besides the hidden states.
+There is one product per step, and gate derivatives are computed for all steps at once.
+Shapes and names are those of `recurrence`. Each forward loop also returns the values
+that its backward loop needs.
 """
 
 import tensorflow as tf
 
 
 def _loop(num_steps, body, state, outputs, reverse=False):
-    """Runs `state, out = body(t, *state)` over time and stacks each of the `outputs` tensors a step gives: [T, ...]."""
+    """Runs `state, out = body(t, *state)` over time and stacks the outputs.
+
+    Args:
+      num_steps: T.
+      body: the step.
+      state: the initial state.
+      outputs: the shapes of the tensors in `out`.
+      reverse: whether t goes from T - 1 to 0.
+
+    Returns:
+      (the last state, the outputs [T, ...]).
+    """
     arrays = [tf.TensorArray(tf.float32, size=num_steps, element_shape=shape) for shape in outputs]
 
     def step(i, state, arrays):
@@ -26,7 +39,10 @@ def _before(first, sequence):
 
 
 def gru_forward(x, h0, kernel, bias):
-    """Hidden states, [T, B, units], and z, r, candidate and the candidate's part of the recurrent product, [T, B, 4 * units]."""
+    """Returns hidden states, [T, B, units], and saved values, [T, B, 4 * units].
+
+    The saved values are z, r, the candidate, and its part of the recurrent product.
+    """
     units = h0.shape[-1]
 
     def forward(t, h):
@@ -44,7 +60,10 @@ def gru_forward(x, h0, kernel, bias):
 
 
 def gru_backward(dy, h0, h, saved, kernel):
-    """Gradients of h0, of the recurrent product, [T, B, 3 * units], and of the candidate before its tanh, [T, B, units]."""
+    """Returns the gradients of h0, the recurrent product and the candidate's input.
+
+    Their shapes are [B, units], [T, B, 3 * units] and [T, B, units].
+    """
     units = h0.shape[-1]
     z, r, candidate, inner_h = tf.split(saved, 4, axis=-1)
     to_candidate = (1 - z) * (1 - candidate * candidate)
@@ -67,7 +86,10 @@ def gru_backward(dy, h0, h, saved, kernel):
 
 
 def gru_before_forward(x, h0, kernel):
-    """As `gru_forward` for `reset_after=False`; saved are z, r and candidate, [T, B, 3 * units]."""
+    """Returns the same as `gru_forward`, for `reset_after=False`.
+
+    The saved values are z, r and the candidate, [T, B, 3 * units].
+    """
     units = h0.shape[-1]
     kernel_gates, kernel_h = kernel[:, : 2 * units], kernel[:, 2 * units :]
 
@@ -84,17 +106,15 @@ def gru_before_forward(x, h0, kernel):
 
 
 def gru_before_backward(dy, h0, h, saved, kernel):
-    """Gradients of h0 and of the gates before their functions, [T, B, 3 * units]."""
+    """Returns the gradients of h0 and of the gates' inputs, [T, B, 3 * units]."""
     units = h0.shape[-1]
     z, r, candidate = tf.split(saved, 3, axis=-1)
     to_candidate = (1 - z) * (1 - candidate * candidate)
     h_before = _before(h0, h)
     to_z = (h_before - candidate) * z * (1 - z)
     to_r = h_before * r * (1 - r)
-    kernel_gates_t, kernel_h_t = (
-        tf.transpose(kernel[:, : 2 * units]),
-        tf.transpose(kernel[:, 2 * units :]),
-    )
+    kernel_gates_t = tf.transpose(kernel[:, : 2 * units])
+    kernel_h_t = tf.transpose(kernel[:, 2 * units :])
 
     def backward(t, dh):
         dh = dh + dy[t]
@@ -111,7 +131,11 @@ def gru_before_backward(dy, h0, h, saved, kernel):
 
 
 def lstm_forward(x, h0, c0, kernel):
-    """Hidden states and cell states, both [T, B, units], and the gates i, f, candidate, o, [T, B, 4 * units]."""
+    """Returns hidden states, cell states and gates.
+
+    Their shapes are [T, B, units], [T, B, units] and [T, B, 4 * units]. The gates are
+    i, f, the candidate and o.
+    """
     units = h0.shape[-1]
 
     def forward(t, h, c):
@@ -130,13 +154,13 @@ def lstm_forward(x, h0, c0, kernel):
 
 
 def lstm_backward(dh_out, dc_out, c0, c, gates, kernel):
-    """Gradients of h0, of c0, and of the gates before their functions, [T, B, 4 * units]."""
+    """Returns the gradients of h0, of c0, and of the gates' inputs, [T, B, 4 * units]."""
     units = c0.shape[-1]
     i, f, g, o = tf.split(gates, 4, axis=-1)
     tanh_c = tf.tanh(c)
     h_to_c = o * (1 - tanh_c * tanh_c)
     h_to_o = tanh_c * o * (1 - o)
-    # d(gates before their functions) / d(c), for all steps: [T, B, 3, units]
+    # d(inputs of the gates) / d(c), for all steps: [T, B, 3, units]
     factors = tf.stack([g * i * (1 - i), _before(c0, c) * f * (1 - f), i * (1 - g * g)], axis=2)
     kernel_t = tf.transpose(kernel)
 

@@ -1,9 +1,18 @@
-"""Which variables a graph only ever adds to, with amounts that do not depend on what they hold.
+"""Finds the variables that a graph only adds to.
 
-Such states can be merged: two clients that start from the same state have added what one client with the data of both would have added.
-`v.assign_add(x)` adds. So does `v.assign(v + x)`. `v.assign(max(v, x))` does not. The graph is read, not run: data on which a maximum
-happens to look like a sum cannot mislead it, and what it does not understand it takes as not additive.
+The amounts that are added must not depend on the variables themselves. States of such
+variables can be merged: two clients that start from the same state add together what
+one client with the data of both would add. `v.assign_add(x)` adds, and so does
+`v.assign(v + x)`. `v.assign(max(v, x))` does not.
+
+The graph is read, not run, so data for which a maximum happens to equal a sum cannot
+mislead it. An operation that is not understood counts as not additive.
 """
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
 
 _ADDS = {
     "AssignAddVariableOp",
@@ -15,20 +24,20 @@ _ADDS = {
 }
 _LOOKS = {"ReadVariableOp", "VariableShape", "VarIsInitializedOp"}
 _FORWARDS = {"Identity"}
-# Of a tensor's form, not of its values.
+# Their results depend on the shape of a tensor, not on its values.
 _FORMS = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}
 
 
-def written(function, variables):
-    """How a graph writes to variables.
+def written(function: Any, variables: Sequence[tf.Variable]) -> tuple[set[int], set[int]]:
+    """Finds out how a graph writes to variables.
 
     Args:
       function: a concrete function.
-      variables: a list of variables.
+      variables: the variables of interest.
 
     Returns:
-      (changed, additive): sets of positions in `variables`: those that the graph writes to, and those of
-      them that it only adds to.
+      (changed, additive): the positions in `variables` that the graph writes to, and
+        those of them that it only adds to.
     """
     definition = function.graph.as_graph_def()
     functions = {each.signature.name: each for each in definition.library.function}
@@ -46,50 +55,48 @@ def written(function, variables):
 
 
 class _Reader:
-    """Reads the nodes of a graph and of the functions it calls.
+    """Reads the nodes of a graph and of the functions that it calls.
 
     Args:
       functions: name -> FunctionDef.
       changed: positions of the variables whose values are followed.
 
     Attributes:
-      overwritten: positions of the variables that the nodes read so far do anything to but add.
+      overwritten: positions of variables that some node writes to without adding.
     """
 
-    def __init__(self, functions, changed):
+    def __init__(self, functions: Mapping[str, Any], changed: Collection[int]) -> None:
         self._functions = functions
         self._changed = changed
         self._writes = set()
         self.overwritten = set()
 
-    def read(self, nodes, handles, dependent=()):
+    def read(
+        self, nodes: Iterable[Any], handles: Mapping[str, int], dependent: Iterable[str] = ()
+    ) -> frozenset[int]:
         """Reads nodes.
 
         Args:
           nodes: NodeDefs.
-          handles: name of a node, or of a function's argument -> position of the variable that it is the handle of.
-          dependent: names of arguments that depend on what the variables hold.
+          handles: name of a node or argument that is the handle of a variable ->
+            position of the variable.
+          dependent: names of arguments that depend on the values of the variables.
 
         Returns:
           The positions of the variables written to so far.
         """
-        nodes, handles, dependent = (
-            {node.name: node for node in nodes},
-            dict(handles),
-            set(dependent),
-        )
-        before = None
-        while before != (
-            len(handles),
-            len(dependent),
-            len(self._writes),
-            len(self.overwritten),
-        ):  # nodes of functions have no order
-            before = len(handles), len(dependent), len(self._writes), len(self.overwritten)
-            for node in nodes.values():
-                self._read_node(node, nodes, handles, dependent)
+        by_name = {node.name: node for node in nodes}
+        handles, dependent = dict(handles), set(dependent)
+        sizes = None
+        # The nodes of a function have no order, so they are read until nothing changes.
+        while sizes != (sizes := self._sizes(handles, dependent)):
+            for node in by_name.values():
+                self._read_node(node, by_name, handles, dependent)
         self._dependent = dependent
         return frozenset(self._writes)
+
+    def _sizes(self, *sets):
+        return [*map(len, (*sets, self._writes, self.overwritten))]
 
     def _read_node(self, node, nodes, handles, dependent):
         inputs = _inputs(node)
@@ -117,7 +124,7 @@ class _Reader:
                 self.overwritten.update(variables)
 
     def _is_sum(self, name, variable, nodes, handles, dependent):
-        """Whether a value is that of the variable plus something that does not depend on it."""
+        """Whether a value is the variable plus something that does not depend on it."""
         node = nodes.get(name)
         if node is None:
             return False
@@ -149,19 +156,17 @@ class _Reader:
             self._writes |= inner._writes
             self.overwritten |= inner.overwritten
             reads = len(inner._dependent) > 0
-            if inner._writes and (
-                any(given in dependent for given in inputs[:skipped])
-                or (reads and "While" in node.op)
+            # Whether or how often variables are written to may depend on their values.
+            if any(given in dependent for given in inputs[:skipped]) or (
+                reads and "While" in node.op
             ):
-                self.overwritten |= (
-                    inner._writes
-                )  # what decides whether, or how often, it is written depends on it
+                self.overwritten |= inner._writes
             if reads:
                 dependent.add(node.name)
 
 
 def _inputs(node):
-    """Names of the nodes or arguments that a node takes values from."""
+    """Names of the nodes or arguments whose values a node uses."""
     return [name.partition(":")[0] for name in node.input if not name.startswith("^")]
 
 

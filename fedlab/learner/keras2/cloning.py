@@ -1,11 +1,14 @@
 """Copies of compiled Keras models."""
 
 import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from keras.src.engine.base_preprocessing_layer import PreprocessingLayer
 
+from fedlab import _checks
 from fedlab.learner.keras2.copying import (
     copy_metric,
     copy_optimizer,
@@ -16,21 +19,29 @@ from fedlab.learner.keras2.copying import (
 )
 
 _originals = weakref.WeakKeyDictionary()  # copy -> the model that it was made from
+_REMEDY = "pass a function that builds the model"
 
 
-def clone(model, model_fn=None, copy_layer=None):
-    """A compiled copy of a compiled Keras model: the same weights in variables of its own.
+class CopyError(ValueError):
+    """Keras cannot make a copy of the model that computes the same."""
+
+
+def clone(
+    model: tf.keras.Model,
+    model_fn: Callable[[], tf.keras.Model] | None = None,
+    copy_layer: Callable[[tf.keras.layers.Layer], tf.keras.layers.Layer] | None = None,
+) -> tf.keras.Model:
+    """Returns a compiled copy of a compiled Keras model, with the same weights.
 
     Args:
       model: a Sequential or Functional model, or any model if `model_fn` is given.
-      model_fn: builds the same compiled model again. Needed where Keras cannot copy a model from its
-        configuration: a subclassed model, or terms of the loss that are functions.
-      copy_layer: makes the copy of one of the model's layers; by default from its configuration.
-
-    Returns:
-      A compiled Keras model.
+      model_fn: builds the same compiled model again. Needed if Keras cannot copy the
+        model from its configuration: for a subclassed model, or if the loss has terms
+        that are functions.
+      copy_layer: makes the copy of a layer; by default from the layer's configuration.
 
     Raises:
+      TypeError: `model` is not a Keras model.
       ValueError: the model is not compiled, or its copy would not compute the same.
     """
     check_compiled(model)
@@ -54,8 +65,11 @@ def clone(model, model_fn=None, copy_layer=None):
     return copy
 
 
-def finalize_adapted(model):
-    """Prepares adapted layers whose weights have been assigned; they compute with numbers that they make of them.
+def finalize_adapted(model: tf.keras.Model) -> tf.keras.Model:
+    """Prepares adapted preprocessing layers after their weights were assigned.
+
+    These layers compute with values that they derive from the weights, such as a
+    standard deviation from a variance.
 
     Returns:
       The model.
@@ -67,35 +81,28 @@ def finalize_adapted(model):
 
 
 def _copy(model, copy_layer):
-    """A copy of a Sequential or Functional model, neither compiled nor with the model's weights."""
+    """A copy of a Sequential or Functional model, not compiled and with new weights."""
     if not getattr(model, "_is_graph_network", False):
         kind = type(model).__name__
-        raise ValueError(f"{kind} is a subclassed model, which Keras cannot copy: {_REMEDY}.")
+        raise ValueError(f"{kind} is a subclassed model, which Keras cannot copy: {_REMEDY}")
     try:
         copy = tf.keras.models.clone_model(model, clone_function=copy_layer)
     except CopyError:
         raise
-    except Exception as error:  # whatever the code of a stranger's layer raises
+    except Exception as error:  # custom layers may raise anything
         raise CopyError(
-            f"model {model.name!r} cannot be copied ({_first_line(error)}): {_REMEDY}."
+            f"model {model.name!r} cannot be copied ({_first_line(error)}): {_REMEDY}"
         ) from error
     layers, originals = list(copy._flatten_layers()), list(model._flatten_layers())
     kinds, kinds_before = ([type(layer).__name__ for layer in each] for each in (layers, originals))
     if kinds != kinds_before:
         lost = [kind for kind in kinds_before if kinds_before.count(kind) != kinds.count(kind)]
-        raise CopyError(f"model {model.name!r} loses its {lost[0]} in a copy: {_REMEDY}.")
+        raise CopyError(f"a copy of model {model.name!r} loses its {lost[0]}: {_REMEDY}")
     for layer, original in zip(layers, originals):
-        # Which layers inside of layers are frozen is not in their configuration.
+        # A configuration does not tell which layers inside of layers are frozen.
         layer._trainable = original._trainable
         _check_layer(layer, original)
     return copy
-
-
-_REMEDY = "pass a function that builds the model"
-
-
-class CopyError(ValueError):
-    """A model of which Keras cannot make a copy that computes the same."""
 
 
 def _first_line(error):
@@ -103,13 +110,13 @@ def _first_line(error):
     return f"{lines[0]:.200}" if lines else type(error).__name__
 
 
-def copy_of_layer(layer):
-    """A new layer of the same configuration.
+def copy_of_layer(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+    """Returns a new layer with the same configuration.
 
     Raises:
       CopyError: the layer has no configuration, or cannot be made from it.
     """
-    # Keras finds classes by name, those of strangers only where they are registered.
+    # Keras finds classes by name, and custom classes only if they are registered.
     inside = [part for each in layer._flatten_layers() for part in (each, *parts(each).values())]
     try:
         with tf.keras.utils.custom_object_scope(
@@ -117,16 +124,16 @@ def copy_of_layer(layer):
         ):
             copy = type(layer).from_config(layer.get_config())
     except NotImplementedError as error:
-        reason = "has no get_config"
-        raise CopyError(f"{_named(layer)} {reason}: define it, or {_REMEDY}.") from error
-    except Exception as error:  # whatever the code of a stranger's layer raises
+        raise CopyError(f"{_named(layer)} has no get_config: define it, or {_REMEDY}") from error
+    except Exception as error:  # custom layers may raise anything
         reason = _first_line(error.__cause__ or error.__context__ or error)
         raise CopyError(
-            f"{_named(layer)} cannot be made from its get_config ({reason}): {_REMEDY}."
+            f"{_named(layer)} cannot be made from its get_config ({reason}): correct get_config, "
+            f"or {_REMEDY}"
         ) from error
 
     if isinstance(layer, tf.keras.layers.Discretization):
-        copy.bin_boundaries = layer.bin_boundaries  # they decide the shape of its output
+        copy.bin_boundaries = layer.bin_boundaries  # the shape of its output depends on them
     return copy
 
 
@@ -135,46 +142,49 @@ def _named(layer):
 
 
 def _check_layer(copy, original):
-    """Raises CopyError where the copy of a layer has other settings or lacks a term of the loss."""
+    """Raises CopyError if the copy of a layer has other settings or lacks a loss."""
     if lacking := differing_argument(copy, original):
         raise CopyError(
-            f"{_named(original)} has another {lacking!r} in a copy: add it to get_config, or {_REMEDY}."
+            f"a copy of {_named(original)} has another {lacking!r}: add it to get_config, or "
+            f"{_REMEDY}"
         )
     if len(copy._callable_losses) != len(original._callable_losses):
         what = "model" if isinstance(original, tf.keras.Model) else "layer"
         raise CopyError(
-            f"{what} {original.name!r} has a loss from add_loss(function), which a copy loses: {_REMEDY}."
+            f"{what} {original.name!r} has a loss from add_loss(function), which a copy loses: "
+            f"{_REMEDY}"
         )
 
 
 def _check_weights(copy, model):
-    """Raises ValueError where a copy's weights do not correspond to the model's, or are the same."""
-    shapes = [
+    """Raises CopyError if a copy has other weights than the model, or shares them."""
+    expected, shapes = (
         [None if _is_table(w) else w.shape.as_list() for w in each.weights]
         for each in (model, copy)
-    ]
-    if shapes[0] != shapes[1]:
+    )
+    if shapes != expected:
         raise CopyError(
-            f"the copy of {model.name} has weights of shapes {shapes[1]}, the model {shapes[0]}: is it built the same way?"
+            f"the copy of model {model.name!r} has weights of shapes {shapes}: expected "
+            f"{expected}; pass a function that builds the same model"
         )
     known = {id(w) for w in model.weights}
     shared = [w.name for w in copy.weights if not _is_table(w) and id(w) in known]
     if shared:
         raise CopyError(
-            f"the copy of {model.name!r} shares the weight {shared[0]!r} with the model: "
-            "pass a function that makes new layers in every call."
+            f"the copy of model {model.name!r} shares the weight {shared[0]!r} with the model: "
+            "pass a function that makes new layers in every call"
         )
 
 
 def _is_table(weight):
-    """Whether a weight of a layer is not a variable, such as the vocabulary of a StringLookup."""
+    """Whether a weight is not a variable, such as the vocabulary of a StringLookup."""
     return not hasattr(weight, "assign")
 
 
-def non_trainable_weights(model):
-    """The non-trainable weights that clients and server exchange, variables of a fixed shape.
+def non_trainable_weights(model: tf.keras.Model) -> list[tf.Variable]:
+    """Returns the non-trainable weights that clients and server exchange.
 
-    What `adapt()` has stored in a layer and has no fixed shape, such as the vocabulary of a
+    What `adapt()` stores in a layer without a fixed shape, such as the vocabulary of a
     `StringLookup` or the bins of a `Discretization`, is a constant: `clone` copies it.
     """
     return [
@@ -182,53 +192,69 @@ def non_trainable_weights(model):
     ]
 
 
-def ancestors(model):
-    """The models that a copy was made from, directly and indirectly, as far as they still exist."""
+def ancestors(model: tf.keras.Model) -> list[tf.keras.Model]:
+    """Returns the models that a copy was made from, directly and indirectly.
+
+    Models that no longer exist are left out.
+    """
     found = []
     while (model := _originals.get(model, lambda: None)()) is not None:
         found.append(model)
     return found
 
 
-def check_compiled(model):
-    """Raises where `model` is not a compiled Keras model, or has no weights yet."""
+def check_compiled(model: Any) -> None:
+    """Raises an error unless `model` is a compiled Keras model that has weights.
+
+    Raises:
+      TypeError: `model` is not a Keras model.
+      ValueError: the model is not compiled, or not built.
+    """
     if not isinstance(model, tf.keras.Model):
-        raise TypeError(
-            f"received {type(model).__name__}; allowed: a compiled tf.keras model, or a function that makes one."
+        raise _checks.type_error(
+            "model", model, "a compiled tf.keras model, or a function that returns one"
         )
     if getattr(model, "_compile_config", None) is None or model.loss is None:
         raise ValueError(
-            f"model {model.name!r} is not compiled: call model.compile(optimizer=..., loss=..., metrics=...) first."
+            f"model {model.name!r} is not compiled: call model.compile(optimizer=..., loss=..., "
+            "metrics=...) first"
         )
     if not model.built:
         raise ValueError(
-            f"model {model.name!r} has no weights yet: call it on a batch, or model.build(input_shape), first."
+            f"model {model.name!r} has no weights yet: call it on a batch, or "
+            "model.build(input_shape), first"
         )
 
 
-def check_finite(model):
-    """Raises ValueError where a model has a weight that is not a finite number."""
+def check_finite(model: tf.keras.Model) -> None:
+    """Raises ValueError if a weight of the model is not a finite number."""
     for weight in (*model.trainable_weights, *non_trainable_weights(model)):
         if weight.dtype == tf.string:
             raise ValueError(
-                f"model {model.name!r} has text in its weight {weight.name!r}; allowed: weights of numbers or bools."
+                f"model {model.name!r} has text in its weight {weight.name!r}: expected numbers "
+                "or bools"
             )
         value = weight.numpy()
         if value.dtype.kind in "fV" and not np.isfinite(value.astype(np.float32)).all():
             wrong = "nan" if np.isnan(value.astype(np.float32)).any() else "inf"
             raise ValueError(
-                f"model {model.name!r} has {wrong} in its weight {weight.name!r}: its training diverged; load another."
+                f"model {model.name!r} has {wrong} in its weight {weight.name!r}: expected finite "
+                "numbers; its training diverged, load another model"
             )
 
 
-def recompile(copy, model):
-    """Compiles `copy` as `model` is compiled, with new metrics and a new optimizer.
+def recompile(copy: tf.keras.Model, model: tf.keras.Model) -> tf.keras.Model:
+    """Compiles `copy` like `model`, with new metrics and a new optimizer.
 
     Args:
       copy: a copy of `model`, or `model` itself.
       model: a compiled Keras model.
+
+    Returns:
+      `copy`.
     """
-    # Keras keeps compile()'s arguments only here; `get_compile_config` would serialize them and lose plain functions.
+    # The arguments of compile() are only stored here. `get_compile_config` would
+    # serialize them and lose plain functions.
     arguments = dict(model._compile_config.config)
     arguments["optimizer"] = copy_optimizer(model.optimizer)
     for name in ("metrics", "weighted_metrics"):
@@ -244,16 +270,16 @@ def _exclude_from_weight_decay(copy, excluded):
     exclude_from_weight_decay(copy.optimizer, [w for w, out in zip(copy.weights, excluded) if out])
 
 
-def weight_arrays(model):
-    """The model's weights as two lists of arrays, (trainable, non-trainable), as `with_weights` takes them."""
-    return tuple(
-        [weight.numpy() for weight in weights]
-        for weights in (model.trainable_weights, non_trainable_weights(model))
-    )
+def weight_arrays(model: tf.keras.Model) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Returns the model's weights as arrays: (trainable, non-trainable)."""
+    trainable, non_trainable = model.trainable_weights, non_trainable_weights(model)
+    return [w.numpy() for w in trainable], [w.numpy() for w in non_trainable]
 
 
-def with_weights(model, trainable, non_trainable):
-    """The model, after its weights have been set to lists of arrays in the order of `trainable_weights` and `non_trainable_weights`."""
+def with_weights(
+    model: tf.keras.Model, trainable: Iterable[Any], non_trainable: Iterable[Any]
+) -> tf.keras.Model:
+    """Sets the model's weights, given in the form of `weight_arrays`, and returns it."""
     for variables, values in (
         (model.trainable_weights, trainable),
         (non_trainable_weights(model), non_trainable),

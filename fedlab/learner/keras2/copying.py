@@ -1,6 +1,8 @@
-"""Copies of what a Keras model is compiled with, and whether a copy has the same settings."""
+"""Copies of optimizers and metrics, and whether a copy has the same settings."""
 
 import inspect
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -8,19 +10,21 @@ import tensorflow as tf
 _Schedule = tf.keras.optimizers.schedules.LearningRateSchedule
 
 
-def copy_optimizer(optimizer):
-    """A Keras optimizer with the same settings and no state.
+def copy_optimizer(optimizer: tf.keras.optimizers.Optimizer) -> tf.keras.optimizers.Optimizer:
+    """Returns a Keras optimizer with the same settings and no state.
 
-    What it excludes from weight decay depends on the model, and is not copied.
+    Exclusions from weight decay depend on the model and are not copied.
 
     Raises:
-      ValueError: the copy has other settings, of the optimizer or of its learning-rate schedule.
+      ValueError: the copy, or its learning-rate schedule, has other settings.
     """
     return _copy(optimizer, optimizer_config(optimizer), "optimizer")
 
 
-def optimizer_config(optimizer):
-    """A Keras optimizer's configuration, with its learning-rate schedule as an object: it has no state.
+def optimizer_config(optimizer: tf.keras.optimizers.Optimizer) -> dict[str, Any]:
+    """Returns a Keras optimizer's configuration.
+
+    It contains the learning-rate schedule itself, which has no state.
 
     Raises:
       ValueError: the schedule has no get_config.
@@ -31,48 +35,53 @@ def optimizer_config(optimizer):
         schedule = getattr(optimizer, "_learning_rate", None)
         name = type(schedule if isinstance(schedule, _Schedule) else optimizer).__name__
         raise ValueError(
-            f"{name}, which the model is compiled with, has no get_config: define it."
+            f"{name}, which the model is compiled with, has no get_config: define it"
         ) from None
     if isinstance(config.get("learning_rate"), dict):
         config["learning_rate"] = optimizer._learning_rate
     return config
 
 
-def copy_metric(metric):
-    """A Keras metric with the same settings and no state; anything else is returned as it is.
+def copy_metric(metric: Any) -> Any:
+    """Returns a Keras metric with the same settings and no state.
+
+    Anything other than a `tf.keras.metrics.Metric` is returned unchanged.
 
     Raises:
       ValueError: the copy has other settings.
     """
-    return (
-        _copy(metric, metric.get_config(), "metric")
-        if isinstance(metric, tf.keras.metrics.Metric)
-        else metric
-    )
+    if not isinstance(metric, tf.keras.metrics.Metric):
+        return metric
+    return _copy(metric, metric.get_config(), "metric")
 
 
 def _copy(thing, config, what):
     name = f"{what} {thing.name!r} of class {type(thing).__name__}"
     try:
         copy = type(thing).from_config(config)
-    except Exception as error:  # whatever the code of a stranger's class raises
+    except Exception as error:  # custom classes may raise anything
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"{name} cannot be made from its get_config ({reason}): define get_config."
+            f"{name} cannot be made from its get_config ({reason}): correct get_config"
         ) from error
     if differing := differing_argument(copy, thing):
-        raise ValueError(f"{name} has another {differing!r} in a copy: define get_config with it.")
+        raise ValueError(f"a copy of {name} has another {differing!r}: add it to get_config")
     return copy
 
 
-def differing_argument(copy, original):
-    """The name of a constructor's argument that a copy made from `get_config` lacks or has otherwise, or None.
+def differing_argument(copy: Any, original: Any) -> str | None:
+    """Returns a constructor argument that a copy lacks or has a different value of.
 
-    Arguments of a class that is not Keras's are compared where the object keeps them under their names,
-    and where Keras has recorded them. Parts such as regularizers and schedules are compared as well.
+    Arguments of custom classes are compared if the object stores them under their
+    names, or if Keras has recorded them. Parts such as regularizers and schedules are
+    compared as well.
 
     Args:
-      copy, original: objects of one class: layers, metrics, optimizers.
+      copy: a layer, metric or optimizer made from the `get_config` of `original`.
+      original: an object of the same class.
+
+    Returns:
+      The name of the argument, or None.
     """
     return next(_differing(copy, original, set()), None)
 
@@ -114,7 +123,10 @@ def _differing(copy, original, seen):
 
 
 def _is_lost_constant(name, value, value_before, original):
-    """Whether a metric's copy has another value in a variable that the argument `name` sets, as it does without get_config."""
+    """Whether a variable that the argument `name` sets has another value in a copy.
+
+    In a metric, that is so if get_config leaves the argument out.
+    """
     if (
         not isinstance(original, tf.keras.metrics.Metric)
         or name in original.get_config()
@@ -126,10 +138,10 @@ def _is_lost_constant(name, value, value_before, original):
     return not np.array_equal(value.numpy(), value_before.numpy())
 
 
-def parts(thing):
-    """Attribute -> object of the regularizers, schedules and the like that an object consists of.
+def parts(thing: Any) -> dict[str, Any]:
+    """Returns attribute -> object of an object's regularizers, schedules and the like.
 
-    Not the layers inside of a layer, and not what a model is compiled with.
+    Layers inside a layer and what a model is compiled with are left out.
     """
     not_parts = (type, tf.keras.layers.Layer, tf.keras.optimizers.Optimizer)
     items = {} if isinstance(thing, tf.keras.Model) else vars(thing)
@@ -140,13 +152,13 @@ def parts(thing):
     }
 
 
-def is_keras(cls):
-    """Whether a class comes with Keras."""
+def is_keras(cls: type) -> bool:
+    """Returns whether a class is part of Keras."""
     return cls.__module__.split(".")[0] == "keras"
 
 
 def _parameters(cls):
-    """name -> default value of the constructor's named arguments, of all classes that are not Keras's."""
+    """Name -> default value of the named constructor arguments of custom classes."""
     found = {}
     for base in cls.__mro__:
         if is_keras(base) or base is object:
@@ -166,7 +178,7 @@ def _parameters(cls):
 
 
 def _is_same(value, other):
-    """Whether two settings are the same, as far as numbers, texts and arrays can tell."""
+    """Whether two settings have the same numbers, strings and arrays."""
     if isinstance(value, (dict, list, tuple)) and isinstance(other, (dict, list, tuple)):
         flat, flat_other = tf.nest.flatten(value), tf.nest.flatten(other)
         return len(flat) == len(flat_other) and all(map(_is_same, flat, flat_other))
@@ -179,18 +191,20 @@ def _is_same(value, other):
         return False
 
 
-def weight_decay_exclusions(optimizer, variables):
-    """Whether a Keras optimizer excludes each variable from its weight decay, as `exclude_from_weight_decay` was told.
+def weight_decay_exclusions(
+    optimizer: tf.keras.optimizers.Optimizer, variables: Sequence[tf.Variable] | None
+) -> list[bool]:
+    """Returns whether a Keras optimizer excludes each variable from weight decay.
 
     Args:
       optimizer: a Keras optimizer.
-      variables: the model's variables, or None where they are not known.
+      variables: the model's variables, or None if they are not known.
 
     Returns:
-      One bool per variable; none where the variables are not known.
+      One bool per variable; an empty list if the variables are not known.
 
     Raises:
-      ValueError: the optimizer excludes some, and the variables are not known.
+      ValueError: the optimizer excludes variables, but `variables` is None.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     if not (
@@ -200,13 +214,19 @@ def weight_decay_exclusions(optimizer, variables):
         return [False] * len(variables or ())
     if variables is None:
         raise ValueError(
-            f"{type(optimizer).__name__} excludes variables from weight decay: pass variables=model.trainable_variables."
+            f"{type(optimizer).__name__} excludes variables from weight decay: pass "
+            "variables=model.trainable_variables"
         )
     return [not optimizer._use_weight_decay(v) for v in variables]
 
 
-def exclude_from_weight_decay(optimizer, variables):
-    """Excludes these variables, and no others, from a Keras optimizer's weight decay, whether it is built or not."""
+def exclude_from_weight_decay(
+    optimizer: tf.keras.optimizers.Optimizer, variables: Sequence[tf.Variable]
+) -> None:
+    """Excludes exactly these variables from a Keras optimizer's weight decay.
+
+    The optimizer may be built or not.
+    """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     if variables:
         optimizer._exclude_from_weight_decay = [optimizer._var_key(v) for v in variables]

@@ -1,6 +1,7 @@
 """Partial fine-tuning: which layers train, and so which weights clients send."""
 
 import fnmatch
+from collections.abc import Sequence
 
 import tensorflow as tf
 from keras.src.engine.base_preprocessing_layer import PreprocessingLayer
@@ -9,41 +10,47 @@ from fedlab import _checks
 from fedlab.learner.keras2.cloning import non_trainable_weights, recompile
 
 
-def freeze(model, *names, keep=()):
-    """Freezes layers: they keep their weights bit for bit, and no client sends them.
+def freeze(model: tf.keras.Model, *names: str, keep: str | Sequence[str] = ()) -> tf.keras.Model:
+    """Freezes layers, whose weights then do not change and are not sent by clients.
 
-        train the head only                          freeze(model, keep=["head*"])
-        freeze embeddings and the first 4 blocks     freeze(model, *fedlab.models.bert.up_to(4))
-        train everything again                       freeze(model, keep=["*"])
+        train the head only              freeze(model, keep=["head*"])
+        freeze embeddings and 4 blocks   freeze(model, *fedlab.models.bert.up_to(4))
+        train everything again           freeze(model, keep=["*"])
 
-    Layers that are not named train. Every call starts anew, and so does the model's optimizer.
+    Layers that are not named train. Earlier calls have no effect, and the optimizer of
+    a compiled model loses its state.
 
     Args:
       model: a Keras model, compiled or not; it is changed.
-      *names: names of its layers (`[layer.name for layer in model.layers]`), or patterns as of file names, such as "layer_0_*". By
-        default all layers.
-      keep: names or patterns of layers to train nevertheless.
+      *names: names of its layers (`[layer.name for layer in model.layers]`), or
+        patterns such as "layer_0_*". By default all layers.
+      keep: names or patterns of layers that train nevertheless.
 
     Returns:
       The model.
 
     Raises:
-      ValueError: no layer has such a name, or nothing would be left to train. The model is then unchanged.
+      TypeError: `model` is not a Keras model.
+      ValueError: no layer has such a name, or no layer with weights would be left to
+        train. The model is then unchanged.
 
     Example:
       >>> import tensorflow as tf
-      >>> layers = [tf.keras.layers.Dense(3, input_shape=[2], name="body"), tf.keras.layers.Dense(1, name="head")]
-      >>> [weight.shape.as_list() for weight in freeze(tf.keras.Sequential(layers), "body").trainable_weights]
+      >>> body = tf.keras.layers.Dense(3, input_shape=[2], name="body")
+      >>> head = tf.keras.layers.Dense(1, name="head")
+      >>> model = freeze(tf.keras.Sequential([body, head]), "body")
+      >>> [weight.shape.as_list() for weight in model.trainable_weights]
       [[3, 1], [1]]
     """
     if not isinstance(model, tf.keras.Model):
-        raise TypeError(f"received {_checks.kind(model)}; allowed: a tf.keras model.")
+        raise _checks.type_error("model", model, "a tf.keras model")
     keep = [keep] if isinstance(keep, str) else list(keep)
     known = [layer.name for layer in model.layers]
     for pattern in (*names, *keep):
         if not isinstance(pattern, str) or not fnmatch.filter(known, pattern):
             raise ValueError(
-                f"no layer is called {pattern!r}; allowed: {', '.join(known)}, or patterns such as 'layer_0_*'."
+                f"no layer is called {pattern!r}: expected {', '.join(known)}, or patterns such as "
+                "'layer_0_*'"
             )
     trained = [
         layer
@@ -52,9 +59,10 @@ def freeze(model, *names, keep=()):
     ]
     if not any(layer.weights for layer in trained):
         raise ValueError(
-            f"freezing {', '.join(names) or 'all layers'} leaves nothing to train: pass keep=, such as keep=['head*']."
+            f"freezing {', '.join(names) or 'all layers'} leaves nothing to train: pass keep=, "
+            "such as keep=['head*']"
         )
-    model.trainable = True  # a model that is frozen as a whole hides what its layers say
+    model.trainable = True  # the layers of a frozen model count as frozen
     for layer in model.layers:
         layer.trainable = any(layer is other for other in trained)
     if getattr(model, "_compile_config", None) is not None:
@@ -66,16 +74,17 @@ def _matches(layer, patterns):
     return any(fnmatch.fnmatchcase(layer.name, pattern) for pattern in patterns)
 
 
-def statistics(model):
-    """The non-trainable weights that training may change, such as BatchNormalization's, in order.
+def statistics(model: tf.keras.Model) -> list[tf.Variable]:
+    """Returns the non-trainable weights that training may change, in order.
 
-    The other non-trainable weights are constants: those of frozen layers, and what `adapt()` has
-    computed for a preprocessing layer.
+    An example are the moving averages of BatchNormalization. The other non-trainable
+    weights are constants: those of frozen layers, and what `adapt()` has computed for a
+    preprocessing layer.
     """
     constant, changing = set(), set()
     for layer in model._flatten_layers():
         if not layer.trainable or isinstance(layer, PreprocessingLayer):
             constant |= {id(w) for w in layer.weights}
-        else:  # one that trains inside of a frozen one keeps its statistics up to date
+        else:  # a layer that trains inside a frozen one still updates its statistics
             changing |= {id(w) for w in layer._non_trainable_weights}
     return [w for w in non_trainable_weights(model) if id(w) in changing or id(w) not in constant]

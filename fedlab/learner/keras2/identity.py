@@ -1,10 +1,14 @@
-"""What a compiled Keras model computes, as JSON: its layers and how they are connected, its loss, metrics and optimizer.
+"""What a compiled Keras model computes, as JSON.
 
-The weights' values are left out, and so are initializers, which have no effect once there are weights. Keras numbers layers as they
-are made in a process, so that a second model of the same script has other names. Here, names are numbered within the model.
+This describes the layers and their connections, the loss, the metrics and the
+optimizer. The values of weights are left out, and so are initializers, which have no
+effect once the weights exist. Keras numbers layers in the order of their creation in a
+process, so that the same code gives a second model other names. Here, names are
+numbered within the model.
 """
 
 import re
+from typing import Any
 
 import tensorflow as tf
 from keras.src.engine import functional
@@ -23,15 +27,17 @@ _LEFT_OUT = {
 }
 
 
-def identity(model):
-    """The identity of a compiled model: setting -> JSON value. Models of which it is the same train alike from the same weights.
+def identity(model: tf.keras.Model) -> dict[str, Any]:
+    """Returns the identity of a compiled model, setting -> JSON value.
+
+    Models with the same identity and the same weights train alike.
 
     Example:
-      >>> def rates(rate):
-      ...     model = tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=[2]), tf.keras.layers.Dropout(rate)])
-      ...     model.compile("sgd", "mse")
-      ...     return [layer.get("rate") for layer in identity(model)["layers"]]
-      >>> rates(0.5)
+      >>> layers = tf.keras.layers
+      >>> dense, dropout = layers.Dense(1, input_shape=[2]), layers.Dropout(0.5)
+      >>> model = tf.keras.Sequential([dense, dropout])
+      >>> model.compile("sgd", "mse")
+      >>> [layer.get("rate") for layer in identity(model)["layers"]]
       [None, 0.5]
     """
     arguments = dict(model._compile_config.config)
@@ -61,12 +67,9 @@ def identity(model):
 
 
 def _only(metrics):
-    """Metrics of a model with one output, which Keras nests in one more list where it has read them from an HDF5 file."""
-    return (
-        metrics[0]
-        if isinstance(metrics, list) and len(metrics) == 1 and isinstance(metrics[0], list)
-        else metrics
-    )
+    """The metrics without the additional list around those that come from an HDF5 file."""
+    nested = isinstance(metrics, list) and len(metrics) == 1 and isinstance(metrics[0], list)
+    return metrics[0] if nested else metrics
 
 
 def _optimizer(model):
@@ -81,15 +84,13 @@ def _optimizer(model):
 
 
 class _Model:
-    """Reads the parts of a model, whose names it numbers."""
+    """Reads the parts of a model and numbers their names."""
 
     def __init__(self, model):
         names = {layer.name for layer in model._flatten_layers()}
-        names |= {
-            layer.name
-            for layer in getattr(model, "_self_tracked_trackables", ())
-            if hasattr(layer, "name")
-        }  # its InputLayers
+        # These include InputLayers.
+        tracked = getattr(model, "_self_tracked_trackables", ())
+        names |= {layer.name for layer in tracked if hasattr(layer, "name")}
         groups = {}
         for name in names:
             stem, number = _NUMBERED.fullmatch(name).groups()
@@ -116,7 +117,7 @@ class _Model:
     def _functional(self, model):
         try:
             config = functional.get_network_config(model, serialize_layer_fn=self.layer)
-        except TypeError:  # an argument of a call is no JSON
+        except TypeError:  # an argument of a layer's call cannot be expressed in JSON
             return {"layers": [self.layer(layer) for layer in model.layers]}
         for layer in config["layers"]:
             layer["name"] = self._names.get(layer["name"], layer["name"])
@@ -136,23 +137,13 @@ class _Model:
         own = _code(layer)
         try:
             config = layer.get_config()
-        except (
-            Exception
-        ):  # a custom layer's may be missing or fail; Keras asks for it only when a model is saved
+        except Exception:  # missing or wrong in a custom layer; needed only for saving
             config = {}
         if isinstance(layer, tf.keras.layers.Lambda):
-            config = {
-                **config,
-                "function": layer.function,
-            }  # in the configuration it has line numbers
-        inner = (
-            [
-                self.layer(each)
-                for each in layer._flatten_layers(recursive=False, include_self=False)
-            ]
-            if own
-            else []
-        )
+            # The function in the configuration has line numbers.
+            config = {**config, "function": layer.function}
+        inner = layer._flatten_layers(recursive=False, include_self=False) if own else ()
+        inner = [self.layer(each) for each in inner]
         kept = self._clean({name: value for name, value in config.items() if name not in described})
         return {
             **described,
@@ -163,7 +154,7 @@ class _Model:
         }
 
     def compiled(self, value, is_loss=False):
-        """An argument of `compile`: texts, functions, objects, and lists and dicts of them."""
+        """An argument of `compile`: strings, functions, objects, lists and dicts of them."""
         if isinstance(value, dict):
             return {
                 self._names.get(name, str(name)): self.compiled(each, is_loss)
@@ -180,7 +171,7 @@ class _Model:
     def _measure(self, value):
         try:
             config = self._clean(dict(value.get_config()))
-        except Exception:  # as of a layer
+        except Exception:  # as in `layer`
             config = {}
         function = getattr(value, "fn", None) or getattr(value, "_fn", None)
         if callable(function):
@@ -199,7 +190,10 @@ class _Model:
         return {"class": type(value).__name__, **name, **config, **_code(value)}
 
     def _clean(self, value):
-        """A part of a configuration without what changes from build to build, and with the names of layers numbered."""
+        """A part of a configuration without values that differ from build to build.
+
+        Names of layers are numbered.
+        """
         if isinstance(value, dict):
             kept = {
                 name: each
@@ -222,7 +216,7 @@ class _Model:
 
 
 def _adapted(layer):
-    """What a preprocessing layer has learned from data by `adapt`."""
+    """The state that `adapt` has computed for a preprocessing layer."""
     if not isinstance(layer, PreprocessingLayer):
         return {}
     words = layer.get_vocabulary() if hasattr(layer, "get_vocabulary") else []
@@ -231,7 +225,8 @@ def _adapted(layer):
 
 
 def _is_called(name, function):
-    """Whether `compile(metrics=[name])` gives a metric of this function. Of "accuracy", Keras chooses the function by the outputs."""
+    """Whether `compile(metrics=[name])` gives a metric of this function."""
+    # For these names, Keras chooses the function by the model's outputs.
     if name in ("accuracy", "acc", "crossentropy", "ce"):
         return not _fingerprint.is_own(function)
     try:
@@ -241,6 +236,6 @@ def _is_called(name, function):
 
 
 def _code(value):
-    """What identifies an object of the caller's own class beside its configuration: the class's code, and what its constructor sets."""
+    """The code of a custom class, and the attributes that its constructor sets."""
     code = _fingerprint.class_code(type(value))
     return {} if code is None else {"code": code, "attributes": _fingerprint.attributes(value)}

@@ -1,6 +1,7 @@
-"""Whether a model can read a client's columns, said before TensorFlow says it in a graph's traceback."""
+"""Checks whether a model can read a client's columns, before TensorFlow fails in a graph."""
 
 import weakref
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,25 +9,39 @@ import tensorflow as tf
 
 from fedlab.clients.columns import keras_batch, targets
 
-_known = weakref.WeakKeyDictionary()
+_known = weakref.WeakKeyDictionary()  # model -> its limits
+_REMEDY = "map the clients' data first"
 
 
 class _Limits(NamedTuple):
-    """Of one input: a row's shape, [None, ...] where any length will do; the embedding that reads its ids, or None; its longest row."""
+    """What an input of a model accepts.
+
+    Attributes:
+      shape: the `tf.TensorShape` of a row. A dimension is None if it may have any size.
+      embedding: the Embedding layer that reads the input, or None.
+      max_length: the largest number of tokens in a row, or None for any.
+      dtype: the `tf.DType` of the input.
+    """
 
     shape: Any
     embedding: Any
-    max_length: Any
+    max_length: int | None
     dtype: Any
 
 
-def check_inputs(model, columns, owner="the data"):
-    """Raises ValueError where an input is missing or of a wrong size, or has an id for which the model has no embedding.
+def check_inputs(
+    model: tf.keras.Model, columns: Mapping[str, np.ndarray], owner: str = "the data"
+) -> None:
+    """Raises ValueError if a model cannot read some columns.
+
+    An input may be missing or have the wrong shape or type, or contain an id that is
+    not in the model's embedding. Inputs of subclassed models are not known and not
+    checked.
 
     Args:
-      model: a Keras model; a subclassed one, whose inputs are not known, is not checked.
+      model: a Keras model.
       columns: name -> [n, ...].
-      owner: whose columns they are, for the message.
+      owner: whose columns they are, for error messages.
     """
     if model not in _known:
         _known[model] = _limits(model)
@@ -36,21 +51,20 @@ def check_inputs(model, columns, owner="the data"):
     _check_targets(columns, owner)
     given = keras_batch(columns, input_names(model))[0]
     if not isinstance(given, dict):
-        limits, given = (
-            {"x": next(iter(limits.values()))} if len(limits) == 1 else limits,
-            {"x": given},
-        )
+        limits = {"x": next(iter(limits.values()))} if len(limits) == 1 else limits
+        given = {"x": given}
     if missing := [name for name in limits if name not in given]:
-        has, wants = (", ".join(map(repr, names)) for names in (given, limits))
+        has, expected = (", ".join(map(repr, names)) for names in (given, limits))
         raise ValueError(
-            f"{owner} has the inputs {has}; the model wants {wants}: {missing[0]!r} is missing; map the clients' data first."
+            f"{owner} has the inputs {has}: expected {expected}; {missing[0]!r} is missing, "
+            f"{_REMEDY}"
         )
     for name, wanted in limits.items():
         _check_column(f"{owner} has column {name!r}", np.asarray(given[name]), wanted)
 
 
-def input_names(model):
-    """The names of a Functional model's inputs, for `keras_batch`; those of another model are not known."""
+def input_names(model: tf.keras.Model) -> Sequence[str]:
+    """Returns the names of a Functional model's inputs, or () for another model."""
     return model.input_names if getattr(model, "_is_graph_network", False) else ()
 
 
@@ -61,35 +75,30 @@ def fixed_batch_size(model: tf.keras.Model) -> int | None:
 
 
 def _check_targets(columns, owner):
-    """Raises ValueError where a target or a sample weight is a text."""
+    """Raises ValueError if a target or a sample weight is a string."""
     for name in [*targets(columns), "sample_weight"]:
         column = np.asarray(columns.get(name, ()))
         if column.dtype.kind in "OSU" and column.size:
             raise ValueError(
-                f"{owner} has column {name!r} with the text {column.flat[0]!r:.40}; expected numbers: "
-                "map labels to 0, 1, 2, ... with ClientData.map."
+                f"{owner} has column {name!r} with the text {column.flat[0]!r:.40}: expected "
+                "numbers; map labels to 0, 1, 2, ... with ClientData.map"
             )
 
 
 def _check_kind(where, column):
-    """Raises ValueError where the values are none that TensorFlow has."""
+    """Raises ValueError if TensorFlow has no such values."""
     if column.dtype.kind == "O":
-        if (
-            wrong := next(
-                (value for value in column.flat if not isinstance(value, (str, bytes))), ""
-            )
-        ) != "":
+        wrong = [value for value in column.flat if not isinstance(value, (str, bytes))]
+        if wrong:
             raise ValueError(
-                f"{where} with the value {wrong!r:.60}; allowed: numbers, or texts: map the clients' data first."
+                f"{where} with the value {wrong[0]!r:.60}: expected numbers or strings; {_REMEDY}"
             )
     elif column.dtype.kind not in "biufcSUV":  # V: bfloat16 and the like
-        raise ValueError(
-            f"{where} of {column.dtype}; allowed: numbers, or texts: map the clients' data first."
-        )
+        raise ValueError(f"{where} of {column.dtype}: expected numbers or strings; {_REMEDY}")
 
 
 def _fits(shape, wanted):
-    """Whether Keras takes rows of this shape: it adds a last axis of 1 by itself, and takes it away."""
+    """Whether Keras accepts rows of this shape. It adds or removes a last axis of size 1."""
     forms = [shape]
     if shape[-1:] == [1]:
         forms.append(shape[:-1])
@@ -101,24 +110,24 @@ def _fits(shape, wanted):
 def _check_column(where, column, limits):
     shape = list(column.shape[1:])
     if (column.dtype.kind in "OSU") != (limits.dtype == tf.string):
-        what = "texts" if column.dtype.kind in "OSU" else str(column.dtype)
-        raise ValueError(
-            f"{where} of {what}; the model takes {limits.dtype.name}: map the clients' data first."
-        )
+        kind = "strings" if column.dtype.kind in "OSU" else str(column.dtype)
+        raise ValueError(f"{where} of {kind}: expected {limits.dtype.name}; {_REMEDY}")
     if not _fits(shape, limits.shape):
         raise ValueError(
-            f"{where} with rows of shape {shape}; the model takes {limits.shape.as_list()}: map the clients' data, or change the model."
+            f"{where} with rows of shape {shape}: expected {limits.shape.as_list()}; map the "
+            "clients' data, or change the model"
         )
     if limits.max_length is not None and shape and shape[0] > limits.max_length:
         raise ValueError(
-            f"{where} with rows of {shape[0]} tokens; the model has {limits.max_length} positions: use shorter windows."
+            f"{where} with rows of {shape[0]} tokens: expected at most {limits.max_length}, the "
+            "model's positions; use shorter windows"
         )
     if limits.embedding is not None and column.size:
         rows, worst = limits.embedding.input_dim, column.min() if column.min() < 0 else column.max()
         if not 0 <= worst < rows:
             raise ValueError(
-                f"{where} with id {worst}; allowed: 0 to {rows - 1}, the rows of the model's {limits.embedding.name!r}: "
-                "prepare the data with the vocabulary that the model is made for."
+                f"{where} with id {worst}: expected 0 to {rows - 1}, the rows of the model's "
+                f"{limits.embedding.name!r}; prepare the data with the vocabulary of the model"
             )
 
 
@@ -129,7 +138,8 @@ def _limits(model):
     readers = {
         id(node.input_tensors): layer for layer in embeddings for node in layer.inbound_nodes
     }
-    # Of BERT, whose positions are no input.
+    # BERT's positions are not an input: their embedding limits the length of every
+    # input.
     positions = [layer.input_dim for layer in embeddings if layer.name == "embeddings_position"]
     return {
         name: _Limits(

@@ -1,36 +1,46 @@
-"""A compiled Keras 2 model as functions of its weights, for TensorFlow graphs."""
+"""The `Learner` of a compiled Keras 2 model, for TensorFlow graphs."""
 
 import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from fedlab.clients import ClientData
 from fedlab.clients.columns import keras_batch
-from fedlab.learner.keras2 import metric_state, recurrent
+from fedlab.learner.keras2 import recurrent
 from fedlab.learner.keras2.cloning import CopyError, ancestors, non_trainable_weights
 from fedlab.learner.keras2.freezing import statistics
 from fedlab.learner.keras2.inputs import fixed_batch_size, input_names
+from fedlab.learner.keras2.metric_state import Merger, Metrics
 from fedlab.learner.learner import Batch
 
 
 class KerasLearner:
-    """A compiled model whose variables graphs may overwrite.
-
-    Its methods are called while a graph is traced. They read and write the model's variables, so one
-    graph at a time may run with one learner.
+    """Implements `fedlab.learner.learner.Learner`.
 
     Args:
-      model: a compiled Keras model that nobody else uses.
-      columns: a few rows of data, name -> [n, ...], from which Keras builds its metrics.
-      fast_recurrence: whether recurrent layers run in loops of fedlab's instead of Keras's.
+      model: a compiled Keras model that nothing else uses.
+      columns: a few rows of data, name -> [n, ...], from which Keras builds its
+        metrics.
+      fast_recurrence: whether recurrent layers use fedlab's loops instead of Keras's.
 
     Attributes:
       model: the model.
       metrics: its `Metrics`, the loss first.
-      fixed_size: the batch size that the model is built for, or None for any.
+      fixed_size: the batch size that the model was built for, or None for any.
+
+    Raises:
+      ValueError: the model or its loss cannot process the columns.
     """
 
-    def __init__(self, model, columns, fast_recurrence=True):
+    def __init__(
+        self,
+        model: tf.keras.Model,
+        columns: Mapping[str, np.ndarray],
+        fast_recurrence: bool = True,
+    ) -> None:
         self.model = model
         if fast_recurrence:
             recurrent.accelerate(model)
@@ -39,25 +49,24 @@ class KerasLearner:
         self._generators = []
         for layer in model._flatten_layers(include_self=False):
             if hasattr(layer, "_random_generator"):
-                # Keras's default draws from one counter of the process; this one can be set at the start of each client.
+                # Keras's default draws from one counter per process. The state of this
+                # generator can be set at the start of each client.
                 layer._random_generator = type(layer._random_generator)(seed=0, rng_type="stateful")
                 layer._random_generator._maybe_init()
                 self._generators.append(layer._random_generator._generator)
         self._loss = tf.keras.metrics.Mean(name="loss")
         self._build_metrics(columns)
-        # Keras's own first metric is the same loss, averaged over rows that may be padding. A
-        # model with its own compute_loss has none.
+        # Keras's own first metric is the same loss, but averaged over rows that may be
+        # padding. A model with its own compute_loss has no such metric.
         keras_loss = [id(metric) for metric in model.compiled_loss.metrics[:1]]
-        self.metrics = metric_state.Metrics(
-            [self._loss, *(m for m in model.metrics if id(m) not in keras_loss)]
-        )
+        self.metrics = Metrics([self._loss, *(m for m in model.metrics if id(m) not in keras_loss)])
 
     def _build_metrics(self, columns):
         size = self.fixed_size or 1
-        one = {
+        rows = {
             name: tf.convert_to_tensor(_rows_like(column, size)) for name, column in columns.items()
         }
-        batch = self.batch(one, float(size))
+        batch = self.batch(rows, float(size))
         try:
             self._forward(batch, training=False)
         except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
@@ -70,11 +79,12 @@ class KerasLearner:
                 for name, column in columns.items()
             )
             raise ValueError(
-                f"model {self.model.name!r} or its loss cannot take rows of {forms} ({reason:.200}): map the clients' data first."
+                f"clients have rows of {forms}: expected rows that model {self.model.name!r} and "
+                f"its loss can process ({reason:.200}); map the clients' data first"
             ) from error
 
-    def batch(self, columns, num_examples):
-        """Columns of one batch, [rows, ...], as a `Batch`."""
+    def batch(self, columns: Mapping[str, tf.Tensor], num_examples: Any) -> Batch:
+        """See `Learner`."""
         x, y, sample_weight = (*keras_batch(columns, input_names(self.model)), None, None)[:3]
         return Batch(x, y, sample_weight, num_examples)
 
@@ -86,80 +96,81 @@ class KerasLearner:
             self.model.compute_metrics(batch.x, batch.y, predicted, batch.sample_weight)
         return loss
 
-    def gradients(self, weights, batch, measure=True, update_statistics=True):
-        """Gradients of the compiled loss (regularization included) at `weights`, dense.
-
-        Args:
-          weights: a list of tensors like the model's trainable weights.
-          batch: a `Batch`.
-          measure: whether the batch counts in the training metrics.
-          update_statistics: whether statistics such as BatchNormalization's follow the batch, as in
-            Keras's `fit`.
-        """
+    def gradients(
+        self,
+        weights: Sequence[tf.Tensor],
+        batch: Batch,
+        measure: bool = True,
+        update_statistics: bool = True,
+    ) -> list[tf.Tensor]:
+        """See `Learner`."""
         variables = self.model.trainable_variables
         kept = [] if update_statistics else statistics(self.model)
         before = [v.read_value() for v in kept]
-        assign(variables, weights)
+        _assign(variables, weights)
         with tf.GradientTape() as tape:
             loss = self._forward(batch, training=True, measure=measure)
         gradients = tape.gradient(
             loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        assign(kept, before)
+        _assign(kept, before)
         gradients = [tf.convert_to_tensor(g) for g in gradients]
         for gradient, variable in zip(gradients, variables):
-            gradient.set_shape(
-                variable.shape
-            )  # TensorFlow does not know it where rows of any length come in
+            # TensorFlow does not know the shape if rows may have any length.
+            gradient.set_shape(variable.shape)
         return gradients
 
-    def test(self, batch):
-        """Updates the metrics without training."""
+    def test(self, batch: Batch) -> None:
+        """See `Learner`."""
         self._forward(batch, training=False)
 
-    def weights(self):
-        """The model's weights: (trainable, non-trainable), lists of tensors."""
-        parts = self.model.trainable_variables, non_trainable_weights(self.model)
-        return tuple([variable.read_value() for variable in variables] for variables in parts)
+    def weights(self) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """See `Learner`."""
+        return _values(self.model.trainable_variables), _values(non_trainable_weights(self.model))
 
-    def set_weights(self, trainable=None, non_trainable=None):
-        """Overwrites the model's weights, or one of the two lists."""
+    def set_weights(
+        self,
+        trainable: Sequence[tf.Tensor] | None = None,
+        non_trainable: Sequence[tf.Tensor] | None = None,
+    ) -> None:
+        """See `Learner`."""
         if trainable is not None:
-            assign(self.model.trainable_variables, trainable)
+            _assign(self.model.trainable_variables, trainable)
         if non_trainable is not None:
-            assign(non_trainable_weights(self.model), non_trainable)
+            _assign(non_trainable_weights(self.model), non_trainable)
 
-    def metric_state(self):
-        """The metrics' state: a list of tensors."""
-        return [variable.read_value() for variable in self.metrics.variables]
+    def metric_state(self) -> list[tf.Tensor]:
+        """See `Learner`."""
+        return _values(self.metrics.variables)
 
-    def set_metric_state(self, state):
-        """Overwrites the metrics' state."""
-        assign(self.metrics.variables, state)
+    def set_metric_state(self, state: Sequence[Any]) -> None:
+        """See `Learner`."""
+        _assign(self.metrics.variables, state)
 
-    def reset_recurrent_states(self):
+    def reset_recurrent_states(self) -> None:
+        """See `Learner`."""
         for state in self._recurrent_states:
             state.assign(tf.zeros_like(state))
 
-    def seed(self, seed):
-        """Sets all random draws of the layers (dropout, noise). `seed`: int64 scalar tensor."""
+    def seed(self, seed: tf.Tensor) -> None:
+        """See `Learner`."""
         for i, generator in enumerate(self._generators):
             generator.state.assign(
                 tf.stack([tf.zeros([], tf.int64), tf.constant(i, tf.int64), seed])
             )
 
-    def check_graph(self, graph):
-        """Checks a graph that was traced with the model, see `Learner`."""
+    def check_graph(self, graph: tf.Graph) -> None:
+        """See `Learner`. Also warns about random draws that cannot be seeded."""
         _check_captures(self.model, graph)
         _warn_of_unseeded_draws(graph.as_graph_def())
 
-    def merger(self, data):
-        """The `Merger` of the metrics."""
-        return metric_state.Merger(self, data)
+    def merger(self, data: ClientData | Mapping[str, np.ndarray]) -> Merger:
+        """See `Learner`."""
+        return Merger(self, data)
 
 
-def recurrent_states(model):
-    """The variables in which stateful recurrent layers keep their states from batch to batch."""
+def recurrent_states(model: tf.keras.Model) -> list[tf.Variable]:
+    """Returns the variables in which stateful recurrent layers keep their states."""
     layers = [
         layer
         for layer in model._flatten_layers(include_self=False)
@@ -170,18 +181,19 @@ def recurrent_states(model):
 
 
 def _check_captures(model, graph):
-    """Raises CopyError where a replica's graph reads a weight of the model that the replica is a copy of."""
+    """Raises CopyError if a graph reads a weight of a model that `model` is a copy of."""
     captured = {id(outside) for outside, _ in graph.captures}
     for original in ancestors(model):
         for weight in original.weights:
             if id(getattr(weight, "handle", None)) in captured:
                 raise CopyError(
-                    f"a loss, metric or layer of model {model.name!r} reads the weight {weight.name!r} of the original, "
-                    "not of its copy: pass a function that builds the model and them."
+                    f"a loss, metric or layer of model {model.name!r} reads the weight "
+                    f"{weight.name!r} of the original: expected one that reads the copy; pass a "
+                    "function that builds the model together with its losses and metrics"
                 )
 
 
-# Draws whose numbers depend on what the process drew before.
+# Operations whose numbers depend on what the process drew before.
 _UNSEEDED = {
     "RandomStandardNormal",
     "RandomUniform",
@@ -201,24 +213,29 @@ def _warn_of_unseeded_draws(definition):
     unseeded = sorted({node.op for node in nodes} & _UNSEEDED)
     if unseeded:
         warnings.warn(
-            f"the model draws from {', '.join(unseeded)} (tf.random), whose numbers no seed can set for a client: another run will differ. "
-            "Draw with a Keras layer such as GaussianNoise, or self._random_generator of a tf.keras.__internal__.layers.BaseRandomLayer.",
+            f"the model draws from {', '.join(unseeded)} (tf.random), which cannot be seeded per "
+            "client, so runs are not reproducible. Draw with a Keras layer such as GaussianNoise, "
+            "or with self._random_generator of a tf.keras.__internal__.layers.BaseRandomLayer.",
             stacklevel=2,
         )
 
 
 def _rows_like(column, size):
-    """So many rows as the column has: its first, or, of a client without examples, zeros or empty texts."""
+    """The first row of a column, `size` times. Without a row: zeros or empty strings."""
     if len(column):
         return column[[0] * size]
     return np.full([size, *column.shape[1:]], "" if column.dtype == object else 0, column.dtype)
 
 
 def _unrounded(predicted):
-    """Losses and metrics of what a layer of bfloat16 gives are computed in float32."""
+    """Casts bfloat16 outputs to float32, for losses and metrics."""
     return tf.cast(predicted, tf.float32) if predicted.dtype == tf.bfloat16 else predicted
 
 
-def assign(variables, values):
+def _values(variables: Iterable[tf.Variable]) -> list[tf.Tensor]:
+    return [variable.read_value() for variable in variables]
+
+
+def _assign(variables, values):
     for variable, value in zip(variables, values):
         variable.assign(value)

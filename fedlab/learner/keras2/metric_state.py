@@ -1,16 +1,18 @@
-"""Merges the states of a model's metrics: over clients, and over the parts of an evaluation set.
+"""Merges the states of a model's metrics over clients, or over parts of a data set.
 
-A state is a list of arrays, one for each variable of the metrics. What a metric counts from several
-streams of batches may be merged
+A state is a list of arrays, one per variable of the metrics. A stream is a sequence of
+batches that update the metrics, starting from the initial state. The states after
+several streams are merged
 
-- by its own `merge_state`, where its class defines one;
-- by adding up what each stream has added to the initial state, where that is what one stream would
-  give. Keras's own `update_state` methods add; whether another does is read off its graph and tried on
-  examples;
-- not at all otherwise: such a metric needs all batches in one stream.
+- by the metric's own `merge_state`, if its class defines one;
+- by adding up what each stream has added to the initial state, if the metric only adds.
+  Keras's own `update_state` methods do. Others are recognized by their graph and by
+  trials;
+- otherwise not at all: such a metric needs all batches in one stream.
 """
 
 import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,60 +21,58 @@ from fedlab.clients import ClientData
 from fedlab.clients.columns import num_rows
 from fedlab.learner.keras2 import additive
 from fedlab.learner.keras2.copying import copy_metric, is_keras
+from fedlab.learner.learner import Learner
 
 logger = logging.getLogger("fedlab")
 
-_TRIALS, _ROWS = 4, (16, 11)
-_CLIENTS, _CLIENT_ROWS = 16, 8
+_TRIALS = 4
+_BATCH_SIZES = 16, 11  # of the two batches of a trial
+_CLIENTS, _CLIENT_ROWS = 16, 8  # whose rows the trials use
 
 
 class Metrics:
-    """The metrics of one model, the loss first.
+    """Implements `fedlab.learner.learner.Metrics`.
 
     Args:
-      metrics: Keras metrics with all their variables.
+      metrics: Keras metrics with all their variables, the loss first.
 
     Attributes:
-      variables: their variables, one list.
-      initial: the state before any batch, an array for each variable.
-      names: the names of their results; see `columns_of`.
+      variables: the variables of all metrics.
+      initial: the state before any batch, one array per variable.
+      names: the names of the results; see `columns_of`.
 
     Raises:
-      ValueError: as `columns_of`.
+      ValueError: see `columns_of`.
     """
 
-    def __init__(self, metrics):
+    def __init__(self, metrics: Iterable[tf.keras.metrics.Metric]) -> None:
         self._metrics = list(metrics)
         self.variables = [variable for metric in self for variable in metric.variables]
         self.names = [*columns_of(self)]
         self.initial = [values for metric in self for values in initial_state(metric)]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tf.keras.metrics.Metric]:
         return iter(self._metrics)
 
-    def results(self, state, without=()):
-        """The results in a state, as name -> float; see `columns_of`.
-
-        It overwrites the variables: no graph may be at work with them.
-
-        Args:
-          state: an array for each variable.
-          without: names of metrics that are left out.
-        """
+    def results(
+        self, state: Sequence[np.ndarray], without: Collection[str] = ()
+    ) -> dict[str, float]:
+        """See `fedlab.learner.learner.Metrics`."""
         for variable, value in zip(self.variables, state):
             variable.assign(value)
         return columns_of(metric for metric in self if metric.name not in without)
 
-    def training_results(self, state, without=()):
-        """As `results`; None for all metrics if no example was trained on.
-
-        Without an example a mean is 0 in Keras, which would be the best possible loss.
-        """
+    def training_results(
+        self, state: Sequence[np.ndarray], without: Collection[str] = ()
+    ) -> dict[str, float | None]:
+        """See `fedlab.learner.learner.Metrics`."""
         results = self.results(state, without)
-        return results if self._metrics[0].count.numpy() else dict.fromkeys(results)
+        # Without an example, a mean in Keras is 0, which would be the best possible
+        # loss.
+        return {**results} if self._metrics[0].count.numpy() else dict.fromkeys(results)
 
-    def results_in_graph(self):
-        """In a graph: the current results, float32 [values], in the order of `names`."""
+    def results_in_graph(self) -> tf.Tensor:
+        """See `fedlab.learner.learner.Metrics`."""
         results = [metric.result() for metric in self]
         results = [[*r.values()] if isinstance(r, dict) else r for r in results]
         values = [tf.reshape(tf.cast(r, tf.float32), [-1]) for r in tf.nest.flatten(results)]
@@ -80,30 +80,32 @@ class Metrics:
 
 
 class Merger:
-    """Merges states of the metrics of one model.
+    """Implements `fedlab.learner.learner.Merger`.
 
     Args:
-      learner: a `Learner` that no graph is at work with.
-      data: columns or a `ClientData`, whose first rows Keras has built the metrics from.
+      learner: a `Learner`. No graph may run with it at the same time.
+      data: columns or a `ClientData`, from whose first rows Keras has built the
+        metrics.
 
     Attributes:
-      initial: the state before any batch.
-      added: names of the metrics whose streams add up.
-      unmergeable: names of the metrics that need one stream.
+      initial: the state before any batch, one array per variable.
+      added: names of metrics that are merged by addition.
+      unmergeable: names of metrics that need all batches in one stream.
 
     Raises:
-      ValueError: a metric has no variable, or its `merge_state` does not work.
+      ValueError: a metric has no variables, or its `merge_state` fails.
     """
 
-    def __init__(self, learner, data):
+    def __init__(self, learner: Learner, data: ClientData | Mapping[str, np.ndarray]) -> None:
         self.initial = learner.metrics.initial
         self._parts = _parts(learner.metrics)
         self._own, unknown = {}, []
         for metric in learner.metrics:
             if not metric.variables and not is_added(metric):
                 raise ValueError(
-                    f"metric {metric.name!r} of class {type(metric).__name__} has no variables; "
-                    "allowed: metrics that keep what they count in variables, made with add_weight."
+                    f"metric {metric.name!r} of class {type(metric).__name__} has no variables: "
+                    "expected a metric that stores its counts in variables; create them with "
+                    "add_weight"
                 )
             if not is_keras(_definer(metric, "merge_state")):
                 self._own[metric.name] = _OwnMerge(metric, self.initial[self._parts[metric.name]])
@@ -115,15 +117,12 @@ class Merger:
             name for name in unknown if name not in adding and name not in self._own
         ]
 
-    def merge(self, total, states):
-        """Merges the states of several streams into one; of metrics that need one stream, the last.
-
-        Args:
-          total: what was merged so far, or None.
-          states: a list of arrays [streams, ...], each stream from the initial state.
-        """
+    def merge(
+        self, total: Sequence[np.ndarray] | None, states: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """See `fedlab.learner.learner.Merger`."""
         total = self.initial if total is None else total
-        merged = []
+        merged: list[np.ndarray] = []
         for name, part in self._parts.items():
             if name in self._own:
                 merged += self._own[name].merge(total[part], states[part])
@@ -138,20 +137,21 @@ class Merger:
 
 
 class _OwnMerge:
-    """Merges by a metric's own `merge_state`, on copies of it."""
+    """Merges by a metric's own `merge_state`, called on copies of the metric."""
 
     def __init__(self, metric, initial):
         self._into, self._other = copy_metric(metric), copy_metric(metric)
         name = f"metric {metric.name!r} of class {type(metric).__name__}"
         if [v.shape for v in self._into.variables] != [v.shape for v in metric.variables]:
             raise ValueError(
-                f"{name} has merge_state, but not all variables from the start: make them in its constructor."
+                f"{name} has merge_state, but creates variables later: create all of them in its "
+                "constructor"
             )
         try:
             self.merge(initial, [values[None] for values in initial])
-        except Exception as error:  # whatever the code of a stranger's class raises
+        except Exception as error:  # custom metrics may raise anything
             raise ValueError(
-                f"{name} cannot be merged by its merge_state: {error!s:.200}"
+                f"{name} cannot be merged by its merge_state ({error!s:.200}): correct merge_state"
             ) from error
 
     def merge(self, total, states):
@@ -162,16 +162,18 @@ class _OwnMerge:
         return [variable.numpy() for variable in self._into.variables]
 
 
-def columns_of(metrics):
-    """The results of Keras metrics as name -> float.
+def columns_of(metrics: Iterable[tf.keras.metrics.Metric]) -> dict[str, float]:
+    """Returns the results of Keras metrics as name -> float.
 
-    The values of a vector are called name_i, those of a matrix name_i_j; a dict's are called as its
-    keys are, as in `model.evaluate(..., return_dict=True)`.
+    The values of a vector are named name_i, those of a matrix name_i_j. The values of a
+    dict are named like its keys, as in `model.evaluate(..., return_dict=True)`.
 
     Raises:
-      ValueError: a result is not made of numbers, or two have the same name.
+      ValueError: a result does not consist of numbers, or two results have the same
+        name.
     """
-    columns, names = {}, set()
+    columns: dict[str, float] = {}
+    names = set()
     for metric in metrics:
         result = metric.result()
         found = {}
@@ -182,48 +184,52 @@ def columns_of(metrics):
             except (TypeError, ValueError):
                 numbers = None
             if numbers is None or array.dtype.kind in "cSU" or not isinstance(name, str):
-                given = f"metric {metric.name!r} gives {array.tolist()!r:.80} as {name!r}"
                 raise ValueError(
-                    f"{given}; allowed: a number, an array, or a dict of them by name."
+                    f"metric {metric.name!r} returns {array.tolist()!r:.80} as {name!r}: expected "
+                    "a number, an array, or a dict of them by name"
                 )
             for index in np.ndindex(array.shape):
                 found["_".join([name, *map(str, index)])] = float(numbers[index])
         if twice := [name for name in found if name in columns] or names & {metric.name}:
             raise ValueError(
-                f"two metrics of the model have values called {[*twice][0]!r}; allowed: a name for each, see name=."
+                f"two metrics of the model have results named {[*twice][0]!r}: expected different "
+                "names; set name="
             )
         columns |= found
         names.add(metric.name)
     return columns
 
 
-def warn_of_left_out(names, in_tff=False):
-    """Warns that rounds are without the training metrics of these names."""
+def warn_of_left_out(names: Collection[str], in_tff: bool = False) -> None:
+    """Logs a warning that training metrics are missing because they cannot be merged.
+
+    Args:
+      names: the names of the metrics.
+      in_tff: whether the engine is TFF, which can only add.
+    """
     if names:
-        reason = (
-            "TFF can only add clients' states, and theirs are" if in_tff else "clients' states are"
-        )
         logger.warning(
-            "rounds are without the training metric%s %s: %s. Evaluation has %s; "
-            "define merge_state(self, metrics)%s, or measure with a function in evaluate_on.",
+            "training metric%s %s left out: the states of clients can%s only be added, and it is "
+            "not known whether these add up. Evaluation includes them. To get them in training, "
+            "define merge_state(self, metrics)%s, or compute them by a function in evaluate_on.",
             "s" * (len(names) > 1),
             ", ".join(map(repr, names)),
-            f"{reason} not known to add up",
-            "them" if len(names) > 1 else "it",
+            " in TFF" * in_tff,
             " and use engine 'local'" * in_tff,
         )
 
 
-def is_added(metric):
-    """Whether a metric's `update_state` is Keras's own, which only adds to its variables."""
+def is_added(metric: tf.keras.metrics.Metric) -> bool:
+    """Returns whether `update_state` is Keras's own, which only adds to the variables."""
     return is_keras(_definer(metric, "update_state"))
 
 
-def initial_state(metric):
-    """A metric's values before any batch, one array for each of its variables.
+def initial_state(metric: tf.keras.metrics.Metric) -> list[np.ndarray]:
+    """Returns the state of a metric before any batch, one array per variable.
 
-    They are what `reset_state` sets. Keras's default sets all to zero, also the constants that a class
-    may keep in variables: what the constructor leaves counts then, as in Keras until the first reset.
+    This is the state that the metric's own `reset_state` sets. Keras's default
+    `reset_state` sets every variable to zero, including constants that a custom class
+    stores in variables. For such a class, this is the state after the constructor.
     """
     if _definer(metric, "reset_state") is not tf.keras.metrics.Metric:
         metric.reset_state()
@@ -231,7 +237,7 @@ def initial_state(metric):
     if not is_keras(type(metric)):
         try:
             values = [variable.numpy() for variable in copy_metric(metric).variables]
-        except ValueError:  # of a model's own, which is not copied
+        except ValueError:  # a metric that belongs to a custom model cannot be copied
             values = []
         if [value.shape for value in values] == [variable.shape for variable in metric.variables]:
             return values
@@ -243,7 +249,7 @@ def _plus_increments(total, initial, values):
 
 
 def _parts(metrics):
-    """Metric name -> slice of its variables in a state."""
+    """Metric name -> the slice of its variables in a state."""
     parts, first = {}, 0
     for metric in metrics:
         parts[metric.name] = slice(first, first + len(metric.variables))
@@ -257,12 +263,12 @@ def _assign(metric, values):
 
 
 def _definer(metric, method):
-    """The class that defines a metric's method."""
+    """The class that defines a method of a metric."""
     return next(cls for cls in type(metric).__mro__ if method in vars(cls))
 
 
 def _some_rows(data):
-    """Rows of several clients, or of all columns, name -> [n, ...]."""
+    """Some rows of several clients, or of columns, name -> [n, ...]."""
     if not isinstance(data, ClientData):
         rows = (
             np.linspace(0, num_rows(data) - 1, _CLIENTS * _CLIENT_ROWS).astype(int)
@@ -283,10 +289,20 @@ def _some_rows(data):
 
 
 def _adding(learner, names, parts, rows):
-    """Which of some metrics add what they count to their variables, by trials at several weights.
+    """Finds out which metrics only add to their variables.
 
-    In each trial, two batches in one stream must add what the two add on their own. Trials cannot see what
-    happens after more batches, such as a count that stops at a limit: the graph must not do anything but add.
+    Their graph must only add. In addition, in trials with several weights, two batches
+    in one stream must add what the two add separately. Trials alone are not enough: a
+    count may stop at a limit that is only reached after more batches.
+
+    Args:
+      learner: the learner of the model.
+      names: names of metrics.
+      parts: metric name -> the slice of its variables in a state.
+      rows: examples, name -> [n, ...].
+
+    Returns:
+      A set of names.
     """
     names = (
         [name for name in names if name in _only_added(learner, parts, rows)]
@@ -303,7 +319,7 @@ def _adding(learner, names, parts, rows):
             rng = np.random.default_rng(trial)
             if trial:
                 _set_noise(weights, before, rng)
-            first, second = (_batch(learner, rows, rng, size) for size in _ROWS)
+            first, second = (_batch(learner, rows, rng, size) for size in _BATCH_SIZES)
             states = [
                 _state(learner, batches) for batches in ([], [first], [second], [first, second])
             ]
@@ -319,7 +335,7 @@ def _adding(learner, names, parts, rows):
 
 
 def _only_added(learner, parts, rows):
-    """Names of the metrics to whose variables the graph of a batch only adds."""
+    """Names of metrics whose variables are only added to by the graph of a batch."""
     dtypes = {name: tf.convert_to_tensor(column[:0]).dtype for name, column in rows.items()}
     specs = {
         name: tf.TensorSpec([learner.fixed_size, *rows[name].shape[1:]], dtype)
@@ -358,7 +374,7 @@ def _state(learner, batches):
 
 
 def _adds_up(initial, first, second, both):
-    """Whether a variable's increments add up; None where the batches do not show it."""
+    """Whether the increments of a variable add up; None if the batches do not show it."""
     if initial.dtype.kind not in "iuf" or not np.isfinite(initial).all():
         return False
     if not (np.isfinite(first).all() and np.isfinite(second).all()):

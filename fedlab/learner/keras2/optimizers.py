@@ -23,7 +23,8 @@ def of_model(model: tf.keras.Model, schedule: Schedule | None = None) -> Optimiz
 
     Args:
       model: a compiled Keras model.
-      schedule: replaces the optimizer's own learning rate by one that depends on the round.
+      schedule: replaces the optimizer's own learning rate by one that depends on the
+        round.
 
     Returns:
       An `Optimizer`; see `from_keras`.
@@ -45,29 +46,33 @@ def from_keras(
 ) -> Optimizer:
     """A Keras optimizer as a pure `Optimizer`.
 
-    Weights and state are assigned to variables of a fresh copy of the Keras optimizer, which
-    updates them: every option of every optimizer is Keras's own code. SGD without further
-    options is `fedlab.optimizers.sgd`, which is faster. The result must be used by one thread
-    only. A learning-rate schedule of Keras counts the steps of one client.
+    Weights and state are assigned to variables of a fresh copy of the Keras optimizer,
+    which updates them: every option of every optimizer is Keras's own code. SGD without
+    further options is `fedlab.optimizers.sgd`, which is faster. The result must be used
+    by one thread only. A learning-rate schedule of Keras counts the steps of one
+    client.
 
-    For a float64 model, note that Keras stores the learning rate in `tf.keras.backend.floatx()`,
-    by default float32, so that SGD(0.1) has a rate of 0.10000000149, here too. Pass a `schedule`
-    such as `schedules.constant(0.1)` for a float64 rate. Keras also rounds momentum and betas to
-    float32 in some places, which causes an error of 1e-5 in Adam's first steps. Here they are
-    float64.
+    For a float64 model, note that Keras stores the learning rate in
+    `tf.keras.backend.floatx()`, by default float32, so that SGD(0.1) has a rate of
+    0.10000000149, here too. Pass a `schedule` such as `schedules.constant(0.1)` for a
+    float64 rate. Keras also rounds momentum and betas to float32 in some places, which
+    causes an error of 1e-5 in Adam's first steps. Here they are float64.
 
-    Nadam behaves as in eager Keras. In a compiled `fit`, Keras 2.14 counts the updates of
-    Nadam's momentum product while it traces the graph, so the number of updates is wrong.
+    Nadam behaves as in eager Keras. In a compiled `fit`, Keras 2.14 counts the updates
+    of Nadam's momentum product while it traces the graph, so the number of updates is
+    wrong.
 
     Args:
       optimizer: a Keras optimizer, or an argument of `tf.keras.optimizers.get`.
-      schedule: replaces the optimizer's own learning rate by one that depends on the round.
-      variables: the model's variables, in the order of the weights. Required if the optimizer
-        treats them differently (`exclude_from_weight_decay`).
+      schedule: replaces the optimizer's own learning rate by one that depends on the
+        round.
+      variables: the model's variables, in the order of the weights. Required if the
+        optimizer treats them differently (`exclude_from_weight_decay`).
 
     Raises:
-      ValueError: for a legacy optimizer, for `use_ema=True`, and for an optimizer whose initial
-        state is computed from the weights. An initial state that is a copy of them is allowed.
+      ValueError: for a legacy optimizer, for `use_ema=True`, and for an optimizer whose
+        initial state is computed from the weights. An initial state that is a copy of
+        them is allowed.
     """
     optimizer = tf.keras.optimizers.get(optimizer)
     _check_keras(optimizer)
@@ -159,7 +164,8 @@ def _check_keras(optimizer: Any) -> None:
             f"{type(optimizer.inner_optimizer).__name__}: use the policy 'mixed_bfloat16' instead "
             "of 'mixed_float16'"
         )
-    # Keras puts the averages into the model when `fit` ends. Client training has no such end.
+    # Keras puts the averages into the model when `fit` ends. Client training has no
+    # such end.
     finalize = tf.keras.optimizers.Optimizer.finalize_variable_values
     if optimizer.use_ema or type(optimizer).finalize_variable_values is not finalize:
         what = "use_ema=True" if optimizer.use_ema else "a finalize_variable_values"
@@ -183,11 +189,13 @@ def _start(cls, config, variables, state):
       state: the optimizer's state variables.
 
     Returns:
-      For each state variable an array, or the position of the variable that it is a copy of.
+      For each state variable an array, or the position of the variable that it is a
+      copy of.
     """
     if _is_known(cls):
         return [s.numpy() for s in state]
-    # If state depends on the weights, it has other values after a build with other weights.
+    # If state depends on the weights, it has other values after a build with other
+    # weights.
     rng = np.random.default_rng(0)
     values = [tf.cast(rng.normal(size=v.shape), v.dtype) for v in variables]
     others = [tf.Variable(w, name=v.name.removesuffix(":0")) for w, v in zip(values, variables)]
@@ -233,9 +241,10 @@ class _Counted:
 
 
 def _update_nadam_product(nadam):
-    """Updates Nadam's momentum product, which Keras does with the first weight of a step.
+    """Updates Nadam's momentum product, as Keras does at the first weight of a step.
 
-    Keras counts the updates in a Python integer, which is wrong in a graph with several weights.
+    Keras counts the updates in a Python integer, which is wrong in a graph with several
+    weights.
     """
     product = nadam._u_product
     step, decay = tf.cast(nadam.iterations + 1, product.dtype), tf.cast(0.96, product.dtype)

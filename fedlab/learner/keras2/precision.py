@@ -1,9 +1,11 @@
-"""Models whose layers compute in another precision than their weights are kept in."""
+"""Mixed precision: layers compute in another precision than their weights are stored in."""
 
 import contextlib
+from collections.abc import Callable
 
 import tensorflow as tf
 
+from fedlab import _checks
 from fedlab.learner.keras2.cloning import clone
 
 PRECISIONS = ("float32", "bfloat16")
@@ -11,24 +13,27 @@ PRECISIONS = ("float32", "bfloat16")
 _POLICY = "mixed_bfloat16"
 
 
-def in_precision(build, precision):
-    """`build`, for models that compute in `precision`.
+def in_precision(
+    build: Callable[[], tf.keras.Model], precision: str
+) -> Callable[[], tf.keras.Model]:
+    """Returns a function that builds the model of `build` with another precision.
 
-    "bfloat16" is Keras's policy `mixed_bfloat16`: weights, and so gradients, updates and what is saved, stay float32; layers round their
-    inputs and weights to 8 significant bits. Layers that give a model's outputs compute in float32, as Keras advises, so that
-    probabilities and losses are not rounded. Layers that were given a precision of their own keep it.
+    "bfloat16" is Keras's policy `mixed_bfloat16`. Weights, gradients, updates and saved
+    models stay float32. Layers round their inputs and weights to 8 significant bits.
+    Output layers compute in float32, as Keras recommends, so that probabilities and
+    losses are not rounded. Layers with an explicit precision keep it.
 
     Args:
-      build: makes a compiled model: a copy, or one made anew, whose layers then follow Keras's global policy while it is made.
-      precision: "float32" (`build` itself) or "bfloat16".
+      build: returns a compiled model: a copy, or a new model, whose layers then follow
+        Keras's global policy.
+      precision: "float32" (which returns `build` itself) or "bfloat16".
 
     Raises:
-      ValueError: another precision; and, when building, a model without a layer that would compute in it.
+      ValueError: the precision is unknown. The returned function raises it if no layer
+        of the model would compute in that precision.
     """
     if precision not in PRECISIONS:
-        raise ValueError(
-            f"precision is {precision!r}; allowed: {', '.join(map(repr, PRECISIONS))}."
-        )
+        raise _checks.value_error("precision", precision, " or ".join(map(repr, PRECISIONS)))
     if precision == "float32":
         return build
 
@@ -42,7 +47,8 @@ def in_precision(build, precision):
             for layer in model._flatten_layers(include_self=False)
         ):
             raise ValueError(
-                f"model {model.name!r} has no layer that would compute in {precision}; allowed: precision='float32'."
+                f"precision={precision!r}: expected 'float32', since model {model.name!r} has no "
+                f"layer that would compute in {precision}"
             )
         return model
 
@@ -65,7 +71,7 @@ def _mixed_copy(layer, model):
 
 
 def _mixed(config, is_output):
-    """The configuration of a layer, or of a model, whose own output layers are found by name."""
+    """The configuration of a layer or model, without its output layers, in mixed precision."""
     if "layers" not in config:
         return config if is_output else _replace_dtype(config)
     names = {
@@ -93,6 +99,7 @@ def _replace_dtype(value):
             for name, item in value.items()
         }
     if isinstance(value, (list, tuple)):
-        # Of these types, not of the value's own: a layer's lists become TensorFlow's wrappers, which are made in another way.
+        # Not type(value): TensorFlow wraps a layer's lists in types with other
+        # constructors.
         return (list if isinstance(value, list) else tuple)(map(_replace_dtype, value))
     return value

@@ -1,8 +1,11 @@
-"""GRU and LSTM over time, from projected inputs to hidden states, with gradients of their own.
+"""GRU and LSTM over time, from projected inputs to hidden states, with own gradients.
 
-The gradient of the recurrent kernel is one product after the loop. The loops themselves are machine code (`_compiled_scans`) where numba is
-installed and a batch has few rows, as on clients; else TensorFlow's (`_graph_scans`).
+The gradient of the recurrent kernel is one product after the loop. The loops are
+machine code (`_compiled_scans`) if numba is installed and a batch has few rows, as on
+clients. Otherwise they are TensorFlow loops (`_graph_scans`).
 """
+
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -13,14 +16,15 @@ try:
 except ImportError:
     _compiled_scans = None  # type: ignore[assignment]
 
-# Up to so many rows TensorFlow spends more time on rearranging the recurrent kernel at every step than on the product.
+# Up to this number of rows, TensorFlow spends more time on rearranging the recurrent
+# kernel at every step than on the product.
 _FEW_ROWS = 24
 
 
 def _scan(name, batch, *arguments):
-    """Runs the loop `name` in the form that suits `batch`, a tensor whose first dimension is the rows of the batch."""
+    """Runs the loop `name` in the form that suits the number of rows of `batch`."""
     plain = getattr(_graph_scans, name)
-    # A loop on a GPU must not come back to the CPU at each call.
+    # A loop on a GPU should not return to the CPU at each call.
     if _compiled_scans is None or tf.config.get_visible_devices("GPU"):
         return plain(*arguments)
     compiled = getattr(_compiled_scans, name)
@@ -32,7 +36,7 @@ def _scan(name, batch, *arguments):
 
 
 def _rows(x):
-    """[T, B, n] as [T * B, n]."""
+    """Reshapes [T, B, n] to [T * B, n]."""
     return tf.reshape(x, [-1, x.shape[-1]])
 
 
@@ -42,11 +46,16 @@ def _before(first, sequence):
 
 
 @tf.custom_gradient
-def gru_reset_after(x, h0, kernel, bias):
-    """Hidden states of a GRU whose reset gate acts after the recurrent product (Keras's default).
+def gru_reset_after(
+    x: tf.Tensor, h0: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
+) -> tuple[tf.Tensor, Callable]:
+    """Returns the hidden states of a GRU with `reset_after=True`, Keras's default.
+
+    The reset gate acts after the recurrent product. All tensors are float32.
 
     Args:
-      x: projected inputs, input bias included, [T, B, 3 * units] in Keras's gate order (update z, reset r, candidate).
+      x: projected inputs, input bias included, [T, B, 3 * units] in Keras's gate order
+        (update z, reset r, candidate).
       h0: initial state, [B, units].
       kernel: recurrent kernel, [units, 3 * units].
       bias: recurrent bias, [3 * units].
@@ -67,8 +76,12 @@ def gru_reset_after(x, h0, kernel, bias):
 
 
 @tf.custom_gradient
-def gru_reset_before(x, h0, kernel):
-    """As `gru_reset_after`, for `reset_after=False`: the reset gate acts on the state before the recurrent product."""
+def gru_reset_before(x: tf.Tensor, h0: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """Returns the hidden states of a GRU with `reset_after=False`.
+
+    The reset gate acts on the state before the recurrent product; see
+    `gru_reset_after`.
+    """
     units = h0.shape[-1]
     h, saved = _graph_scans.gru_before_forward(x, h0, kernel)
 
@@ -83,11 +96,14 @@ def gru_reset_before(x, h0, kernel):
 
 
 @tf.custom_gradient
-def lstm(x, h0, c0, kernel):
-    """Hidden states and cell states of an LSTM.
+def lstm(
+    x: tf.Tensor, h0: tf.Tensor, c0: tf.Tensor, kernel: tf.Tensor
+) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable]:
+    """Returns the hidden states and cell states of an LSTM. All tensors are float32.
 
     Args:
-      x: projected inputs, bias included, [T, B, 4 * units] in Keras's gate order (input i, forget f, candidate g, output o).
+      x: projected inputs, bias included, [T, B, 4 * units] in Keras's gate order
+        (input i, forget f, candidate g, output o).
       h0, c0: initial states, [B, units].
       kernel: recurrent kernel, [units, 4 * units].
 

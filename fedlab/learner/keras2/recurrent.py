@@ -1,19 +1,24 @@
-"""Plain GRU and LSTM layers in a mathematically equal, faster form.
+"""A faster form of plain GRU and LSTM layers that is mathematically the same.
 
-Keras multiplies the input by its kernel inside the time loop and lets automatic differentiation accumulate the gradient of the
-recurrent kernel step by step. Here the input projection is one product before the loop, the gate derivatives are computed for all
-steps at once, and the gradient of the recurrent kernel is one product after the loop. Weights keep Keras's layout.
+Keras multiplies the input by its kernel inside the time loop, and automatic
+differentiation accumulates the gradient of the recurrent kernel step by step. Here, the
+input projection is one product before the loop, gate derivatives are computed for all
+steps at once, and the gradient of the recurrent kernel is one product after the loop.
+Weights keep Keras's layout.
 
-A mask only changes the order of the steps: each row's unmasked steps are moved to its front, and the scan ends with the longest row (see
-`_valid_first`). Padding then costs nothing.
+With a mask, the unmasked steps of each row are moved to the front, and the loop ends
+with the longest row (see `_valid_first`), so padding costs nothing.
 
-A layer of bfloat16 multiplies its inputs in bfloat16 and goes through time in float32, where rounding would add up.
+A bfloat16 layer multiplies its inputs in bfloat16, but loops over time in float32,
+because rounding errors would accumulate.
 
-Only layers whose options leave the mathematics unchanged are taken (see `is_plain`); every other layer runs Keras's own code.
+Only layers with Keras's default mathematics are changed (see `is_plain`). Other layers
+run Keras's own code.
 """
 
 import contextlib
 import functools
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -22,13 +27,14 @@ from fedlab.learner.keras2 import recurrence
 _LOOKUP = "_fedlab_lookup"
 
 
-def is_plain(layer):
-    """Whether the fast form is mathematically the same as `layer`: a Keras GRU or LSTM with its default mathematics."""
+def is_plain(layer: tf.keras.layers.Layer) -> bool:
+    """Returns whether a layer is a Keras GRU or LSTM with the default mathematics."""
     return (
         type(layer) in (tf.keras.layers.GRU, tf.keras.layers.LSTM)
         and layer.activation in (tf.keras.activations.tanh, tf.tanh)
         and layer.recurrent_activation in (tf.keras.activations.sigmoid, tf.sigmoid)
-        # Without what cuDNN needs, Keras draws dropout inside the cell, once for all steps.
+        # If cuDNN cannot run the layer, Keras draws dropout inside the cell, once for
+        # all steps.
         and (layer.dropout == 0 or layer._could_use_gpu_kernel)
         and layer.recurrent_dropout == 0
         and not (layer.time_major or layer.unroll)
@@ -38,9 +44,10 @@ def is_plain(layer):
 
 
 def _project(inputs, kernel, bias):
-    """inputs @ kernel + bias, time first: [B, T, features] -> [T, B, units of all gates].
+    """inputs @ kernel + bias: [B, T, features] -> [T, B, units of all gates].
 
-    Where the inputs are rows of a small embedding, its few rows are projected and then looked up, instead of one product per position.
+    If the inputs are rows of a small embedding, the rows of the embedding are projected
+    and then looked up, instead of one product per position.
     """
 
     def product(rows):
@@ -61,7 +68,7 @@ def _float32(value):
 
 
 def _rearrange(inputs, function):
-    """`function(inputs)`, a change of the order of steps, still known as rows of an embedding where the inputs are."""
+    """Applies a function that changes the order of steps, and keeps the embedding lookup."""
     output = function(inputs)
     if hasattr(inputs, _LOOKUP):
         ids, embeddings = getattr(inputs, _LOOKUP)
@@ -70,17 +77,19 @@ def _rearrange(inputs, function):
 
 
 def _valid_first(inputs, mask):
-    """Moves each row's unmasked steps to its front.
+    """Moves the unmasked steps of each row to the front.
 
-    A masked step keeps the state, so that the scan may leave it out; what it meets behind a row's last unmasked step is never read.
+    A masked step does not change the state, so the loop may leave it out. Steps after
+    the last unmasked step of a row are computed, but never read.
 
     Args:
       inputs: [B, T, features].
       mask: bool [B, T].
 
     Returns:
-      The inputs, cut to the longest row, [B, S, features], and for each of the T steps the place among these S of the latest unmasked
-      step, -1 before the first, int32 [B, T].
+      The inputs, cut to the longest row, [B, S, features]; and for each of the T steps
+      the place of the latest unmasked step among the S steps, int32 [B, T], which is -1
+      before the first.
     """
     latest = tf.cumsum(tf.cast(mask, tf.int32), axis=1) - 1
     num_steps = tf.maximum(tf.reduce_max(latest) + 1, 1)
@@ -89,7 +98,10 @@ def _valid_first(inputs, mask):
 
 
 def _at(sequence, places, otherwise):
-    """sequence[b, places[b, t]], and `otherwise` where the place is -1. [B, S, n], int32 [B, T] -> [B, T, n]."""
+    """sequence[b, places[b, t]], or `otherwise` if the place is -1.
+
+    [B, S, n], int32 [B, T] -> [B, T, n].
+    """
     return tf.where(
         places[..., None] >= 0, tf.gather(sequence, tf.maximum(places, 0), batch_dims=1), otherwise
     )
@@ -97,7 +109,7 @@ def _at(sequence, places, otherwise):
 
 def _fast_call(layer, inputs, mask=None, training=None, initial_state=None, **kwargs):
     mask = mask[0] if isinstance(mask, list) else mask
-    first = inputs[0] if isinstance(inputs, list) else inputs  # a list: inputs and initial states
+    first = inputs[0] if isinstance(inputs, list) else inputs  # initial states may follow
     if (
         kwargs
         or isinstance(first, (tuple, tf.RaggedTensor))
@@ -111,10 +123,9 @@ def _fast_call(layer, inputs, mask=None, training=None, initial_state=None, **kw
     steps = inputs.shape[1]
     if layer.dropout:
         layer.reset_dropout_mask()
-        # Keras's own draws: one for each gate, of which the first is used.
-        inputs = (
-            inputs * layer.get_dropout_mask_for_cell(inputs, training, count=4 if is_lstm else 3)[0]
-        )
+        # Like Keras, draw one mask per gate and use the first.
+        masks = layer.get_dropout_mask_for_cell(inputs, training, count=4 if is_lstm else 3)
+        inputs = inputs * masks[0]
     if layer.go_backwards:
         inputs = _rearrange(inputs, lambda x: tf.reverse(x, [1]))
     latest = None
@@ -127,21 +138,15 @@ def _fast_call(layer, inputs, mask=None, training=None, initial_state=None, **kw
     kernel = _float32(cell.recurrent_kernel)
     bias = [None, None]
     if layer.use_bias:
-        # A GRU with reset_after has a second one, inside the recurrent product.
+        # A GRU with reset_after has a second bias, inside the recurrent product.
         bias = tf.unstack(cell.bias) if cell.bias.shape.rank == 2 else [cell.bias, None]
     x = _float32(_project(inputs, cell.kernel, bias[0]))
     state = [_float32(s) for s in tf.nest.flatten(initial)]
     if is_lstm:
         hidden = recurrence.lstm(x, *state, kernel)
     elif layer.reset_after:
-        hidden = [
-            recurrence.gru_reset_after(
-                x,
-                *state,
-                kernel,
-                tf.zeros([3 * layer.units]) if bias[1] is None else _float32(bias[1]),
-            )
-        ]
+        inner_bias = tf.zeros([3 * layer.units]) if bias[1] is None else _float32(bias[1])
+        hidden = [recurrence.gru_reset_after(x, *state, kernel, inner_bias)]
     else:
         hidden = [recurrence.gru_reset_before(x, *state, kernel)]
 
@@ -154,7 +159,8 @@ def _fast_call(layer, inputs, mask=None, training=None, initial_state=None, **kw
             _at(sequence, latest[:, -1:], before[:, None])[:, 0]
             for sequence, before in zip(hidden, state)
         ]
-        # Keras's output before the first unmasked step is zero, whatever the initial state.
+        # In Keras, the output before the first unmasked step is zero for any initial
+        # state.
         output = _at(hidden[0], latest if layer.return_sequences else latest[:, -1:], 0.0)
         if layer.zero_output_for_mask:
             output = tf.where(
@@ -166,16 +172,13 @@ def _fast_call(layer, inputs, mask=None, training=None, initial_state=None, **kw
         for variable, value in zip(tf.nest.flatten(layer.states), last):
             variable.assign(value)
     output, *last = (tf.cast(value, layer.compute_dtype) for value in (output, *last))
-    output.set_shape(
-        [inputs.shape[0], steps, layer.units]
-        if layer.return_sequences
-        else [inputs.shape[0], layer.units]
-    )
+    num_steps = [steps] if layer.return_sequences else []
+    output.set_shape([inputs.shape[0], *num_steps, layer.units])
     return [output, *last] if layer.return_state else output
 
 
 def _remember_lookup(layer, inputs):
-    """Keras's Embedding, whose output remembers which rows it is made of."""
+    """Calls a Keras Embedding and attaches the ids and the embeddings to its output."""
     output = type(layer).call(layer, inputs)
     if (
         isinstance(inputs, tf.Tensor)
@@ -191,7 +194,7 @@ def _is_lookup(layer):
 
 
 def _fast_calls(model):
-    """(layer, its fast call) of each layer of `model` that has one, nested ones included."""
+    """(layer, its fast call) of each layer that has one, including nested layers."""
     for layer in model._flatten_layers(include_self=False):
         if is_plain(layer):
             yield layer, _fast_call
@@ -199,26 +202,31 @@ def _fast_calls(model):
             yield layer, _remember_lookup
 
 
-def accelerate(model):
-    """Makes the plain recurrent layers of `model`, nested ones included, run in the fast form from their next call on.
+def accelerate(model: tf.keras.Model) -> list[str]:
+    """Makes the plain recurrent layers of a model use the fast form, until `restore`.
+
+    This includes nested layers. Weights, configuration and saving do not change.
 
     Returns:
-      The names of the layers changed; `restore` undoes it. Saving is not affected: weights and configuration stay Keras's own.
+      The names of the changed layers.
     """
     for layer, call in _fast_calls(model):
         layer.call = functools.partial(call, layer)
     return [layer.name for layer, call in _fast_calls(model) if call is _fast_call]
 
 
-def restore(model):
+def restore(model: tf.keras.Model) -> None:
     """Undoes `accelerate`."""
     for layer, _ in _fast_calls(model):
         layer.__dict__.pop("call", None)
 
 
 @contextlib.contextmanager
-def accelerated(model):
-    """`accelerate` for the length of a `with` block; functions that Keras compiled in it are forgotten afterwards."""
+def accelerated(model: tf.keras.Model) -> Iterator[tf.keras.Model]:
+    """Accelerates a model within a `with` block.
+
+    Functions that Keras compiles in the block are discarded afterwards.
+    """
     accelerate(model)
     try:
         yield model

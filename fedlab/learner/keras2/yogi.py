@@ -16,8 +16,10 @@ class Yogi(tf.keras.optimizers.Optimizer):
 
         m = beta_1 * m + (1 - beta_1) * g
         v = v - (1 - beta_2) * sign(v - g ** 2) * g ** 2
-        rate = learning_rate * sqrt(1 - beta_2 ** t) / (1 - beta_1 ** t)      in step t = 1, 2, ...
+        rate = learning_rate * sqrt(1 - beta_2 ** t) / (1 - beta_1 ** t)
         w = w - rate * m / (sqrt(v) + epsilon)
+
+    in step t = 1, 2, ...
 
     Args:
       learning_rate: at least 0, or one of `tf.keras.optimizers.schedules`.
@@ -26,8 +28,8 @@ class Yogi(tf.keras.optimizers.Optimizer):
       initial_accumulator_value: v before the first step, at least 0.
       **options: options of every Keras optimizer, such as `clipnorm`.
 
-    Access `fedlab.optimizers.Yogi` before you load a model that was compiled with it: this
-    registers the class with Keras. `fedlab.models.load` does so itself.
+    Access `fedlab.optimizers.Yogi` before you load a model that was compiled with it:
+    this registers the class with Keras. `fedlab.models.load` does so itself.
 
     Example: the first step has the size of the learning rate, whatever the gradient.
       >>> w = tf.Variable([2.0])
