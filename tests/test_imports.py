@@ -47,3 +47,12 @@ def test_a_forbidden_import_is_found(tmp_path):
     file = tmp_path / "module.py"
     file.write_text("def f():\n    import tensorflow as tf\n    from keras.src import backend\n")
     assert list(imports(file)) == ["tensorflow", "keras.src.backend"]
+
+
+def test_only_learner_and_tff_depend_on_a_version_of_keras():
+    found = {
+        str(path.relative_to(ROOT).parent)
+        for path in ROOT.rglob("*.py")
+        if "learner.keras2" in path.read_text()
+    }
+    assert found == {"engines/tff", "learner", "learner/keras2"}

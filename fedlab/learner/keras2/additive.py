@@ -89,7 +89,8 @@ class _Reader:
         handles, dependent = dict(handles), set(dependent)
         sizes = None
         # The nodes of a function have no order, so they are read until nothing changes.
-        while sizes != (sizes := self._sizes(handles, dependent)):
+        while sizes != self._sizes(handles, dependent):
+            sizes = self._sizes(handles, dependent)
             for node in by_name.values():
                 self._read_node(node, by_name, handles, dependent)
         self._dependent = dependent
