@@ -139,7 +139,7 @@ def test_metrics_are_those_of_one_stream(caplog):
     left_out = [
         record.getMessage()
         for record in caplog.records
-        if "without the training metric" in record.getMessage()
+        if "do not report the training metric" in record.getMessage()
     ]
     assert len(left_out) == 2 and all(
         "'largest'" in message for message in left_out

@@ -209,12 +209,12 @@ def warn_of_left_out(names: Collection[str], in_tff: bool = False) -> None:
     """
     if names:
         logger.warning(
-            "training metric%s %s left out: the states of clients can%s only be added, and it is "
-            "not known whether these add up. Evaluation includes them. To get them in training, "
-            "define merge_state(self, metrics)%s, or compute them by a function in evaluate_on.",
+            "rounds do not report the training metric%s %s: the states of clients are not known "
+            "to add up%s. Evaluation reports all metrics. For training, define "
+            "merge_state(self, metrics)%s, or use a function in evaluate_on.",
             "s" * (len(names) > 1),
             ", ".join(map(repr, names)),
-            " in TFF" * in_tff,
+            ", and TFF can only add them" * in_tff,
             " and use engine 'local'" * in_tff,
         )
 
