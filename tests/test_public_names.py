@@ -46,7 +46,6 @@ NOT_YET = {
     "callbacks/callback.py",
     "callbacks/early_stopping.py",
     "cli/runs/compare.py",
-    "cli/runs/export.py",
     "cli/runs/list.py",
     "cli/runs/show.py",
     "engines/batches.py",

@@ -1,10 +1,13 @@
-"""Looks at run folders: lists, shows, compares and exports them.
+"""Lists, shows, compares and exports run folders.
 
-A subcommand is a module of this package, as of `fedlab.cli`.
+Each module of this package is a subcommand; see `fedlab.cli`.
 """
+
+import argparse
 
 from fedlab import cli
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the subcommands."""
     cli.add_group(parser, __name__, __path__)

@@ -1,24 +1,24 @@
-"""What several of these subcommands say of a run."""
+"""Descriptions of runs that several of these subcommands print."""
 
 import math
 import os
 
 
 def names(paths):
-    """A short name for each path: what is left without the folder that all are in."""
+    """Returns a short name for each path: the path relative to their common folder."""
     paths = [os.path.abspath(path) for path in paths]
     common = os.path.commonpath([os.path.dirname(path) for path in paths])
     return [os.path.relpath(path, common) for path in paths]
 
 
 def rounds(run):
-    """Rounds done, of those asked for."""
+    """Returns the number of rounds done, and of rounds requested."""
     asked = run.config.get("rounds")
     return f"{run.rounds_done}/{asked}" if asked else str(run.rounds_done)
 
 
 def result(found):
-    """A metric's last value, and its best, with its round, where that is another."""
+    """Returns a metric's last value, and its best value and round if that differs."""
     from fedlab._wording import number
 
     if found is None:
@@ -29,7 +29,7 @@ def result(found):
 
 
 def by_interest(names):
-    """Metrics in the order in which a reader wants them: scores of evaluations, their losses, and those of training."""
+    """Returns metrics by importance: scores of evaluations, their losses, training metrics."""
     from fedlab.evaluation.metric_names import lower_is_better
 
     return sorted(names, key=lambda name: (name.startswith("train_"), lower_is_better(name)))
@@ -42,7 +42,7 @@ def _first_results(found):
 
 
 def summary(run):
-    """A run for JSON."""
+    """Returns a run as a dict for JSON."""
     return {
         "path": str(run.path),
         "finished": run.finished,
@@ -56,9 +56,14 @@ def summary(run):
 
 
 def comparison(runs, labels, others=(), most_metrics=math.inf):
-    """A table with a row a run: rounds, time, metrics, last and best; and `others`, (title, cell of each run).
+    """Returns a table with one row per run: rounds, time, and last and best metrics.
 
-    Every metric has a column; where these would be more than `most_metrics`, as of runs with little in common, each run says its first two.
+    Args:
+      runs: the runs.
+      labels: their names.
+      others: further columns: (title, one cell per run).
+      most_metrics: if there are more metrics, there is one column with the first two
+        metrics of each run instead of one column per metric.
     """
     from fedlab._wording import duration, spoken
 

@@ -1,4 +1,4 @@
-"""Tables of text and JSON, as these subcommands print them. Nothing here is slow to import."""
+"""Tables and JSON, as these subcommands print them. This module is fast to import."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from fedlab._text import visible
 
 
 def text(rows):
-    """Rows of cells, the first with the titles, as aligned lines; columns in which every cell below the title is empty are left out."""
+    """Returns rows of cells as aligned lines, without columns that have only a title."""
     columns = [[*map(visible, column)] for column in zip(*rows) if any(column[1:])]
     widths = [max(map(len, column)) for column in columns]
     lines = [
@@ -18,14 +18,14 @@ def text(rows):
 
 
 def dumps(value):
-    """JSON that every reader takes: numbers that are none are null."""
+    """Returns strict JSON, in which NaN and infinity are null."""
     text = json.dumps(finite(value), ensure_ascii=False, indent=1, allow_nan=False)
-    # JSON escapes only some of the characters that a terminal obeys.
+    # JSON does not escape all control characters of terminals.
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def finite(value):
-    """The value with None in place of numbers that JSON does not know."""
+    """Returns the value with None instead of NaN and infinity."""
     if isinstance(value, dict):
         return {name: finite(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -34,6 +34,6 @@ def finite(value):
 
 
 def one_line(text):
-    """A text from a file, in a line of at most 100 characters."""
+    """Returns a text on one line of at most 100 characters."""
     line = " ".join(text.split())
     return line if len(line) <= 100 else line[:99] + "…"

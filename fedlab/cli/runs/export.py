@@ -1,5 +1,6 @@
 """Exports the tables of runs as CSV or JSON."""
 
+import argparse
 import csv
 import io
 import pathlib
@@ -11,23 +12,23 @@ from fedlab.cli.runs import _runs, _table
 _TABLES = ("rounds", "clients", "evaluations")
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     parser.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", help="one run folder or more")
     parser.add_argument(
         "--table",
         choices=_TABLES,
         default="rounds",
-        help="a row a round, a client and round, or a client's metric",
+        help="one row per round (default), per client and round, or per client's metric",
     )
     parser.add_argument(
-        "--format", choices=["csv", "json"], help="by default the one that --output ends in, or csv"
+        "--format", choices=["csv", "json"], help="default: the suffix of --output, or csv"
     )
-    parser.add_argument(
-        "--output", metavar="FILE", help="the file to write (default: what is printed)"
-    )
+    parser.add_argument("--output", metavar="FILE", help="the file to write (default: print)")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Writes or prints the table."""
     from fedlab._files import write
     from fedlab.runs.read import recorded
 
@@ -36,7 +37,7 @@ def run(args):
     )
     if args.output and not pathlib.Path(args.output).absolute().parent.is_dir():
         raise FileNotFoundError(
-            f"--output={args.output} would be in a folder that does not exist: make it, or give another file."
+            f"--output={args.output}: expected an existing folder; create it, or pass another file"
         )
     found = [recorded.read_run(path) for path in args.run_dirs]
     rows = [
@@ -56,7 +57,7 @@ def run(args):
 
 
 def _flat(row):
-    """A row whose client's training metrics are columns, called as in the table of rounds."""
+    """Returns a row with the client's training metrics as columns, named as for rounds."""
     metrics = row.get("metrics", {})
     return {name: value for name, value in row.items() if name != "metrics"} | {
         f"train_{name}": metrics[name] for name in metrics

@@ -11,9 +11,9 @@ from fedlab import _checks
 CHAR_VOCABULARY = (
     "dhlptx@DHLPTX $(,048cgkoswCGKOSW[_#'/37;?bfjnrvzBFJNRVZ\"&*.26:\naeimquyAEIMQUY]!%)-159\r"
 )
-UNKNOWN_ID = 0  # what TFF's tutorial gives a character out of the vocabulary: the id of "d"
+UNKNOWN_ID = 0  # for unknown characters, as in TFF's tutorial; also the id of "d"
 PADDING_X = 0
-PADDING_Y = -1  # a Keras loss with ignore_class=-1 leaves these targets out
+PADDING_Y = -1  # a Keras loss with ignore_class=-1 ignores these targets
 
 _VOCABULARY_BYTES = np.frombuffer(CHAR_VOCABULARY.encode("ascii"), np.uint8)
 _ID_OF_BYTE = np.full(256, UNKNOWN_ID, np.int32)
@@ -35,12 +35,12 @@ def encode(text: str | bytes) -> np.ndarray:
     """Returns the ids of a text's characters.
 
     Args:
-      text: a str gives one id per character, bytes give one id per byte, as TFF's
-        `bytes_split` does.
+      text: a str, with one id per character, or bytes, with one id per byte as in TFF's
+        `bytes_split`.
 
     Returns:
-      int32 [n], ids in [0, 86); a character out of the vocabulary gets id 0, as in
-      TFF's tutorial.
+      int32 [n], ids in [0, 86). Characters outside the vocabulary get id 0, as in TFF's
+      tutorial.
 
     Raises:
       TypeError: text is neither str nor bytes.
@@ -62,16 +62,16 @@ def encode(text: str | bytes) -> np.ndarray:
 
 
 def decode(ids: np.ndarray) -> str:
-    """Returns the text of ids; -1, the padding of targets, gives no character.
+    """Returns the text of ids, without those that are -1, the padding of targets.
 
     Args:
-      ids: integers, any shape (read row after row), in [0, 86) or -1.
+      ids: integers in [0, 86) or -1, of any shape, which is read row by row.
 
     Returns:
       The characters as one str.
 
     Raises:
-      ValueError: ids that are no integers, or outside the vocabulary.
+      ValueError: the ids are not integers, or not in the vocabulary.
 
     Example:
       >>> decode(encode("Sing, goddess"))
@@ -96,14 +96,14 @@ def decode(ids: np.ndarray) -> str:
 def normalize(text: str, keep: str = "") -> str:
     """Rewrites a text with the vocabulary's 86 characters.
 
-    Curly quotes become straight, a long dash "--", an ellipsis "...", accents are
-    stripped, ligatures spelled out and tabs become spaces; what is still outside the
-    vocabulary is left out.
+    Curly quotes become straight quotes, a long dash "--", an ellipsis "...", and tabs
+    spaces. Accents are stripped and ligatures spelled out. Other characters outside the
+    vocabulary are removed.
 
     Args:
       text: any text.
-      keep: ASCII characters to leave as they are, though the vocabulary lacks them:
-        markup that is read later.
+      keep: ASCII characters outside the vocabulary that are not removed, such as markup
+        that is parsed later.
 
     Returns:
       The text, ASCII only.
@@ -143,11 +143,11 @@ def sequences(
     x, y  = chunk[:-1], chunk[1:]
     ```
 
-    The last chunk may be shorter. By default it is kept and padded: at the positions
-    without a target x = 0, y = -1 and sample_weight = 0, elsewhere sample_weight = 1;
-    so the weights of a text sum to its characters minus its chunks. A last chunk of one
-    character has no target and is dropped. With drop_remainder=True a last chunk that
-    is not full is dropped, as TFF's tutorial does, and there is no sample_weight.
+    The last chunk may be shorter. By default it is padded: positions without a target have
+    x = 0, y = -1 and sample_weight = 0, all others sample_weight = 1. The weights of a text
+    sum to its number of characters minus its number of chunks. A last chunk of one
+    character has no target and is dropped. With drop_remainder=True, a last chunk that is
+    not full is dropped, as in TFF's tutorial, and there is no sample_weight.
 
     Args:
       ids: int [n], a client's whole text; see `encode`.
@@ -155,9 +155,9 @@ def sequences(
       drop_remainder: whether to drop a last chunk that is not full.
 
     Returns:
-      x: int32 [rows, length]; y: int32 [rows, length]; sample_weight: float32 [rows,
-        length] (not with
-      drop_remainder). A text of fewer than two characters gives no rows.
+      x: int32 [rows, length]; y: int32 [rows, length]; sample_weight: float32
+      [rows, length], without drop_remainder. A text of fewer than two characters has no
+      rows.
 
     Raises:
       ValueError: ids is not one-dimensional, or length is below 1.

@@ -153,7 +153,7 @@ def explain_answer(
     lime_text = _LimeText(parts)
 
     def probabilities(texts):
-        """float64 [n]: of the span's place in each text."""
+        """Returns the probability of the span in each text, float64 [n]."""
         found = []
         for first in range(0, len(texts), _TEXTS_AT_ONCE):
             split = [text.split("\n", 1) for text in texts[first : first + _TEXTS_AT_ONCE]]
@@ -194,21 +194,21 @@ def explain_class(
 
     Args:
       model: a Keras model with the inputs of `fedlab.tasks.question_answering.windows`
-        and one output [n, classes]: logits, such as
-        `fedlab.models.bert.classification`, or probabilities, where its last layer is a
-        softmax.
-      text: str.
+        and one output [n, classes]: probabilities if the activation of the last layer is
+        a softmax, otherwise logits, as from `fedlab.models.bert.classification`.
+      text: the text.
       vocabulary, num_samples, num_words, seed, batch_size: as in `explain_answer`.
-      class_names: list of str; by default "class 0", "class 1", ...
-      max_length: tokens of a text, [CLS] and [SEP] among them, the rest is cut off; by
-        default as in `fedlab.answer`.
+      class_names: names of the classes; by default "class 0", "class 1", ...
+      max_length: maximum number of tokens including [CLS] and [SEP]. A longer text is cut.
+        By default as in `fedlab.answer`.
 
     Returns:
       An `Explanation`.
 
     Raises:
-      As `explain_answer`; and ValueError where there are not so many class names as
-      classes.
+      ValueError: as in `explain_answer`, or the number of class names is not that of the
+        classes.
+      ModuleNotFoundError: lime is not installed.
 
     Example:
       >>> from fedlab.datasets import squad
@@ -272,8 +272,7 @@ class _LimeText:
         self._offsets, offset = {}, 0
         for name, text in parts.items():
             self._offsets[name], offset = offset, offset + len(text) + 1
-        # One word piece at most for a word that is left out: longer words than 100
-        # characters are [UNK], whatever the vocabulary.
+        # A word of more than 100 characters is one [UNK] with any vocabulary.
         self._mask = next(letter * 101 for letter in "xqjz" if letter * 101 not in self._text)
         self._pieces = IndexedString(self._text, _WORDS, bow=False, mask_string=self._mask).as_list
         self._explainer = LimeTextExplainer
@@ -299,12 +298,11 @@ class _LimeText:
         raise ValueError(f"characters {start} to {end}: expected numbers from 0 to {old}")
 
     def explain(self, probabilities, label, num_samples, num_words, seed):
-        """An `Explanation` by `probabilities(texts) -> float [n]`, of the label."""
+        """Returns the `Explanation` of a label by `probabilities`: texts -> float [n]."""
         # lime's generators accept no larger seed.
         state = int(seeding.generator(seed, "explanation").integers(2**32))
         explainer = self._explainer(
-            # In the page the names stand in a script, where lime escapes the text but
-            # not them.
+            # lime does not escape names in the script of its page.
             class_names=["other", re.sub("[<>&]", "|", label)],
             feature_selection="highest_weights",
             split_expression=_WORDS,
@@ -320,7 +318,7 @@ class _LimeText:
         found = explainer.explain_instance(
             self._text, both, [_LABEL], num_features=num_words, num_samples=num_samples
         )
-        found.random_state = state  # else every page that it makes has other names for its elements
+        found.random_state = state  # the ids of elements in its page depend on it
         indexed = found.domain_mapper.indexed_string
         words = [
             self._word(indexed.word(i), int(indexed.string_position(i)[0]), weight)
@@ -345,7 +343,7 @@ class _LimeText:
 
 
 def _score(windows, logits, question, start, end):
-    """The highest score of the characters [start, end) of a context in its windows, or -inf."""
+    """Returns the highest score of characters [start, end) of a context, or -inf."""
     _, offsets = windows.context_tokens.of(windows.context_of[question])
     first = np.searchsorted(offsets[:, 1], start, side="right")
     last = np.searchsorted(offsets[:, 0], end, side="left") - 1
@@ -359,7 +357,7 @@ def _score(windows, logits, question, start, end):
 
 
 def _classes(model, pieces, texts, length, batch_size):
-    """float64 [n, classes]: the probabilities of texts."""
+    """Returns the class probabilities of texts, float64 [n, classes]."""
     tokens = pieces.encode(texts)
     lengths = np.minimum(tokens.lengths + _SPECIAL, length)
     found = outputs(
@@ -387,7 +385,7 @@ def _classes(model, pieces, texts, length, batch_size):
 
 
 def _columns(pieces, tokens, rows, length):
-    """`[CLS] text [SEP] [PAD] ...` as a model's inputs, int32 [k, length] each."""
+    """Returns `[CLS] text [SEP] [PAD] ...` as inputs, int32 [k, length] each."""
     ids = np.full([len(rows), length], pieces.pad_id, np.int32)
     used = np.zeros_like(ids)
     for i, text in enumerate(rows):

@@ -114,8 +114,7 @@ def output_figure(record: "Record", example: int) -> "Figure":
     axes = figure.subplots(panels, 1, squeeze=False, sharex=True)[:, 0]
     for panel, axis in enumerate(axes):
         values = outputs[:, panel]
-        # The extent of a picture's cells is that of the axes: rounds need not be evenly
-        # apart.
+        # Rounds need not be evenly spaced.
         mesh = axis.pcolormesh(
             np.arange(shown + 1) - 0.5, _edges(record.rounds), values, cmap="viridis"
         )
@@ -191,7 +190,7 @@ def _expected(y, panels, positions):
 
 
 def _edges(rounds):
-    """Where the cells of rounds meet: [r + 1]. Halfway between neighbours."""
+    """Returns the borders of the cells of rounds, [r + 1], halfway between neighbours."""
     if len(rounds) == 1:
         return np.array([rounds[0] - 0.5, rounds[0] + 0.5])
     middle = (rounds[1:] + rounds[:-1]) / 2

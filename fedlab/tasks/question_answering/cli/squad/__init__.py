@@ -9,5 +9,5 @@ from fedlab import cli
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
+    """Adds the subcommands."""
     cli.add_group(parser, __name__, __path__)
