@@ -1,18 +1,25 @@
-"""Compares runs: results, the settings that differ, and a picture of their curves."""
+"""Compares runs: results, settings that differ, and a plot of their curves."""
 
+import argparse
 import os
 import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fedlab._text import visible
 from fedlab.cli.runs import _runs, _table
 
+if TYPE_CHECKING:
+    from fedlab.runs.read.recorded import RecordedRun
 
-def add_arguments(parser):
-    parser.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", help="two run folders or more")
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", help="two or more run folders")
     parser.add_argument(
         "--plot",
         metavar="FILE.png",
-        help="write a picture with the runs' curves, one over the other",
+        help="write a plot of the runs' curves",
     )
     parser.add_argument(
         "--metric",
@@ -23,21 +30,22 @@ def add_arguments(parser):
         "--x",
         choices=["round", "bytes", "seconds"],
         default="round",
-        help="what it is drawn against (default: round)",
+        help="the horizontal axis (default: round)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Prints the comparison."""
     from fedlab.runs.read import recorded, run_settings
 
     if len(args.run_dirs) < 2:
         raise ValueError(
-            f"received one run, {args.run_dirs[0]}; allowed: two or more, or `fedlab runs show`."
+            f"one run, {args.run_dirs[0]}: expected two or more; use `fedlab runs show` for one"
         )
     if args.plot is None and args.metric is not None:
         raise ValueError(
-            f"received --metric={args.metric} without --plot: give --plot=FILE.png too, or leave it out."
+            f"--metric={args.metric} without --plot: expected --plot=FILE.png too; leave it out"
         )
     found = [recorded.read_run(path) for path in args.run_dirs]
     labels = _runs.names(args.run_dirs)
@@ -68,11 +76,16 @@ def run(args):
         print("\n" + visible(f"{args.plot}: {metric} by {args.x}"))
 
 
-def choose_metric(found, labels, name=None):
-    """The column to draw: the one asked for, or the first accuracy or score of an evaluation, or else the first metric, that all have.
+def choose_metric(
+    found: Sequence["RecordedRun"], labels: Sequence[str], name: str | None = None
+) -> str:
+    """Returns the metric to draw.
+
+    This is the requested one. By default it is the first metric that all runs have, and
+    scores of evaluations come first.
 
     Raises:
-      ValueError: a run lacks it, or there is none that all have.
+      ValueError: a run does not have the metric, or the runs have no metric in common.
     """
     columns = [
         [column for column in {c: None for row in run.history for c in row} if run.curve(column)[1]]
@@ -82,25 +95,32 @@ def choose_metric(found, labels, name=None):
     if name is None:
         if not shared:
             raise ValueError(
-                "the runs have no metric in common: choose others, or simulate with the same evaluate_on."
+                "the runs have no metric in common: expected runs with the same evaluate_on"
             )
         return _runs.by_interest(shared)[0]
     for label, each in zip(labels, columns):
         if name not in each:
             raise ValueError(
-                f"received --metric={name}, which {label} has no number of; allowed: {', '.join(shared) or 'none in common'}."
+                f"--metric={name}, which {label} does not have: expected one of "
+                f"{', '.join(shared) or 'none, as the runs have no metric in common'}"
             )
     return name
 
 
-def draw(found, labels, metric, x, file):
-    """Writes the picture."""
+def draw(
+    found: Sequence["RecordedRun"],
+    labels: Sequence[str],
+    metric: str,
+    x: str,
+    file: str | os.PathLike,
+) -> None:
+    """Writes the plot of a metric by round, bytes or seconds as a PNG file."""
     file = pathlib.Path(file)
     if file.suffix.lower() != ".png":
-        raise ValueError(f"received --plot={file}; allowed: a name that ends in .png.")
+        raise ValueError(f"--plot={file}: expected a name that ends in .png")
     if not file.parent.is_dir():
         raise FileNotFoundError(
-            f"--plot={file} would be in a folder that does not exist: make it, or give another file."
+            f"--plot={file}: expected an existing folder; create it, or pass another file"
         )
 
     from fedlab._wording import spoken

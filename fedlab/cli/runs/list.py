@@ -1,35 +1,39 @@
 """Lists the runs in a folder: rounds, results, time, and the settings that differ."""
 
+import argparse
+
 from fedlab._text import visible
 from fedlab.cli.runs import _runs, _table
 
-_MOST_METRICS, _MOST_SETTINGS = 8, 6  # in a line; --json has all
+_MOST_METRICS, _MOST_SETTINGS = 8, 6  # per line; --json has all
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     parser.add_argument(
         "folder",
         nargs="?",
         default="runs",
         metavar="FOLDER",
-        help="what holds the run folders (default: runs)",
+        help="the folder that contains the run folders (default: runs)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Prints the list."""
     from fedlab.runs.read import recorded, run_settings
 
     paths = recorded.find_runs(args.folder)
     if not paths:
         raise FileNotFoundError(
-            f"there is no run in {args.folder!r}: give a folder that holds run folders."
+            f"there is no run in {args.folder!r}: expected a folder that contains run folders"
         )
     found, problems = [], {}
     for path in paths:
         try:
             found.append(_readable(path))
-        except Exception as error:  # whatever is wrong with one folder, the others are listed
+        except Exception as error:  # the other folders are listed
             known = isinstance(error, (ValueError, OSError))
             problems[path] = " ".join(
                 (
@@ -74,7 +78,7 @@ def run(args):
 
 
 def _readable(path):
-    """The run in a folder, of which everything can be said that the list says of it."""
+    """Returns the run in a folder, after reading everything that the list shows."""
     from fedlab.runs.read import recorded, run_settings
 
     run = recorded.read_run(path)

@@ -1,17 +1,24 @@
 """Shows a run: its settings, results and totals."""
 
+import argparse
 import os
+from typing import TYPE_CHECKING
 
 from fedlab._text import visible
 from fedlab.cli.runs import _runs, _table
 
+if TYPE_CHECKING:
+    from fedlab.runs.read.recorded import RecordedRun
 
-def add_arguments(parser):
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the run's folder")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
+    """Prints the run."""
     from fedlab.runs.read import recorded
 
     found = recorded.read_run(args.run_dir)
@@ -20,8 +27,8 @@ def run(args):
     )
 
 
-def text(found):
-    """The run as lines."""
+def text(found: "RecordedRun") -> str:
+    """Returns the run as lines of text."""
     from fedlab._wording import duration, number, size, spoken
     from fedlab.runs.read import run_settings
 
