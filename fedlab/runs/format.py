@@ -90,7 +90,7 @@ def read_config(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _renamed(about: Any) -> Any:
-    """Describes local examples as today; until fedlab 0.1 was restructured they were "own"."""
+    """Renames local examples, which config.json called "own" before the restructuring."""
     if not isinstance(about, dict) or not about.keys() <= {"clients", "own", "test"}:
         return about
     return {"local" if name == "own" else name: value for name, value in about.items()}

@@ -40,7 +40,7 @@ class Huber(K.losses.Loss):
 
 
 class Norms:
-    """A function of the caller's own that has settings and state."""
+    """A user function with settings and state."""
 
     def __init__(self, order):
         self.order, self.seen = order, []

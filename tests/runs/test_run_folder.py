@@ -466,7 +466,7 @@ def test_missing_or_damaged_initial_weights_are_named(unseeded, tmp_path, damage
     ],
 )
 def test_a_full_disk(two_rounds, whole, size_bytes):
-    """Stops the run at its first, second ... large file; what was there stays good."""
+    """The run stops at its first, second, ... large file; earlier files stay intact."""
     with (
         files_of_at_most(size_bytes),
         pytest.raises(
@@ -523,7 +523,7 @@ def test_a_signal_ends_within_one_clients_work(sent, raised):
         signal.signal(signal.SIGINT, previous)
     assert 3 <= len(started) < 40
     time.sleep(0.1)
-    assert time.monotonic() - started[-1] > 0.1  # nothing goes on
+    assert time.monotonic() - started[-1] > 0.1  # nothing runs any more
 
 
 COMMAND = [

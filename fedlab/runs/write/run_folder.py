@@ -45,6 +45,9 @@ from fedlab.runs.write.records import Records
 
 logger = logging.getLogger("fedlab")
 
+# What an interrupted first start may leave.
+_LEFT_BY_A_START = {"lock", "config.json.tmp"}
+
 Row = Mapping[str, Any]
 
 
@@ -104,12 +107,8 @@ class RunFolder:
             raise _checks.type_error("run_dir", path, "the path of a folder or None")
         path, config = pathlib.Path(path), {**config_lib.resolve(setting, more), "rounds": rounds}
         with explained(f"run_dir={path}", "choose another run folder"):
-            # An interrupted first start may have left only these two files.
-            others = path.exists() and {f.name for f in path.iterdir()} - {
-                "lock",
-                "config.json.tmp",
-            }
-            if others and not (path / "config.json").exists():
+            names = {file.name for file in path.iterdir()} if path.exists() else set()
+            if "config.json" not in names and names - _LEFT_BY_A_START:
                 raise ValueError(
                     f"{path} is not empty and holds no run: choose a new or empty folder"
                 )
