@@ -112,8 +112,19 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", FILES)
+# By default, each file as a bare pickle, and files of arrays in the form that they should have.
+PAYLOADS = [
+    pytest.param(
+        name,
+        form,
+        marks=() if form == "pickle" or (form, name[-4:]) == ("npz", ".npz") else pytest.mark.slow,
+    )
+    for name in FILES
+    for form in FORMS
+]
+
+
+@pytest.mark.parametrize("name, form", PAYLOADS)
 def test_a_run_folder(run_dir, tmp_path, ran, name, form):
     """Whichever file the payload is in: reading, reporting, drawing and going on either refuse it in a line or do without it."""
     folder = shutil.copytree(run_dir, tmp_path / "run")

@@ -12,10 +12,9 @@ import time
 
 from absl import flags, logging
 
-from experiments import common, training
+from experiments import common
 from fedlab.cli.flags import UsageError, run_with_flags
 
-flags.adopt_module_key_flags(training)
 _MODEL = flags.DEFINE_string(
     "model", "dickens_char_rnn", "Name of a shipped model, or a path or address of a Keras model."
 )
@@ -30,9 +29,20 @@ _PATH = flags.DEFINE_string(
     None,
     "Folder that holds the source's files, instead of the package's or downloaded ones.",
 )
+_ENGINE = flags.DEFINE_string("engine", "local", "Where clients train: local, tff.")
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir",
+    None,
+    "Folder of the run; the same command on it continues. Default: none is written.",
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 20, "Rounds.", lower_bound=1)
+_CLIENTS_PER_ROUND = flags.DEFINE_integer(
+    "clients_per_round", 10, "Random clients per round.", lower_bound=1
+)
 _COHORT = flags.DEFINE_list(
     "cohort", None, "Client ids that train in every round, instead of random ones."
 )
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
 _ALGORITHM = flags.DEFINE_enum(
     "algorithm",
     "fed_avg",
@@ -45,14 +55,42 @@ _CLIENT_OPTIMIZER = flags.DEFINE_enum(
     ["SGD", "Adam", "Adagrad", "RMSprop"],
     "Keras optimizer of the clients.",
 )
+_CLIENT_LEARNING_RATE = flags.DEFINE_float(
+    "client_learning_rate", 0.5, "Rate of the clients' optimizer.", lower_bound=0.0
+)
+_CLIENT_SCHEDULE = flags.DEFINE_enum(
+    "client_schedule", "constant", ["constant", "cosine"], "The clients' rate from round to round."
+)
+_CLIENT_CLIP_NORM = flags.DEFINE_float(
+    "client_clip_norm", None, "Clips the norm of each client step's gradient.", lower_bound=0.0
+)
 _CLIENT_WEIGHTING = flags.DEFINE_enum(
     "client_weighting",
     "num_examples",
     ["num_examples", "num_tokens", "uniform"],
     "Weights of the mean.",
 )
+_SERVER_LEARNING_RATE = flags.DEFINE_float(
+    "server_learning_rate", 1.0, "Rate of the server's SGD; 1 is plain averaging.", lower_bound=0.0
+)
+_SERVER_MOMENTUM = flags.DEFINE_float(
+    "server_momentum", 0.0, "Momentum of the server's SGD.", lower_bound=0.0
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Sequences per client step.", lower_bound=1)
+_LOCAL_EPOCHS = flags.DEFINE_integer(
+    "local_epochs", 1, "Passes of a client over its text per round.", lower_bound=1
+)
+_MAX_BATCHES = flags.DEFINE_integer(
+    "max_batches", None, "Maximum steps of a client per round.", lower_bound=1
+)
 _SEQUENCE_LENGTH = flags.DEFINE_integer(
-    "sequence_length", 100, "Characters per sequence.", lower_bound=1
+    "sequence_length", 100, "Characters a sequence.", lower_bound=1
+)
+_PRECISION = flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "bfloat16"],
+    "What clients' layers compute in; weights stay float32.",
 )
 _DROP_REMAINDER = flags.DEFINE_bool(
     "drop_remainder", False, "Drop short sequences and batches, as TFF's tutorial does."
@@ -64,6 +102,15 @@ _HELD_OUT = flags.DEFINE_float(
     lower_bound=0.01,
     upper_bound=0.9,
 )
+_EVALUATE_EVERY = flags.DEFINE_integer(
+    "evaluate_every", 1, "Rounds between evaluations.", lower_bound=1
+)
+_MAX_DROPPED_ROUNDS = flags.DEFINE_integer(
+    "max_dropped_rounds",
+    3,
+    "Consecutive rounds without a usable update before the run stops with an error.",
+    lower_bound=1,
+)
 _EVALUATION_EXAMPLES = flags.DEFINE_integer(
     "evaluation_examples", 500, "Sequences drawn for the curve's evaluations.", lower_bound=1
 )
@@ -71,7 +118,7 @@ _COMPARISON_EXAMPLES = flags.DEFINE_integer(
     "comparison_examples", 1000, "Sequences drawn to compare before and after.", lower_bound=1
 )
 _PROMPT = flags.DEFINE_string(
-    "prompt", "ROMEO:\nWhat is your name, my lady? ", "What the texts before and after continue."
+    "prompt", "ROMEO:\nWhat is your name, my lady? ", "What the text before and after goes on from."
 )
 _NUM_CHARS = flags.DEFINE_integer(
     "num_chars", 300, "Characters to generate before and after; 0 for none.", lower_bound=0
@@ -83,17 +130,19 @@ def load_model():
     import fedlab as fl
 
     model = fl.models.load(_MODEL.value, trust_model=_TRUST_MODEL.value)
-    fl.models.compile_char_rnn(model, training.CLIENT_LEARNING_RATE.value)
-    model.optimizer = training.client_optimizer(_CLIENT_OPTIMIZER.value)
+    fl.models.compile_char_rnn(model, _CLIENT_LEARNING_RATE.value)
+    model.optimizer = common.client_optimizer(
+        _CLIENT_OPTIMIZER.value, _CLIENT_LEARNING_RATE.value, _CLIENT_CLIP_NORM.value
+    )
     return model
 
 
 def check():
     """Raises UsageError where flags do not go together."""
-    if _ALGORITHM.value == "local_adam" and training.SERVER_MOMENTUM.value:
+    if _ALGORITHM.value == "local_adam" and _SERVER_MOMENTUM.value:
         raise UsageError(
-            f"--server_momentum={training.SERVER_MOMENTUM.value}: expected 0 with "
-            "--algorithm=local_adam; use --algorithm=fed_avg"
+            f"--server_momentum={_SERVER_MOMENTUM.value}: expected 0 with --algorithm=local_adam; "
+            "use --algorithm=fed_avg"
         )
 
 
@@ -102,12 +151,11 @@ def load_algorithm():
     import fedlab as fl
 
     settings = dict(
-        client_weighting=_CLIENT_WEIGHTING.value,
-        server_learning_rate=training.SERVER_LEARNING_RATE.value,
+        client_weighting=_CLIENT_WEIGHTING.value, server_learning_rate=_SERVER_LEARNING_RATE.value
     )
     if _ALGORITHM.value == "local_adam":
         return fl.algorithms.local_adam(**settings)
-    return fl.algorithms.fed_avg(**settings, server_momentum=training.SERVER_MOMENTUM.value)
+    return fl.algorithms.fed_avg(**settings, server_momentum=_SERVER_MOMENTUM.value)
 
 
 def load_clients():
@@ -131,7 +179,7 @@ def load_clients():
             [client_id for client_id in test if client_id not in _COHORT.value],
         )
     else:
-        train, others = train.split_clients(_HELD_OUT.value, training.SEED.value)
+        train, others = train.split_clients(_HELD_OUT.value, _SEED.value)
         same, other = train.client_ids, others.client_ids
     held_out = {
         name: test.select([i for i in ids if i in test]).to_arrays()
@@ -146,9 +194,9 @@ def draw(sets, size):
 
     drawn = {}
     for name, columns in sets.items():
-        rows = seeding.generator(training.SEED.value, "evaluation", name).permutation(
-            len(columns["x"])
-        )[:size]
+        rows = seeding.generator(_SEED.value, "evaluation", name).permutation(len(columns["x"]))[
+            :size
+        ]
         drawn[name] = {column: values[sorted(rows)] for column, values in columns.items()}
     return drawn
 
@@ -168,7 +216,7 @@ def main():
     import fedlab as fl
 
     started = time.time()
-    if training.ENGINE.value == "local":
+    if _ENGINE.value == "local":
         fl.one_core_per_client()
     model = load_model()
     if _NUM_CHARS.value:
@@ -186,12 +234,23 @@ def main():
         model,
         train,
         load_algorithm(),
-        **training.simulation_options(),
-        clients_per_round=None if _COHORT.value else training.CLIENTS_PER_ROUND.value,
+        rounds=_ROUNDS.value,
+        clients_per_round=None if _COHORT.value else _CLIENTS_PER_ROUND.value,
         cohort=_COHORT.value,
-        max_batches=training.MAX_BATCHES.value,
+        seed=_SEED.value,
+        client_learning_rate=common.client_schedule(
+            _CLIENT_SCHEDULE.value, _CLIENT_LEARNING_RATE.value, _ROUNDS.value
+        ),
+        engine=_ENGINE.value,
+        precision=_PRECISION.value,
+        batch_size=_BATCH_SIZE.value,
+        local_epochs=_LOCAL_EPOCHS.value,
+        max_batches=_MAX_BATCHES.value,
         drop_remainder=_DROP_REMAINDER.value,
         evaluate_on=evaluation_sets,
+        evaluate_every=_EVALUATE_EVERY.value,
+        max_dropped_rounds=_MAX_DROPPED_ROUNDS.value,
+        run_dir=_RUN_DIR.value,
     )
     print_table(run.history)
     print()
@@ -200,7 +259,7 @@ def main():
         clients = {"other": "held-out clients", "same": "the clients that train"}[name]
         print(
             f"Accuracy on new text of {clients}: {before:.4f} before, {after:.4f} after "
-            f"{training.ROUNDS.value} rounds "
+            f"{_ROUNDS.value} rounds "
             f"({after - before:+.4f}; {len(columns['x'])} sequences)."
         )
     if _NUM_CHARS.value:
@@ -211,7 +270,7 @@ def main():
                 _PROMPT.value,
                 num_chars=_NUM_CHARS.value,
                 temperature=0.7,
-                seed=training.SEED.value,
+                seed=_SEED.value,
             )
             samples.append({"title": title, "text": text})
             print(f"\n--- {title} ---\n{text}")

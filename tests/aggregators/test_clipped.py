@@ -121,6 +121,6 @@ def test_zeroing_saves_clipping_from_broken_clients():
         ),
     ],
 )
-def test_mistakes_get_a_line(make, message):
+def test_bad_arguments_raise_one_line_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()

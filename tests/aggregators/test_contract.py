@@ -136,7 +136,7 @@ def state_grows():
         (state_grows, "checkpoints do not fit"),
     ],
 )
-def test_the_check_finds_what_is_wrong(make, message):
+def test_broken_aggregators_fail_the_check(make, message):
     with pytest.raises(AssertionError, match=message):
         fl.testing.check_aggregator(make())
 
@@ -149,7 +149,7 @@ def test_metrics_are_finite_numbers_in_the_history():
         assert row["bytes_up"] == 4 * (12 + 8 + 3 + 8) and row["bytes_down"] == 4 * 60
 
 
-def test_what_is_not_encoded_is_added_to_the_bytes():
+def test_extras_that_are_not_encoded_count_as_bytes():
     # A control variate of 15 values goes up beside the encoded update.
     row = small_run(quantized(), rounds=1, algorithm=fl.algorithms.scaffold()).history[1]
     assert row["bytes_up"] == 4 * (12 + 8 + 3 + 8) + 4 * 15 * 4

@@ -209,7 +209,7 @@ def _with_extras(*arguments):
         ),
     ],
 )
-def test_what_would_break_the_guarantee_is_refused(options, message):
+def test_options_that_break_the_privacy_guarantee_are_refused(options, message):
     options = {"algorithm": UNIFORM, "cohort": fl.clients.poisson(3), **options}
     aggregator = options.pop("aggregator", quantized(differentially_private(1.0, 3, 6, norm=1.0)))
     with pytest.raises(ValueError, match=message):
@@ -246,7 +246,7 @@ def test_uniform_cohorts_where_the_accounting_is_for_them():
         ),
     ],
 )
-def test_mistakes_get_a_line(options, message):
+def test_bad_arguments_raise_one_line_errors(options, message):
     with pytest.raises(ValueError, match=message):
         differentially_private(
             **{"noise_multiplier": 1.0, "clients_per_round": 50, "num_clients": 100, **options}

@@ -63,7 +63,7 @@ def test_true_bytes(bits, dtype):
     np.testing.assert_allclose(received, update, atol=1.001 * float(step))
 
 
-def test_what_does_not_get_smaller_is_sent_as_it_is():
+def test_updates_that_would_not_get_smaller_are_not_quantized():
     for update in ([0.1, 0.2], [0.1]):
         delta, _, metrics = run_round(quantized(mean(), 8), [update])
         np.testing.assert_array_equal(delta, np.float32(update))
@@ -76,7 +76,7 @@ def test_equal_values_stay():
     )
 
 
-def test_who_has_no_weight_sends_nothing():
+def test_clients_of_weight_0_send_no_bytes():
     assert (
         run_round(quantized(mean(), 8), [np.arange(100)] * 3, weights=[1.0, 0.0, 2.0])[2][
             "bytes_up"
@@ -86,6 +86,6 @@ def test_who_has_no_weight_sends_nothing():
 
 
 @pytest.mark.parametrize("bits", [0, 17, 2.0, True])
-def test_mistakes_get_a_line(bits):
+def test_bad_arguments_raise_one_line_errors(bits):
     with pytest.raises(ValueError, match=f"bits={bits}: expected an integer between 1 and 16"):
         quantized(mean(), bits)

@@ -134,7 +134,7 @@ def test_krum_needs_clients():
         (lambda: krum(0.1, num_selected=0), "num_selected=0: expected an integer of at least 1"),
     ],
 )
-def test_mistakes_get_a_line(make, message):
+def test_bad_arguments_raise_one_line_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 

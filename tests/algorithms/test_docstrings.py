@@ -22,7 +22,13 @@ MODULES += [
 ]
 
 
-@pytest.mark.parametrize("name", MODULES)
+# Its example is the check of FedAvg in tests/testing/test_algorithms.py.
+SLOW = ("fedlab.testing.algorithm",)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MODULES]
+)
 def test_examples(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 

@@ -64,7 +64,7 @@ def test_server_rate_and_momentum_by_hand():
     assert weight(run) == pytest.approx(0.24, rel=1e-6)
 
 
-def test_client_momentum_starts_anew_every_round():
+def test_client_momentum_is_reset_every_round():
     # Each round one step of momentum SGD from a zero slot is plain SGD.
     first = simulate(linear_model(0.0, 0.1, momentum=0.9), points(a=[1.0]), rounds=3)
     second = simulate(linear_model(0.0, 0.1), points(a=[1.0]), rounds=3)

@@ -28,6 +28,7 @@ def test_one_client_is_central_training_without_a_break(name):
         local_epochs=2,
     )
     model = linear_model(3, OPTIMIZERS[name]())
+    model.run_eagerly = True  # quicker than tracing a small model
     model.fit(
         tf.data.Dataset.from_tensors((clients["c0"]["x"], clients["c0"]["y"])), epochs=10, verbose=0
     )  # arrays would become float32

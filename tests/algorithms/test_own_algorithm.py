@@ -3,6 +3,7 @@
 import inspect
 import pathlib
 
+import pytest
 import tensorflow as tf
 
 from fedlab.testing import check_algorithm
@@ -31,5 +32,6 @@ def test_the_majority_decides():
     assert path == [0.25, 0.75, 1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_it_passes_the_check():
     check_algorithm(sign_sgd(0.01))

@@ -466,7 +466,7 @@ def test_in_a_new_process(files, work, arguments, received):
     assert contents(files, work) == before
 
 
-def test_a_path_that_is_no_unicode(files, work, capfd):
+def test_a_path_that_is_not_valid_unicode(files, work, capfd):
     name = os.fsdecode(b"r\xfcn")
     assert run(["report", name]) == 2
     out, err = capfd.readouterr()

@@ -318,7 +318,7 @@ class Text(Callback):
         ),
     ],
 )
-def test_mistakes_get_a_line(make, message):
+def test_bad_arguments_raise_one_line_errors(make, message):
     with pytest.raises(
         (TypeError, ValueError), match=re.escape(message).replace(r"\.\*", ".*")
     ) as info:

@@ -132,14 +132,14 @@ MISTAKES = [
 @pytest.mark.parametrize(
     "arguments, message", MISTAKES, ids=[" ".join(case[0]) for case in MISTAKES]
 )
-def test_mistakes_are_one_line(model, capsys, arguments, message):
+def test_bad_arguments_print_one_line(model, capsys, arguments, message):
     assert cli.main([argument.replace("MODEL", model) for argument in arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("fedlab: error: ") and message in err and err.count("\n") == 1
 
 
-def test_no_noise_in_a_process_of_its_own(tmp_path):
+def test_an_error_prints_one_line_in_a_new_process(tmp_path):
     path = tmp_path / "model.txt"
     path.write_text("no model")
     environment = {
@@ -238,7 +238,7 @@ sys.exit(cli.main(["datasets"]))
 """
 
 
-def test_a_reader_that_leaves():
+def test_a_closed_output_pipe_ends_the_command():
     with subprocess.Popen(
         [sys.executable, "-c", PRINTS],
         stdout=subprocess.PIPE,

@@ -299,7 +299,7 @@ def test_a_share_attacks_in_every_round_and_by_seed():
         ),
     ],
 )
-def test_mistakes_get_a_line(make, message):
+def test_bad_arguments_raise_one_line_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 

@@ -43,7 +43,7 @@ def test_refuses_ids_that_are_none_or_double_or_no_strings(ids, error, message):
         ClientData(ids, lambda client_id: {"x": [1]})
 
 
-def test_an_unknown_client_is_told_with_how_many_there_are_and_the_close_ones():
+def test_an_unknown_client_error_names_the_count_and_close_matches():
     clients = ClientData.from_dict({"HAMLET_HAMLET": {"x": [1]}, "KING_LEAR_KENT": {"x": [1]}})
     with pytest.raises(KeyError) as caught:
         clients["HAMLET_HAMLETT"]

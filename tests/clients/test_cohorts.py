@@ -83,7 +83,7 @@ def worst_known(clients, round_num, seed):
     ]
 
 
-def test_adaptive_samplers_know_the_rows_and_resume_to_the_same_bits(tmp_path):
+def test_adaptive_samplers_see_client_rows_and_resume_bit_identically(tmp_path):
     options = {"cohort": adaptive(worst_known), "conditions": fl.clients.dropouts(0.2)}
     whole = run(8, **options)
     drawn = cohorts(whole)
@@ -107,7 +107,7 @@ def test_adaptive_samplers_know_the_rows_and_resume_to_the_same_bits(tmp_path):
         run(8, run_dir=tmp_path, **{**options, "cohort": highest_loss(2, 5)})
 
 
-def test_mistakes_with_adaptive_samplers_get_a_line():
+def test_bad_adaptive_samplers_raise_one_line_errors():
     private = fl.aggregators.differentially_private(1.0, 2, 5, norm=1.0)
     for options, message in (
         (
@@ -137,7 +137,7 @@ def by_loss(client):
     )
 
 
-def test_clients_weighted_by_their_last_loss_equal_the_formula_and_resume_to_the_same_bits(
+def test_weights_by_last_loss_equal_the_formula_and_resume_bit_identically(
     tmp_path,
 ):
     options = {
@@ -183,7 +183,7 @@ def test_weights_by_number_of_examples_are_those_of_that_name(name):
     assert results[0].clients == results[1].clients
 
 
-def test_mistakes_with_client_weights_get_a_line():
+def test_bad_client_weights_raise_one_line_errors():
     def weighted_by(weight, **options):
         algorithm = fl.algorithms.fed_avg(
             client_weighting=fl.algorithms.by_client(lambda client: weight)

@@ -97,7 +97,7 @@ def test_weighted_frequencies():
         (lambda: stragglers("half"), "rate='half'"),
     ],
 )
-def test_mistakes_get_a_line(make, message):
+def test_bad_arguments_raise_one_line_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 

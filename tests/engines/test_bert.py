@@ -78,26 +78,21 @@ def classes(checkpoint, **config):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make, clients",
     [
-        pytest.param(
-            lambda path: questions(path, num_layers=1),
-            question_clients,
-            id="one block",
-            marks=pytest.mark.slow,
-        ),
+        pytest.param(lambda path: questions(path, num_layers=1), question_clients, id="one block"),
         pytest.param(
             lambda path: questions(path, num_layers=1), article_clients, id="one block, articles"
         ),
-        pytest.param(questions, question_clients, id="two blocks", marks=pytest.mark.slow),
+        pytest.param(questions, question_clients, id="two blocks"),
         pytest.param(
             lambda path: freeze(questions(path), *bert.up_to(1)),
             question_clients,
             id="half frozen",
-            marks=pytest.mark.slow,
         ),
-        pytest.param(classes, class_clients, id="classification, adam", marks=pytest.mark.slow),
+        pytest.param(classes, class_clients, id="classification, adam"),
     ],
 )
 def test_local_equals_tff(request, make, clients):
@@ -162,7 +157,8 @@ def test_one_client_is_central_training(squad_checkpoint):
     assert largest_difference(run.model.get_weights(), central.get_weights()) < 5e-6
 
 
-@pytest.mark.parametrize("dropout", [0, pytest.param(0.2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dropout", [0, 0.2])
 def test_head_only_sends_the_head_and_leaves_the_encoder_alone(checkpoint, tmp_path, dropout):
     model = freeze(
         bert.question_answering(checkpoint, num_layers=1, dropout=dropout, learning_rate=0.1),

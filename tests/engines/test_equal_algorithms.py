@@ -156,7 +156,7 @@ def test_fed_prox_is_that_of_tff_with_the_sign_of_its_proximal_term_put_right(mo
         ),
     ],
 )
-def test_what_tff_lacks_is_refused(algorithm, message):
+def test_features_that_tff_lacks_are_refused(algorithm, message):
     setting = make_setting(mlp(), row_clients(x=features, y=classes))._replace(algorithm=algorithm)
     with pytest.raises(ValueError, match=message):
         tff_engine.start(setting)

@@ -93,7 +93,15 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gru",
+        pytest.param("gru reset_before", marks=pytest.mark.slow),
+        pytest.param("lstm, 2 layers", marks=pytest.mark.slow),
+        "stateful gru",
+    ],
+)
 def test_equals_a_keras_loop(name):
     setting = make_setting(MODELS[name](), char_clients(), epochs=2)
     ours, result = run(setting)
@@ -110,14 +118,15 @@ def test_equals_a_keras_loop(name):
 
 
 def test_uniform_weights_and_capped_batches():
-    setting = make_setting(
-        small_rnn(), char_clients(), algorithms.fed_avg(client_weighting="uniform"), max_batches=2
-    )
+    model = compiled(keras.Sequential([keras.Input([4]), keras.layers.Dense(3)]))
+    algorithm = algorithms.fed_avg(client_weighting="uniform")
+    setting = make_setting(model, feature_clients(), algorithm, max_batches=2)
     ours, result = run(setting)
     assert largest_difference(ours, by_hand(setting, weight_of=lambda batches: 1.0)[0]) < 2e-6
-    assert [client["num_steps"] for client in result.clients] == [2, 2, 1, 2]
+    assert [client["num_steps"] for client in result.clients] == [2, 1, 2]
 
 
+@pytest.mark.slow
 def test_weights_by_a_function():
     algorithm = algorithms.fed_avg(client_weighting=lambda counts: tf.sqrt(counts.num_tokens))
     setting = make_setting(small_rnn(), char_clients(), algorithm)
@@ -140,7 +149,7 @@ def test_weights_by_a_function():
     ],
     ids=["nesterov", "clipped", "adam", "adagrad"],
 )
-def test_every_keras_optimizer_starts_anew_at_each_client(optimizer):
+def test_every_keras_optimizer_is_reset_at_each_client(optimizer):
     model = compiled(keras.Sequential([keras.Input([4]), keras.layers.Dense(3)]), optimizer())
     setting = make_setting(model, feature_clients())
     # Adam divides by the root of its second moment, which amplifies rounding errors of small
@@ -179,6 +188,7 @@ def with_batch_normalization():
     return compiled(keras.Sequential(layers))
 
 
+@pytest.mark.slow
 def test_batch_normalization_is_broadcast_or_averaged():
     clients = feature_clients()
     setting = make_setting(with_batch_normalization(), clients, non_trainable="broadcast")
@@ -215,6 +225,7 @@ def test_frozen_regularized_and_multi_input_models():
     )
 
 
+@pytest.mark.slow
 def test_masked_sequences_use_keras_masks():
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
@@ -248,7 +259,7 @@ def with_dropout():
     return compiled(keras.Sequential(layers))
 
 
-@pytest.mark.parametrize("num_workers", [1, 3])
+@pytest.mark.parametrize("num_workers", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_bits_do_not_depend_on_workers(num_workers):
     clients = ClientData.from_dict({f"k{i}": feature_clients()["c9"] for i in range(40)})
     first, _ = run(make_setting(with_dropout(), clients, num_workers=2))
@@ -331,4 +342,5 @@ def test_cohort_without_a_batch():
     with pytest.raises(
         ValueError, match="no client of round 1's cohort has a batch of 20 examples"
     ):
-        run(make_setting(small_rnn(), char_clients(), batch_size=20, drop_remainder=True), 1)
+        model = compiled(keras.Sequential([keras.Input([4]), keras.layers.Dense(3)]))
+        run(make_setting(model, feature_clients(), batch_size=20, drop_remainder=True), 1)

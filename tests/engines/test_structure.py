@@ -170,13 +170,13 @@ def change_survey(algorithm):
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_line_says_what_to_mend(name):
+def test_wrong_structures_raise_one_line_errors(name):
     algorithm, message = MISTAKES[name]
     with pytest.raises(ValueError, match=f"^[^\n]*{message}[^\n]*$"):
         run(algorithm)
 
 
-def test_what_makes_tensors_is_taken():
+def test_values_that_convert_to_tensors_are_accepted():
     """Numbers become tensors, and a tuple of deltas is as good as a list."""
 
     def server_update(weights, state, update):
@@ -198,7 +198,7 @@ def test_what_makes_tensors_is_taken():
     assert run(algorithm).model.get_weights()[0].tolist() == [[-1.0]] * 3
 
 
-def test_own_weights_of_another_form():
+def test_personalized_weights_of_wrong_structure_are_refused():
     base = fine_tuning()
     broken = base._replace(
         personalize=Pass(base.personalize.init, base.personalize.step, lambda *arguments: [])
@@ -223,7 +223,7 @@ def test_own_weights_of_another_form():
         ),
     ],
 )
-def test_an_aggregator_of_another_form(change, message):
+def test_aggregators_that_return_wrong_structures_are_refused(change, message):
     with pytest.raises(ValueError, match=f"^{message}[^\n]*$"):
         run(BASE, aggregators.mean()._replace(**change))
 
@@ -241,6 +241,6 @@ def test_an_aggregator_of_another_form(change, message):
         ((BASE, "median"), "aggregator is str; allowed: an Aggregator"),
     ],
 )
-def test_what_is_none(arguments, message):
+def test_wrong_types_of_algorithm_and_aggregator_are_refused(arguments, message):
     with pytest.raises(TypeError, match=f"^{message}[^\n]*$"):
         run(*arguments)

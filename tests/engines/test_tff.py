@@ -374,7 +374,7 @@ def test_client_that_is_not_finite_counts_nothing(line_process):
     assert result.clients[0]["dropped"] is True and result.clients[0]["weight"] == 0.0
 
 
-def test_restarted_worker_goes_on(line_process):
+def test_training_continues_after_a_worker_restart(line_process):
     state = line_process.init([np.ones([1, 1], np.float32)], [])
     state, _ = line_process.run_round(state, 0, ["ann"])
     pid, arrays = line_process.worker_pid, line_process.save(state)
@@ -555,7 +555,7 @@ schedule = tf.keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
         (subclassed, {}, "class Subclassed: expected a Sequential or Functional model"),
     ],
 )
-def test_what_tff_lacks_is_refused(make, changes, message):
+def test_features_that_tff_lacks_are_refused(make, changes, message):
     model = make()
     clients = (
         LINE_CLIENTS if make is line or make is subclassed else row_clients(x=features, y=classes)

@@ -151,7 +151,7 @@ def test_noise_is_distributed_as_that_of_tff(norm):
             )
 
 
-def test_a_checkpoint_of_tff_goes_on():
+def test_a_tff_checkpoint_resumes_bit_identically():
     setting = make_setting(zeroed(differentially_private(0.0, 5, 10), 2.0))
     for (weights, metrics), (others, other_metrics) in zip(
         rounds(tff_engine, setting, 2, restored=True), rounds(tff_engine, setting, 2)
@@ -170,14 +170,14 @@ def test_a_checkpoint_of_tff_goes_on():
         (clipped(quantized()), "quantized"),
     ],
 )
-def test_what_tff_lacks_is_refused(aggregator, name):
+def test_features_that_tff_lacks_are_refused(aggregator, name):
     message = f"engine='tff' with aggregator '{name}': expected mean, clipped, zeroed, "
     message += "differentially_private"
     with pytest.raises(ValueError, match=message):
         tff_engine.start(make_setting(aggregator))
 
 
-def test_a_private_aggregator_wants_uniform_weights_on_tff_too():
+def test_a_private_aggregator_needs_uniform_weights_on_tff():
     with pytest.raises(
         ValueError,
         match="client_weighting='num_examples': expected 'uniform' with a private aggregator",

@@ -33,7 +33,7 @@ def test_two_clients_by_hand():
     }
 
 
-def test_what_fine_tuning_gains_by_hand():
+def test_gain_from_fine_tuning_by_hand():
     """One step of rate 1/4 goes halfway to the goal: (w - goal)^2 becomes a quarter."""
     clients = points([2, 4], [3, 1])
     found = fl.evaluate_federated(model_at(1.0), clients, local=clients)

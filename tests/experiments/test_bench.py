@@ -192,6 +192,7 @@ def measured():
     return measure.measure(SMALL, ["local", "keras"], 2, seed=5)
 
 
+@pytest.mark.slow
 def test_engines_agree(measured):
     assert 0 <= measured["first_weight_diff"] < 2e-6
     assert measured["max_weight_diff"] == measured["weight_diff"]["keras"] < 5e-6
@@ -242,6 +243,7 @@ def test_an_engine_that_is_killed_is_named():
             children["keras"].start()
 
 
+@pytest.mark.slow
 def test_report_has_the_layout(measured):
     """The ratios are those of the medians, and the tables show the numbers."""
     numbers = {

@@ -43,6 +43,7 @@ def finished(small_model, tmp_path_factory):
     return run(f"--model={small_model}", f"--run_dir={folder}", *SMALL), folder
 
 
+@pytest.mark.slow
 def test_run_prints_the_curve_and_writes_the_folder(finished):
     result, folder = finished
     assert result.returncode == 0, result.stderr

@@ -94,7 +94,7 @@ def test_run_prints_the_curve_and_writes_the_tables(finished):
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(finished, tmp_path):
+def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_resumes(finished, tmp_path):
     folder = tmp_path / "run"
     started = as_on_a_terminal(command(*SMALL, f"--run_dir={folder}"))
     process = subprocess.Popen(

@@ -106,6 +106,7 @@ def test_one_client_trains_as_fit_does(engine, labels, sample_weight):
         else {"x": x, "y": y, "sample_weight": sample_weight}
     )
     run, expected = trained(make(), columns, class_weight, engine=engine), make()
+    expected.run_eagerly = True  # quicker than tracing a small model
     history = expected.fit(
         x,
         y,
@@ -148,6 +149,7 @@ def test_labels_of_sequences_are_classes_of_positions(ignore):
         return model(keras.losses.SparseCategoricalCrossentropy(ignore_class=ignore), (4, 3))
 
     run, expected = trained(make(), {"x": STEPS, "y": labels}, WEIGHTS), make()
+    expected.run_eagerly = True  # quicker than tracing a small model
     expected.fit(STEPS, labels, 5, epochs=2, verbose=0, shuffle=False, sample_weight=by_hand)
     assert_same(run.model, expected)
     assert run.clients[0]["num_examples"] == run.clients[0]["num_tokens"] == 20
@@ -263,14 +265,14 @@ def two_outputs():
         ),
     ],
 )
-def test_mistakes_get_a_line(make, columns, class_weight, message):
+def test_bad_arguments_raise_one_line_errors(make, columns, class_weight, message):
     with pytest.raises((TypeError, ValueError), match=re.escape(message)) as info:
         trained(make(), columns, class_weight)
     assert "\n" not in str(info.value)
 
 
 @pytest.mark.slow
-def test_what_tff_would_count_otherwise_is_refused():
+def test_class_weights_that_tff_would_count_differently_are_refused():
     for weights, algorithm, message in (
         (WEIGHTS, None, "class_weight[2]=0: expected a number above 0"),
         (

@@ -39,7 +39,7 @@ def test_names_patterns_and_keep():
     assert trained(freeze(model(), "body_*", keep="body_1")) == ["norm", "body_1", "head"]
 
 
-def test_every_call_starts_anew():
+def test_every_call_replaces_earlier_freezing():
     made = freeze(model(), keep="head")
     assert trained(freeze(made, "body_0")) == ["norm", "body_1", "head"]
     assert trained(freeze(made, keep="*")) == ["body_0", "norm", "body_1", "head"]

@@ -352,7 +352,7 @@ class Sampling(layers.Layer):
         return x + tf.random.normal(tf.shape(x))
 
 
-def test_draws_that_no_seed_can_set_are_told():
+def test_random_draws_without_a_seed_warn():
     setting = make_setting(sequential(Input([4]), Sampling(), layers.Dense(3)), feature_clients())
     with pytest.warns(UserWarning, match="draws from RandomStandardNormal.*GaussianNoise"):
         run(setting, rounds=1)

@@ -336,7 +336,7 @@ def test_encoder_and_decoder(keras_calls, kind):
 
 
 @pytest.mark.parametrize(
-    "options", [dict(merge_mode="concat"), dict(merge_mode=None), dict(merge_mode="sum")], ids=named
+    "options", [dict(merge_mode="concat"), slow(merge_mode=None), slow(merge_mode="sum")], ids=named
 )
 @both
 def test_bidirectional(keras_calls, kind, options):
@@ -409,7 +409,7 @@ def test_double_precision_stays_keras_own(keras_calls, kind):
     assert keras_calls
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
 @both
 def test_bfloat16_is_nearer_to_float32_than_keras_own(keras_calls, kind, masked):
     """Only inputs, weights and outputs are rounded to 8 bits; Keras rounds each step."""

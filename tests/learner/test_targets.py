@@ -28,6 +28,7 @@ def train(model, clients, **options):
 
 def assert_trains_as_keras(make, x, y, clients):
     expected = make()
+    expected.run_eagerly = True  # quicker than tracing a small model
     expected.fit(x, y, batch_size=5, shuffle=False, verbose=0)
     run = train(make(), clients, evaluate_on=clients, evaluation_batch_size=5)
     for ours, theirs in zip(run.model.get_weights(), expected.get_weights(), strict=True):

@@ -447,7 +447,9 @@ def word_model():
     return tf.keras.Model([words, number], layers.Dense(1)(layers.Concatenate()(parts)))
 
 
-@pytest.mark.parametrize("build", [image_model, sequence_model, word_model])
+@pytest.mark.parametrize(
+    "build", [image_model, pytest.param(sequence_model, marks=pytest.mark.slow), word_model]
+)
 def test_saved_models_of_ordinary_layers_need_no_trust(tmp_path, build):
     model = build()
     model.compile(tf.keras.optimizers.AdamW(), "mse", metrics=["mae"])

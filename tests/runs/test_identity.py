@@ -164,6 +164,7 @@ def test_what_does_not_change_the_result_is_the_same_run(folder, tmp_path):
     assert simulate(copy, rounds=2, num_workers=2).history[-1]["round"] == 2
 
 
+@pytest.mark.slow
 def test_the_same_script_is_the_same_run_in_this_process_and_in_others(tmp_path):
     K.Sequential(
         [K.layers.Dense(1), K.layers.Dense(1)]

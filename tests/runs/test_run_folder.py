@@ -459,7 +459,7 @@ def test_missing_or_damaged_initial_weights_are_named(unseeded, tmp_path, damage
 @pytest.mark.parametrize(
     "size_bytes",
     [
-        300,
+        pytest.param(300, marks=pytest.mark.slow),
         pytest.param(2_000, marks=pytest.mark.slow),
         pytest.param(20_000, marks=pytest.mark.slow),
         40_000,
@@ -590,6 +590,7 @@ def test_signals_end_a_command_with_a_checkpoint(small_model, tmp_path, engine, 
             assert mark.encode() not in file.read_bytes(), f"{file} is left"
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_a_command_with_a_line(small_model, tmp_path):
     process = start(
         small_model,

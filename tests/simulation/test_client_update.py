@@ -79,7 +79,7 @@ def kept(into):
     return mean._replace(name="kept", accumulate=accumulate)
 
 
-@pytest.mark.parametrize("name", ["scaffold", "mime"])
+@pytest.mark.parametrize("name", ["scaffold", pytest.param("mime", marks=pytest.mark.slow)])
 def test_the_update_has_the_bits_of_the_round(name):
     layers = [
         keras.layers.Dense(2, "relu"),
@@ -136,7 +136,7 @@ def test_an_update_that_is_not_finite_is_shown_as_it_is(caplog):
     assert not update.finite and all(np.isnan(delta).all() for delta in update.delta)
 
 
-def test_mistakes_get_a_line():
+def test_bad_arguments_raise_one_line_errors():
     data = clients()
     for options, message in (
         ({"client_id": "zoë"}, "client_id is 'zoë'; allowed: one of"),

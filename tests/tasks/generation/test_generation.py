@@ -77,7 +77,12 @@ def greedy_by_reading_again(model, prompt, num_chars):
     return decode(ids)
 
 
-@pytest.mark.parametrize("form", FORMS)
+SLOW = ("nested", "probabilities", "not recurrent in one branch, uncompiled cell")
+
+
+@pytest.mark.parametrize(
+    "form", [pytest.param(form, marks=pytest.mark.slow if form in SLOW else ()) for form in FORMS]
+)
 def test_equals_reading_the_text_again(form):
     model = randomized(FORMS[form]())
     weights = model.get_weights()

@@ -63,7 +63,7 @@ def test_answers_are_no_longer_than_asked_for():
         (("Where?", "Alpha", ["alpha"]), "expected a BERT vocabulary"),
     ],
 )
-def test_what_cannot_be_answered(arguments, message):
+def test_questions_that_cannot_be_answered_are_refused(arguments, message):
     question, context, *vocabulary = arguments
     with pytest.raises(ValueError, match=message):
         fl.answer(model_that_prefers({}), question, context, *(vocabulary or [WORDS]))

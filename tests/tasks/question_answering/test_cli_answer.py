@@ -88,7 +88,7 @@ def test_the_answer_and_its_characters(folder, capsys, where):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_one_line(folder, capsys, arguments, message):
+def test_bad_arguments_print_one_line(folder, capsys, arguments, message):
     assert answer(folder, *arguments) == 2
     out, err = capsys.readouterr()
     assert (

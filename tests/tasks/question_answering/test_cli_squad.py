@@ -109,7 +109,7 @@ def model(tmp_path_factory):
     return str(path)
 
 
-def test_what_a_model_answers(capsys, model):
+def test_answers_of_a_model_are_shown(capsys, model):
     import fedlab as fl
 
     found = show(capsys, "--index=11", f"--model={model}")
@@ -156,7 +156,7 @@ def test_what_a_model_answers(capsys, model):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_one_line(capsys, model, tmp_path, arguments, message):
+def test_bad_arguments_print_one_line(capsys, model, tmp_path, arguments, message):
     short = tmp_path / "vocab.txt"
     short.write_text("\n".join(squad.SYNTHETIC_VOCABULARY[:-1]), encoding="utf-8")
     assert (

@@ -168,7 +168,7 @@ def test_the_numbers_are_those_of_the_file(capsys, files, tmp_path):
 # ---- Probe ----
 
 
-def test_probe_draws_anew(capsys, files, tmp_path):
+def test_the_probe_command_redraws_the_pictures(capsys, files, tmp_path):
     import fedlab as fl
 
     _, windows = squad.synthetic_windows()
@@ -315,7 +315,7 @@ EXPLAIN = ["explain", "--model=MODEL", "--vocabulary=VOCABULARY"]
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_one_line(capsys, files, tmp_path, arguments, message):
+def test_bad_arguments_print_one_line(capsys, files, tmp_path, arguments, message):
     assert cli.main(filled(arguments, files, tmp_path)) == 2
     out, err = capsys.readouterr()
     assert out == "" and message in err and err.count("\n") == 1

@@ -268,7 +268,7 @@ def test_the_picture_colours_the_words(tmp_path):
         (("Where?", "Alpha"), {"seed": -1}, "seed=-1"),
     ],
 )
-def test_what_cannot_be_explained(arguments, options, message):
+def test_inputs_that_cannot_be_explained_are_refused(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         explanation.explain_answer(answering_model({}), *arguments, WORDS, **options)
 

@@ -55,7 +55,7 @@ def run(windows, tmp_path_factory):
 # ---- What is kept ----
 
 
-def test_keeps_what_the_models_give(run):
+def test_the_probe_records_outputs_losses_and_weights(run):
     record = probe_lib.read(run.path)
     assert record.rounds.tolist() == [0, 1, 2, 3]
     assert record.outputs.shape == (4, 3, 2, 48) and record.losses.shape == (4, 3)
@@ -85,11 +85,9 @@ def test_keeps_what_the_models_give(run):
     assert len(set(record.losses[:, 0].tolist())) == 4
 
 
-@pytest.mark.parametrize(
-    "every_round, looked_at",
-    [pytest.param(True, [0, 1, 2, 3], marks=pytest.mark.slow), (False, [0, 2, 3])],
-)
-def test_looks_after_every_round_though_others_do_not(windows, tmp_path, every_round, looked_at):
+@pytest.mark.slow
+@pytest.mark.parametrize("every_round, looked_at", [(True, [0, 1, 2, 3]), (False, [0, 2, 3])])
+def test_a_probe_can_run_in_rounds_without_evaluation(windows, tmp_path, every_round, looked_at):
     probe = probe_lib.of_windows(windows[1], tmp_path / "probe.npz", every_round=every_round)
     run = fl.simulate(
         answering_model(),
@@ -135,7 +133,7 @@ def test_an_interrupted_run_ends_in_the_same_bytes(windows, run, tmp_path, monke
     assert (folder / "probe.npz").read_bytes() == (run.path / "probe.npz").read_bytes()
 
 
-def test_begins_anew_before_training(windows, tmp_path):
+def test_a_new_run_overwrites_the_probe_file(windows, tmp_path):
     probe = probe_lib.of_windows(windows[1], tmp_path / "probe.npz")
     model = answering_model()
     for round_num in (0, 1, 2):
@@ -144,7 +142,7 @@ def test_begins_anew_before_training(windows, tmp_path):
     assert probe_lib.read(tmp_path).rounds.tolist() == [0]
 
 
-def test_says_that_earlier_rounds_are_missing(windows, tmp_path, caplog):
+def test_missing_earlier_rounds_are_logged(windows, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         probe_lib.of_windows(windows[1], tmp_path / "probe.npz")(answering_model(), 4)
     assert "does not exist, so that it begins with round 4" in caplog.text

@@ -215,6 +215,7 @@ def small_run(engine):
     return fl.simulate(model, data, engine=engine, **options)
 
 
+@pytest.mark.slow
 def test_federated_training_on_the_columns():
     run = small_run("local")
     assert run.history[2]["test_loss"] < run.history[0]["test_loss"]

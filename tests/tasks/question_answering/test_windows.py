@@ -130,7 +130,7 @@ def test_no_answer_is_the_first_position():
     assert made.y.tolist() == [[0, 0]] and made.skipped == {}
 
 
-def test_what_has_no_tokens_is_left_out_and_counted():
+def test_questions_without_tokens_are_left_out_and_counted():
     questions = [
         question("\u200b", "is?", question_id="a"),
         question("to be", "\u200b", "to", question_id="b"),
