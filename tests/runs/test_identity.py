@@ -78,7 +78,7 @@ def sets(**changes):
 CHANGES = {
     "loss": (
         lambda: dict(made=model(loss="mae")),
-        "loss is 'mean_absolute_error', was 'mean_squared_error'. Choose",
+        "loss is 'mean_absolute_error', was 'mean_squared_error'; choose",
     ),
     "loss function": (
         lambda: dict(made=model(loss=loss_with(1.0))),
@@ -94,11 +94,11 @@ CHANGES = {
     ),
     "dropout rate": (
         lambda: dict(made=model(rate=0.5)),
-        r"layers\[1\].rate is 0.5, was 0.1. Choose",
+        r"layers\[1\].rate is 0.5, was 0.1; choose",
     ),
     "activation": (
         lambda: dict(made=model(activation="tanh")),
-        r"layers\[0\].activation is 'tanh', was 'relu'. Choose",
+        r"layers\[0\].activation is 'tanh', was 'relu'; choose",
     ),
     "frozen layer": (
         lambda: dict(made=model(trainable=False)),
@@ -121,11 +121,11 @@ CHANGES = {
         lambda: dict(made=model(without_decay=["bias"])),
         r"optimizer.weights_without_decay is \[1, 3\], was None",
     ),
-    "labels": (lambda: dict(data=clients(y=0.0)), "training_data is '.{8}', was '.{8}'. Choose"),
+    "labels": (lambda: dict(data=clients(y=0.0)), "training_data is '.{8}', was '.{8}'; choose"),
     "inputs": (lambda: dict(data=clients(x=0.5)), "training_data is"),
     "evaluation examples": (
         lambda: sets(test=clients(y=2.0)),
-        "evaluation_data.test is '.{8}', was '.{8}'. Choose",
+        "evaluation_data.test is '.{8}', was '.{8}'; choose",
     ),
     "evaluation per client": (
         lambda: sets(test=fl.per_client(clients())),
