@@ -265,7 +265,7 @@ def test_mistakes_are_one_line(capsys, runs, tmp_path, arguments, message):
 def test_damaged_samples_are_named(capsys, runs):
     (runs / "slow" / "samples.json").write_text('[{"title": 1}]')
     assert cli.main(["report", str(runs / "slow")]) == 2
-    assert "samples.json holds [{'title': 1}]; allowed: a list of" in capsys.readouterr().err
+    assert "samples.json holds [{'title': 1}]: expected a list of" in capsys.readouterr().err
 
 
 def test_no_tensorflow_is_imported(runs, tmp_path):
