@@ -1,4 +1,4 @@
-"""What the experiments share. TensorFlow and matplotlib are imported only where they are needed."""
+"""Tables, pictures and processes of the experiments."""
 
 import contextlib
 import csv
@@ -18,29 +18,6 @@ BLUE, ORANGE, GREEN, PINK, VERMILION, SKY = (
     "#56B4E9",
 )
 LIGHT_GREY, GREY, DARK_GREY = "#999999", "#555555", "#333333"
-
-
-def client_optimizer(name: str, learning_rate: float, clip_norm: float | None = None) -> Any:
-    """Returns a Keras optimizer; `clip_norm` limits the norm of each step's gradient."""
-    import tensorflow as tf
-
-    return getattr(tf.keras.optimizers, name)(learning_rate, global_clipnorm=clip_norm)
-
-
-def client_schedule(name: str, learning_rate: float, rounds: int) -> Any:
-    """Returns the schedule of the clients' learning rate over the rounds.
-
-    Args:
-      name: "constant", for which the result is None, or "cosine", which falls to a
-        twentieth of `learning_rate`.
-      learning_rate: the rate in the first round.
-      rounds: the number of rounds.
-    """
-    from fedlab.optimizers import schedules
-
-    if name == "constant":
-        return None
-    return schedules.cosine(learning_rate, rounds=rounds, final=0.05 * learning_rate)
 
 
 def print_table(

@@ -73,7 +73,7 @@ def epoch_sequences(books, rng):
 
 
 def shakespeare_sequences():
-    """Sequences from the held-out text of all roles, drawn once: columns x, y, sample_weight."""
+    """Returns sequences of the roles' held-out text, as columns x, y and sample_weight."""
     import numpy as np
 
     import fedlab as fl

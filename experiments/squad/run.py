@@ -1,11 +1,10 @@
-"""Trains a model that answers questions by federated averaging: every article of SQuAD is a client.
+"""Trains a question answering model by federated averaging; each article of SQuAD is a client.
 
-    python -m experiments.squad.run --flagfile=experiments/squad/pretrained.flags
-    --path=FOLDER
+    python -m experiments.squad.run --flagfile=experiments/squad/pretrained.flags --path=FOLDER
 
-The articles of SQuAD's second file (its "dev") never train: a draw of their questions
-is answered before the first round and after every few rounds, a larger one before and
-after training, also article by article.
+The articles of SQuAD's second file (its "dev") are never trained on. A draw of their
+questions is answered before the first round and after every few rounds. A larger draw is
+answered before and after training, and scored by article too.
 """
 
 import csv
@@ -16,9 +15,18 @@ import time
 
 from absl import flags, logging
 
-from experiments import common
+from experiments import common, training
 from fedlab.cli.flags import UsageError, run_with_flags
 
+flags.adopt_module_key_flags(training)
+for _flag, _default in (
+    (training.CLIENTS_PER_ROUND, 4),
+    (training.CLIENT_LEARNING_RATE, 2e-4),
+    (training.CLIENT_SCHEDULE, "cosine"),
+    (training.MAX_BATCHES, 16),
+    (training.EVALUATE_EVERY, 4),
+):
+    flags.set_default(_flag, _default)
 _SOURCE = flags.DEFINE_string(
     "source", "json", "Where the questions come from: json, tfds, synthetic."
 )
@@ -30,7 +38,7 @@ _PATH = flags.DEFINE_string(
 _VOCABULARY = flags.DEFINE_string(
     "vocabulary", None, "A vocab.txt. Default: BERT's uncased one; that of the texts for synthetic."
 )
-_MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Tokens a window.", lower_bound=16)
+_MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Tokens per window.", lower_bound=16)
 _STRIDE = flags.DEFINE_integer(
     "stride", None, "Tokens that two windows share. Default: a third of max_length.", lower_bound=0
 )
@@ -57,7 +65,7 @@ _HIDDEN_SIZE = flags.DEFINE_integer(
 _NUM_LAYERS = flags.DEFINE_integer(
     "num_layers",
     6,
-    "Number of blocks; pretrained weights are used for the first ones.",
+    "Number of blocks; of pretrained weights, the first ones are used.",
     lower_bound=1,
 )
 _NUM_HEADS = flags.DEFINE_integer(
@@ -73,63 +81,18 @@ _FREEZE = flags.DEFINE_list(
     "Layers that keep their weights and are not sent: names, or patterns such as 'embeddings_*'.",
 )
 _KEEP = flags.DEFINE_list("keep", None, "Layers to train although --freeze matches them.")
-_ENGINE = flags.DEFINE_string("engine", "local", "Where clients train: local, tff.")
-_PRECISION = flags.DEFINE_string(
-    "precision", "float32", "What clients compute in: float32, bfloat16."
-)
-_RUN_DIR = flags.DEFINE_string(
-    "run_dir",
-    None,
-    "Folder of the run; the same command on it continues. Default: none is written.",
-)
-_ROUNDS = flags.DEFINE_integer("rounds", 20, "Rounds.", lower_bound=1)
-_CLIENTS_PER_ROUND = flags.DEFINE_integer(
-    "clients_per_round", 4, "Random clients per round.", lower_bound=1
-)
 _CENTRALIZED = flags.DEFINE_bool(
     "centralized",
     False,
     "One client that has all the data, and takes the steps of clients_per_round.",
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
 _CLIENT_OPTIMIZER = flags.DEFINE_enum(
     "client_optimizer", "Adam", ["SGD", "Adam", "AdamW"], "Keras optimizer of the clients."
-)
-_CLIENT_LEARNING_RATE = flags.DEFINE_float(
-    "client_learning_rate", 2e-4, "Rate of the clients' optimizer.", lower_bound=0.0
-)
-_CLIENT_SCHEDULE = flags.DEFINE_enum(
-    "client_schedule", "cosine", ["constant", "cosine"], "The clients' rate from round to round."
-)
-_CLIENT_CLIP_NORM = flags.DEFINE_float(
-    "client_clip_norm", None, "Clips the norm of each client step's gradient.", lower_bound=0.0
-)
-_SERVER_LEARNING_RATE = flags.DEFINE_float(
-    "server_learning_rate", 1.0, "Rate of the server's SGD; 1 is plain averaging.", lower_bound=0.0
-)
-_SERVER_MOMENTUM = flags.DEFINE_float(
-    "server_momentum", 0.0, "Momentum of the server's SGD.", lower_bound=0.0
-)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Windows per client step.", lower_bound=1)
-_LOCAL_EPOCHS = flags.DEFINE_integer(
-    "local_epochs", 1, "Passes of a client over its windows per round.", lower_bound=1
-)
-_MAX_BATCHES = flags.DEFINE_integer(
-    "max_batches", 16, "Maximum steps of a client per round.", lower_bound=1
 )
 _KEEP_MODELS = flags.DEFINE_bool(
     "keep_models",
     False,
     "Save the model of each evaluated round in --run_dir: models/round_<n>.keras.",
-)
-_EVALUATE_EVERY = flags.DEFINE_integer(
-    "evaluate_every", 4, "Rounds between evaluations.", lower_bound=1
-)
-_MAX_DROPPED_ROUNDS = flags.DEFINE_integer(
-    "max_dropped_rounds",
-    3,
-    "Consecutive rounds without a usable update before the run stops with an error.",
-    lower_bound=1,
 )
 _EVALUATION = flags.DEFINE_integer(
     "evaluation_questions", 200, "Questions drawn for the curve's evaluations.", lower_bound=1
@@ -140,7 +103,7 @@ _COMPARISON = flags.DEFINE_integer(
 
 
 def load_windows():
-    """(train, test) windows of the questions that the flags ask for."""
+    """Returns (train, test) windows of the questions that the flags ask for."""
     from fedlab.datasets import squad
 
     lengths = dict(vocabulary=_VOCABULARY.value, max_length=_MAX_LENGTH.value, stride=_STRIDE.value)
@@ -148,12 +111,12 @@ def load_windows():
 
 
 def load_model(windows):
-    """The compiled model that the flags describe, for these windows."""
+    """Returns the compiled model that the flags describe, for these windows."""
     import tensorflow as tf
 
     import fedlab as fl
 
-    tf.keras.utils.set_random_seed(_SEED.value)
+    tf.keras.utils.set_random_seed(training.SEED.value)
     sizes = dict(num_layers=_NUM_LAYERS.value, dropout=_DROPOUT.value, length=_MAX_LENGTH.value)
     if _PRETRAINED.value is None:
         sizes |= dict(
@@ -166,21 +129,19 @@ def load_model(windows):
     fl.question_answering.spans.check_model(model, windows)
     if _FREEZE.value or _KEEP.value:
         fl.models.freeze(model, *(_FREEZE.value or ()), keep=_KEEP.value or ())
-    model.optimizer = common.client_optimizer(
-        _CLIENT_OPTIMIZER.value, _CLIENT_LEARNING_RATE.value, _CLIENT_CLIP_NORM.value
-    )
+    model.optimizer = training.client_optimizer(_CLIENT_OPTIMIZER.value)
     return model
 
 
 def make_clients(windows):
-    """The clients that train, as the flags partition them."""
+    """Returns the clients that train, partitioned as the flags say."""
     import numpy as np
 
     import fedlab as fl
 
     options = {}
     if _PARTITION.value != "article":
-        options = {"num_clients": _NUM_CLIENTS.value, "seed": _SEED.value}
+        options = {"num_clients": _NUM_CLIENTS.value, "seed": training.SEED.value}
         options |= {} if _PARTITION.value == "uniform" else {"alpha": _ALPHA.value}
     partition = fl.datasets.squad.client_questions(windows.questions, _PARTITION.value, **options)
     rows = {client_id: windows.windows_of(questions) for client_id, questions in partition.items()}
@@ -196,7 +157,7 @@ def draw(windows, size):
     """Draws at most `size` questions; a smaller draw is a subset of a larger one."""
     from fedlab.clients import seeding
 
-    order = seeding.generator(_SEED.value, "evaluation").permutation(len(windows.questions))
+    order = seeding.generator(training.SEED.value, "evaluation").permutation(len(windows.questions))
     return windows.select(sorted(order[:size]))
 
 
@@ -239,7 +200,7 @@ def write_articles(folder, before, after):
 
 
 def print_table(history):
-    """The learning curve as a table on stdout: the rounds that were evaluated."""
+    """Prints the evaluated rounds of the learning curve."""
     names = [
         ("round", "round"),
         ("train_loss", "train loss"),
@@ -251,13 +212,13 @@ def print_table(history):
 
 
 def check():
-    """Raises UsageError where flags do not go together."""
-    if _CENTRALIZED.value and _LOCAL_EPOCHS.value > 1:
+    """Raises UsageError if flags contradict each other."""
+    if _CENTRALIZED.value and training.LOCAL_EPOCHS.value > 1:
         raise UsageError(
-            f"--local_epochs={_LOCAL_EPOCHS.value}: expected 1 with --centralized; raise "
+            f"--local_epochs={training.LOCAL_EPOCHS.value}: expected 1 with --centralized; raise "
             "--max_batches instead"
         )
-    if _KEEP_MODELS.value and not _RUN_DIR.value:
+    if _KEEP_MODELS.value and not training.RUN_DIR.value:
         raise UsageError("--keep_models: expected a run folder; give --run_dir=FOLDER")
 
 
@@ -276,33 +237,24 @@ def main():
         len(test.questions),
     )
     evaluate_on = {"held_out": fl.question_answering.Evaluator(curve)}
-    if _RUN_DIR.value:
+    if training.RUN_DIR.value:
         evaluate_on["probe"] = fl.question_answering.probe.of_windows(
-            curve, os.path.join(_RUN_DIR.value, fl.question_answering.probe.FILE)
+            curve, os.path.join(training.RUN_DIR.value, fl.question_answering.probe.FILE)
         )
     if _KEEP_MODELS.value:
-        evaluate_on["models"] = keep_models(_RUN_DIR.value)
+        evaluate_on["models"] = keep_models(training.RUN_DIR.value)
     run = fl.simulate(
         model,
         clients,
         fl.algorithms.fed_avg(
-            server_learning_rate=_SERVER_LEARNING_RATE.value, server_momentum=_SERVER_MOMENTUM.value
+            server_learning_rate=training.SERVER_LEARNING_RATE.value,
+            server_momentum=training.SERVER_MOMENTUM.value,
         ),
-        rounds=_ROUNDS.value,
-        clients_per_round=1 if _CENTRALIZED.value else _CLIENTS_PER_ROUND.value,
-        seed=_SEED.value,
-        client_learning_rate=common.client_schedule(
-            _CLIENT_SCHEDULE.value, _CLIENT_LEARNING_RATE.value, _ROUNDS.value
-        ),
-        engine=_ENGINE.value,
-        precision=_PRECISION.value,
-        batch_size=_BATCH_SIZE.value,
-        local_epochs=_LOCAL_EPOCHS.value,
-        max_batches=_MAX_BATCHES.value * (_CLIENTS_PER_ROUND.value if _CENTRALIZED.value else 1),
+        **training.simulation_options(),
+        clients_per_round=1 if _CENTRALIZED.value else training.CLIENTS_PER_ROUND.value,
+        max_batches=training.MAX_BATCHES.value
+        * (training.CLIENTS_PER_ROUND.value if _CENTRALIZED.value else 1),
         evaluate_on=evaluate_on,
-        evaluate_every=_EVALUATE_EVERY.value,
-        max_dropped_rounds=_MAX_DROPPED_ROUNDS.value,
-        run_dir=_RUN_DIR.value,
     )
     print_table(run.history)
     compared = draw(test, _COMPARISON.value)
@@ -312,7 +264,7 @@ def main():
     higher = sum(new["f1"] > old["f1"] for old, new in zip(articles_before, articles_after))
     print(
         f"\n{after['total']} questions of {len(articles_after)} held-out articles, before and "
-        f"after {_ROUNDS.value} rounds:"
+        f"after {training.ROUNDS.value} rounds:"
     )
     print(
         f"exact match {before['exact_match']:.2f} and {after['exact_match']:.2f}, F1 "
