@@ -236,16 +236,16 @@ def client_batches(setting, round_num, client_id):
     return first_batches(batches, math.ceil(share * len(batches.real)))
 
 
-def open_rows(setting):
-    """As `fedlab.engines.blocks.open_rows`, of the columns that `client_batches` gives."""
+def column_specs(setting):
+    """The `fedlab.engines.blocks.Specs` of the columns that `client_batches` returns."""
     schema = setting.clients.schema
-    rows = blocks.open_rows(schema)
-    if setting.class_weight is not None and "y" in rows:
-        weights = _class_weights(setting, setting.clients.example()["y"], "the data")
-        shapes = [column.shape for name, column in schema.items() if name == "sample_weight"]
-        shape = max([schema["y"].shape[: weights.ndim - 1], *shapes], key=len)
-        rows |= {"sample_weight": shape} if None in shape else {}
-    return rows
+    specs = blocks.column_specs(schema)
+    if setting.class_weight is not None:
+        weighted = class_weighted(setting, setting.clients.example(), "the data")["sample_weight"]
+        shapes = [schema[name].shape for name in ("y", "sample_weight") if name in schema]
+        shape = max((shape[: weighted.ndim - 1] for shape in shapes), key=len)
+        specs["sample_weight"] = tf.TensorSpec([None, *shape], tf.as_dtype(weighted.dtype))
+    return specs
 
 
 def _class_weights(setting, labels, owner):

@@ -1,77 +1,89 @@
 """The examples of a block of clients as tensors, from which a graph picks each batch by its rows.
 
-The examples are laid out once, however many epochs the clients train. Only the rows grow with the epochs: by 4 bytes for each example.
+The examples are not copied for each epoch. Only the rows grow with the epochs, by 4 bytes for each
+example.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from fedlab.clients.columns import num_rows
+from fedlab import ops
 
 
 class Block(NamedTuple):
-    """The examples and batches of some clients, one after the other.
+    """The examples and batches of some clients.
 
     Attributes:
-      columns: name -> [examples of all clients, ...]. Of a column whose rows differ in shape from client to client: all values, [values].
-      spans: int64 [clients, 2]: the first of each client's examples, and how many there are.
-      shapes: name -> int64 [clients, 1 + dimensions], of such a column: the first of each client's values, and its shape.
-      rows: int32 [examples of all batches]: which of its client's examples each batch holds, one batch after the other.
+      columns: name -> variant [clients]: each client's column, as `pack` returns it.
+      rows: int32 [examples of all batches]: which of its client's examples each batch holds, one
+        batch after the other.
       batches: int64 [steps, 2]: the first of each batch's rows, and how many there are.
       num_examples: float32 [steps]: how many of a batch's rows are not padding.
     """
 
     columns: dict
-    spans: Any
-    shapes: dict
     rows: Any
     batches: Any
     num_examples: Any
 
 
-def open_rows(schema):
-    """name -> shape of a row with None where clients differ, of the columns where they do."""
-    return {name: column.shape for name, column in schema.items() if column.is_open}
+Specs = Mapping[str, tf.TensorSpec]
+"""The clients' columns: name -> [None, ...], with None where clients differ in shape."""
 
 
-def make_block(parts, open_rows):
+def column_specs(schema: Mapping[str, Any]) -> Specs:
+    """The `Specs` of a `ClientData.schema`."""
+    return {
+        name: tf.TensorSpec([None, *column.shape], _dtype(column.dtype))
+        for name, column in schema.items()
+    }
+
+
+def column_specs_of(groups: Sequence[Mapping[str, np.ndarray]]) -> Specs:
+    """The `Specs` of several clients' columns."""
+    specs = {}
+    for name, column in groups[0].items():
+        shapes = zip(*(columns[name].shape[1:] for columns in groups))
+        shape = [sizes[0] if len(set(sizes)) == 1 else None for sizes in shapes]
+        specs[name] = tf.TensorSpec([None, *shape], _dtype(column.dtype))
+    return specs
+
+
+def _dtype(dtype):
+    return tf.string if dtype.kind in "OSU" else tf.as_dtype(dtype)
+
+
+def pack(columns: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
+    """A client's columns as scalar variants: lists of one tensor.
+
+    Variants of clients whose columns differ in shape can be stacked. Stacking them copies no
+    example, and neither does reading one in a graph.
+    """
+    packed, made = {}, {}
+    for name, array in columns.items():
+        # Two columns of the same values, such as the inputs and targets of an autoencoder, are one
+        # tensor.
+        same = array.ctypes.data, array.shape, array.strides, array.dtype
+        if same not in made:
+            column = tf.convert_to_tensor(array)
+            made[same] = ops.append(ops.tensor_list(column), column)
+        packed[name] = made[same]
+    return packed
+
+
+def make_block(parts: Sequence[Any], packed: Sequence[Mapping[str, tf.Tensor]]) -> Block:
     """Lays clients out.
 
     Args:
-      parts: a `Batches` of each client.
-      open_rows: see `open_rows`.
+      parts: the `Batches` of each client.
+      packed: what `pack` returns for each client.
     """
-    columns, shapes, made = {}, {}, {}
-    for name in parts[0].source:
-        arrays = [part.source[name] for part in parts]
-        # Two columns of the same values, such as the inputs and targets of an autoencoder, are one tensor.
-        same = (
-            name in open_rows,
-            *((array.ctypes.data, array.shape, array.strides, array.dtype) for array in arrays),
-        )
-        if name in open_rows:
-            shapes[name] = tf.constant(
-                np.array(
-                    [
-                        [first, *array.shape]
-                        for first, array in zip(_starts([a.size for a in arrays]), arrays)
-                    ]
-                )
-            )
-            arrays = [array.reshape(-1) for array in arrays]
-        if same not in made:
-            made[same] = tf.convert_to_tensor(
-                arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-            )
-        columns[name] = made[same]
     sizes = np.concatenate([part.real for part in parts]).astype(np.int64)
-    counts = [num_rows(part.source) for part in parts]
     return Block(
-        columns,
-        tf.constant(np.stack([_starts(counts), counts], axis=1)),
-        shapes,
+        {name: tf.stack([each[name] for each in packed]) for name in packed[0]},
         tf.constant(np.concatenate([_real_rows(part) for part in parts])),
         tf.constant(np.stack([_starts(sizes), sizes], axis=1)),
         tf.constant(np.concatenate([part.examples for part in parts])),
@@ -95,24 +107,19 @@ def _real_rows(part):
     return part.rows[np.arange(part.rows.shape[1]) < part.real[:, None]]
 
 
-def examples_of(block, k, open_rows):
+def examples_of(block: Block, k: Any, specs: Specs) -> dict[str, tf.Tensor]:
     """In a graph: the columns of client k of a block, name -> [n, ...]."""
-    columns = {}
-    for name, column in block.columns.items():
-        if name in open_rows:
-            shape = tf.unstack(block.shapes[name][k])
-            sizes = [
-                shape[1],
-                *(own if size is None else size for own, size in zip(shape[2:], open_rows[name])),
-            ]
-            values = tf.slice(column, [shape[0]], [tf.reduce_prod(tf.stack(shape[1:]))])
-            columns[name] = tf.reshape(
-                values, tf.stack([tf.cast(size, tf.int32) for size in sizes])
-            )
-            columns[name].set_shape([None, *open_rows[name]])
-        else:
-            columns[name] = column[block.spans[k, 0] : block.spans[k, 0] + block.spans[k, 1]]
-    return columns
+    with tf.device("CPU:0"):  # variants of strings cannot be copied to a GPU
+        return {name: _unpack(column[k], specs[name]) for name, column in block.columns.items()}
+
+
+def _unpack(packed, spec):
+    shape = tf.constant([-1 if size is None else size for size in spec.shape])
+    column = tf.raw_ops.TensorListGetItem(
+        input_handle=packed, index=0, element_shape=shape, element_dtype=spec.dtype
+    )
+    column.set_shape(spec.shape)
+    return column
 
 
 def batch_columns(block, examples, i, fixed_size, fill):
@@ -127,15 +134,13 @@ def batch_columns(block, examples, i, fixed_size, fill):
     """
     batch = block.batches[i]
     rows = tf.slice(block.rows, batch[:1], batch[1:])
-    if not fixed_size:
-        return {name: tf.gather(column, rows) for name, column in examples.items()}
-    rows = tf.ensure_shape(tf.pad(rows, [[0, fixed_size - tf.size(rows)]]), [fixed_size])
-    columns = {name: tf.gather(column, rows) for name, column in examples.items()}
-    return (
-        _filled(columns, tf.range(fixed_size) < tf.cast(batch[1], tf.int32), fill)
-        if fill
-        else columns
-    )
+    if fixed_size:
+        rows = tf.ensure_shape(tf.pad(rows, [[0, fixed_size - tf.size(rows)]]), [fixed_size])
+    with tf.device("CPU:0"):
+        columns = {name: tf.gather(column, rows) for name, column in examples.items()}
+    if fixed_size and fill:
+        columns = _filled(columns, tf.range(fixed_size) < tf.cast(batch[1], tf.int32), fill)
+    return columns
 
 
 def _filled(columns, is_real, fill):

@@ -65,13 +65,13 @@ def survey(setting: Setting, weights, shared: Shared, prepare: Callable) -> Work
     return Work("survey", lambda replica: _survey(replica, setting), inputs, prepare)
 
 
-def evaluate(weights, metric_state, open_rows: dict, prepare: Callable) -> Work:
+def evaluate(weights, metric_state, specs: blocks.Specs, prepare: Callable) -> Work:
     """Evaluation on batches. The graph returns the metrics' state after them.
 
     Args:
       weights: (trainable, non-trainable) weights, lists of tensors.
       metric_state: the metrics' state before, a list of arrays.
-      open_rows: see `fedlab.engines.blocks.open_rows`.
+      specs: the `Specs` of the examples.
       prepare: (item) -> ((`Block`, steps), about); see `fedlab.engines.blocks`. `steps`, int32 [2],
         are the first of the block's batches and the one after the last.
     """
@@ -82,12 +82,12 @@ def evaluate(weights, metric_state, open_rows: dict, prepare: Callable) -> Work:
         @tf.function
         def test(trainable, non_trainable, state, block, steps):
             learner.set_weights(trainable, non_trainable)
-            return _test(learner, block, steps, open_rows, state)
+            return _test(learner, block, steps, specs, state)
 
         return test
 
     inputs = *weights, [tf.constant(values) for values in metric_state]
-    return Work(("test", str(open_rows)), make, inputs, prepare)
+    return Work(("test", str(specs)), make, inputs, prepare)
 
 
 def personalize(setting: Setting, weights, round_num: int, prepare: Callable) -> Work:
@@ -115,13 +115,13 @@ def personalize(setting: Setting, weights, round_num: int, prepare: Callable) ->
 
 
 def evaluate_personalized(
-    setting: Setting, weights, round_num: int, metric_state, open_rows: dict, prepare: Callable
+    setting: Setting, weights, round_num: int, metric_state, specs: blocks.Specs, prepare: Callable
 ) -> Work:
     """Evaluation of a client's personalized model. The graph returns the metrics' state after it.
 
     Args:
       setting, weights, round_num: as in `personalize`.
-      metric_state, open_rows: as in `evaluate`; of the test examples.
+      metric_state, specs: as in `evaluate`; of the test examples.
       prepare: (client id) -> ((`Block`, `Counts`, `Client`, test `Block`, steps), about).
     """
 
@@ -131,13 +131,13 @@ def evaluate_personalized(
         @tf.function
         def test(trainable, non_trainable, shared, state, own, counts, client, block, steps):
             run(trainable, non_trainable, shared, own, counts, client)
-            return _test(replica.learner, block, steps, open_rows, state)
+            return _test(replica.learner, block, steps, specs, state)
 
         return test
 
     state = [tf.constant(values) for values in metric_state]
     inputs = *weights, _outside_of_rounds(round_num), state
-    return Work(_personal_key(setting, str(open_rows)), make, inputs, prepare)
+    return Work(_personal_key(setting, str(specs)), make, inputs, prepare)
 
 
 def _outside_of_rounds(round_num):
@@ -145,7 +145,7 @@ def _outside_of_rounds(round_num):
 
 
 def _personal_key(setting, use):
-    return setting.algorithm.personalize, str(batching.open_rows(setting)), use
+    return setting.algorithm.personalize, str(batching.column_specs(setting)), use
 
 
 def _client(replica, setting, work, names):
@@ -163,7 +163,7 @@ def _client(replica, setting, work, names):
     """
     learner = replica.learner
     fill = batching.fill_for(learner.model, setting.batching)
-    open_rows = batching.open_rows(setting)
+    specs = batching.column_specs(setting)
     optimizer = optimizers.of_model(learner.model, setting.client_learning_rate)
 
     def run(weights, non_trainable, shared, block, k, counts, client, kept, first_step):
@@ -180,7 +180,7 @@ def _client(replica, setting, work, names):
             client_state=kept,
             **shared._asdict(),
         )
-        examples = blocks.examples_of(block, k, open_rows)
+        examples = blocks.examples_of(block, k, specs)
 
         def step(i, state):
             columns = blocks.batch_columns(block, examples, i, learner.fixed_size, fill)
@@ -365,12 +365,12 @@ def _personalization(replica, setting):
     return personalized
 
 
-def _test(learner, block, steps, open_rows, state):
+def _test(learner, block, steps, specs, state):
     """In a graph: the metrics' state after some batches of the only client of a block."""
     learner.reset_recurrent_states()
     learner.set_metric_state(state)
     fill = batching.fill_for(learner.model, batching.Batching())
-    examples = blocks.examples_of(block, 0, open_rows)
+    examples = blocks.examples_of(block, 0, specs)
     for i in tf.range(steps[0], steps[1]):
         columns = blocks.batch_columns(block, examples, i, learner.fixed_size, fill)
         learner.test(learner.batch(columns, block.num_examples[i]))
@@ -380,8 +380,16 @@ def _test(learner, block, steps, open_rows, state):
 def _is_finite(nest):
     """Whether all floating-point tensors of a nest are finite: a bool scalar."""
     numbers = [tf.abs(x) if x.dtype.is_complex else x for x in tf.nest.flatten(nest)]
-    finite = [tf.reduce_all(tf.math.is_finite(x)) for x in numbers if x.dtype.is_floating]
-    return tf.reduce_all(finite)
+    floats = [x for x in numbers if x.dtype.is_floating]
+    if not floats:
+        return tf.constant(True)
+    # One pass over each tensor. The sum of squares may overflow although the values are finite.
+    norms = tf.stack([tf.cast(tf.nn.l2_loss(x), tf.float32) for x in floats])
+    return tf.cond(
+        tf.reduce_all(tf.math.is_finite(norms)),
+        lambda: True,
+        lambda: tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in floats]),
+    )
 
 
 def _changes(learner, non_trainable, averaged):

@@ -88,13 +88,13 @@ class Examples:
         self.num_examples = sum(map(num_rows, groups))
         reading = Batching(batching.fixed_batch_size(model) or batch_size)
         fill = batching.fill_for(model, reading)
-        self._open_rows = _differing(groups)
+        self._specs = blocks.column_specs_of(groups)
         self._pieces = []
         for columns in groups:
             check_inputs(model, columns)
             batching.check(model, reading, columns)
             part = batching.in_order(columns, reading.batch_size, fill)
-            block, num_steps = blocks.make_block([part], self._open_rows), len(part.real)
+            block, num_steps = blocks.make_block([part], [blocks.pack(columns)]), len(part.real)
             # A recurrent state that continues from batch to batch needs one stream.
             at_once = num_steps if recurrent_states(model) else _STEPS_AT_ONCE
             self._pieces += [
@@ -107,9 +107,7 @@ class Examples:
         weights = tf.nest.map_structure(tf.convert_to_tensor, weights)
 
         def work(state):
-            return client_work.evaluate(
-                weights, state, self._open_rows, lambda piece: (piece, None)
-            )
+            return client_work.evaluate(weights, state, self._specs, lambda piece: (piece, None))
 
         return merged(engine, work, self._pieces)
 
@@ -155,20 +153,10 @@ def _groups(data):
 
 def _of_one_shape(clients):
     """The columns of all clients, concatenated where their rows have the same shape."""
-    if not blocks.open_rows(clients.schema):
+    if not any(column.is_open for column in clients.schema.values()):
         return [clients.to_arrays()]
     alike = {}
     for client_id in filter(clients.num_examples, clients):
         shapes = tuple(column.shape[1:] for column in clients.in_schema(client_id).values())
         alike.setdefault(shapes, []).append(client_id)
     return [clients.to_arrays(client_ids) for client_ids in alike.values()]
-
-
-def _differing(groups):
-    """Column name -> the shape of a row, with None where groups differ; only columns that do."""
-    shapes = {name: {columns[name].shape[1:] for columns in groups} for name in groups[0]}
-    return {
-        name: tuple(sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*each))
-        for name, each in shapes.items()
-        if len(each) > 1
-    }

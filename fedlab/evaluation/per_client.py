@@ -203,7 +203,7 @@ class EachClient:
         """
         test, initial = self._data.test, engine.merger.initial
         weights = tf.nest.map_structure(tf.convert_to_tensor, weights)
-        work = client_work.evaluate(weights, initial, self._test.open_rows, self._test.make)
+        work = client_work.evaluate(weights, initial, self._test.specs, self._test.make)
         present = [client_id for client_id in test if test.num_examples(client_id)]
         # All of them before the first result: computing one needs a replica that is not at work.
         states = [*engine.map(work, present)]

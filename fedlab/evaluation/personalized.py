@@ -188,7 +188,7 @@ class PersonalTests:
             return (*self._local.make(client_id), *data), num_examples
 
         return client_work.evaluate_personalized(
-            self._setting, weights, round_num, metric_state, self._test.open_rows, prepare_client
+            self._setting, weights, round_num, metric_state, self._test.specs, prepare_client
         )
 
 
@@ -202,14 +202,14 @@ class TestExamples:
 
     Attributes:
       clients: as given.
-      open_rows: see `fedlab.engines.blocks.open_rows`.
+      specs: the `Specs` of their columns.
     """
 
     __test__ = False  # not a test case
 
     def __init__(self, model: Any, clients: ClientData, batch_size: int):
         self.clients = clients
-        self.open_rows = blocks.open_rows(clients.schema)
+        self.specs = blocks.column_specs(clients.schema)
         self._model = model
         self._batching = Batching(batching.fixed_batch_size(model) or batch_size)
         self._fill = batching.fill_for(model, self._batching)
@@ -219,7 +219,7 @@ class TestExamples:
         columns = self.clients.in_schema(client_id)
         batching.check(self._model, self._batching, columns)
         batches = batching.in_order(columns, self._batching.batch_size, self._fill)
-        block = blocks.make_block([batches], self.open_rows)
+        block = blocks.make_block([batches], [blocks.pack(columns)])
         return (block, blocks.all_steps(block)), float(batches.examples.sum())
 
 

@@ -138,11 +138,11 @@ def test_a_block_gives_each_client_its_batches(clients, batching, seed, ignore_l
         make_batches(client, batching, np.random.default_rng(seed), fill) for client in clients
     ]
     parts = [first_batches(part, 1 + k) for k, part in enumerate(parts)]
-    open_rows = {"x": (None,)} if len(clients) > 1 else {}
-    block = blocks.make_block(parts, open_rows)
+    specs = blocks.column_specs_of(clients)
+    block = blocks.make_block(parts, list(map(blocks.pack, clients)))
     step = 0
     for k, part in enumerate(parts):
-        examples = blocks.examples_of(block, k, open_rows)
+        examples = blocks.examples_of(block, k, specs)
         for i, size in enumerate(part.sizes):
             found = blocks.batch_columns(
                 block, examples, step, batching.batch_size if fixed else None, fill

@@ -370,7 +370,8 @@ def test_memory_does_not_grow_with_the_epochs():
     part = batches.make_batches(
         columns, Batching(batch_size=10, epochs=80), np.random.default_rng(0)
     )
-    blocks.make_block([part, part], {})
+    packed = blocks.pack(columns)
+    blocks.make_block([part, part], [packed, packed])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 5e6

@@ -316,15 +316,10 @@ def _batch_spec(setting, columns):
         for i, size in enumerate(tensor.shape)
         if i and size is None
     ]
-    spec, open_rows = OrderedDict(), batches.open_rows(setting)
-    for name, column in columns.items():
-        row = [
-            None if i in free else size
-            for i, size in enumerate(open_rows.get(name, column.shape[1:]), 1)
-        ]
-        spec[name] = tf.TensorSpec(
-            [fixed_size, *row], tf.convert_to_tensor(column[:1]).dtype, name=name
-        )
+    spec, specs = OrderedDict(), batches.column_specs(setting)
+    for name in columns:
+        row = [None if i in free else size for i, size in enumerate(specs[name].shape[1:], 1)]
+        spec[name] = tf.TensorSpec([fixed_size, *row], specs[name].dtype, name=name)
     if fixed_size and not setting.batching.drop_remainder and "sample_weight" not in spec:
         # Weights of 0 for rows that fill up a batch.
         spec["sample_weight"] = tf.TensorSpec([fixed_size], tf.float32, name="sample_weight")
