@@ -1,1 +1,4 @@
-"""Engines: where client work runs. An engine is a module of this folder that has `start`; see `fedlab.engines.engine`."""
+"""Engines: where client work runs.
+
+An engine is a module of this folder that has `start`; see `fedlab.engines.engine`.
+"""

@@ -30,7 +30,7 @@ class Block(NamedTuple):
     num_examples: Any
 
 
-Specs = Mapping[str, tf.TensorSpec]
+Specs = dict[str, tf.TensorSpec]
 """The clients' columns: name -> [None, ...], with None where clients differ in shape."""
 
 
@@ -44,7 +44,7 @@ def column_specs(schema: Mapping[str, Any]) -> Specs:
 
 def column_specs_of(groups: Sequence[Mapping[str, np.ndarray]]) -> Specs:
     """The `Specs` of several clients' columns."""
-    specs = {}
+    specs: Specs = {}
     for name, column in groups[0].items():
         shapes = zip(*(columns[name].shape[1:] for columns in groups))
         shape = [sizes[0] if len(set(sizes)) == 1 else None for sizes in shapes]
@@ -144,7 +144,7 @@ def batch_columns(block, examples, i, fixed_size, fill):
 
 
 def _filled(columns, is_real, fill):
-    """The columns of a batch, whose rows count for nothing where `is_real`, bool [batch_size], is false."""
+    """The columns of a batch. Rows where `is_real`, bool [batch_size], is false are padding."""
 
     def chosen(column, otherwise):
         mask = tf.reshape(is_real, [-1] + [1] * (column.shape.rank - 1))

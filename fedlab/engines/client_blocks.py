@@ -13,7 +13,6 @@ from fedlab.engines import batches as batching
 from fedlab.engines import blocks
 from fedlab.engines.engine import Setting
 
-
 CACHE_BYTES = 2**28
 """The size limit of the client columns that an engine keeps as tensors: 256 MiB."""
 

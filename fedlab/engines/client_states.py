@@ -18,7 +18,7 @@ class Store(Protocol):
 
 
 class MemoryStore:
-    """A `Store` in memory, for processes without a run folder. It keeps a client's last two states."""
+    """A `Store` in memory, for runs without a folder. It keeps a client's last two states."""
 
     def __init__(self):
         self._states = {}
@@ -42,18 +42,19 @@ class StateRows:
 
     def __init__(self, store: Store):
         self._store = store
-        self._buffers: tuple[Any, list[np.ndarray]] = (
-            None,
-            [],
-        )  # reused: fresh memory costs more than what is written into it
+        # Reused, since fresh memory costs more than what is written into it.
+        self._buffers: tuple[Any, list[np.ndarray]] = None, []
 
     def read(self, first: Any, round_num: int, client_ids: Sequence[str]) -> Any:
-        """Returns the states of clients before a round: a nest like `first` of tensors [clients, ...].
+        """Returns the states of clients before a round.
 
         Args:
           first: a nest of tensors, the state of a client that has not trained yet.
           round_num: the round.
           client_ids: the clients.
+
+        Returns:
+          A nest like `first` of tensors [clients, ...].
         """
         like = [np.asarray(array) for array in tf.nest.flatten(first)]
         if not like:

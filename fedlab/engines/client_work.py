@@ -232,7 +232,7 @@ def _train(replica, setting):
     averaged = list(averaged_weights(setting))
 
     def fold(sums, non_trainable, aggregator_state, result, seed):
-        """Adds a client to the sums. One whose result is not finite has weight 0 and adds nothing."""
+        """Adds a client to the sums, if its result is finite."""
         changes = _changes(learner, non_trainable, averaged)
         finite = _is_finite((result, changes))
 
@@ -350,7 +350,7 @@ def _survey(replica, setting):
 
 
 def _personalization(replica, setting):
-    """A function for graphs: sets the learner's weights to those of a client's personalized model."""
+    """A function for graphs that sets the learner's weights to a client's personalized ones."""
     algorithm = setting.algorithm
     names = [f"personalize.{name} of {algorithm.name!r}" for name in ("init", "step")]
     run = _client(replica, setting, algorithm.personalize, names)

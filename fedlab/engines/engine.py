@@ -3,7 +3,7 @@
     process = engine.start(setting)                              # may take seconds
     state = process.init(trainable, non_trainable)
     state, result = process.run_round(state, round_num, cohort)  # once per round
-    outputs = process.map(work, items)                           # other client work, such as evaluation
+    outputs = process.map(work, items)                           # other work, such as evaluation
     trainable, non_trainable = process.weights(state)
     arrays = process.save(state)                                 # for a checkpoint
     state = process.restore(state, arrays)
@@ -69,7 +69,9 @@ class Setting(NamedTuple):
 
 
 class Work(NamedTuple):
-    """One kind of client work, which an engine maps over items: clients, blocks of clients, or parts of a data set.
+    """One kind of client work, which an engine maps over items.
+
+    Items are clients, blocks of clients, or parts of a data set.
 
     Attributes:
       key: tells the work's graph from others.

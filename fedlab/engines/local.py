@@ -1,4 +1,4 @@
-"""The default engine: TensorFlow in this process, with as many clients at a time as there are cores."""
+"""The default engine: TensorFlow in this process, with one client at a time per core."""
 
 from fedlab.engines.engine import Setting, Work
 from fedlab.engines.rounds import Rounds

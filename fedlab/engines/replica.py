@@ -26,12 +26,13 @@ class Replica:
     Args:
       model: a compiled Keras model that nobody else uses.
       columns: a few rows of data, name -> [n, ...].
-      device: the name of the device that the model's variables are on, or None for TensorFlow's choice.
+      device: name of the device of the model's variables, or None for TensorFlow's choice.
 
     Attributes:
       learner: the model's `Learner`.
       device: as given.
-      stopping: a bool variable. Graphs that train several clients end after the current one if it is true.
+      stopping: a bool variable. If it is true, graphs that train several clients end after the
+        current one.
     """
 
     def __init__(self, model, columns, device=None):
@@ -78,7 +79,7 @@ class Replica:
                     pass
 
     def interrupt_tracing(self):
-        """Raises `Interrupted` in a thread that traces a graph, which takes seconds for a large model."""
+        """Raises `Interrupted` in a thread that traces a graph, which can take seconds."""
         with self._interrupting:
             if self._tracing_thread is not None:
                 _raise_in(self._tracing_thread, ctypes.py_object(Interrupted))

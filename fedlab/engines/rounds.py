@@ -18,8 +18,7 @@ from fedlab.algorithms import Update, prepare
 from fedlab.algorithms.weighting import client_weight
 from fedlab.clients import seeding
 from fedlab.clients.client_stats import ClientHistory
-from fedlab.engines import batches as batching
-from fedlab.engines import client_work, structure
+from fedlab.engines import checks, client_work, structure
 from fedlab.engines.client_blocks import ClientBlocks
 from fedlab.engines.client_states import MemoryStore, StateRows, pack
 from fedlab.engines.engine import Mapper, RoundResult, Setting, averaged_weights
@@ -49,7 +48,7 @@ class Rounds:
         self.setting = setting = setting._replace(algorithm=algorithm)
         self._averaged = averaged_weights(setting)
         privacy.check(setting.aggregator.privacy, setting.algorithm, [*self._averaged.values()])
-        batching.check(setting.model, setting.batching, setting.clients.example())
+        checks.check(setting.model, setting.batching, setting.clients.example())
         optimizers.check_model(setting.model, setting.client_learning_rate)
         self._mapper = mapper
         self._blocks = ClientBlocks(setting)
@@ -93,7 +92,7 @@ class Rounds:
         place = {client_id: i for i, client_id in enumerate(cohort)}
         clients.sort(key=lambda client: place[client["client_id"]])
         if clients and not any(client["num_steps"] for client in clients):
-            raise batching.no_batch(self.setting.batching, round_num)
+            raise checks.no_batch(self.setting.batching, round_num)
         num_finished = sum(not client["dropped"] for client in clients)
         total, extras, changes = sums
         seed = tf.constant(seeding.stateless(self.setting.seed, "aggregator", round_num))
@@ -123,7 +122,9 @@ class Rounds:
         return State(trainable, non_trainable, server, aggregator_state), result
 
     def run_client(self, state, round_num, client_id, cohort):
-        """Trains one client in the first round of a run, or in a later one of an algorithm that keeps nothing between rounds.
+        """Trains one client.
+
+        The round must be the first, unless the algorithm keeps nothing between rounds.
 
         Args:
           state: the state before the round.
@@ -132,8 +133,8 @@ class Rounds:
           cohort: the round's client ids, which the algorithm's survey is of.
 
         Returns:
-          (its `ClientResult` with arrays, the changes of the averaged non-trainable weights, whether
-          all of that is finite, its training metrics, its `Counts` of arrays [1]).
+          (its `ClientResult` with arrays, the changes of the averaged non-trainable weights,
+          whether all of that is finite, its training metrics, its `Counts` of arrays [1]).
         """
         algorithm, client_weights = self.setting.algorithm, self._client_weights(cohort)
         blocks = _blocks(self.setting.clients, cohort)
@@ -141,7 +142,8 @@ class Rounds:
         kept = self._first_client_state(state)
         if round_num > 1 and (algorithm.weigh or tf.nest.flatten((shared.broadcast, kept))):
             raise ValueError(
-                f"round_num={round_num}: expected 1, since {algorithm.name!r} depends on the rounds before"
+                f"round_num={round_num}: expected 1, since {algorithm.name!r} depends on earlier "
+                "rounds"
             )
         weights = list(state.trainable), list(state.non_trainable)
         prepare = self._preparation(state, round_num, client_weights)
@@ -290,9 +292,9 @@ def _client_rows(block, counts, outputs, metric_names):
 
 
 def _check_client_weights(algorithm, clients):
-    negative = [client for client in clients if client["weight"] < 0]
-    if negative:
-        raise ValueError(
-            f"client_final of {algorithm.name!r} gives client {negative[0]['client_id']!r} the weight "
-            f"{negative[0]['weight']:g}: expected 0 or more"
-        )
+    for client in clients:
+        if client["weight"] < 0:
+            raise ValueError(
+                f"client_final of {algorithm.name!r} returns weight {client['weight']:g} for "
+                f"client {client['client_id']!r}: expected 0 or more"
+            )

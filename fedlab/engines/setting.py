@@ -5,7 +5,7 @@ import tensorflow as tf
 from fedlab import _checks, aggregators, algorithms
 from fedlab.clients import ClientData, seeding
 from fedlab.clients.availability import check_condition, together
-from fedlab.engines.batches import ignored_label
+from fedlab.engines.checks import ignored_label
 from fedlab.engines.engine import Setting
 from fedlab.learner import check_compiled, check_finite, class_weights, clone
 from fedlab.optimizers import schedules
@@ -28,7 +28,8 @@ def make_setting(
 
     Args:
       model: a compiled Keras model, or a function that makes one.
-      clients, algorithm, aggregator, seed, client_learning_rate, class_weight, conditions: as in `fedlab.simulate`.
+      clients, algorithm, aggregator, seed: as in `fedlab.simulate`.
+      client_learning_rate, class_weight, conditions: as in `fedlab.simulate`.
       batching: a `Batching`.
       **options: fields of `Setting` as they are.
 
@@ -41,12 +42,13 @@ def make_setting(
     check_compiled(model)
     if not model.trainable_weights:
         raise ValueError(
-            f"model {model.name!r} has no weight to train: all its layers are frozen, see fedlab.models.freeze."
+            f"model {model.name!r} has no trainable weights: expected at least one layer that "
+            "is not frozen, see fedlab.models.freeze"
         )
     check_finite(model)
     if not isinstance(clients, ClientData):
-        raise TypeError(
-            f"clients is a {type(clients).__name__}; allowed: a fedlab.clients.ClientData, see ClientData.from_dict."
+        raise _checks.type_error(
+            "clients", clients, "a fedlab.ClientData, see ClientData.from_dict"
         )
     seeding.check_seed(seed)
     if options.get("num_workers") is not None:
@@ -54,15 +56,16 @@ def make_setting(
     if client_learning_rate is not None and not isinstance(
         client_learning_rate, schedules.Schedule
     ):
-        raise ValueError(
-            f"client_learning_rate is {client_learning_rate!r}; allowed: a schedule such as fl.optimizers.schedules.cosine(0.1, rounds=100), "
-            "or None for the rate that the model was compiled with."
+        raise _checks.value_error(
+            "client_learning_rate",
+            client_learning_rate,
+            "a schedule such as fl.optimizers.schedules.cosine(0.1, rounds=100), or None for the "
+            "learning rate that the model was compiled with",
         )
     aggregator = aggregators.mean() if aggregator is None else aggregator
     if not isinstance(aggregator, aggregators.Aggregator):
-        given = getattr(aggregator, "__name__", type(aggregator).__name__)
-        raise TypeError(
-            f"aggregator is {given}; allowed: an Aggregator, as a call such as fedlab.aggregators.mean() gives it."
+        raise _checks.type_error(
+            "aggregator", aggregator, "an Aggregator, such as fedlab.aggregators.mean()"
         )
     if isinstance(conditions, (list, tuple)):
         conditions = together(conditions)

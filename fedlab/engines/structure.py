@@ -1,4 +1,4 @@
-"""Whether what a part's functions return fits what the engine does with it, said in one line while a graph is traced."""
+"""Checks of what the functions of algorithms and aggregators return, while a graph is traced."""
 
 import textwrap
 
@@ -8,7 +8,7 @@ from fedlab.algorithms.algorithm import ClientResult, StructureError
 
 
 def check_alike(given, like, who, remedy):
-    """Raises StructureError where `given` is not of the nesting, the dtypes and the shapes of `like`.
+    """Raises StructureError unless `given` has the nesting, dtypes and shapes of `like`.
 
     Args:
       given: a nest of tensors, or of what makes tensors.
@@ -26,7 +26,7 @@ def check_alike(given, like, who, remedy):
     except (TypeError, ValueError):
         alike = False
     if not alike:
-        raise StructureError(f"{who} is {describe(given)}; allowed: {describe(like)}. {remedy}")
+        raise StructureError(f"{who} is {describe(given)}: expected {describe(like)}. {remedy}")
     return given
 
 
@@ -45,12 +45,12 @@ def tensors(nest, who):
         return tf.nest.map_structure(tf.convert_to_tensor, nest)
     except (TypeError, ValueError):
         raise StructureError(
-            f"{who} is {describe(nest)}; allowed: a nest of tensors, () for none."
+            f"{who} is {describe(nest)}: expected a nest of tensors, () for none"
         ) from None
 
 
 def check_result(result, weights, extras, kept, name):
-    """Raises StructureError where a client's result is not what the engine can add up, or the client keep.
+    """Raises StructureError unless an engine can add and store what a client returns.
 
     Args:
       result: what `client_final` returned.
@@ -64,7 +64,8 @@ def check_result(result, weights, extras, kept, name):
     who = f"client_final of {name!r}"
     if not isinstance(result, ClientResult):
         raise StructureError(
-            f"what {who} returns is {describe(result)}; allowed: a fedlab.algorithms.ClientResult(delta, weight)."
+            f"what {who} returns is {describe(result)}: expected a "
+            "fedlab.algorithms.ClientResult(delta, weight)"
         )
     return ClientResult(
         check_weights(result.delta, weights, f"the delta that {who} returns"),
@@ -90,11 +91,15 @@ def check_result(result, weights, extras, kept, name):
 
 
 def check_updated(updated, weights, state, name):
-    """Raises StructureError where what `server_update` returned is not the next (weights, state) of the form of these; returns it."""
+    """Returns what `server_update` returned.
+
+    Raises:
+      StructureError: it is not a pair like (weights, state).
+    """
     who = f"server_update of {name!r}"
     if not isinstance(updated, (tuple, list)) or len(updated) != 2:
         raise StructureError(
-            f"what {who} returns is {describe(updated)}; allowed: a pair (weights, state)."
+            f"what {who} returns is {describe(updated)}: expected a pair (weights, state)"
         )
     remedy = "It keeps the form that server_init gives it, so that a checkpoint fits."
     return (

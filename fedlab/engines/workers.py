@@ -21,20 +21,22 @@ logger = logging.getLogger("fedlab")
 
 
 def one_core_per_client():
-    """Keeps each TensorFlow operation of this process on one core, for programs that simulate clients and little else.
+    """Runs each TensorFlow operation of this process on one core.
 
-    By default TensorFlow cuts every operation up for all cores, and clients that train at the same time wait for each other's pieces.
-    Rounds took 5 to 30 % less time with this where there are as many clients as cores; the numbers are the same up to rounding, as with
-    any number of threads of TensorFlow. Keras's own `fit`, and rounds of fewer clients than cores, are slower with it.
+    Call this first if your program only runs simulations. By default TensorFlow splits every
+    operation over all cores, and clients that train at the same time wait for each other. With at
+    least as many clients as cores, rounds took 5 to 30 % less time. Results are the same up to
+    rounding. Keras's `fit`, and rounds with fewer clients than cores, become slower.
 
     Raises:
-      RuntimeError: TensorFlow has computed something already, and its threads are there.
+      RuntimeError: TensorFlow has already started its threads.
     """
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
     except RuntimeError:
         raise RuntimeError(
-            "TensorFlow has started its threads already: call one_core_per_client() before anything is computed, models included."
+            "TensorFlow has already started its threads: call one_core_per_client() before "
+            "anything else, also before building a model"
         ) from None
 
 
@@ -51,7 +53,9 @@ def gpus():
 
 
 class Workers:
-    """Threads that map client work, each with a replica of the model. Replicas are made when first needed.
+    """Threads that map client work, each with a replica of the model.
+
+    Replicas are made when they are first needed.
 
     Args:
       build: makes a compiled model with its own variables.
@@ -111,7 +115,7 @@ class Workers:
         does, and what has is told to stop: see `Replica.stopping`.
         """
         items = list(items)
-        # Replicas are made here, in the caller's thread: Keras does not name layers safely in several.
+        # Replicas are made in the caller's thread, since naming layers is not thread-safe in Keras.
         while len(self._replicas) < min(self.num_workers, len(items)):
             self._make()
 

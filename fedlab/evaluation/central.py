@@ -12,7 +12,7 @@ from fedlab.clients import Batching, ClientData
 from fedlab.clients.batching import MOST_ROWS
 from fedlab.clients.columns import check_columns, num_rows
 from fedlab.engines import batches as batching
-from fedlab.engines import blocks, client_work
+from fedlab.engines import blocks, checks, client_work
 from fedlab.engines.engine import Mapper, Work
 from fedlab.engines.workers import Workers
 from fedlab.evaluation.evaluation import Evaluation
@@ -92,7 +92,7 @@ class Examples:
         self._pieces = []
         for columns in groups:
             check_inputs(model, columns)
-            batching.check(model, reading, columns)
+            checks.check(model, reading, columns)
             part = batching.in_order(columns, reading.batch_size, fill)
             block, num_steps = blocks.make_block([part], [blocks.pack(columns)]), len(part.real)
             # A recurrent state that continues from batch to batch needs one stream.

@@ -10,7 +10,7 @@ from fedlab import _checks, aggregators
 from fedlab.algorithms import Algorithm, fine_tuning, prepare
 from fedlab.clients import Batching, ClientData, seeding
 from fedlab.engines import batches as batching
-from fedlab.engines import blocks, client_work
+from fedlab.engines import blocks, checks, client_work
 from fedlab.engines.client_blocks import ClientBlocks
 from fedlab.engines.engine import Mapper, Setting, Work
 from fedlab.engines.workers import Workers
@@ -217,7 +217,7 @@ class TestExamples:
     def make(self, client_id: str) -> tuple[tuple, float]:
         """((`Block`, steps) of one client, its number of examples that are not padding)."""
         columns = self.clients.in_schema(client_id)
-        batching.check(self._model, self._batching, columns)
+        checks.check(self._model, self._batching, columns)
         batches = batching.in_order(columns, self._batching.batch_size, self._fill)
         block = blocks.make_block([batches], [blocks.pack(columns)])
         return (block, blocks.all_steps(block)), float(batches.examples.sum())

@@ -49,25 +49,25 @@ DELTA = "allowed: \\[float64\\[3,1\\]\\]. One tensor for each weight"
 MISTAKES = {
     "extras not declared": (
         final(extras=[tf.zeros([2])]),
-        "what client_final of 'fed_avg' sends as extras is \\[float32\\[2\\]\\]; allowed: \\(\\). "
+        "what client_final of 'fed_avg' sends as extras is \\[float32\\[2\\]\\]: expected \\(\\). "
         "Declare them: extras",
     ),
     "extras of another dtype": (
         final(extras=[tf.zeros([2])])._replace(extras=lambda weights: [tf.zeros([2], tf.float64)]),
-        "extras is \\[float32\\[2\\]\\]; allowed: \\[float64\\[2\\]\\]",
+        "extras is \\[float32\\[2\\]\\]: expected \\[float64\\[2\\]\\]",
     ),
     "extras declared and not sent": (
         BASE._replace(extras=lambda weights: [tf.zeros([2])]),
-        "extras is \\(\\); allowed: \\[float32\\[2\\]\\]",
+        "extras is \\(\\): expected \\[float32\\[2\\]\\]",
     ),
     "a state not declared": (
         final(state=[tf.zeros([2])]),
-        "the state that client_final of 'fed_avg' keeps is \\[float32\\[2\\]\\]; allowed: \\(\\). "
+        "the state that client_final of 'fed_avg' keeps is \\[float32\\[2\\]\\]: expected \\(\\). "
         "Declare it: client_state",
     ),
     "a state of another shape": (
         final(state=[tf.zeros([3])])._replace(client_state=lambda weights: [tf.zeros([2])]),
-        "keeps is \\[float32\\[3\\]\\]; allowed: \\[float32\\[2\\]\\]",
+        "keeps is \\[float32\\[3\\]\\]: expected \\[float32\\[2\\]\\]",
     ),
     "a delta too few": (
         final(delta=[]),
@@ -84,12 +84,12 @@ MISTAKES = {
     "a delta that is None": (final(delta=None), f"is None; {DELTA}"),
     "a weight that is no scalar": (
         final(weight=tf.ones([1])),
-        "the weight that client_final of 'fed_avg' returns is float32\\[1\\]; allowed: "
+        "the weight that client_final of 'fed_avg' returns is float32\\[1\\]: expected "
         "float32\\[\\]. It is a scalar of 0 or more",
     ),
     "a weight below 0": (
         final(weight=tf.constant(-2.0)),
-        "client_final of 'fed_avg' gives client 'c.' the weight -2: expected 0 or more",
+        "client_final of 'fed_avg' returns weight -2 for client 'c.': expected 0 or more",
     ),
     "no result": (
         BASE._replace(client_final=after(BASE.client_final, lambda result: tuple(result)[:2])),
@@ -98,12 +98,12 @@ MISTAKES = {
     ),
     "client_init that gives no tensor": (
         BASE._replace(client_init=lambda task, weights: {"seen": None}),
-        "the state that client_init of 'fed_avg' returns is {seen: None}; allowed: a nest of "
+        "the state that client_init of 'fed_avg' returns is {seen: None}: expected a nest of "
         "tensors, \\(\\) for none",
     ),
     "client_step that forgets to return": (
         BASE._replace(client_step=lambda *arguments: None),
-        "the state that client_step of 'fed_avg' returns is None; allowed: "
+        "the state that client_step of 'fed_avg' returns is None: expected "
         "ClientState\\(weights=\\[float64\\[3,1\\]\\], optimizer=.*"
         "A step keeps the nesting, dtypes and shapes of what client_init of 'fed_avg' returns",
     ),
@@ -132,11 +132,11 @@ MISTAKES = {
     ),
     "server_init that gives no tensor": (
         BASE._replace(server_init=lambda weights: {"count": object()}),
-        "server_init of 'fed_avg' returns is {count: a object}; allowed: a nest of tensors",
+        "server_init of 'fed_avg' returns is {count: a object}: expected a nest of tensors",
     ),
     "server_update that gives weights alone": (
         BASE._replace(server_update=lambda weights, state, update: weights),
-        "what server_update of 'fed_avg' returns is \\[float64\\[3,1\\]\\]; allowed: a pair "
+        "what server_update of 'fed_avg' returns is \\[float64\\[3,1\\]\\]: expected a pair "
         "\\(weights, state\\)",
     ),
     "server_update that gives no weights": (
@@ -145,18 +145,18 @@ MISTAKES = {
     ),
     "a server state that changes": (
         BASE._replace(server_update=lambda weights, state, update: (weights, [tf.zeros([])])),
-        "the state that server_update of 'fed_avg' returns is \\[float32\\[\\]\\]; allowed: .*"
+        "the state that server_update of 'fed_avg' returns is \\[float32\\[\\]\\]: expected .*"
         "keeps the form that server_init gives",
     ),
     "a survey of another form": (
         mime_lite()._replace(
             prepare=lambda model, schedule: change_survey(mime_lite().prepare(model, schedule)),
         ),
-        "what survey.final of 'mime_lite' returns is \\[float64\\[3,1\\]\\]; allowed: GradientSum",
+        "what survey.final of 'mime_lite' returns is \\[float64\\[3,1\\]\\]: expected GradientSum",
     ),
     "a broadcast of no tensors": (
         scaffold()._replace(broadcast=lambda control: None),
-        "what broadcast of 'scaffold' returns is None; allowed: a nest of tensors",
+        "what broadcast of 'scaffold' returns is None: expected a nest of tensors",
     ),
 }
 
@@ -215,7 +215,7 @@ def test_personalized_weights_of_wrong_structure_are_refused():
     [
         (
             dict(accumulate=lambda state, accumulator, delta, weight, seed: delta),
-            "what accumulate of mean returns is \\[float64\\[3,1\\]\\]; allowed: WeightedSum",
+            "what accumulate of mean returns is \\[float64\\[3,1\\]\\]: expected WeightedSum",
         ),
         (
             dict(report=lambda state, accumulator, seed: ([], state, {})),
@@ -237,8 +237,8 @@ def test_aggregators_that_return_wrong_structures_are_refused(change, message):
             "function fed_avg",
         ),
         (("fed_avg",), "algorithm: expected an Algorithm, .* got str 'fed_avg'"),
-        ((BASE, aggregators.median), "aggregator is median; allowed: an Aggregator, as a call"),
-        ((BASE, "median"), "aggregator is str; allowed: an Aggregator"),
+        ((BASE, aggregators.median), "aggregator: expected an Aggregator, .* got function median"),
+        ((BASE, "median"), "aggregator: expected an Aggregator, .* got str 'median'"),
     ],
 )
 def test_wrong_types_of_algorithm_and_aggregator_are_refused(arguments, message):

@@ -621,7 +621,7 @@ class OwnStep(Tied):
 
 def test_own_training_step_is_refused():
     setting = make_setting(built(OwnStep), make_clients(x=padded_ids, y=classes(6)))
-    with pytest.raises(ValueError, match="OwnStep has a train_step of its own.*compute_loss"):
+    with pytest.raises(ValueError, match="OwnStep overrides train_step.*compute_loss"):
         local.start(setting)
 
 

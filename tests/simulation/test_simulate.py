@@ -292,5 +292,5 @@ def test_models_that_cannot_train(data):
         simulate(data, uncompiled)
     with pytest.raises(TypeError, match="model: expected a compiled .*, got str"):
         simulate(data, "model.keras")
-    with pytest.raises(TypeError, match="clients is a dict"):
+    with pytest.raises(TypeError, match="clients: expected a fedlab.ClientData, .* got dict"):
         fl.simulate(small_model(), {}, rounds=1, clients_per_round=1)

@@ -13,7 +13,7 @@ import tensorflow_federated as tff
 
 from fedlab import aggregators
 from fedlab.algorithms import fed_avg
-from fedlab.engines import batches
+from fedlab.engines import batches, checks
 from fedlab.engines.engine import RoundResult
 from fedlab.engines.setting import Setting
 from fedlab.engines.tff import aggregators as _tff_aggregators
@@ -39,7 +39,7 @@ class TffProcess:
     def __init__(self, setting: Setting):
         self.setting = setting
         first = setting.clients.example()
-        batches.check(setting.model, setting.batching, first)
+        checks.check(setting.model, setting.batching, first)
         self._spec = _batch_spec(setting, _class_weighted(setting, first))
         self._blueprint = Blueprint(setting.model, self._spec)
         self._workers = Workers(setting.build, setting.clients, setting.num_workers)
@@ -115,7 +115,7 @@ class TffProcess:
         """Runs one round and returns the next state and the result."""
         parts = [batches.client_batches(self.setting, round_num, client_id) for client_id in cohort]
         if parts and not any(len(part.sizes) for part in parts):
-            raise batches.no_batch(self.setting.batching, round_num)
+            raise checks.no_batch(self.setting.batching, round_num)
         state, metrics, num_finished, measured = self._next(
             self._process, state, [self._dataset(*pair) for pair in zip(cohort, parts)]
         )
