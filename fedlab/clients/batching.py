@@ -41,14 +41,14 @@ class Batching(NamedTuple):
 
 
 def batch_rows(
-    num_examples: int, batching: Batching, rng: np.random.Generator
+    num_examples: int, batching: Batching, rng: np.random.Generator | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns which examples each step reads.
 
     Args:
       num_examples: the number of examples that the client has.
       batching: a `Batching`.
-      rng: a NumPy generator for the order.
+      rng: a NumPy generator for the order, or None if the batches are not shuffled.
 
     Returns:
       (rows, sizes): rows is int32 [steps, batch_size], row numbers, where a short batch
@@ -68,7 +68,10 @@ def batch_rows(
     size = min(size, max(num_examples, 1))
     epochs = []
     for _ in range(batching.epochs):
-        order = rng.permutation(num_examples) if batching.shuffle else np.arange(num_examples)
+        order = np.arange(num_examples)
+        if batching.shuffle:
+            assert rng is not None
+            order = rng.permutation(num_examples)
         epoch = np.zeros(steps * size, np.int32)
         epoch[:num_examples] = order[: steps * size]
         epochs.append(epoch.reshape(steps, size))

@@ -67,7 +67,8 @@ def check_labels(model: tf.keras.Model, columns: Columns, owner: str = "the data
 
     Only models with a sparse cross-entropy and one output are checked.
     """
-    labels, outputs = np.asarray(columns.get("y", ())), getattr(model, "outputs", None) or ()
+    labels = np.asarray(columns.get("y", ()))
+    outputs: Any = getattr(model, "outputs", None) or ()
     is_numeric = labels.dtype.kind in "iuf" and labels.size
     if not is_numeric or not _is_sparse(model) or len(outputs) != 1:
         return
