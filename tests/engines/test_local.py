@@ -318,13 +318,13 @@ def test_no_retracing_after_the_first_round():
     [
         (
             lambda: make_setting(small_rnn(stateful=True, batch_size=3), char_clients()),
-            "batches of 3, batch_size is 4",
+            "batch_size=4: expected 3",
         ),
         (
             lambda: make_setting(
                 small_rnn(), ClientData.from_dict({"a": {"x": np.zeros([2, 6], np.int32)}})
             ),
-            "needs a column 'y'",
+            "expected a column 'y'",
         ),
         (lambda: make_setting(compiled(small_rnn()), char_clients()), "ignore_class=-1"),
         (
@@ -340,7 +340,7 @@ def test_mistakes_are_named_before_the_first_round(change, message):
 
 def test_cohort_without_a_batch():
     with pytest.raises(
-        ValueError, match="no client of round 1's cohort has a batch of 20 examples"
+        ValueError, match="no client of the cohort of round 1 has a batch of 20 examples"
     ):
         model = compiled(keras.Sequential([keras.Input([4]), keras.layers.Dense(3)]))
         run(make_setting(model, feature_clients(), batch_size=20, drop_remainder=True), 1)

@@ -45,7 +45,7 @@ def final(**fields):
     )
 
 
-DELTA = "allowed: \\[float64\\[3,1\\]\\]. One tensor for each weight"
+DELTA = "expected \\[float64\\[3,1\\]\\]. One tensor for each weight"
 MISTAKES = {
     "extras not declared": (
         final(extras=[tf.zeros([2])]),
@@ -71,17 +71,17 @@ MISTAKES = {
     ),
     "a delta too few": (
         final(delta=[]),
-        f"the delta that client_final of 'fed_avg' returns is \\[\\]; {DELTA}",
+        f"the delta that client_final of 'fed_avg' returns is \\[\\]: {DELTA}",
     ),
     "a delta of another shape": (
         final(delta=[tf.zeros([3], tf.float64)]),
-        f"is \\[float64\\[3\\]\\]; {DELTA}",
+        f"is \\[float64\\[3\\]\\]: {DELTA}",
     ),
     "a delta of another dtype": (
         final(delta=[tf.zeros([3, 1])]),
-        f"is \\[float32\\[3,1\\]\\]; {DELTA}",
+        f"is \\[float32\\[3,1\\]\\]: {DELTA}",
     ),
-    "a delta that is None": (final(delta=None), f"is None; {DELTA}"),
+    "a delta that is None": (final(delta=None), f"is None: {DELTA}"),
     "a weight that is no scalar": (
         final(weight=tf.ones([1])),
         "the weight that client_final of 'fed_avg' returns is float32\\[1\\]: expected "
@@ -94,7 +94,7 @@ MISTAKES = {
     "no result": (
         BASE._replace(client_final=after(BASE.client_final, lambda result: tuple(result)[:2])),
         "what client_final of 'fed_avg' returns is \\(\\[float64\\[3,1\\]\\], float32\\[\\]\\); "
-        "allowed: a fedlab.algorithms.ClientResult",
+        "expected a fedlab.algorithms.ClientResult",
     ),
     "client_init that gives no tensor": (
         BASE._replace(client_init=lambda task, weights: {"seen": None}),
@@ -141,7 +141,7 @@ MISTAKES = {
     ),
     "server_update that gives no weights": (
         BASE._replace(server_update=lambda weights, state, update: (None, state)),
-        f"the weights that server_update of 'fed_avg' returns is None; {DELTA}",
+        f"the weights that server_update of 'fed_avg' returns is None: {DELTA}",
     ),
     "a server state that changes": (
         BASE._replace(server_update=lambda weights, state, update: (weights, [tf.zeros([])])),
@@ -205,7 +205,7 @@ def test_personalized_weights_of_wrong_structure_are_refused():
     )
     clients, _, _ = regressions(num_clients=2)
     with pytest.raises(
-        ValueError, match=f"^what personalize.final of 'fed_avg' returns is \\[\\]; {DELTA}[^\n]*$"
+        ValueError, match=f"^what personalize.final of 'fed_avg' returns is \\[\\]: {DELTA}[^\n]*$"
     ):
         run(broken, evaluate_on=(clients, clients))
 
@@ -219,7 +219,7 @@ def test_personalized_weights_of_wrong_structure_are_refused():
         ),
         (
             dict(report=lambda state, accumulator, seed: ([], state, {})),
-            f"the update that mean reports is \\[\\]; {DELTA}",
+            f"the update that mean reports is \\[\\]: {DELTA}",
         ),
     ],
 )

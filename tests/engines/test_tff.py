@@ -360,7 +360,7 @@ def test_client_without_examples_counts_nothing(line_process):
     weight, result = round_of(line_process, ["nobody", "ann"])
     assert weight == pytest.approx(0.8)
     assert result.clients[0]["num_steps"] == 0 and result.clients[0]["weight"] == 0.0
-    with pytest.raises(ValueError, match="no client of round 0's cohort has a batch"):
+    with pytest.raises(ValueError, match="no client of the cohort of round 0 has a batch"):
         round_of(line_process, ["nobody"])
 
 
