@@ -59,22 +59,27 @@ def num_bytes(x: Tensor) -> int:
 
 
 def zeros(shape: Shape, dtype: str = "float32") -> Tensor:
+    """A tensor of zeros."""
     return tf.zeros(shape, dtype)
 
 
 def ones(shape: Shape, dtype: str = "float32") -> Tensor:
+    """A tensor of ones."""
     return tf.ones(shape, dtype)
 
 
 def full(shape: Shape, fill_value: float, dtype: str = "float32") -> Tensor:
+    """A tensor filled with a value."""
     return tf.fill(shape, tf.constant(fill_value, dtype))
 
 
 def zeros_like(x: Tensor) -> Tensor:
+    """Zeros of the shape and dtype of `x`."""
     return tf.zeros_like(x)
 
 
 def ones_like(x: Tensor) -> Tensor:
+    """Ones of the shape and dtype of `x`."""
     return tf.ones_like(x)
 
 
@@ -82,14 +87,17 @@ def ones_like(x: Tensor) -> Tensor:
 
 
 def add(x1: Any, x2: Any) -> Tensor:
+    """x1 + x2."""
     return tf.add(x1, x2)
 
 
 def power(x1: Any, x2: Any) -> Tensor:
+    """x1 to the power of x2."""
     return tf.pow(x1, x2)
 
 
 def minimum(x1: Any, x2: Any) -> Tensor:
+    """The smaller of each pair of values."""
     return tf.minimum(x1, x2)
 
 
@@ -99,38 +107,47 @@ def divide_no_nan(x1: Any, x2: Any) -> Tensor:
 
 
 def equal(x1: Any, x2: Any) -> Tensor:
+    """Whether x1 equals x2."""
     return tf.equal(x1, x2)
 
 
 def square(x: Tensor) -> Tensor:
+    """The square of each value."""
     return tf.square(x)
 
 
 def sqrt(x: Tensor) -> Tensor:
+    """The square root of each value."""
     return tf.sqrt(x)
 
 
 def exp(x: Tensor) -> Tensor:
+    """e to the power of each value."""
     return tf.exp(x)
 
 
 def cos(x: Tensor) -> Tensor:
+    """The cosine of each value, in radians."""
     return tf.cos(x)
 
 
 def absolute(x: Tensor) -> Tensor:
+    """The absolute value of each value."""
     return tf.abs(x)
 
 
 def sign(x: Tensor) -> Tensor:
+    """-1, 0 or 1 for each value."""
     return tf.sign(x)
 
 
 def floor(x: Tensor) -> Tensor:
+    """Rounds down."""
     return tf.floor(x)
 
 
 def ceil(x: Tensor) -> Tensor:
+    """Rounds up."""
     return tf.math.ceil(x)
 
 
@@ -140,6 +157,7 @@ def round(x: Tensor) -> Tensor:
 
 
 def clip(x: Tensor, x_min: float, x_max: float) -> Tensor:
+    """Limits values to [x_min, x_max]."""
     return tf.clip_by_value(x, x_min, x_max)
 
 
@@ -152,6 +170,7 @@ def where(condition: Tensor, x1: Any, x2: Any) -> Tensor:
 
 
 def sum(x: Tensor, axis: int | None = None) -> Tensor:
+    """The sum over an axis, or over all axes."""
     return tf.reduce_sum(x, axis)
 
 
@@ -161,18 +180,22 @@ def add_n(inputs: Sequence[Tensor]) -> Tensor:
 
 
 def max(x: Any, axis: int | None = None) -> Tensor:
+    """The largest value over an axis, or over all axes."""
     return tf.reduce_max(x, axis)
 
 
 def min(x: Any, axis: int | None = None) -> Tensor:
+    """The smallest value over an axis, or over all axes."""
     return tf.reduce_min(x, axis)
 
 
 def any(x: Tensor, axis: int | None = None) -> Tensor:
+    """Whether any value is true, over an axis or over all axes."""
     return tf.reduce_any(x, axis)
 
 
 def reshape(x: Tensor, newshape: Shape) -> Tensor:
+    """The values of `x` in another shape."""
     return tf.reshape(x, newshape)
 
 
@@ -193,18 +216,22 @@ def cond(pred: Tensor, true_fn: Callable[[], Nest], false_fn: Callable[[], Nest]
 
 
 def flatten(structure: Nest) -> list[Tensor]:
+    """The tensors of a nest, in order."""
     return tf.nest.flatten(structure)
 
 
 def map_structure(func: Callable, *structures: Nest) -> Nest:
+    """Applies a function to the tensors of nests of the same structure."""
     return tf.nest.map_structure(func, *structures)
 
 
 def pack_sequence_as(structure: Nest, flat_sequence: Sequence[Tensor]) -> Nest:
+    """The inverse of `flatten`: tensors in the structure of a nest."""
     return tf.nest.pack_sequence_as(structure, flat_sequence)
 
 
 def is_nested(structure: Nest) -> bool:
+    """Whether `structure` is a list, tuple or dict rather than a tensor."""
     return tf.nest.is_nested(structure)
 
 

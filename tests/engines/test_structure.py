@@ -93,7 +93,7 @@ MISTAKES = {
     ),
     "no result": (
         BASE._replace(client_final=after(BASE.client_final, lambda result: tuple(result)[:2])),
-        "what client_final of 'fed_avg' returns is \\(\\[float64\\[3,1\\]\\], float32\\[\\]\\); "
+        "what client_final of 'fed_avg' returns is \\(\\[float64\\[3,1\\]\\], float32\\[\\]\\): "
         "expected a fedlab.algorithms.ClientResult",
     ),
     "client_init that gives no tensor": (
