@@ -23,7 +23,7 @@ def files(package):
 
 
 def imports(path):
-    """The full names of the modules that a file imports, and of the names that it takes from them."""
+    """The full names of the modules that a file imports, and of what it imports from them."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -17,6 +17,7 @@ from fedlab.learner.keras2.copying import (
     parts,
     weight_decay_exclusions,
 )
+from fedlab.learner.keras2.graph import compile_arguments, is_compiled, is_functional
 
 _originals = weakref.WeakKeyDictionary()  # copy -> the model that it was made from
 _REMEDY = "pass a function that builds the model"
@@ -82,7 +83,7 @@ def finalize_adapted(model: tf.keras.Model) -> tf.keras.Model:
 
 def _copy(model, copy_layer):
     """A copy of a Sequential or Functional model, not compiled and with new weights."""
-    if not getattr(model, "_is_graph_network", False):
+    if not is_functional(model):
         kind = type(model).__name__
         raise ValueError(f"{kind} is a subclassed model, which Keras cannot copy: {_REMEDY}")
     try:
@@ -214,7 +215,7 @@ def check_compiled(model: Any) -> None:
         raise _checks.type_error(
             "model", model, "a compiled tf.keras model, or a function that returns one"
         )
-    if getattr(model, "_compile_config", None) is None or model.loss is None:
+    if not is_compiled(model) or model.loss is None:
         raise ValueError(
             f"model {model.name!r} is not compiled: call model.compile(optimizer=..., loss=..., "
             "metrics=...) first"
@@ -253,9 +254,7 @@ def recompile(copy: tf.keras.Model, model: tf.keras.Model) -> tf.keras.Model:
     Returns:
       `copy`.
     """
-    # The arguments of compile() are only stored here. `get_compile_config` would
-    # serialize them and lose plain functions.
-    arguments = dict(model._compile_config.config)
+    arguments = compile_arguments(model)
     arguments["optimizer"] = copy_optimizer(model.optimizer)
     for name in ("metrics", "weighted_metrics"):
         arguments[name] = tf.nest.map_structure(copy_metric, arguments.get(name))

@@ -8,6 +8,7 @@ from keras.src.engine.base_preprocessing_layer import PreprocessingLayer
 
 from fedlab import _checks
 from fedlab.learner.keras2.cloning import non_trainable_weights, recompile
+from fedlab.learner.keras2.graph import is_compiled
 
 
 def freeze(model: tf.keras.Model, *names: str, keep: str | Sequence[str] = ()) -> tf.keras.Model:
@@ -65,7 +66,7 @@ def freeze(model: tf.keras.Model, *names: str, keep: str | Sequence[str] = ()) -
     model.trainable = True  # the layers of a frozen model count as frozen
     for layer in model.layers:
         layer.trainable = any(layer is other for other in trained)
-    if getattr(model, "_compile_config", None) is not None:
+    if is_compiled(model):
         recompile(model, model)
     return model
 

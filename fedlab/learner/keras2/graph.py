@@ -1,4 +1,4 @@
-"""What a Keras 2 model consists of: its layers, how they are connected, what it is compiled with."""
+"""The layers of a Keras 2 model, their connections, and the arguments of `compile()`."""
 
 from typing import Any
 

@@ -15,6 +15,7 @@ from keras.src.engine import functional
 from keras.src.engine.base_preprocessing_layer import PreprocessingLayer
 
 from fedlab import _fingerprint
+from fedlab.learner.keras2.graph import compile_arguments
 
 _NUMBERED = re.compile(r"(.*?)(?:_(\d+))?", re.DOTALL)
 _LEFT_OUT = {
@@ -40,7 +41,7 @@ def identity(model: tf.keras.Model) -> dict[str, Any]:
       >>> [layer.get("rate") for layer in identity(model)["layers"]]
       [None, 0.5]
     """
-    arguments = dict(model._compile_config.config)
+    arguments = compile_arguments(model)
     reader = _Model(model)
     own = {f"model_{name}": value for name, value in _code(model).items()}
     return {

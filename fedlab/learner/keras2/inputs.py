@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedlab.clients.columns import keras_batch, targets
+from fedlab.learner.keras2.graph import is_functional
 
 _known = weakref.WeakKeyDictionary()  # model -> its limits
 _REMEDY = "map the clients' data first"
@@ -65,7 +66,7 @@ def check_inputs(
 
 def input_names(model: tf.keras.Model) -> Sequence[str]:
     """Returns the names of a Functional model's inputs, or () for another model."""
-    return model.input_names if getattr(model, "_is_graph_network", False) else ()
+    return model.input_names if is_functional(model) else ()
 
 
 def fixed_batch_size(model: tf.keras.Model) -> int | None:
@@ -132,7 +133,7 @@ def _check_column(where, column, limits):
 
 
 def _limits(model):
-    if not getattr(model, "_is_graph_network", False):
+    if not is_functional(model):
         return {}
     embeddings = [layer for layer in model.layers if isinstance(layer, tf.keras.layers.Embedding)]
     readers = {

@@ -12,6 +12,7 @@ from fedlab.clients.columns import keras_batch
 from fedlab.learner.keras2 import recurrent
 from fedlab.learner.keras2.cloning import CopyError, ancestors, non_trainable_weights
 from fedlab.learner.keras2.freezing import statistics
+from fedlab.learner.keras2.graph import layers_of
 from fedlab.learner.keras2.inputs import fixed_batch_size, input_names
 from fedlab.learner.keras2.metric_state import Merger, Metrics
 from fedlab.learner.learner import Batch
@@ -47,7 +48,7 @@ class KerasLearner:
         self.fixed_size = fixed_batch_size(model)
         self._recurrent_states = recurrent_states(model)
         self._generators = []
-        for layer in model._flatten_layers(include_self=False):
+        for layer in layers_of(model):
             if hasattr(layer, "_random_generator"):
                 # Keras's default draws from one counter per process. The state of this
                 # generator can be set at the start of each client.
@@ -173,7 +174,7 @@ def recurrent_states(model: tf.keras.Model) -> list[tf.Variable]:
     """Returns the variables in which stateful recurrent layers keep their states."""
     layers = [
         layer
-        for layer in model._flatten_layers(include_self=False)
+        for layer in layers_of(model)
         if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None
     ]
     states = (state for layer in layers for state in tf.nest.flatten(layer.states))

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from fedlab import _checks
 from fedlab.learner.keras2.cloning import clone
+from fedlab.learner.keras2.graph import is_functional, layers_of
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -40,11 +41,10 @@ def in_precision(
     def build_mixed():
         with _global_policy():
             model = build()
-            if getattr(model, "_is_graph_network", False):
+            if is_functional(model):
                 model = clone(model, copy_layer=lambda layer: _mixed_copy(layer, model))
         if not any(
-            layer.compute_dtype == precision and layer.weights
-            for layer in model._flatten_layers(include_self=False)
+            layer.compute_dtype == precision and layer.weights for layer in layers_of(model)
         ):
             raise ValueError(
                 f"precision={precision!r}: expected 'float32', since model {model.name!r} has no "

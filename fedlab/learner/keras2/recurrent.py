@@ -23,6 +23,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from fedlab.learner.keras2 import recurrence
+from fedlab.learner.keras2.graph import layers_of
 
 _LOOKUP = "_fedlab_lookup"
 
@@ -195,7 +196,7 @@ def _is_lookup(layer):
 
 def _fast_calls(model):
     """(layer, its fast call) of each layer that has one, including nested layers."""
-    for layer in model._flatten_layers(include_self=False):
+    for layer in layers_of(model):
         if is_plain(layer):
             yield layer, _fast_call
         elif _is_lookup(layer):
