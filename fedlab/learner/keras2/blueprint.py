@@ -149,7 +149,7 @@ def weight_shapes(model: tf.keras.Model) -> list[list[tuple]]:
 
 
 def check_reads(model: tf.keras.Model) -> None:
-    """Raises RuntimeError if a model built in a graph caches weights before the server sets them."""
+    """Raises RuntimeError if a model caches weights before the server has set them."""
     cached = [v.name for v in model.variables if getattr(v, "_cached_value", None) is not None]
     if cached:
         raise RuntimeError(
