@@ -311,9 +311,8 @@ def _compile(model, learning_rate):
 def _config(given, checkpoint):
     """Returns the checked `Config` that results from the caller's fields and a checkpoint's."""
     if unknown := [name for name in given if name not in Config._fields]:
-        raise ValueError(
-            f"unknown argument {unknown[0]!r}: expected one of {', '.join(Config._fields)}"
-        )
+        value = f"{unknown[0]}={given[unknown[0]]!r}"
+        raise ValueError(f"unknown argument {value}: expected one of {', '.join(Config._fields)}")
     stored = checkpoint.config if checkpoint is not None else {}
     for name in given.keys() & stored.keys() - set(_FREE):
         if given[name] != stored[name]:

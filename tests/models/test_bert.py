@@ -257,7 +257,7 @@ def test_our_load_takes_it_without_trust(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"hidden": 8}, "unknown argument 'hidden': expected one of vocab_size, hidden_size, "),
+        ({"hidden": 8}, "unknown argument hidden=8: expected one of vocab_size, hidden_size, "),
         ({"hidden_size": 10}, "hidden_size=10: expected a multiple of num_heads=3"),
         ({"num_layers": 0}, "num_layers=0: expected an integer of at least 1"),
         ({"dropout": 1.0}, "dropout=1.0: expected a number of at least 0 and below 1"),
