@@ -154,5 +154,6 @@ def test_frozen_weights_stay_bit_for_bit(non_trainable, optimizer):
 def test_nothing_to_train():
     made = model()
     made.trainable = False
-    with pytest.raises(ValueError, match="has no trainable weights: expected at least one layer that is not frozen"):
+    message = "has no trainable weights: expected at least one layer that is not frozen"
+    with pytest.raises(ValueError, match=message):
         simulate(made)

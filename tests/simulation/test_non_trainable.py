@@ -189,7 +189,8 @@ def test_private_aggregators_take_no_statistics_but_constants():
     clients, algorithm = clients_of(a=8, b=4), fl.algorithms.fed_avg(client_weighting="uniform")
     with pytest.raises(
         ValueError,
-        match="non_trainable='average': expected 'broadcast' .*'mine/moving_mean:0' .*without noise",
+        match="non_trainable='average': expected 'broadcast' .*'mine/moving_mean:0' "
+        ".*without noise",
     ):
         simulate(normalized(name="mine"), clients, algorithm, **private())
     model = normalized()
