@@ -18,9 +18,8 @@ from fedlab import _json
 from fedlab._files import DAMAGE, write
 from fedlab.runs.format import RESTORE
 
-# Why not safetensors: its NumPy functions lack bfloat16, complex numbers and strings, it
-# has no checksum (97 % of all flipped bits are read as other values), and writing takes
-# twice the memory.
+# Not safetensors: its NumPy functions refuse bfloat16, complex numbers and strings, it has
+# no checksum, so that flipped bits of numbers go unnoticed, and it takes twice the memory.
 
 logger = logging.getLogger("fedlab")
 
