@@ -204,6 +204,7 @@ def sequences(num_clients, lengths, rows=4):
     return ClientData.from_dict(data)
 
 
+@pytest.mark.slow
 def test_sequences_of_different_lengths_in_one_block():
     clients = sequences(33, (4, 5, 1))
     options = dict(rounds=1, clients_per_round=33, batch_size=2, shuffle=False, progress=False)

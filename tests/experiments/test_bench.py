@@ -226,6 +226,7 @@ def test_the_keras_loop_is_federated_averaging():
         np.testing.assert_allclose(ours, np.mean(value, axis=0), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_failing_engine_is_named(capfd):
     with (
         pytest.raises(RuntimeError, match="engine 'spark': ValueError: .*expected local, tff"),

@@ -148,6 +148,7 @@ def test_metrics_are_those_of_one_stream(caplog):
     )  # one for each run
 
 
+@pytest.mark.slow
 def test_clients_one_by_one_and_with_their_own_models():
     clients = fl.ClientData.from_dict(CLIENTS)
     found = fl.evaluate_federated(linear(), clients, local=clients, evaluation_batch_size=1)
