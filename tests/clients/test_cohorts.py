@@ -200,7 +200,7 @@ def test_bad_client_weights_raise_one_line_errors():
             {"aggregator": private, "cohort": fl.clients.uniform(2)},
             "client_weighting=by_client.*: expected 'uniform' with a private aggregator",
         ),
-        ({"engine": "tff"}, "client_weighting=by_client: expected .* with engine='tff'"),
+        ({"engine": "tff"}, "client_weighting=by_client.*: expected .* with engine='tff'"),
     ):
         with pytest.raises(ValueError, match=message):
             weighted_by(1.0, **options)
