@@ -1,87 +1,102 @@
-"""One client's update, to look at."""
+"""The update of a single client, for inspection."""
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fedlab import _checks
-from fedlab.clients import Batching
+from fedlab.algorithms import Algorithm
+from fedlab.clients import Batching, ClientData
 from fedlab.clients.availability import participation
 from fedlab.engines import local
+from fedlab.engines.engine import Setting
 from fedlab.engines.setting import make_setting
 from fedlab.learner import weight_arrays
 
 
 class ClientUpdate(NamedTuple):
-    """What one client sends in a round, before an aggregator treats it.
+    """The update of one client in a round, as it reaches the aggregator.
 
     Attributes:
-      delta: the global weights minus the trained ones, arrays in the order of the model's `trainable_weights`.
-      weight: float, how much the client counts.
-      metrics: name -> float, the metrics of its training, "loss" first; None for each without an example.
-      num_examples, num_tokens, num_steps: int, as in `Run.clients`.
-      finite: bool; False where `simulate` would drop the client, because a number in its update is NaN or infinite.
-      non_trainable_delta: the global values minus the client's, of the non-trainable weights that are averaged.
-      extras: what else the algorithm has clients send, a nest of arrays.
-      state: what the client keeps for its next round, a nest of arrays.
+      delta: the global weights minus the trained ones, arrays in the order of the
+        model's `trainable_weights`.
+      weight: the client weight.
+      metrics: name -> float, its training metrics, "loss" first; None for a client
+        without examples.
+      num_examples, num_tokens, num_steps: as in `Run.clients`.
+      finite: False if a number in the update is NaN or infinite; `simulate` would drop
+        the client.
+      non_trainable_delta: the global values minus the client's, of the non-trainable
+        weights that are averaged.
+      extras: the algorithm's extras, a nest of arrays.
+      state: the client state for its next round, a nest of arrays.
     """
 
-    delta: list
+    delta: list[Any]
     weight: float
-    metrics: dict
+    metrics: dict[str, float | None]
     num_examples: int
     num_tokens: int
     num_steps: int
     finite: bool
-    non_trainable_delta: list
+    non_trainable_delta: list[Any]
     extras: Any
     state: Any
 
 
 def client_update(
-    model,
-    clients,
-    client_id,
-    algorithm=None,
+    model: Any,
+    clients: ClientData,
+    client_id: str,
+    algorithm: Algorithm | None = None,
     *,
-    round_num=1,
-    cohort=None,
-    seed=0,
-    batch_size=8,
-    local_epochs=1,
-    max_batches=None,
-    shuffle=True,
-    drop_remainder=False,
-    client_learning_rate=None,
-    class_weight=None,
-    non_trainable="average",
-    precision="float32",
-    conditions=None,
-):
-    """Trains one client and returns its update: what it sends in that round of `fedlab.simulate`, bit for bit.
+    round_num: int = 1,
+    cohort: Sequence[str] | None = None,
+    seed: int = 0,
+    batch_size: int = 8,
+    local_epochs: int = 1,
+    max_batches: int | None = None,
+    shuffle: bool = True,
+    drop_remainder: bool = False,
+    client_learning_rate: Any = None,
+    class_weight: Mapping[int, float] | None = None,
+    non_trainable: str = "average",
+    precision: str = "float32",
+    conditions: Any = None,
+) -> ClientUpdate:
+    """Trains one client and returns its update.
+
+    It has the same bits as the client's update in that round of `fedlab.simulate`.
 
     Args:
-      model: a compiled Keras model, or a function that makes one, with the global weights at the start of the round. It is not changed.
+      model: a compiled Keras model, or a function that makes one, with the global
+        weights at the start of the round. It is not changed.
       clients: a `ClientData`.
-      client_id: whose update; one of `clients`.
+      client_id: the client, one of `clients`.
       algorithm: as in `fedlab.simulate`.
-      round_num: which round, 1 or more: batches, dropout and schedules depend on it. Where clients or the server keep a state between
-        rounds (SCAFFOLD, FedDyn, Mime, local Adam), or weights depend on earlier rounds, only the first round is known: 1.
-      cohort: the round's client ids, for an algorithm whose clients all measure something before they train: Mime.
-      seed, batch_size, local_epochs, max_batches, shuffle, drop_remainder, client_learning_rate, class_weight, non_trainable, precision,
-        conditions: as in `fedlab.simulate`.
+      round_num: the round, 1 or more. Batches, dropout and schedules depend on it. For
+        an algorithm with states of clients or of the server (SCAFFOLD, FedDyn, Mime,
+        local Adam), or with weights that depend on earlier rounds, only round 1 is
+        possible.
+      cohort: the round's client ids, for an algorithm that surveys the cohort (Mime).
+      seed, batch_size, local_epochs, max_batches, shuffle, drop_remainder: as in
+        `fedlab.simulate`.
+      client_learning_rate, class_weight, non_trainable, precision, conditions: as in
+        `fedlab.simulate`.
 
     Returns:
       A `ClientUpdate`.
 
     Raises:
-      TypeError, ValueError: an argument is wrong, or the client sends nothing in this round, as `conditions` say.
+      TypeError, ValueError: an argument is wrong, or `conditions` drop the client in
+        this round.
 
     Example:
       >>> import fedlab as fl
       >>> train, test = fl.datasets.shakespeare.synthetic(num_clients=3)
       >>> model = fl.models.char_rnn(units=8, embedding_dim=4)
       >>> update = fl.client_update(model, train, "ROLE_1")
-      >>> [delta.shape for delta in update.delta] == [weight.shape for weight in model.trainable_weights]
+      >>> len(update.delta) == len(model.trainable_weights)
       True
     """
     setting = make_setting(
@@ -102,46 +117,46 @@ def client_update(
         reason := participation(setting.conditions, client_id, round_num, seed).drop_reason
     ):
         raise ValueError(
-            f"client {client_id!r} sends nothing in round {round_num} ({reason}); choose another client or round."
+            f"client {client_id!r} is dropped in round {round_num} ({reason}): choose another "
+            "client or round"
         )
     with contextlib.closing(local.start(setting)) as process:
         state = process.init(*weight_arrays(setting.model))
         result, changes, finite, metrics, counts = process.run_client(
             state, round_num, client_id, cohort
         )
-    counts = [int(count[0]) for count in (counts.num_examples, counts.num_tokens, counts.num_steps)]
     return ClientUpdate(
-        result.delta,
-        float(result.weight),
-        metrics,
-        *counts,
-        finite,
-        changes,
-        result.extras,
-        result.state,
+        delta=result.delta,
+        weight=float(result.weight),
+        metrics=metrics,
+        num_examples=int(counts.num_examples[0]),
+        num_tokens=int(counts.num_tokens[0]),
+        num_steps=int(counts.num_steps[0]),
+        finite=finite,
+        non_trainable_delta=changes,
+        extras=result.extras,
+        state=result.state,
     )
 
 
-def _cohort(setting, client_id, cohort):
+def _cohort(setting: Setting, client_id: str, cohort: Sequence[str] | None) -> list[str]:
     """The cohort as a list of known clients with this one among them."""
     if client_id not in setting.clients:
-        raise ValueError(
-            f"client_id is {client_id!r:.60}; allowed: one of `client_ids` of the data."
-        )
+        raise _checks.value_error("client_id", client_id, "one of the client ids of `clients`")
     if cohort is None and setting.algorithm.survey:
         raise ValueError(
-            f"algorithm {setting.algorithm.name!r} tells clients what all clients of the round measure: "
-            "pass cohort=, the round's client ids."
+            f"algorithm {setting.algorithm.name!r} surveys the cohort: expected cohort=, the "
+            "round's client ids"
         )
     if isinstance(cohort, str) or not isinstance(cohort, (list, tuple, type(None))):
-        raise TypeError(f"cohort is {cohort!r:.60}; allowed: a list of client ids.")
+        raise _checks.type_error("cohort", cohort, "a list of client ids")
     cohort = [client_id] if cohort is None else list(cohort)
     if unknown := [each for each in cohort if each not in setting.clients]:
         raise ValueError(
-            f"cohort names the unknown clients {unknown[:3]}; allowed: `client_ids` of the data."
+            f"cohort has the unknown clients {unknown[:3]}: expected client ids of `clients`"
         )
     if client_id not in cohort or len(set(cohort)) < len(cohort):
         raise ValueError(
-            f"cohort is {cohort!r:.60}; allowed: distinct client ids, with {client_id!r} among them."
+            f"cohort={cohort!r:.60}: expected different client ids, among them {client_id!r}"
         )
     return cohort

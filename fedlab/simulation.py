@@ -28,20 +28,23 @@ class Run(NamedTuple):
     """The result of a simulation.
 
     Attributes:
-      model: a compiled Keras model of the same architecture with the final global weights. The
-        model that was passed is unchanged.
-      history: one dict per round, name -> number, the columns of metrics.csv. Round 0 is the
-        evaluation before training. The training metrics of a round without a usable update are None.
-      clients: one dict per client and round: round, client_id, num_examples, num_tokens, num_steps,
-        weight, loss, dropped, reason, metrics. `reason` says why the client was dropped: "not
-        finite", what its condition says ("dropout", "deadline"), or "". `metrics` is a dict of its
-        other training metrics, name -> float. A loss or metric that is not a number is None, as is
-        the loss of a client without examples. Engine "tff" does not know the loss and metrics of
-        single clients. With a run folder, this is a sequence that reads from it.
+      model: a compiled Keras model of the same architecture with the final global
+        weights. The model that was passed is unchanged.
+      history: one dict per round, name -> number, the columns of metrics.csv. Round 0
+        is the evaluation before training. The training metrics of a round without a
+        usable update are None.
+      clients: one dict per client and round: round, client_id, num_examples,
+        num_tokens, num_steps, weight, loss, dropped, reason, metrics. `reason` says why
+        the client was dropped: "not finite", what its condition says ("dropout",
+        "deadline"), or "". `metrics` is a dict of its other training metrics, name ->
+        float. A loss or metric that is not a number is None, as is the loss of a client
+        without examples. Engine "tff" does not know the loss and metrics of single
+        clients. With a run folder, this is a sequence that reads from it.
       path: the run folder, or None.
-      evaluations: one dict per client, round and metric of the sets whose clients are evaluated one
-        by one (`fedlab.per_client`): round, part (the set's name), client_id, num_examples, metric,
-        value. With a run folder, this is a sequence that reads from it.
+      evaluations: one dict per client, round and metric of the sets whose clients are
+        evaluated one by one (`fedlab.per_client`): round, part (the set's name),
+        client_id, num_examples, metric, value. With a run folder, this is a sequence
+        that reads from it.
       best: a compiled Keras model with the global weights of the best round, if
         `fedlab.callbacks.BestModel` was among the callbacks, or None.
       stopped: why a callback stopped the run before its last round, or None.
@@ -91,101 +94,112 @@ def simulate(
     Args:
       What is trained:
 
-      model: a compiled `tf.keras` model, Sequential or Functional, or a function without arguments
-        that makes a compiled model (for subclassed models). Optimizer, loss and metrics are those of
-        `compile()`. The model is not changed.
-      clients: a `ClientData` with columns for Keras: `x` (or the inputs by name), `y`, and
-        `sample_weight` to mask padding.
+      model: a compiled `tf.keras` model, Sequential or Functional, or a function
+        without arguments that makes a compiled model (for subclassed models).
+        Optimizer, loss and metrics are those of `compile()`. The model is not changed.
+      clients: a `ClientData` with columns for Keras: `x` (or the inputs by name), `y`,
+        and `sample_weight` to mask padding.
       algorithm: for example `fedlab.algorithms.fed_avg()`, the default.
       aggregator: for example `fedlab.aggregators.mean()`, the default.
       rounds: the number of rounds, 1 or more.
       seed: determines everything random: the same seed gives bit-identical results.
-      engine: "local" (TensorFlow in this process) or "tff" (the TensorFlow Federated runtime).
+      engine: "local" (TensorFlow in this process) or "tff" (the TensorFlow Federated
+        runtime).
 
       Who participates:
 
-      clients_per_round: the number of clients that are drawn at random in each round. Pass this or
-        `cohort`.
+      clients_per_round: the number of clients that are drawn at random in each round.
+        Pass this or `cohort`.
       cohort: a list of client ids that train in every round, or a sampler: a function
-        `(client_ids, round_num, seed) -> client ids`, or one that also uses the clients' sizes and
-        last losses, such as `fedlab.clients.highest_loss(...)` or `fedlab.clients.adaptive(...)`.
+        `(client_ids, round_num, seed) -> client ids`, or one that also uses the
+        clients' sizes and last losses, such as `fedlab.clients.highest_loss(...)` or
+        `fedlab.clients.adaptive(...)`.
       conditions: dropouts and stragglers: `fedlab.clients.dropouts(...)`,
         `fedlab.clients.stragglers(...)`, a list of these, or a function
         `(client_id, round_num, seed) -> fedlab.clients.Participation`.
 
       How clients train:
 
-      batch_size, local_epochs, max_batches, shuffle, drop_remainder: how a client reads its
-        examples; see `fedlab.clients.Batching`.
-      client_learning_rate: a schedule over rounds (`fedlab.optimizers.schedules`) in place of the
-        compiled optimizer's learning rate.
-      class_weight: class -> weight of its examples in the training loss, as in Keras's `fit`, such
-        as {0: 1.0, 1: 5.0}. It multiplies sample weights and does not affect evaluation. Labels in
-        column `y` are class numbers, one per example or per position of a sequence, or one-hot.
-        Every class needs a weight. Examples of a class with weight 0 do not train, but they still
-        count as examples: in the mean over a batch, as in Keras, and in `client_weighting`.
-      non_trainable: what happens to non-trainable weights that training changes, such as the moving
-        mean and variance of BatchNormalization.
-        "average" (default): they are averaged over the clients with the weights of the updates,
-        whatever the aggregator. Integers are rounded.
-        "broadcast": clients start from the server's values and their changes are dropped, as in
-        TFF. The statistics keep their initial values, also in evaluation.
-        If a model has such weights, engine "tff" and private aggregators need "broadcast". The
-        weights of frozen layers and what `adapt()` has computed are constants.
-      precision: "float32", or "bfloat16": the layers of clients compute in bfloat16 (Keras's
-        `mixed_bfloat16`), while weights, evaluation and the final model stay float32.
+      batch_size, local_epochs, max_batches, shuffle, drop_remainder: how a client reads
+        its examples; see `fedlab.clients.Batching`.
+      client_learning_rate: a schedule over rounds (`fedlab.optimizers.schedules`) in
+        place of the compiled optimizer's learning rate.
+      class_weight: class -> weight of its examples in the training loss, as in Keras's
+        `fit`, such as {0: 1.0, 1: 5.0}. It multiplies sample weights and does not
+        affect evaluation. Labels in column `y` are class numbers, one per example or
+        per position of a sequence, or one-hot. Every class needs a weight. Examples of
+        a class with weight 0 do not train, but they still count as examples: in the
+        mean over a batch, as in Keras, and in `client_weighting`.
+      non_trainable: what happens to non-trainable weights that training changes, such
+        as the moving mean and variance of BatchNormalization.
+        - "average" (default): they are averaged over the clients with the client
+          weights, whatever the aggregator. Integers are rounded.
+        - "broadcast": clients start from the server's values and their changes are
+          dropped, as in TFF. The statistics keep their initial values, also in
+          evaluation.
+        If a model has such weights, engine "tff" and private aggregators need
+        "broadcast". The weights of frozen layers and what `adapt()` has computed are
+        constants.
+      precision: "float32", or "bfloat16": the layers of clients compute in bfloat16
+        (Keras's `mixed_bfloat16`), while weights, evaluation and the final model stay
+        float32.
 
       Evaluation and callbacks:
 
-      evaluate_on: a `ClientData`, which is evaluated centrally before the first round and after
-        rounds; or name -> `ClientData`. In place of a `ClientData`:
-        a pair (local, test) of them: each client of `test` first personalizes the model on its
-        examples in `local`, as the algorithm says (`fedlab.algorithms.fine_tuning`, `fed_recon`),
-        and is evaluated on its examples in `test`;
-        `fedlab.per_client(test)`: each client is evaluated by itself, and a summary is in the row;
-        a function `(model, round_num) -> {metric: number}`, which is called with a compiled Keras
-        model that holds the global weights. Its metrics join the row as `{name}_{metric}`. It should
-        depend on its arguments only, so that a resumed run gives the same numbers.
-      evaluate_every: the number of rounds between evaluations. The last round is always evaluated. A
-        function with an attribute `every_round` that is true, such as
-        `fedlab.question_answering.Probe`, is called after every round.
+      evaluate_on: one of the following, which is called "test", or a dict of them by
+        name. Metrics are `{name}_{metric}` in the round's row.
+        - a `ClientData`: all examples together, as `fedlab.evaluate`.
+        - a pair (local, test) of `ClientData`: each client of `test` first personalizes
+          the model on its examples in `local`, as the algorithm says
+          (`fedlab.algorithms.fine_tuning`, `fed_recon`).
+        - `fedlab.per_client(test)`: each client by itself. The row gets a summary.
+        - a function `(model, round_num) -> {metric: number}`. `model` is a compiled
+          Keras model with the global weights. It should depend only on its arguments,
+          so that a resumed run gives the same numbers.
+      evaluate_every: the number of rounds between evaluations. The model is also
+        evaluated before the first and after the last round. A function with an
+        attribute `every_round` that is true, such as `fedlab.question_answering.Probe`,
+        is called after every round.
       evaluation_batch_size: examples per step of evaluation.
-      callbacks: a list of `fedlab.callbacks.EarlyStopping(...)`, `fedlab.callbacks.BestModel(...)`,
-        other `fedlab.callbacks.Callback` objects, or functions `(round) -> None`. They are called
-        after each round with a `fedlab.callbacks.Round`: its metrics, its clients and the global
-        model. A callback can stop the run, and the round it stops after is evaluated. A stopped run
-        stays stopped if it is started again, also with more rounds.
+      callbacks: a list of `fedlab.callbacks.EarlyStopping(...)`,
+        `fedlab.callbacks.BestModel(...)`, other `fedlab.callbacks.Callback` objects, or
+        functions `(round) -> None`. They are called after each round with a
+        `fedlab.callbacks.Round`: its metrics, its clients and the global model. A
+        callback can stop the run, and the round it stops after is evaluated. A stopped
+        run stays stopped if it is started again, also with more rounds.
 
       Running:
 
       run_dir: a folder for the run: config.json, metrics.csv, events/ (TensorBoard),
-        clients.sqlite, initial.npz, checkpoints/, model.keras, report.html. The same call with the
-        same folder resumes an interrupted run, with bit-identical results. Only `rounds`,
-        `num_workers`, `progress` and `max_dropped_rounds` may differ. If another setting, the model,
-        its loss, metrics or optimizer, the data or an evaluation set differs, the call is refused
-        with its name. Functions are compared by their code and the constants that they refer to,
-        other objects by their class and constructor arguments. Weights are not compared: a run
-        resumes from the initial weights in its folder, and warns if those of the model differ, as
-        they do if it is built without a seed. Only one process may use the folder at a time.
-      num_workers: threads of the local engine and of evaluation; by default the number of cores. It
-        does not change the result.
-      progress: True for a progress bar, False for no output, None for a bar on a terminal and one
-        log line per round elsewhere.
-      max_dropped_rounds: the run stops with an error after this number of consecutive rounds
-        without a usable update: no client's update was finite (NaN in the data, divergence) or
-        arrived (see `conditions`). The training metrics of such a round are None. 1 or more, default
-        3, or None to never stop.
+        clients.sqlite, initial.npz, checkpoints/, model.keras, report.html. The same
+        call with the same folder resumes an interrupted run, with bit-identical
+        results. Only `rounds`, `num_workers`, `progress` and `max_dropped_rounds` may
+        differ. If another setting, the model, its loss, metrics or optimizer, the data
+        or an evaluation set differs, the call is refused with its name. Functions are
+        compared by their code and the constants that they refer to, other objects by
+        their class and constructor arguments. Weights are not compared: a run resumes
+        from the initial weights in its folder, and warns if those of the model differ,
+        as they do if it is built without a seed. Only one process may use the folder at
+        a time.
+      num_workers: threads of the local engine and of evaluation; by default the number
+        of cores. It does not change the result.
+      progress: True for a progress bar, False for no output, None for a bar on a
+        terminal and one log line per round elsewhere.
+      max_dropped_rounds: the run stops with an error after this number of consecutive
+        rounds without a usable update: no client's update was finite (NaN in the data,
+        divergence) or arrived (see `conditions`). The training metrics of such a round
+        are None. 1 or more, default 3, or None to never stop.
 
     Returns:
       A `Run`.
 
     Raises:
-      TypeError, ValueError: an argument is wrong; the message says what was expected. Also for a run
-        folder that has other settings, is in use, or is damaged.
-      OSError: the run folder cannot be written, for example because the disk is full. The last
-        checkpoint stays intact.
-      RuntimeError: there was no usable update in `max_dropped_rounds` consecutive rounds. The run
-        can be resumed with a larger number.
+      TypeError, ValueError: an argument is wrong; the message says what was expected.
+        Also for a run folder that has other settings, is in use, or is damaged.
+      OSError: the run folder cannot be written, for example because the disk is full.
+        The last checkpoint stays intact.
+      RuntimeError: there was no usable update in `max_dropped_rounds` consecutive
+        rounds. The run can be resumed with a larger number.
 
     Example:
       >>> import fedlab as fl
@@ -263,7 +277,7 @@ class _RoundEnd:
         self._keras_model = functools.cache(setting.build)
 
     def resume(self, state):
-        """The state of the last checkpoint; in a new run that before training, which is evaluated."""
+        """The state of the last checkpoint. A new run is evaluated before training."""
         if (arrays := self._folder.resume(self._process.save(state))) is not None:
             state = self._process.restore(state, arrays)
         self._hooks.begin(self._folder.history, *self._folder.callbacks)

@@ -1,4 +1,7 @@
-"""Callbacks: code that runs after each round of a simulation. It can stop the run, keep the best model, or log to a tracker."""
+"""Callbacks: code that runs after each round of a simulation.
+
+A callback can stop the run, keep the best model, or log to a tracker.
+"""
 
 from fedlab.callbacks.best_model import BestModel
 from fedlab.callbacks.callback import Callback, Round

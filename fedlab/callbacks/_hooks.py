@@ -27,20 +27,23 @@ def _checked(callbacks):
         return ()
     if not isinstance(callbacks, (list, tuple)):
         raise TypeError(
-            f"callbacks={callbacks!r:.60}: expected a list, such as [fedlab.callbacks.EarlyStopping('test_loss')]."
+            f"callbacks={callbacks!r:.60}: expected a list, such as "
+            "[fedlab.callbacks.EarlyStopping('test_loss')]"
         )
     for i, callback in enumerate(callbacks):
         if isinstance(callback, type):
             raise TypeError(
-                f"callbacks[{i}] is the class {callback.__name__}: expected an instance, {callback.__name__}(...)."
+                f"callbacks[{i}] is the class {callback.__name__}: expected an instance, "
+                f"{callback.__name__}(...)"
             )
         if not isinstance(callback, Callback) and not callable(callback):
             raise TypeError(
-                f"callbacks[{i}] is {_checks.kind(callback)}: expected a fedlab.callbacks.Callback, or a function (round)."
+                f"callbacks[{i}] is {_checks.kind(callback)}: expected a "
+                "fedlab.callbacks.Callback, or a function (round)"
             )
     if sum(isinstance(callback, BestModel) for callback in callbacks) > 1:
         raise ValueError(
-            "callbacks holds several BestModel: expected at most one, whose model becomes Run.best."
+            "callbacks has several BestModel: expected at most one, whose model becomes Run.best"
         )
     return tuple(callbacks)
 
@@ -66,11 +69,22 @@ class Hooks:
         return bool(self._callbacks)
 
     def settings(self):
-        """The callbacks' names and settings. Not their code: a tracker may hold what differs in every process, such as a connection."""
+        """The callbacks' names and settings.
+
+        Not their code: a tracker may hold something that differs in every process, such
+        as
+        a connection.
+        """
         return [{"name": callback.name, **callback.settings} for callback in self._callbacks]
 
     def begin(self, history, about, arrays):
-        """Starts the run, or continues it with what `save` returned after its last round; `about` is None for a run at its start."""
+        """Starts the run, or resumes it.
+
+        Args:
+          history: the rows of earlier rounds.
+          about, arrays: what `save` returned after the last round; `about` is None in a
+            new run.
+        """
         for callback in self._callbacks:
             callback.on_run_begin(history)
         if about is None:
@@ -97,7 +111,7 @@ class Hooks:
         )
 
     def save(self):
-        """What a checkpoint has to hold: (`about`, what JSON can hold; NumPy arrays), or None without callbacks."""
+        """What a checkpoint stores: (`about`, for JSON; arrays), or None without callbacks."""
         if not self._callbacks:
             return None
         states, arrays = [], []
@@ -112,14 +126,14 @@ class Hooks:
 
 
 def _pack(value, arrays, what):
-    """Appends a value's arrays to `arrays`. Returns how many they are, or None for a value that is no list."""
+    """Appends a value's arrays to `arrays`; returns their number, or None if it is not a list."""
     many = isinstance(value, (list, tuple))
     added = [np.asarray(each) for each in (value if many else [value])]
     if wrong := [
         array for array in added if array.dtype.kind not in "biufcUV" or array.dtype.hasobject
     ]:
         raise TypeError(
-            f"{what}={wrong[0]!r:.60}: expected a number, a text, an array, or a list of arrays."
+            f"{what}={wrong[0]!r:.60}: expected a number, a text, an array, or a list of arrays"
         )
     arrays += added
     return len(added) if many else None

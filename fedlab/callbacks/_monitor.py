@@ -14,7 +14,7 @@ class Monitor:
 
     Args:
       name: a column of `Run.history`, such as "test_loss".
-      mode: "min", "max", or "auto": by the metric's name, less is better for losses and errors.
+      mode: "min", "max", or "auto": by the metric's name, "min" for losses and errors.
       min_delta: a value is better if it is better by more than this, 0 or more.
 
     Attributes:
@@ -24,13 +24,13 @@ class Monitor:
     def __init__(self, name, mode, min_delta):
         if not isinstance(name, str) or not name:
             raise ValueError(
-                f"monitor={name!r:.60}: expected the name of a metric, such as 'test_loss'."
+                f"monitor={name!r:.60}: expected the name of a metric, such as 'test_loss'"
             )
         if mode not in MODES:
-            raise ValueError(f"mode={mode!r:.60}: expected one of {', '.join(map(repr, MODES))}.")
-        if not _checks.is_number(min_delta) or not 0 <= min_delta < math.inf:
-            raise ValueError(f"min_delta={min_delta!r:.60}: expected a number of 0 or more.")
-        self.name, self._min_delta = name, float(min_delta)
+            expected = f"one of {', '.join(map(repr, MODES))}"
+            raise _checks.value_error("mode", mode, expected)
+        self.name = name
+        self._min_delta = _checks.check_number("min_delta", min_delta, 0)
         self._sign = -1 if (lower_is_better(name) if mode == "auto" else mode == "min") else 1
         self.reset()
 
@@ -41,11 +41,12 @@ class Monitor:
         """The metric in this round, or None if it was not measured.
 
         Raises:
-          ValueError: the run has no such metric. It is raised in round 0, before the first round of training.
+          ValueError: the run has no such metric. It is raised in round 0, before
+          training.
         """
         if round.round_num == 0 and self.name not in (names := round.metric_names):
             raise ValueError(
-                f"monitor={self.name!r}: expected a metric of this run: {', '.join(names)}."
+                f"monitor={self.name!r}: expected a metric of this run: {', '.join(names)}"
             )
         return round.metrics.get(self.name)
 
@@ -54,7 +55,7 @@ class Monitor:
         return self._sign * (value - self._sign * self._min_delta) > self._sign * than
 
     def update(self, round, value):
-        """Whether the value is the best so far, which is then kept. The first number is; NaN is not."""
+        """Returns whether the value is the best so far, and stores it if so. NaN never is."""
         worst = -self._sign * math.inf
         if not self.better(value, worst if self.best is None else self.best):
             return False

@@ -1,4 +1,4 @@
-"""Evaluation: of the global model on all examples together, on each client by itself, and after personalization."""
+"""Evaluation on all examples together, on each client by itself, and after personalization."""
 
 from fedlab._modules import lazily
 

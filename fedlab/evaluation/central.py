@@ -29,10 +29,11 @@ def evaluate(
 ) -> dict[str, float]:
     """Evaluates a compiled Keras model on the examples of all clients together.
 
-    The examples are read in the clients' order, in batches that may span clients. Loss and metrics
-    are those of `model.evaluate(data.to_dataset(batch_size))` in plain Keras: the loss of a batch
-    leaves its padding out, and batches are weighted by their rows. If clients have rows of
-    different shapes, such as sequences of different lengths, a batch holds rows of one shape.
+    The examples are read in the clients' order, in batches that may span clients. Loss
+    and metrics are those of `model.evaluate(data.to_dataset(batch_size))` in plain
+    Keras: the loss of a batch leaves its padding out, and batches are weighted by their
+    rows. If clients have rows of different shapes, such as sequences of different
+    lengths, a batch holds rows of one shape.
 
     Args:
       model: a compiled Keras model; it is not changed.
@@ -115,12 +116,13 @@ class Examples:
 def merged(engine: Mapper, work: Callable[[list], Work], items: Iterable[Any]) -> dict[str, float]:
     """The metrics of several items together, name -> float.
 
-    With a metric that needs all batches in one stream, items are evaluated one after the other;
-    without, several at a time.
+    With a metric that needs all batches in one stream, items are evaluated one after
+    the other; without, several at a time.
 
     Args:
       engine: maps the work.
-      work: the metrics' state before an item -> the `Work`, which returns the state after it.
+      work: the metrics' state before an item -> the `Work`, which returns the state
+        after it.
       items: what it is mapped over.
     """
     merger = engine.merger
@@ -142,12 +144,11 @@ def check_batch_size(name: str, batch_size: int) -> None:
 def _groups(data):
     """The examples as a list of columns, one for each shape of rows."""
     if not isinstance(data, (ClientData, collections.abc.Mapping)):
-        raise TypeError(
-            f"data: expected a fedlab.ClientData, or columns name -> array [n, ...], got {_checks.kind(data)}"
-        )
+        expected = "a fedlab.ClientData, or columns name -> array [n, ...]"
+        raise _checks.type_error("data", data, expected)
     groups = _of_one_shape(data) if isinstance(data, ClientData) else [check_columns(data)]
     if not any(map(num_rows, groups)):
-        raise ValueError("there is no example to evaluate on: every client is empty; give others.")
+        raise ValueError("every client is empty: expected an example to evaluate on")
     return groups
 
 

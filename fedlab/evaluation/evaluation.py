@@ -26,10 +26,10 @@ class Evaluation(NamedTuple):
     """One evaluation of the global model.
 
     Attributes:
-      name: what the metrics' names start with.
-      settings: a dict for the run's identity. `examples`: the number of examples, or what a
-        function is called. `data`: () -> a fingerprint of the data set, which it reads as a whole, or
-        the function.
+      name: the prefix of the metrics' names.
+      settings: a dict for the run's identity. `examples`: the number of examples, or
+        the name of a function. `data`: () -> a fingerprint of the data set, or the
+        function.
       run: (`Global`) -> (metric -> number, rows of the table `evaluations`).
       every_round: whether it runs after every round, whatever `evaluate_every` says.
     """

@@ -87,7 +87,8 @@ class Evaluations:
             columns = {f"{each.name}_{metric}": value for metric, value in metrics.items()}
             if twice := columns.keys() & (taken | row.keys()):
                 raise ValueError(
-                    f"evaluate_on[{each.name!r}] has a metric {min(twice)!r}, which another column is called: rename the set"
+                    f"evaluate_on[{each.name!r}] has a metric {min(twice)!r}: expected a name that "
+                    "no other column has; rename the set"
                 )
             row |= columns
             rows += more_rows
@@ -107,7 +108,8 @@ def _by_name(evaluate_on):
     for name in evaluate_on:
         if not isinstance(name, str) or not name or name == "train":
             raise ValueError(
-                f"evaluate_on has a set called {name!r}: expected a text other than 'train', which names the training metrics"
+                f"evaluate_on has the key {name!r}: expected a text other than 'train', the prefix "
+                "of the training metrics"
             )
     return evaluate_on
 
@@ -119,7 +121,8 @@ def _evaluation(name, data, setting, batch_size) -> Evaluation:
         if not (len(data) == 2 and all(isinstance(part, ClientData) for part in data)):
             given = ", ".join(type(part).__name__ for part in data) or "nothing"
             raise TypeError(
-                f"evaluate_on[{name!r}] is a tuple of {given}: expected a pair (local, test) of ClientData"
+                f"evaluate_on[{name!r}] is a tuple of {given}: expected a pair (local, test) of "
+                "ClientData"
             )
         return personalized.evaluation(name, *data, setting, batch_size)
     if callable(data):

@@ -11,7 +11,8 @@ from fedlab.evaluation.evaluation import Evaluation, Global
 def evaluation(name: str, function: Callable[[Any, int], dict[str, float]]) -> Evaluation:
     """The `Evaluation` by a function.
 
-    One with the attributes `name` and `settings` is identified by them, any other by its code.
+    One with the attributes `name` and `settings` is identified by them, any other by
+    its code.
     """
     described = hasattr(function, "name") and hasattr(function, "settings")
     # A function's address would differ in every process.
@@ -27,7 +28,7 @@ def _call(function, name, model: Global):
     metrics = function(keras_model, model.round_num)
     if not isinstance(metrics, dict) or not all(isinstance(metric, str) for metric in metrics):
         raise ValueError(
-            f"evaluate_on[{name!r}] returned {metrics!r:.80}: expected a dict, metric name -> number"
+            f"evaluate_on[{name!r}] returned {metrics!r:.80}: expected a dict, metric -> number"
         )
     numbers = {}
     for metric, value in metrics.items():

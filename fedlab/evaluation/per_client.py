@@ -1,8 +1,10 @@
-"""Federated evaluation: the global model on each client by itself, to show for whom it works well.
+"""Federated evaluation: the global model on each client by itself.
 
-Fair Resource Allocation in Federated Learning
-Tian Li, Maziar Sanjabi, Ahmad Beirami, Virginia Smith. 2020. https://arxiv.org/abs/1905.10497
-Section 4 judges a model by its mean over clients and by its mean over the worst tenth of them, as here.
+It shows for which clients the model works well.
+
+Fair Resource Allocation in Federated Learning Tian Li, Maziar Sanjabi, Ahmad Beirami,
+Virginia Smith. 2020. https://arxiv.org/abs/1905.10497 As in Section 4, a model is
+judged by its mean over clients and by its mean over the worst tenth of them.
 """
 
 import math
@@ -45,14 +47,14 @@ class FederatedEvaluation(NamedTuple):
     """The result of a federated evaluation.
 
     Attributes:
-      summary: name -> float. For each metric, such as accuracy: its mean weighted by the clients'
-        examples (`accuracy`), its unweighted mean (`accuracy_unweighted`), percentiles over clients
-        (`accuracy_p10`, `_p50`, `_p90`), and the mean over the tenth of the clients with the worst
-        values (`accuracy_worst_decile`). With local examples also the same of `personal_accuracy`,
-        and `accuracy_gain`, the improvement of the weighted mean. Clients without test examples are
-        left out.
-      clients: one dict per client, in the clients' order: client_id, num_examples, and its metrics,
-        which are NaN without test examples.
+      summary: name -> float. For each metric, such as accuracy: its mean weighted by
+        the clients' examples (`accuracy`), its unweighted mean (`accuracy_unweighted`),
+        percentiles over clients (`accuracy_p10`, `_p50`, `_p90`), and the mean over the
+        tenth of the clients with the worst values (`accuracy_worst_decile`). With local
+        examples also the same of `personal_accuracy`, and `accuracy_gain`, the
+        improvement of the weighted mean. Clients without test examples are left out.
+      clients: one dict per client, in the clients' order: client_id, num_examples, and
+        its metrics, which are NaN without test examples.
     """
 
     summary: dict[str, float]
@@ -62,14 +64,15 @@ class FederatedEvaluation(NamedTuple):
 def per_client(test: ClientData, local: ClientData | None = None) -> PerClient:
     """A value for `simulate(evaluate_on=...)`: evaluates the global model on each client by itself.
 
-    The round's row gets the summary of `evaluate_federated`. Each client's metrics are in
-    `Run.evaluations`, and in the table `evaluations` of the run folder.
+    The round's row gets the summary of `evaluate_federated`. Each client's metrics are
+    in `Run.evaluations`, and in the table `evaluations` of the run folder.
 
     Args:
       test: the clients' test examples.
-      local: examples of every client of `test`, to evaluate also what personalization gains. Clients
-        personalize the model as the run's algorithm does; if it has no personalization, by steps of
-        the compiled optimizer (`fedlab.algorithms.fine_tuning`).
+      local: examples of every client of `test`, to evaluate personalized models too.
+        Clients personalize the model as the run's algorithm does; if it has no
+        personalization, by steps of the compiled optimizer
+        (`fedlab.algorithms.fine_tuning`).
 
     Raises:
       TypeError: an argument is not a `ClientData`.
@@ -90,7 +93,7 @@ def per_client(test: ClientData, local: ClientData | None = None) -> PerClient:
     if local is not None:
         check_client_data(local=local)
     if not any(map(test.num_examples, test)):
-        raise ValueError("there is no example to evaluate on: every client is empty; give others.")
+        raise ValueError("every client is empty: expected an example to evaluate on")
     return PerClient(test, local)
 
 
@@ -109,25 +112,30 @@ def evaluate_federated(
 ) -> FederatedEvaluation:
     """Evaluates a compiled Keras model on each client by itself.
 
-        m_k = the metric on the n_k test examples of client k, as model.evaluate returns it
+        m_k = the metric on the n_k test examples of client k, as model.evaluate returns
+        it
         weighted mean: sum_k n_k m_k / sum_k n_k        unweighted: sum_k m_k / K
 
     Args:
       model: a compiled Keras model; it is not changed.
       clients: the clients' test examples.
-      local: examples of every one of these clients, to evaluate personalized models too.
-      algorithm: one with a personalization, by default `fedlab.algorithms.fine_tuning()`.
+      local: examples of every one of these clients, to evaluate personalized models
+        too.
+      algorithm: one with a personalization, by default
+      `fedlab.algorithms.fine_tuning()`.
       batch_size, local_epochs, max_batches: how a client reads its local examples; see
         `fedlab.clients.Batching`.
       evaluation_batch_size: test examples per step.
       seed: determines the order of a client's local examples.
-      num_workers: threads; by default the number of cores. It does not change the result.
+      num_workers: threads; by default the number of cores. It does not change the
+        result.
 
     Returns:
       A `FederatedEvaluation`.
 
     Raises:
-      TypeError, ValueError: as `per_client`; also for an algorithm without personalization.
+      TypeError, ValueError: as `per_client`; also for an algorithm without
+        personalization.
 
     Example:
       >>> import fedlab as fl
@@ -155,7 +163,8 @@ def evaluation(name: str, data: PerClient, setting: Setting, batch_size: int) ->
     Args:
       name: its name.
       data: the clients.
-      setting: the run's `Setting`. Without a personalization of its algorithm, clients fine-tune.
+      setting: the run's `Setting`. Without a personalization of its algorithm, clients
+        fine-tune.
       batch_size: test examples per step.
     """
     algorithm = setting.algorithm
@@ -213,9 +222,7 @@ class EachClient:
                 metrics[client_id] = engine.metrics.results(state)
                 counts[client_id] = num_examples
         if not metrics:
-            raise ValueError(
-                "there is no example to evaluate on: every client's are padding; give others."
-            )
+            raise ValueError("all examples are padding: expected an example to evaluate on")
         if self._personal is not None:
             work = self._personal.work(weights, initial, round_num)
             states = [*engine.map(work, metrics)]

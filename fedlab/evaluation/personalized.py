@@ -1,4 +1,4 @@
-"""Evaluation of personalized models: each client adapts the global model to its local examples first."""
+"""Evaluation of personalized models: clients first adapt the global model to local examples."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -34,16 +34,21 @@ def evaluate_personalized(
 ) -> dict[str, float]:
     """Evaluates a compiled Keras model after every client has personalized it.
 
-        each client k of `test`:  w_k = the algorithm's personalization of the model on the client's examples in `local`
-        loss and metrics: those of the clients' test examples together, each at its client's w_k
+    ```
+    each client k of `test`:  w_k = the personalization of the model on its examples in
+    `local`
+    loss and metrics: of all clients' test examples together, each at its client's w_k
+    ```
 
     Args:
       model: a compiled Keras model; it is not changed.
-      local: the examples that clients personalize the model on. Every client of `test` must be in it.
+      local: the examples that clients personalize the model on, for every client of
+        `test`.
       test: the examples that clients are evaluated on.
-      algorithm: one with a personalization, such as `fedlab.algorithms.fed_recon(...)` or
-        `fedlab.algorithms.fine_tuning()`, the default.
-      batch_size, local_epochs, max_batches: how a client reads its local examples; see `fedlab.clients.Batching`.
+      algorithm: one with a personalization, such as `fedlab.algorithms.fed_recon(...)`
+        or `fedlab.algorithms.fine_tuning()`, the default.
+      batch_size, local_epochs, max_batches: how a client reads its local examples; see
+        `fedlab.clients.Batching`.
       evaluation_batch_size: test examples per step.
       seed: determines the order of a client's local examples.
       num_workers: threads; by default the number of cores.
@@ -53,7 +58,8 @@ def evaluate_personalized(
 
     Raises:
       TypeError: `local` or `test` is not a `ClientData`.
-      ValueError: the algorithm has no personalization, or a client has no local examples.
+      ValueError: the algorithm has no personalization, or a client has no local
+        examples.
     """
     check_compiled(model)
     check_batch_size("evaluation_batch_size", evaluation_batch_size)
@@ -108,7 +114,8 @@ def personalize(
       model: a compiled Keras model; it is not changed.
       local: the clients' local examples.
       client_id: the client, one of `local`.
-      algorithm, batch_size, local_epochs, max_batches, seed: as in `evaluate_personalized`.
+      algorithm, batch_size, local_epochs, max_batches, seed: as in
+      `evaluate_personalized`.
 
     Returns:
       A compiled Keras model of the same architecture with the client's weights.
@@ -252,21 +259,21 @@ def check_client_data(**clients: ClientData) -> None:
     """Raises TypeError if an argument, by name, is not a `ClientData`."""
     for name, given in clients.items():
         if not isinstance(given, ClientData):
-            raise TypeError(
-                f"{name}: expected a fedlab.ClientData, see ClientData.from_dict; got {_checks.kind(given)}"
-            )
+            raise _checks.type_error(name, given, "a fedlab.ClientData (see ClientData.from_dict)")
 
 
 def check_personalization(algorithm: Algorithm, local: ClientData, test: Iterable[str]) -> None:
     """Raises ValueError if clients of `test` cannot personalize a model."""
     if algorithm.personalize is None:
         raise ValueError(
-            f"algorithm {algorithm.name!r} has no personalization: wrap it, fedlab.algorithms.fine_tuning(...)"
+            f"algorithm {algorithm.name!r} has no personalization: wrap it in "
+            "fedlab.algorithms.fine_tuning(...)"
         )
     missing = [client_id for client_id in test if client_id not in local]
     if missing:
         raise ValueError(
-            f"{len(missing)} clients have test examples but no local examples, such as {missing[:3]}: select the others"
+            f"{len(missing)} clients, such as {missing[:3]}, have test examples but no local "
+            "examples: expected both; select the others"
         )
 
 

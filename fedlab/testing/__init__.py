@@ -1,6 +1,16 @@
-"""Public checks of what a part of fedlab must hold to, for parts of your own too."""
+"""Public checks that hold for every algorithm, aggregator, engine and data set.
 
-from fedlab.testing.aggregator import check_aggregator
-from fedlab.testing.algorithm import check_algorithm
+They also run on your own.
+"""
 
-__all__ = ["check_aggregator", "check_algorithm"]
+from fedlab._modules import lazily
+
+__getattr__, __dir__, __all__ = lazily(
+    __name__,
+    {
+        "check_aggregator": "fedlab.testing.aggregator",
+        "check_algorithm": "fedlab.testing.algorithm",
+        "check_dataset": "fedlab.testing.dataset",
+        "check_engine": "fedlab.testing.engine",
+    },
+)

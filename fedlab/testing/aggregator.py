@@ -1,11 +1,11 @@
-"""What every aggregator must hold to."""
+"""What must hold for every aggregator."""
 
 import contextlib
 
 import numpy as np
 import tensorflow as tf
 
-from fedlab.aggregators.aggregator import check
+from fedlab.aggregators.aggregator import Aggregator, check
 from fedlab.algorithms import fed_avg
 from fedlab.clients import Batching, ClientData, seeding
 from fedlab.engines import local
@@ -16,20 +16,25 @@ NUM_CLIENTS = 8
 _SHAPES = ([3, 2], [4], [])
 
 
-def check_aggregator(aggregator):
+def check_aggregator(aggregator: Aggregator) -> None:
     """Checks that an aggregator keeps its contract; see `fedlab.aggregators.aggregator`.
 
-    - Updates come out in the model's shapes and dtypes; the state keeps its structure, so that a checkpoint fits.
-    - Blocks of clients merge to what one block gives, and the order of clients does not matter, up to rounding.
-    - A client of weight 0 counts for nothing, and of such clients alone comes no number that is not finite.
-    - In the engine: graphs are traced in the first round only, the number of workers and an interruption change no bit, a client with an
-      update that is not finite is dropped and counted, and weights stay finite in a round in which all clients are dropped.
+    - The update has the shapes and dtypes of the model's weights. The state keeps its
+      structure, so that it fits into a checkpoint.
+    - Merged blocks of clients give the same result as one block, and the order of
+      clients does not matter, up to rounding.
+    - A client of weight 0 has no effect. If all weights are 0, the result is finite.
+    - In the engine, graphs are traced only in the first round. The number of workers
+      and an interruption do not change the bits. A client with a non-finite update is
+      dropped and counted. Weights stay finite in a round in which all clients are
+      dropped.
 
     Args:
-      aggregator: an `Aggregator` that works with rounds of six to eight clients of equal weight out of eight.
+      aggregator: an `Aggregator` for rounds of six to eight clients out of eight, with
+        equal client weights.
 
     Raises:
-      AssertionError: says what does not hold.
+      AssertionError: the message says what does not hold.
 
     Example:
       >>> import fedlab as fl
@@ -150,8 +155,7 @@ def _check_engine(aggregator):
 
         return algorithm._replace(client_init=client_init)
 
-    def rounds(*cohorts, num_workers=1, interrupted=False):
-        """Weights after rounds of these cohorts, each round's result, and how often graphs had been made after each."""
+    def started(num_workers):
         setting = Setting(
             model=model,
             build=lambda: clone(model),
@@ -162,42 +166,43 @@ def _check_engine(aggregator):
             seed=0,
             num_workers=num_workers,
         )
-        with contextlib.ExitStack() as stack:
-            process = stack.enter_context(contextlib.closing(local.start(setting)))
-            state, results, traced = process.init(*weight_arrays(model)), [], []
-            for round_num, cohort in enumerate(cohorts, start=1):
-                state, result = process.run_round(state, round_num, cohort)
-                results.append(result)
-                traced.append(len(traces))
-                if interrupted and round_num == 1:
-                    arrays = process.save(state)
-                    process = stack.enter_context(contextlib.closing(local.start(setting)))
-                    state = process.restore(process.init(*weight_arrays(model)), arrays)
-            after, _ = process.run_round(state, len(cohorts) + 1, [])
-            finite = all(np.isfinite(w).all() for w in process.weights(after)[0])
-            assert finite, "weights are not finite after a round in which all clients are dropped"
-            return process.weights(state)[0], results, traced
+        return contextlib.closing(local.start(setting))
+
+    def run(process, state, first_round=1):
+        """For each round from `first_round` on: (state, result, how often graphs were traced)."""
+        for round_num in range(first_round, len(cohorts) + 1):
+            state, result = process.run_round(state, round_num, cohorts[round_num - 1])
+            yield state, result, len(traces)
 
     cohorts = first, second, first
-    weights, results, traced = rounds(*cohorts)
-    assert traced[0] == traced[-1], "a graph is traced again after the first round"
+    with started(num_workers=1) as process:
+        states, results, traced = zip(*run(process, process.init(*weight_arrays(model))))
+        assert traced[0] == traced[-1], "a graph is traced again after the first round"
+        weights, arrays = process.weights(states[-1])[0], process.save(states[0])
+        state, _ = process.run_round(states[-1], len(cohorts) + 1, [])
+        finite = all(np.isfinite(w).all() for w in process.weights(state)[0])
+        assert finite, "weights are not finite after a round in which all clients are dropped"
     dropped = [row["client_id"] for row in results[0].clients if row["dropped"]]
     assert (dropped, results[0].num_finished) == (
         ["c2"],
         len(first) - 1,
     ), f"dropped are {dropped}, finished {results[0].num_finished}"
-    assert all(
-        np.isfinite(w).all() for w in weights
-    ), "a client whose update is not finite reaches the weights"
-    again, again_results, _ = rounds(*cohorts, num_workers=2, interrupted=True)
-    assert _same_bits(weights, again), "the number of workers, or an interruption, changes the bits"
-    metrics = (
-        [result.aggregator for result in results],
-        [result.aggregator for result in again_results],
-    )
-    assert (
-        metrics[0] == metrics[1]
-    ), f"an interruption changes the metrics from {metrics[0]} to {metrics[1]}"
+    finite = all(np.isfinite(w).all() for w in weights)
+    assert finite, "a client whose update is not finite reaches the weights"
+    with started(num_workers=2) as process:
+        initial = process.init(*weight_arrays(model))
+        for what, state, first_round in (
+            ("an interruption", process.restore(initial, arrays), 2),
+            ("the number of workers", initial, 1),
+        ):
+            states, again, _ = zip(*run(process, state, first_round))
+            same = _same_bits(weights, process.weights(states[-1])[0])
+            assert same, f"{what} changes the bits"
+            metrics = [
+                [result.aggregator for result in each]
+                for each in (results[first_round - 1 :], again)
+            ]
+            assert metrics[0] == metrics[1], f"{what} changes the metrics: {metrics}"
 
 
 def _same_bits(first, second):

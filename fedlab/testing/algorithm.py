@@ -6,26 +6,33 @@ import tempfile
 import numpy as np
 
 from fedlab.aggregators import differentially_private
-from fedlab.algorithms.algorithm import prepare, wrap
+from fedlab.algorithms.algorithm import Algorithm, prepare, wrap
 from fedlab.clients import ClientData
 
 _COHORTS = [["c0", "c1", "c2"], ["c2", "c4"], ["c1", "c0", "c5", "c3"]]
 
 
-def check_algorithm(algorithm):
-    """Trains a small model for a few rounds in several ways, and raises AssertionError where an algorithm does not do what all do.
+def check_algorithm(algorithm: Algorithm) -> None:
+    """Checks that an algorithm keeps its contract; see `fedlab.algorithms.algorithm`.
 
     - Weights keep their shapes and dtypes, float32 and float64, and change.
-    - The order of the clients does not matter (to rounding), nor the number of worker threads (to the bit).
-    - No graph is traced after the first round, whatever the cohort.
-    - A run that is interrupted and continued ends in the same bits as one that is not.
-    - A client with a non-finite update is dropped and counted, and changes nothing, nor what it keeps itself.
-    - A cohort without a client, or without a batch, is an error that says so.
-    - Under differential privacy it is refused, with the reason, where clients send more than an update or count differently.
-    - Settings are such as a run folder can write down.
+    - The order of the clients does not matter, up to rounding. The number of worker
+      threads does not change the bits.
+    - Graphs are traced only in the first round, whatever the cohort.
+    - A run that is interrupted and resumed gives the same bits as one that is not.
+    - A client with a non-finite update is dropped and counted. Neither the result nor
+      the state that it stores changes.
+    - A cohort without a client, or without a batch, raises an error that says so.
+    - If clients send more than an update, differential privacy refuses the algorithm
+      and says why.
+    - A run folder can store the settings.
 
     Args:
-      algorithm: an `Algorithm` for a Sequential model with the layers "body" and "head", compiled with SGD.
+      algorithm: an `Algorithm` for a Sequential model with the layers "body" and
+        "head", compiled with SGD.
+
+    Raises:
+      AssertionError: the message says what does not hold.
 
     Example:
       >>> from fedlab import algorithms
@@ -34,73 +41,81 @@ def check_algorithm(algorithm):
     whole, traces = _with_counted_traces(
         algorithm, lambda counted: _simulate(counted, num_workers=2)
     )
-    for dtype, run in (
-        ("float64", whole),
-        ("float32", _simulate(algorithm, dtype="float32", rounds=1)),
-    ):
-        start = _model(dtype).get_weights()
-        weights = run.model.get_weights()
-        _check(
-            [w.shape for w in weights] == [w.shape for w in start],
-            f"{algorithm.name} changes the weights' shapes",
-        )
-        _check(
-            {w.dtype for w in weights} == {np.dtype(dtype)},
-            f"{algorithm.name} does not keep weights of {dtype}",
-        )
-        _check(
-            all(np.isfinite(w).all() for w in weights),
-            f"{algorithm.name} makes weights that are not finite, {dtype}",
-        )
-        _check(
-            any((w != s).any() for w, s in zip(weights, start)),
-            f"{algorithm.name} does not change the weights",
-        )
+    _check_weights(algorithm, whole, "float64")
     _check(
         traces[1:] == traces[:1] * 2,
-        f"{algorithm.name} is traced anew after the first round: {traces} calls of client_step by round",
+        f"{algorithm.name} is traced again after the first round: client_step was called {traces} "
+        "times by the end of each round",
     )
-
-    reordered = _simulate(algorithm, cohorts=[cohort[::-1] for cohort in _COHORTS], num_workers=1)
-    _check(_close(whole, reordered), f"{algorithm.name} depends on the order of the clients")
-
+    _check_other_cohorts(algorithm, whole)
     with tempfile.TemporaryDirectory() as folder:
         options = {"run_dir": pathlib.Path(folder) / "run", "num_workers": 1}
         _simulate(algorithm, rounds=1, **options)
-        continued = _simulate(algorithm, **options)
+        resumed = _simulate(algorithm, **options)
+    _check(_same(whole, resumed), f"{algorithm.name} gives other bits if a run is interrupted")
+    _check_kept(algorithm)
+    private = _check_privacy(algorithm)
+    float32 = private or _simulate(algorithm, dtype="float32", rounds=1, num_workers=1)
+    _check_weights(algorithm, float32, "float32")
+
+
+def _check_weights(algorithm, run, dtype):
+    start, weights = _model(dtype).get_weights(), run.model.get_weights()
     _check(
-        _same(whole, continued),
-        f"{algorithm.name} does not go on to the same bits after an interruption",
+        [w.shape for w in weights] == [w.shape for w in start],
+        f"{algorithm.name} changes the weights' shapes",
+    )
+    _check(
+        {w.dtype for w in weights} == {np.dtype(dtype)},
+        f"{algorithm.name} does not keep weights of {dtype}",
+    )
+    _check(
+        all(np.isfinite(w).all() for w in weights),
+        f"{algorithm.name} gives non-finite weights of {dtype}",
+    )
+    _check(
+        any((w != s).any() for w, s in zip(weights, start)),
+        f"{algorithm.name} does not change the weights",
     )
 
-    with_nan = _simulate(
-        algorithm, cohorts=[[*cohort, "nan"] for cohort in _COHORTS], num_workers=1
-    )
-    _check(
-        [row["clients_dropped"] for row in with_nan.history[1:]] == [1, 1, 1],
-        f"{algorithm.name} does not drop a non-finite client",
-    )
-    _check(
-        _close(whole, with_nan),
-        f"{algorithm.name} lets a client with a non-finite update change the result",
-    )
 
+def _check_other_cohorts(algorithm, whole):
+    """One run shows that neither the order of clients nor one that is not finite matters."""
+    rounds = []
+
+    def keep(round):
+        rounds.append((round.metrics, round.weights[0]))
+
+    cohorts = [[*cohort[::-1], "nan"] for cohort in _COHORTS]
     for options, message in (
-        ({"cohorts": [[]]}, "cohort"),
-        ({"batch_size": 100, "drop_remainder": True}, "no client of round 1's cohort"),
+        ({"cohorts": [[]], "rounds": 1}, "cohort"),
+        ({"cohorts": [*cohorts, ["empty"]], "rounds": 4}, "no client of round 4's cohort"),
     ):
+        rounds.clear()
         try:
-            _simulate(algorithm, rounds=1, **options)
+            _simulate(algorithm, num_workers=1, callbacks=[keep], **options)
         except ValueError as error:
             _check(message in str(error), f"{algorithm.name} has no word of the cohort in: {error}")
         else:
             raise AssertionError(f"{algorithm.name} trains without a client or a batch: {options}")
-
-    _check_kept(algorithm)
-    _check_privacy(algorithm)
+    dropped = [metrics["clients_dropped"] for metrics, _ in rounds[1:]]
+    _check(dropped == [1, 1, 1], f"{algorithm.name} does not drop a non-finite client")
+    if _close(whole.model.get_weights(), rounds[-1][1]):
+        return
+    reordered = _simulate(
+        algorithm, cohorts=[cohort[::-1] for cohort in _COHORTS], num_workers=1
+    ).model.get_weights()
+    _check(
+        _close(whole.model.get_weights(), reordered),
+        f"{algorithm.name} depends on the order of the clients",
+    )
+    raise AssertionError(
+        f"{algorithm.name} lets a client with a non-finite update change the result"
+    )
 
 
 def _check_kept(algorithm):
+    """A client with a non-finite update must not store its state: as if it were absent."""
     import tensorflow as tf
 
     if not tf.nest.flatten(
@@ -120,40 +135,32 @@ def _check_kept(algorithm):
 
     failing = wrap(algorithm, lambda base: base._replace(client_final=client_final(base)))
     absent = [[client_id for client_id in _COHORTS[0] if client_id != "c1"], *_COHORTS[1:]]
-    same = _close(
-        _simulate(failing, num_workers=1), _simulate(algorithm, cohorts=absent, num_workers=1)
-    )
+    runs = _simulate(failing, num_workers=1), _simulate(algorithm, cohorts=absent, num_workers=1)
     _check(
-        same,
+        _close(*(run.model.get_weights() for run in runs)),
         f"{algorithm.name} has a client keep what it computed beside an update that is not finite",
     )
 
 
 def _check_privacy(algorithm):
+    """The run under differential privacy, or None if it is refused."""
     prepared = prepare(algorithm, _model("float32"))
     sends_more = bool(prepared.survey or prepared.extras(_model("float32").trainable_weights))
+    private = differentially_private(0.0, 3, len(_clients("float32")), norm=1.0, sampling="uniform")
+    options = {"clients_per_round": 3, "dtype": "float32", "rounds": 1, "num_workers": 1}
     try:
-        private = differentially_private(
-            0.0, 3, len(_clients("float32")), norm=1.0, sampling="uniform"
-        )
-        _simulate(
-            algorithm,
-            cohorts=None,
-            clients_per_round=3,
-            aggregator=private,
-            dtype="float32",
-            rounds=1,
-        )
+        run = _simulate(algorithm, cohorts=None, aggregator=private, **options)
     except ValueError as error:
         _check(
             "private aggregator" in str(error),
             f"{algorithm.name} under differential privacy is refused without the reason: {error}",
         )
-    else:
-        _check(
-            not sends_more,
-            f"{algorithm.name} has clients send more than an update under differential privacy",
-        )
+        return None
+    _check(
+        not sends_more,
+        f"{algorithm.name} has clients send more than an update under differential privacy",
+    )
+    return run
 
 
 def _check(condition, message):
@@ -168,14 +175,11 @@ def _same(first, second):
 
 
 def _close(first, second):
-    return all(
-        np.allclose(a, b, rtol=1e-9, atol=1e-12)
-        for a, b in zip(first.model.get_weights(), second.model.get_weights())
-    )
+    return all(np.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(first, second))
 
 
 def _with_counted_traces(algorithm, run):
-    """The result of `run(algorithm)`, and how often `client_step` had been called in Python by the end of each round."""
+    """`run(algorithm)`, and how often Python had called `client_step` by the end of each round."""
     calls, by_round = [], []
 
     def client_step(base):
@@ -201,7 +205,7 @@ def _with_counted_traces(algorithm, run):
     return run(counted), by_round
 
 
-def _simulate(algorithm, *, cohorts=_COHORTS, dtype="float64", rounds=3, batch_size=3, **options):
+def _simulate(algorithm, *, cohorts=_COHORTS, dtype="float64", rounds=3, **options):
     from fedlab.simulation import simulate
 
     def cohort(client_ids, round_num, seed):
@@ -209,7 +213,7 @@ def _simulate(algorithm, *, cohorts=_COHORTS, dtype="float64", rounds=3, batch_s
 
     options = {
         "cohort": cohort if cohorts else None,
-        "batch_size": batch_size,
+        "batch_size": 3,
         "progress": False,
         **options,
     }
@@ -233,9 +237,11 @@ def _model(dtype):
 
 
 def _clients(dtype):
-    # An engine may order clients by their size: in each cohort two are of the same, so that their order is the cohort's.
+    # An engine may order clients by size. In each cohort two have the same size, so that their
+    # order is the cohort's.
     rng, clients = np.random.default_rng(0), {}
-    for name, n in (("c0", 7), ("c1", 7), ("c2", 9), ("c3", 1), ("c4", 9), ("c5", 5), ("nan", 4)):
+    sizes = {"c0": 7, "c1": 7, "c2": 9, "c3": 1, "c4": 9, "c5": 5, "nan": 4, "empty": 0}
+    for name, n in sizes.items():
         clients[name] = {"x": rng.normal(size=[n, 3]).astype(dtype), "y": rng.integers(2, size=n)}
     clients["nan"]["x"][:] = np.nan
     return ClientData.from_dict(clients)

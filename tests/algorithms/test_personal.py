@@ -189,6 +189,6 @@ def test_personal_evaluation_refuses():
     ):
         fl.simulate(model, own, rounds=1, clients_per_round=1, evaluate_on=(own, own))
     with pytest.raises(
-        ValueError, match="1 clients have test examples but no local examples, such as \\['zoe'\\]"
+        ValueError, match="1 clients, such as \\['zoe'\\], have test examples but no local examples"
     ):
         fl.evaluate_personalized(model, own, others)

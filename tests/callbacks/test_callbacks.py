@@ -265,7 +265,7 @@ def test_a_metric_that_is_not_a_number_is_none_to_callbacks_and_in_the_run():
 def test_a_wrong_monitor_is_named_before_the_first_round(tmp_path):
     for callback in (EarlyStopping("val_loss"), BestModel("train_accuracy")):
         with pytest.raises(
-            ValueError, match="monitor='.*': expected a metric of this run: test_loss, train_loss.$"
+            ValueError, match="monitor='.*': expected a metric of this run: test_loss, train_loss$"
         ):
             run([callback], run_dir=tmp_path / "run")
         assert not list((tmp_path / "run" / "checkpoints").glob("*"))
@@ -300,11 +300,11 @@ class Text(Callback):
         ),
         (
             lambda: [EarlyStopping("test_loss", min_delta=-1.0)],
-            "min_delta=-1.0: expected a number of 0 or more",
+            "min_delta=-1.0: expected a number of at least 0",
         ),
         (
             lambda: [EarlyStopping("test_loss", baseline="low")],
-            "baseline='low': expected a number, or None",
+            "baseline='low': expected a finite number, or None",
         ),
         (
             lambda: [BestModel("test_loss", mode="lowest")],

@@ -189,18 +189,20 @@ def test_rounds_without_evaluation_have_no_rows():
 def test_what_is_refused():
     clients = points([2, 4], [3, 1])
     with pytest.raises(
-        TypeError, match="test: expected a fedlab.ClientData, see ClientData.from_dict; got dict"
+        TypeError, match="test: expected a fedlab.ClientData \\(see .*\\), got dict"
     ):
         fl.per_client({})
     with pytest.raises(
-        TypeError, match="local: expected a fedlab.ClientData, see ClientData.from_dict; got list"
+        TypeError, match="local: expected a fedlab.ClientData \\(see .*\\), got list"
     ):
         fl.per_client(clients, [])
     empty = fl.ClientData.from_dict({"a": {"x": np.zeros([0, 1]), "y": np.zeros([0, 1])}})
-    with pytest.raises(ValueError, match="no example to evaluate on: every client is empty"):
+    with pytest.raises(
+        ValueError, match="every client is empty: expected an example to evaluate on"
+    ):
         fl.evaluate_federated(model_at(1.0), empty)
     with pytest.raises(
-        ValueError, match="1 clients have test examples but no local examples, such as \\['c1'\\]"
+        ValueError, match="1 clients, such as \\['c1'\\], have test examples but no local examples"
     ):
         fl.simulate(
             model_at(1.0),

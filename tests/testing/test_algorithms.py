@@ -6,7 +6,7 @@ import tensorflow as tf
 from fedlab import _modules, algorithms, optimizers
 from fedlab.testing import check_algorithm
 
-# What the methods that need arguments are checked with; a method without an entry is made without arguments.
+# The arguments that some methods need.
 ARGUMENTS = {
     "fed_adagrad": {"server_learning_rate": 0.1},
     "fed_adam": {"server_learning_rate": 0.01},
@@ -64,7 +64,7 @@ def broken_purity():
 
 
 def broken_by_order():
-    """Counts a client the more, the more have trained before it in the round; every run goes the same way."""
+    """A client has a larger weight the later it trains in the round."""
     base, trained = algorithms.fed_avg(client_weighting="uniform"), tf.Variable(0.0)
 
     def client_final(task, weights, state, counts):
