@@ -12,6 +12,7 @@ import fedlab
 ROOT = pathlib.Path(fedlab.__file__).parent
 # Modules whose owners still have to annotate or document something.
 NOT_YET = {
+    "ops.py",  # its functions are those of keras.ops
     "engines/batches.py",
     "engines/blocks.py",
     "engines/client_states.py",

@@ -7,6 +7,7 @@ name {part}_{metric}_{statistic}    over clients, if each is evaluated by itself
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 STATISTICS = ("unweighted", "p10", "p50", "p90", "worst_decile")
 """Statistics of a metric over clients, in addition to its mean weighted by examples."""
@@ -24,7 +25,7 @@ def lower_is_better(name: str) -> bool:
     return not _LOWER.isdisjoint(name.lower().split("_"))
 
 
-def best(values: Iterable[float | None], name: str) -> float | None:
+def best(values: Iterable[float | None], name: str) -> Any:
     """Returns the best value of the metric `name`. NaN and None are ignored.
 
     Example:

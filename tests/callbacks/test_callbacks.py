@@ -1,4 +1,4 @@
-"""Callbacks see what Keras would compute, stop as Keras stops, and resume bit-identically."""
+"""Callbacks: what they see, when they stop a run, and resuming with the same bits."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""Federated evaluation: values by hand, resuming, workers, and the gain from fine-tuning."""
+"""Federated evaluation: values worked out by hand, resuming, workers, and fine-tuning."""
 
 import math
 
