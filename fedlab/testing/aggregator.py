@@ -5,12 +5,14 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
-from fedlab.aggregators.aggregator import Aggregator, check
+from fedlab.aggregators import Aggregator
+from fedlab.aggregators import aggregator as aggregator_lib
 from fedlab.algorithms import fed_avg
 from fedlab.clients import Batching, ClientData, seeding
 from fedlab.engines import local
 from fedlab.engines.engine import Setting
 from fedlab.learner import clone, weight_arrays
+from fedlab.testing._check import check
 
 NUM_CLIENTS = 8
 _SHAPES = ([3, 2], [4], [])
@@ -40,7 +42,7 @@ def check_aggregator(aggregator: Aggregator) -> None:
       >>> import fedlab as fl
       >>> fl.testing.check_aggregator(fl.aggregators.trimmed_mean(0.2))
     """
-    check(aggregator)
+    aggregator_lib.check(aggregator)
     _check_functions(aggregator)
     _check_engine(aggregator)
 
@@ -92,40 +94,36 @@ def _check_functions(aggregator):
     everyone = range(NUM_CLIENTS)
     delta, state, metrics = fold(first_state, everyone, [NUM_CLIENTS])
     for update, weight in zip(delta, weights, strict=True):
-        assert (update.shape, update.dtype) == (
-            weight.shape,
-            weight.dtype,
-        ), f"an update is {update}, the weight {weight}"
-    _assert_same_structure(first_state, state)
-    assert all(
-        np.ndim(value) == 0 for value in metrics.values()
-    ), f"the metrics are not scalars: {metrics}"
-
+        same = (update.shape, update.dtype) == (weight.shape, weight.dtype)
+        check(same, f"an update is {update}, the weight {weight}")
+    _check_same_structure(first_state, state)
+    scalars = all(np.ndim(value) == 0 for value in metrics.values())
+    check(scalars, f"the metrics are not scalars: {metrics}")
     again = fold(first_state, everyone, [NUM_CLIENTS])
-    assert _same_bits(
-        (delta, state), again[:2]
-    ), "the same clients and seeds give other bits the second time"
-    _assert_close(
+    check(
+        _same_bits((delta, state), again[:2]),
+        "the same clients and seeds give other bits the second time",
+    )
+    _check_close(
         (delta, state, metrics),
         fold(first_state, everyone, [3, 3, 2]),
         "merged blocks differ from one block",
     )
-    _assert_close(
+    _check_close(
         (delta, state, metrics),
         fold(first_state, rng.permutation(NUM_CLIENTS), [NUM_CLIENTS]),
         "the clients' order matters",
     )
     silent = tf.concat([tf.ones([NUM_CLIENTS - 1]), tf.zeros([1])], axis=0)
     without = fold(first_state, everyone, [NUM_CLIENTS], silent)
-    _assert_close(
+    _check_close(
         without,
         fold(first_state, range(NUM_CLIENTS - 1), [NUM_CLIENTS - 1]),
         "a client of weight 0 counts",
     )
     nobody = fold(first_state, everyone, [NUM_CLIENTS], tf.zeros([NUM_CLIENTS]))
-    assert all(
-        np.isfinite(t).all() for t in tf.nest.flatten(nobody[:2])
-    ), "clients of weight 0 alone give a number that is not finite"
+    finite = all(np.isfinite(t).all() for t in tf.nest.flatten(nobody[:2]))
+    check(finite, "clients of weight 0 alone give a number that is not finite")
 
 
 def _check_engine(aggregator):
@@ -177,18 +175,18 @@ def _check_engine(aggregator):
     cohorts = first, second, first
     with started(num_workers=1) as process:
         states, results, traced = zip(*run(process, process.init(*weight_arrays(model))))
-        assert traced[0] == traced[-1], "a graph is traced again after the first round"
+        check(traced[0] == traced[-1], "a graph is traced again after the first round")
         weights, arrays = process.weights(states[-1])[0], process.save(states[0])
         state, _ = process.run_round(states[-1], len(cohorts) + 1, [])
         finite = all(np.isfinite(w).all() for w in process.weights(state)[0])
-        assert finite, "weights are not finite after a round in which all clients are dropped"
+        check(finite, "weights are not finite after a round in which all clients are dropped")
     dropped = [row["client_id"] for row in results[0].clients if row["dropped"]]
-    assert (dropped, results[0].num_finished) == (
-        ["c2"],
-        len(first) - 1,
-    ), f"dropped are {dropped}, finished {results[0].num_finished}"
+    check(
+        (dropped, results[0].num_finished) == (["c2"], len(first) - 1),
+        f"dropped are {dropped}, finished {results[0].num_finished}",
+    )
     finite = all(np.isfinite(w).all() for w in weights)
-    assert finite, "a client whose update is not finite reaches the weights"
+    check(finite, "a client whose update is not finite reaches the weights")
     with started(num_workers=2) as process:
         initial = process.init(*weight_arrays(model))
         for what, state, first_round in (
@@ -197,12 +195,12 @@ def _check_engine(aggregator):
         ):
             states, again, _ = zip(*run(process, state, first_round))
             same = _same_bits(weights, process.weights(states[-1])[0])
-            assert same, f"{what} changes the bits"
+            check(same, f"{what} changes the bits")
             metrics = [
                 [result.aggregator for result in each]
                 for each in (results[first_round - 1 :], again)
             ]
-            assert metrics[0] == metrics[1], f"{what} changes the metrics: {metrics}"
+            check(metrics[0] == metrics[1], f"{what} changes the metrics: {metrics}")
 
 
 def _same_bits(first, second):
@@ -212,14 +210,14 @@ def _same_bits(first, second):
     )
 
 
-def _assert_same_structure(first, second):
+def _check_same_structure(first, second):
     tf.nest.assert_same_structure(first, second)
     for before, after in zip(tf.nest.flatten(first), tf.nest.flatten(second)):
         same = (before.shape, before.dtype) == (after.shape, after.dtype)
-        assert same, f"the state had {before}, has {after}: checkpoints do not fit"
+        check(same, f"the state had {before}, has {after}: checkpoints do not fit")
 
 
-def _assert_close(first, second, message):
+def _check_close(first, second, message):
     for a, b in zip(tf.nest.flatten(first), tf.nest.flatten(second), strict=True):
         np.testing.assert_allclose(
             np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-6, err_msg=message

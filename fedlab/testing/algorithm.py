@@ -8,6 +8,7 @@ import numpy as np
 from fedlab.aggregators import differentially_private
 from fedlab.algorithms.algorithm import Algorithm, prepare, wrap
 from fedlab.clients import ClientData
+from fedlab.testing._check import check
 
 _COHORTS = [["c0", "c1", "c2"], ["c2", "c4"], ["c1", "c0", "c5", "c3"]]
 
@@ -42,7 +43,7 @@ def check_algorithm(algorithm: Algorithm) -> None:
         algorithm, lambda counted: _simulate(counted, num_workers=2)
     )
     _check_weights(algorithm, whole, "float64")
-    _check(
+    check(
         traces[1:] == traces[:1] * 2,
         f"{algorithm.name} is traced again after the first round: client_step was called {traces} "
         "times by the end of each round",
@@ -52,7 +53,7 @@ def check_algorithm(algorithm: Algorithm) -> None:
         options = {"run_dir": pathlib.Path(folder) / "run", "num_workers": 1}
         _simulate(algorithm, rounds=1, **options)
         resumed = _simulate(algorithm, **options)
-    _check(_same(whole, resumed), f"{algorithm.name} gives other bits if a run is interrupted")
+    check(_same(whole, resumed), f"{algorithm.name} gives other bits if a run is interrupted")
     _check_kept(algorithm)
     private = _check_privacy(algorithm)
     float32 = private or _simulate(algorithm, dtype="float32", rounds=1, num_workers=1)
@@ -61,19 +62,19 @@ def check_algorithm(algorithm: Algorithm) -> None:
 
 def _check_weights(algorithm, run, dtype):
     start, weights = _model(dtype).get_weights(), run.model.get_weights()
-    _check(
+    check(
         [w.shape for w in weights] == [w.shape for w in start],
         f"{algorithm.name} changes the weights' shapes",
     )
-    _check(
+    check(
         {w.dtype for w in weights} == {np.dtype(dtype)},
         f"{algorithm.name} does not keep weights of {dtype}",
     )
-    _check(
+    check(
         all(np.isfinite(w).all() for w in weights),
         f"{algorithm.name} gives non-finite weights of {dtype}",
     )
-    _check(
+    check(
         any((w != s).any() for w, s in zip(weights, start)),
         f"{algorithm.name} does not change the weights",
     )
@@ -95,17 +96,17 @@ def _check_other_cohorts(algorithm, whole):
         try:
             _simulate(algorithm, num_workers=1, callbacks=[keep], **options)
         except ValueError as error:
-            _check(message in str(error), f"{algorithm.name} has no word of the cohort in: {error}")
+            check(message in str(error), f"{algorithm.name} has no word of the cohort in: {error}")
         else:
             raise AssertionError(f"{algorithm.name} trains without a client or a batch: {options}")
     dropped = [metrics["clients_dropped"] for metrics, _ in rounds[1:]]
-    _check(dropped == [1, 1, 1], f"{algorithm.name} does not drop a non-finite client")
+    check(dropped == [1, 1, 1], f"{algorithm.name} does not drop a non-finite client")
     if _close(whole.model.get_weights(), rounds[-1][1]):
         return
     reordered = _simulate(
         algorithm, cohorts=[cohort[::-1] for cohort in _COHORTS], num_workers=1
     ).model.get_weights()
-    _check(
+    check(
         _close(whole.model.get_weights(), reordered),
         f"{algorithm.name} depends on the order of the clients",
     )
@@ -136,7 +137,7 @@ def _check_kept(algorithm):
     failing = wrap(algorithm, lambda base: base._replace(client_final=client_final(base)))
     absent = [[client_id for client_id in _COHORTS[0] if client_id != "c1"], *_COHORTS[1:]]
     runs = _simulate(failing, num_workers=1), _simulate(algorithm, cohorts=absent, num_workers=1)
-    _check(
+    check(
         _close(*(run.model.get_weights() for run in runs)),
         f"{algorithm.name} has a client keep what it computed beside an update that is not finite",
     )
@@ -151,21 +152,16 @@ def _check_privacy(algorithm):
     try:
         run = _simulate(algorithm, cohorts=None, aggregator=private, **options)
     except ValueError as error:
-        _check(
+        check(
             "private aggregator" in str(error),
             f"{algorithm.name} under differential privacy is refused without the reason: {error}",
         )
         return None
-    _check(
+    check(
         not sends_more,
         f"{algorithm.name} has clients send more than an update under differential privacy",
     )
     return run
-
-
-def _check(condition, message):
-    if not condition:
-        raise AssertionError(message)
 
 
 def _same(first, second):

@@ -12,6 +12,7 @@ import numpy as np
 from fedlab import _checks
 from fedlab.clients import ClientData
 from fedlab.clients.columns import keras_batch, num_rows, targets
+from fedlab.testing._check import check
 
 _Pair = tuple[ClientData, ClientData]
 
@@ -64,7 +65,7 @@ def check_dataset(
         _check_clients(name, clients, _some(clients, max_clients))
     _check_same(loaded, _parts("load", load()), max_clients, "load gives, when called again,")
     train, test = loaded["train"], loaded["test"]
-    _check(
+    check(
         _form(train) == _form(test),
         f"test has the columns {_form(test)}: expected {_form(train)}, as train",
     )
@@ -75,7 +76,7 @@ def check_dataset(
 
 def _parts(name: str, parts: Any) -> dict[str, ClientData]:
     is_pair = isinstance(parts, tuple) and len(parts) == 2
-    _check(
+    check(
         is_pair and all(isinstance(part, ClientData) for part in parts),
         f"{name} returns {_checks.kind(parts)}: expected (train, test), a tuple of two ClientData",
     )
@@ -92,33 +93,33 @@ def _check_clients(part: str, clients: ClientData, client_ids: Sequence[str]) ->
     schema = clients.schema
     for client_id in client_ids:
         columns, who = clients[client_id], f"client {client_id!r} of {part}"
-        _check(num_rows(columns) > 0, f"{who} has no example: leave it out")
-        _check(
+        check(num_rows(columns) > 0, f"{who} has no example: leave it out")
+        check(
             clients.num_examples(client_id) == num_rows(columns),
             f"{who} has {num_rows(columns)} rows, but num_examples is "
             f"{clients.num_examples(client_id)}",
         )
-        _check(
+        check(
             bool(targets(columns)), f"{who} has the columns {list(columns)}: expected a column 'y'"
         )
         keras_batch(columns)
         for name, column in columns.items():
-            _check(
+            check(
                 column.dtype == schema[name].dtype,
                 f"{who} has column {name!r} of {column.dtype}: expected {schema[name].dtype}, as "
                 "other clients",
             )
-            _check(
+            check(
                 column.dtype.kind in "biuf",
                 f"{who} has column {name!r} of {column.dtype}: expected numbers",
             )
-            _check(
+            check(
                 bool(np.isfinite(column).all()),
                 f"{who} has NaN or infinity in column {name!r}: expected finite numbers",
             )
         if "sample_weight" in columns:
             weights = columns["sample_weight"]
-            _check(
+            check(
                 bool((weights >= 0).all() and (weights > 0).any()),
                 f"{who} has a sample_weight below 0, or none above 0",
             )
@@ -126,7 +127,7 @@ def _check_clients(part: str, clients: ClientData, client_ids: Sequence[str]) ->
     with ThreadPoolExecutor(4) as threads:
         again = dict(zip(client_ids[::-1], threads.map(clients.__getitem__, client_ids[::-1])))
     for client_id in client_ids:
-        _check(
+        check(
             _equal(first[client_id], again[client_id]),
             f"client {client_id!r} of {part} has other values when it is read again",
         )
@@ -142,7 +143,7 @@ def _check_to_dataset(part: str, clients: ClientData, client_ids: Sequence[str])
     joined = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *batches)
     expected = keras_batch(clients.to_arrays(chosen))
     pairs = zip(tf.nest.flatten(joined), tf.nest.flatten(expected), strict=True)
-    _check(
+    check(
         all(np.array_equal(a, b) for a, b in pairs),
         f"to_dataset of {part} gives other values than the columns of its clients",
     )
@@ -153,10 +154,10 @@ def _check_disjoint(
 ) -> None:
     shared = [client_id for client_id in test if client_id in train]
     if disjoint == "clients":
-        _check(not shared, f"train and test share clients, such as {shared[:3]}")
+        check(not shared, f"train and test share clients, such as {shared[:3]}")
     if disjoint == "examples":
         for client_id in shared[:max_clients]:
-            _check(
+            check(
                 not (_rows(train[client_id]) & _rows(test[client_id])),
                 f"client {client_id!r} has the same example in train and in test",
             )
@@ -174,24 +175,24 @@ def _check_synthetic(synthetic: Callable[..., _Pair], train: ClientData, max_cli
     parts = make(num_clients=4, seed=1)
     for name, clients in parts.items():
         _check_clients(f"synthetic {name}", clients, _some(clients, max_clients))
-        _check(
+        check(
             _form(clients) == _form(train),
             f"synthetic {name} has the columns {_form(clients)}: expected {_form(train)}, as load",
         )
-    _check(
+    check(
         len(parts["train"]) == 4,
         f"synthetic(num_clients=4) has {len(parts['train'])} clients in train: expected 4",
     )
     again = make(num_clients=4, seed=1)
     _check_same(parts, again, max_clients, "synthetic gives, for the same seed,")
     one, other = parts["train"], make(num_clients=4, seed=2)["train"]
-    _check(
+    check(
         one.fingerprint() != other.fingerprint(),
         "synthetic gives the same values for the seeds 1 and 2",
     )
     more = make(num_clients=5, seed=1)["train"]
     for client_id in one:
-        _check(
+        check(
             client_id in more and _equal(one[client_id], more[client_id]),
             f"client {client_id!r} of synthetic changes with num_clients",
         )
@@ -201,12 +202,12 @@ def _check_same(
     first: dict[str, ClientData], second: dict[str, ClientData], max_clients: int, what: str
 ) -> None:
     for name, clients in first.items():
-        _check(
+        check(
             clients.client_ids == second[name].client_ids,
             f"{what} other client ids in {name}, or in another order",
         )
         for client_id in _some(clients, max_clients):
-            _check(
+            check(
                 _equal(clients[client_id], second[name][client_id]),
                 f"{what} other values for client {client_id!r} of {name}",
             )
@@ -243,8 +244,3 @@ def _offline() -> Iterator[None]:
         mock.patch.object(socket, "getaddrinfo", refuse),
     ):
         yield
-
-
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise AssertionError(message)

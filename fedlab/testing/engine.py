@@ -18,7 +18,8 @@ from fedlab.engines import client_work
 from fedlab.engines.engine import Process, RoundResult, Setting
 from fedlab.evaluation.central import Examples
 from fedlab.evaluation.personalized import PersonalTests, TestExamples
-from fedlab.learner.keras2.cloning import clone, weight_arrays
+from fedlab.learner import clone, weight_arrays
+from fedlab.testing._check import check
 
 _SHORTENED = 9  # in this round, clients take half of their steps
 _NUM_EMBEDDINGS = 2**20  # 4 MB of weights
@@ -75,12 +76,12 @@ def check_engine(engine: str | Engine) -> None:
         states = _train(process, _init(process, setting), [1, 2, 3])
         expected = [process.weights(state) for state in states]
         arrays = [np.array(array) for array in process.save(states[0])]
-    _check(_same(given, setting.model.get_weights()), "the weights of the caller's model change")
+    check(_same(given, setting.model.get_weights()), "the weights of the caller's model change")
     with contextlib.closing(start(setting._replace(num_workers=2))) as process:
         _check_same_bits(process, setting, arrays, expected)
     _check_survey_and_memory(start)
     left = _running() - before
-    _check(not left, f"close() leaves threads or child processes: {sorted(map(str, left))}")
+    check(not left, f"close() leaves threads or child processes: {sorted(map(str, left))}")
 
 
 def _check_training(process: Process, setting: Setting) -> None:
@@ -98,7 +99,7 @@ def _check_training(process: Process, setting: Setting) -> None:
             where = f"round {round_num} of the cohort {cohort}"
             _check_close(process.weights(state)[0], weights, f"the weights after {where}")
             _check_close(result.metrics, metrics, f"the metrics of {where}")
-            _check(
+            check(
                 list(result.metrics) == list(process.metric_names) == list(metrics),
                 f"metric_names is {list(process.metric_names)}, a round reports "
                 f"{list(result.metrics)}: expected {list(metrics)}",
@@ -115,8 +116,8 @@ def _check_rows(
         ("dropped", [False] * len(cohort)),
     ):
         reported = [row[name] for row in result.clients]
-        _check(reported == expected, f"{where} reports {name} {reported}: expected {expected}")
-    _check(
+        check(reported == expected, f"{where} reports {name} {reported}: expected {expected}")
+    check(
         result.num_finished == len(cohort),
         f"{where} reports num_finished {result.num_finished}: expected {len(cohort)}",
     )
@@ -125,7 +126,7 @@ def _check_rows(
     counts = [2 * setting.clients.num_examples(client_id) for client_id in cohort]  # two epochs
     for name in ("num_examples", "weight"):
         reported = [row[name] for row in result.clients]
-        _check(reported == counts, f"{where} reports {name} {reported}: expected {counts}")
+        check(reported == counts, f"{where} reports {name} {reported}: expected {counts}")
 
 
 def _check_cohorts(process: Process, setting: Setting) -> None:
@@ -133,9 +134,9 @@ def _check_cohorts(process: Process, setting: Setting) -> None:
     first = _init(process, setting)
     before = [np.array(array) for array in process.save(first)]
     without, _ = process.run_round(first, 1, ["c2", "c0"])
-    _check(_same(before, process.save(first)), "a round changes the state that it starts from")
+    check(_same(before, process.save(first)), "a round changes the state that it starts from")
     again, _ = process.run_round(first, 1, ["c2", "c0"])
-    _check(
+    check(
         _same(process.save(without), process.save(again)),
         "a round that is run again from the same state gives other bits: something is carried over",
     )
@@ -150,25 +151,25 @@ def _check_cohorts(process: Process, setting: Setting) -> None:
         process.weights(without)[0],
         "the weights with a client whose update is not finite",
     )
-    _check(
+    check(
         result.num_finished == 2,
         f"a non-finite client in a cohort of 3: num_finished is {result.num_finished}, expected 2",
     )
     dropped = {row["client_id"]: row["dropped"] for row in result.clients}
     for client_id, expected in (("c2", False), ("nan", True), ("c0", False)):
-        _check(
+        check(
             dropped[client_id] in (expected, None),
             f"client {client_id!r} has dropped={dropped[client_id]}: expected {expected} or None",
         )
     for cohort, what in (([], "an empty cohort"), (["nan"], "a cohort without a finite update")):
         state, result = process.run_round(first, 1, cohort)
-        _check(
+        check(
             _same(process.weights(state)[0], process.weights(first)[0]),
             f"{what} changes the weights",
         )
         reported = result.num_finished, [row["client_id"] for row in result.clients]
-        _check(reported == (0, cohort), f"{what} reports {reported}: expected {(0, cohort)}")
-        _check(
+        check(reported == (0, cohort), f"{what} reports {reported}: expected {(0, cohort)}")
+        check(
             set(result.metrics.values()) == {None},
             f"{what} reports the metrics {result.metrics}: expected None for each",
         )
@@ -184,8 +185,8 @@ def _check_evaluation(process: Process, setting: Setting) -> None:
     """Compares evaluation with plain Keras, and checks `map` itself."""
     state, clients = _init(process, setting), setting.clients.select(["c2", "c0", "c3", "c1"])
     weights, device_weights = process.weights(state), process.device_weights(state)
-    _check(_same(sum(weights, []), sum(device_weights, [])), "device_weights differ from weights")
-    _check(
+    check(_same(sum(weights, []), sum(device_weights, [])), "device_weights differ from weights")
+    check(
         all(isinstance(array, np.ndarray) for array in sum(weights, [])),
         "weights() returns something other than NumPy arrays",
     )
@@ -203,14 +204,12 @@ def _check_evaluation(process: Process, setting: Setting) -> None:
     )
     results = list(process.map(work, clients.client_ids))
     order = [client_id for _, client_id in results]
-    _check(
-        order == list(clients), f"map yields the items in the order {order}: expected that given"
-    )
+    check(order == list(clients), f"map yields the items in the order {order}: expected that given")
     for client_id, (outputs, _) in zip(clients, results):
         evaluated = process.metrics.results([np.asarray(values) for values in outputs])
         expected = _keras_evaluation(model, clients.select([client_id]))
         _check_close(evaluated, expected, f"the evaluation of client {client_id!r}")
-    _check(not list(process.map(work, [])), "map yields results without items")
+    check(not list(process.map(work, [])), "map yields results without items")
 
     def fails(item: Any) -> Any:
         raise KeyError(item)
@@ -248,13 +247,13 @@ def _check_same_bits(
     """Checks a process with other workers: one that resumes, and one that starts."""
     first = _init(process, setting)
     resumed = _train(process, process.restore(first, arrays), [2, 3])
-    _check(
+    check(
         _same(sum(process.weights(resumed[-1]), []), sum(expected[-1], [])),
         "a run that is resumed from save() and restore() gives other bits",
     )
     weights = [process.weights(state) for state in _train(process, first, [1, 2, 3])]
     for round_num, (one, other) in enumerate(zip(weights, expected), start=1):
-        _check(
+        check(
             _same(sum(one, []), sum(other, [])),
             f"round {round_num} with two workers gives other bits than with one, for the same seed",
         )
@@ -299,7 +298,7 @@ def _check_survey_and_memory(start: Callable[[Setting], Process]) -> None:
             sizes.append((_resident_bytes("self"), sum(map(_resident_bytes, _children("self")))))
             if round_num <= len(expected):
                 value = float(process.weights(state)[0][0][0, 0])
-                _check(
+                check(
                     abs(value - expected[round_num - 1]) < 1e-5,
                     f"two clients with quadratic losses: the weight is {value} after round "
                     f"{round_num}, expected {expected[round_num - 1]}",
@@ -307,12 +306,12 @@ def _check_survey_and_memory(start: Callable[[Setting], Process]) -> None:
     # The first rounds fill caches. Afterwards, half of the model's size per round is a leak.
     (own, children), (last_own, last_children) = sizes[7], sizes[-1]
     grown = (last_own - own) / (len(sizes) - 8)
-    _check(
+    check(
         grown < 2 * _NUM_EMBEDDINGS,
         f"memory grows by {grown / 1e6:.1f} MB per round of a model of 4.2 MB",
     )
     # A runtime in a child process may leak if the engine replaces the process in time.
-    _check(
+    check(
         last_children < 2 * children + 2**28,
         f"child processes grow from {children / 1e6:.0f} to {last_children / 1e6:.0f} MB in "
         f"{len(sizes) - 8} rounds",
@@ -421,11 +420,6 @@ def _resident_bytes(pid: str) -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise AssertionError(message)
-
-
 def _same(first: Sequence[Any], second: Sequence[Any]) -> bool:
     """Whether arrays have the same bits."""
     pairs = zip(map(np.asarray, first), map(np.asarray, second), strict=True)
@@ -439,4 +433,4 @@ def _check_close(actual: Any, expected: Any, what: str) -> None:
     for value, other in zip(actual, expected, strict=True):
         scale = max(np.max(np.abs(other)), 1e-3)
         largest = np.max(np.abs(np.asarray(value, np.float64) - other)) / scale
-        _check(largest < 1e-5, f"{what} differ from what is expected by {largest:.1e}, relative")
+        check(largest < 1e-5, f"{what} differ from what is expected by {largest:.1e}, relative")
