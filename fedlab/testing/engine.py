@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from fedlab import _modules, aggregators, algorithms
+from fedlab import _checks, _modules, aggregators, algorithms
 from fedlab.clients import Batching, ClientData, Participation, seeding
 from fedlab.clients.batching import batch_rows
 from fedlab.clients.columns import keras_batch, num_rows
@@ -57,15 +57,18 @@ def check_engine(engine: str | Engine) -> None:
 
     Raises:
       AssertionError: the message says what does not hold.
-      ValueError: there is no engine of this name.
+      TypeError, ValueError: `engine` is not an engine.
 
     Example:
       >>> check_engine("local")
     """
     if isinstance(engine, str):
         start = _modules.find("fedlab.engines", engine, "start")
-    else:
+    elif callable(getattr(engine, "start", None)):
         start = engine.start
+    else:
+        wanted = "the name of an engine, or a module with a function start(setting)"
+        raise _checks.type_error("engine", engine, wanted)
     setting, before = _setting(), _running()
     given = setting.model.get_weights()
     with contextlib.closing(start(setting)) as process:

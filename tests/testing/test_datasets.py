@@ -85,7 +85,7 @@ def read_differently():
     def load(client_id):
         return {"x": np.full([4, 2], float(next(calls))), "y": np.arange(4)}
 
-    return ClientData("ab", load, cache_bytes=0), clients("cd")
+    return ClientData(["a", "b"], load, cache_bytes=0), clients("cd")
 
 
 def online(num_clients=10, seed=0):

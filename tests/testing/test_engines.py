@@ -30,6 +30,8 @@ def test_names():
     assert NAMES == ["local", "tff"]
     with pytest.raises(ValueError, match="'tf' is not one of the engines: expected local, tff"):
         check_engine("tf")
+    with pytest.raises(TypeError, match="engine: expected the name of an engine, .*, got int 3"):
+        check_engine(3)
 
 
 def with_setting(change):
