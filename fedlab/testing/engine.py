@@ -202,7 +202,7 @@ def _check_evaluation(process: Process, setting: Setting) -> None:
     work = client_work.evaluate(
         device_weights,
         initial,
-        tests.open_rows,
+        tests.specs,
         lambda client_id: (tests.make(client_id)[0], client_id),
     )
     results = list(process.map(work, clients.client_ids))
