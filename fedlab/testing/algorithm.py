@@ -90,7 +90,7 @@ def _check_other_cohorts(algorithm, whole):
     cohorts = [[*cohort[::-1], "nan"] for cohort in _COHORTS]
     for options, message in (
         ({"cohorts": [[]], "rounds": 1}, "cohort"),
-        ({"cohorts": [*cohorts, ["empty"]], "rounds": 4}, "no client of round 4's cohort"),
+        ({"cohorts": [*cohorts, ["empty"]], "rounds": 4}, "no client of the cohort of round 4"),
     ):
         rounds.clear()
         try:
