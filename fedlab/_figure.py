@@ -11,7 +11,9 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F
 
 
 def new(width, height):
-    """An empty figure, in inches. It is of matplotlib's own objects: pyplot would choose a backend for the whole process.
+    """Returns an empty figure of a size in inches.
+
+    It does not use pyplot, which would choose a backend for the whole process.
 
     Raises:
       ModuleNotFoundError: matplotlib is not installed.
@@ -20,18 +22,18 @@ def new(width, height):
         import matplotlib.figure
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "pictures need the library matplotlib, not installed here: pip install matplotlib."
+            "plots need matplotlib, which is not installed: pip install matplotlib"
         ) from None
     return matplotlib.figure.Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
 def plain(text):
-    """A text as it is, where matplotlib would read formulas between dollar signs, and with escapes for control characters."""
+    """Escapes a text for matplotlib: dollar signs start formulas, and control characters fail."""
     return visible(text).replace("$", r"\$")
 
 
 def shortened(text, length):
-    """The beginning of a text, in one line of at most so many characters."""
+    """The beginning of a text, in one line of at most `length` characters."""
     line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 

@@ -1,4 +1,4 @@
-"""Reading what others have made never runs code: what is planted in a file stays where it is, whoever reads the file."""
+"""Reading files of others never runs code that is planted in them."""
 
 import ast
 import hashlib
@@ -126,7 +126,7 @@ PAYLOADS = [
 
 @pytest.mark.parametrize("name, form", PAYLOADS)
 def test_a_run_folder(run_dir, tmp_path, ran, name, form):
-    """Whichever file the payload is in: reading, reporting, drawing and going on either refuse it in a line or do without it."""
+    """Whatever reads a run folder refuses a planted payload in one line, or ignores it."""
     folder = shutil.copytree(run_dir, tmp_path / "run")
     data = pickles(ran)[form]
     file = folder / name
@@ -303,7 +303,8 @@ def test_an_initializer_that_writes_a_file(tmp_path):
     (model / "saved_model.pb").write_bytes(graphs.SerializeToString())
     with pytest.raises(
         ValueError,
-        match="graph operation 'SaveV2', which is not known to leave files.*: pass trust_model=True",
+        match="graph operation 'SaveV2', which is not known to leave files.*: "
+        "pass trust_model=True",
     ):
         fl.models.load(model)
     assert not list(tmp_path.glob("planted*"))
@@ -353,7 +354,7 @@ def test_initializers_that_do_more_than_fill_a_table(tmp_path, operation):
 
 
 def test_the_saver_is_called_by_nothing_else(tmp_path):
-    """TensorFlow's own functions that save and restore the model are in every SavedModel, and write where their argument says."""
+    """Every SavedModel has functions of TensorFlow that write to the path in their argument."""
     model = tf.keras.Sequential([layers.Input([2]), layers.Dense(1)])
     model.save(tmp_path / "model")
     graphs = read_graphs(tmp_path / "model")
@@ -453,7 +454,7 @@ def test_python_in_a_configuration(tmp_path, ran):
 
 
 def repacked(source, target, dropped=(), **added):
-    """Writes the archive `source` anew, without some of its files and with others: name -> bytes."""
+    """Copies the archive `source`, without some of its files and with others, name -> bytes."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for name in {*old.namelist()} - {*dropped, *added}:
             new.writestr(name, old.read(name))
@@ -557,8 +558,14 @@ def test_words_in_other_files(tmp_path, name, layer):
 
 
 SQL = {
-    "a view that loads a library": "CREATE VIEW {table} AS SELECT load_extension('{library}') AS round, 0 AS time, '{{}}' AS row",
-    "a trigger that loads a library": "CREATE TRIGGER evil AFTER INSERT ON {table} BEGIN SELECT load_extension('{library}'); END",
+    "a view that loads a library": (
+        "CREATE VIEW {table} AS "
+        "SELECT load_extension('{library}') AS round, 0 AS time, '{{}}' AS row"
+    ),
+    "a trigger that loads a library": (
+        "CREATE TRIGGER evil AFTER INSERT ON {table} "
+        "BEGIN SELECT load_extension('{library}'); END"
+    ),
 }
 
 
@@ -605,7 +612,7 @@ def test_text_in_a_config_stays_text(run_dir, tmp_path, ran, capsys):
 
 
 def test_no_module_can_run_what_it_reads():
-    """No unpickling, no eval, no YAML; NumPy's files without objects. A guard for what is written next."""
+    """The package never unpickles, calls eval, loads YAML, or reads NumPy files with objects."""
     forbidden = {"pickle", "cPickle", "marshal", "shelve", "dill", "joblib", "cloudpickle", "yaml"}
     for file in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

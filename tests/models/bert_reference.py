@@ -1,6 +1,7 @@
 """BERT in NumPy, and Hugging Face's in PyTorch: the two oracles of `fedlab.models.bert`.
 
-As a program it prints Hugging Face's numbers that test_bert.py holds; they were made with torch 1.13.0 and transformers 4.36.2:
+Run as a program, it prints the numbers of Hugging Face that test_bert.py expects. They were made
+with torch 1.13.0 and transformers 4.36.2:
 `python tests/models/bert_reference.py [folder of MiniLM's checkpoint]`
 """
 
@@ -45,7 +46,7 @@ def shapes(config):
 
 
 def tensors(config=CONFIG, seed=0):
-    """Random tensors large enough that every part of the model shows, with the pooler and both heads."""
+    """Random tensors, large enough that every part of the model has an effect."""
     d = config["hidden_size"]
     wanted = shapes(config) | {"pooler.dense.weight": [d, d], "pooler.dense.bias": [d]}
     wanted |= {
@@ -149,9 +150,10 @@ def main(checkpoint=None):
     import transformers
 
     rounded = lambda values: np.asarray(values, np.float64).round(6).tolist()  # noqa: E731
-    as_torch = lambda columns: {
-        name: torch.tensor(column.astype(np.int64)) for name, column in columns.items()
-    }  # noqa: E731
+
+    def as_torch(columns):
+        return {name: torch.tensor(column.astype(np.int64)) for name, column in columns.items()}
+
     t, x = tensors(), inputs(2, 9, CONFIG["vocab_size"])
     config = transformers.BertConfig(**CONFIG, num_labels=NUM_LABELS)
     with torch.no_grad():

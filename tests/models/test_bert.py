@@ -1,4 +1,4 @@
-"""BERT against Hugging Face's and against NumPy; its checkpoints, its sizes, and what plain Keras makes of its files."""
+"""BERT against Hugging Face's and against NumPy; its checkpoints, sizes and files."""
 
 import importlib.metadata
 import json
@@ -170,7 +170,8 @@ def test_sizes_and_initial_weights():
         for weight in layer.weights:
             value = weight.numpy()
             if weight.name.endswith(("kernel:0", "embeddings:0")):
-                # A normal distribution cut off at two deviations has .8796 of its deviation; Keras cuts off, it does not rescale.
+                # A normal distribution truncated at two deviations has 0.8796 of its deviation.
+                # Keras truncates without rescaling.
                 assert np.abs(value).max() <= 0.04 and len(np.unique(value)) > value.size / 2
                 if value.size > 4000:
                     assert value.std() == pytest.approx(0.02 * 0.8796, rel=0.04)
@@ -206,7 +207,8 @@ def test_loss_is_the_mean_of_start_and_end():
     head.set_weights([np.zeros_like(w) for w in head.get_weights()])
     y = np.zeros([2, 2], np.int32)
     loss, accuracy = model.evaluate(INPUTS, y, verbose=0)
-    # All tokens of a text are as likely: 9 of them in the first; the first token is the answer, and the first of equals is chosen.
+    # All tokens of a text are equally likely, 9 in the first text. The first token is the answer,
+    # and the first of equals is chosen.
     assert loss == pytest.approx(np.mean(np.log(REAL.sum(1))), rel=1e-6) and accuracy == 1
     assert model.evaluate(INPUTS, np.ones_like(y), verbose=0)[1] == 0
     assert (
@@ -293,7 +295,8 @@ def test_number_of_classes(num_classes):
         ),
         (
             {"num_layers": 3},
-            "num_layers=3: expected an integer between 1 and 2, the number of layers in .*model.safetensors",
+            "num_layers=3: expected an integer between 1 and 2, the number of layers in "
+            ".*model.safetensors",
         ),
         ({"length": 17}, "length=17: expected an integer between 1 and 16, which is max_positions"),
     ],
@@ -313,7 +316,8 @@ def without(*names):
         (
             without("encoder.layer.1.output.dense.bias", "embeddings.LayerNorm.weight"),
             {},
-            "lacks embeddings.LayerNorm.weight, encoder.layer.1.output.dense.bias: it is incomplete",
+            "lacks embeddings.LayerNorm.weight, encoder.layer.1.output.dense.bias: "
+            "it is incomplete",
         ),
         (
             reference.tensors(),

@@ -1,4 +1,4 @@
-"""The tutorial's model: its size, what its loss and accuracy count, and that plain Keras reads it back."""
+"""The tutorial's model: its size, its loss and accuracy, and that plain Keras loads it."""
 
 import json
 import math
@@ -62,7 +62,7 @@ def test_padding_counts_for_nothing():
     y = np.array([[1, 0, -1], [1, 1, 1]], np.int32)
     weight = np.array([[1, 1, 0], [1, 1, 1]], np.float32)
     loss, accuracy = model.evaluate(x, y, sample_weight=weight, verbose=0)
-    # Five real characters: four have probability 1/2 and are the most likely one, one has probability 1/4.
+    # Of five real characters, four have probability 1/2 and are the most likely; one has 1/4.
     assert loss == pytest.approx((4 * math.log(2) + math.log(4)) / 5, rel=1e-6)
     assert accuracy == pytest.approx(4 / 5)
 
@@ -84,7 +84,8 @@ PLAIN_KERAS = """
 import sys, json, numpy as np, tensorflow as tf
 model = tf.keras.models.load_model(sys.argv[1])
 data = np.load(sys.argv[2])
-values = model.evaluate(data["x"], data["y"], sample_weight=data["sample_weight"], batch_size=4, verbose=0)
+weights = data["sample_weight"]
+values = model.evaluate(data["x"], data["y"], sample_weight=weights, batch_size=4, verbose=0)
 assert not [name for name in sys.modules if name.startswith("fedlab")]
 print(json.dumps(values))
 """

@@ -237,7 +237,7 @@ def test_an_archive_that_lies_about_a_size(files, tmp_path):
 
 
 def test_trusted_files_have_no_limits(files, tmp_path):
-    """A file that is unusual rather than harmful: compressed weights, and many objects in its configuration."""
+    """A file that is unusual but harmless: compressed weights and a large configuration."""
     for path in (
         h5(files, tmp_path / "compressed.h5", compress),
         repacked(files, tmp_path / "bzip2.keras", zipfile.ZIP_BZIP2),

@@ -1,4 +1,7 @@
-"""Loading models: shipped, from every kind of file, from addresses; what would run code is refused, what is damaged said in a line."""
+"""Loading models: shipped ones, files of every kind, and URLs.
+
+Files that would run code are refused. Damaged files raise one-line errors.
+"""
 
 import http.server
 import json
