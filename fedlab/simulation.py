@@ -243,7 +243,10 @@ def simulate(
     folder = RunFolder.open(run_dir, setting, identity, rounds, read_tables)
     with contextlib.ExitStack() as stack:
         stack.callback(folder.close)
-        stores = {"client_states": folder.client_states, "client_history": cohorts.history}
+        stores: dict[str, Any] = {
+            "client_states": folder.client_states,
+            "client_history": cohorts.history,
+        }
         process = stack.enter_context(contextlib.closing(start_engine(setting._replace(**stores))))
         report = stack.enter_context(_progress.reporter(progress, rounds, len(folder.history)))
         end_round = _RoundEnd(process, setting, evaluations, hooks, folder, report)

@@ -13,16 +13,6 @@ ROOT = pathlib.Path(fedlab.__file__).parent
 # Modules whose owners still have to annotate or document something.
 NOT_YET = {
     "ops.py",  # its functions are those of keras.ops
-    "engines/batches.py",
-    "engines/blocks.py",
-    "engines/client_states.py",
-    "engines/client_work.py",
-    "engines/local.py",
-    "engines/replica.py",
-    "engines/rounds.py",
-    "engines/setting.py",
-    "engines/structure.py",
-    "engines/workers.py",
 }
 
 

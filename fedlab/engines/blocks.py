@@ -90,7 +90,7 @@ def make_block(parts: Sequence[Any], packed: Sequence[Mapping[str, tf.Tensor]]) 
     )
 
 
-def all_steps(block):
+def all_steps(block: Block) -> tf.Tensor:
     """The steps of all batches of a block, int32 [2]: the first, and the one after the last."""
     return tf.constant([0, block.batches.shape[0]])
 
@@ -122,7 +122,13 @@ def _unpack(packed, spec):
     return column
 
 
-def batch_columns(block, examples, i, fixed_size, fill):
+def batch_columns(
+    block: Block,
+    examples: Mapping[str, tf.Tensor],
+    i: Any,
+    fixed_size: int | None,
+    fill: Any,
+) -> dict[str, tf.Tensor]:
     """In a graph: the columns of batch i, name -> [rows, ...].
 
     Args:

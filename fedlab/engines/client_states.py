@@ -23,11 +23,13 @@ class MemoryStore:
     def __init__(self):
         self._states = {}
 
-    def read(self, client_id, round_num):
+    def read(self, client_id: str, round_num: int) -> bytes | None:
+        """As `Store.read`."""
         states = self._states.get(client_id, ())
         return next((data for at, data in reversed(states) if at < round_num), None)
 
-    def write(self, round_num, states):
+    def write(self, round_num: int, states: Iterable[tuple[str, Any]]) -> None:
+        """As `Store.write`."""
         for client_id, data in states:
             before = [each for each in self._states.get(client_id, ()) if each[0] < round_num]
             self._states[client_id] = [*before[-1:], (round_num, data)]

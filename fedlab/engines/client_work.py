@@ -4,7 +4,7 @@ Each function here returns a `Work`, which an engine maps over blocks of clients
 parts of a data set.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -20,6 +20,11 @@ average = mean()
 """How non-trainable weights are averaged, whatever the aggregator of the run."""
 
 
+Weights = list[tf.Tensor]
+ModelWeights = tuple[Weights, Weights]
+"""(trainable, non-trainable) weights."""
+
+
 class Shared(NamedTuple):
     """What all clients of a round receive beside the weights."""
 
@@ -28,7 +33,13 @@ class Shared(NamedTuple):
     survey: Any
 
 
-def train(setting: Setting, weights, shared: Shared, aggregator_state, prepare: Callable) -> Work:
+def train(
+    setting: Setting,
+    weights: ModelWeights,
+    shared: Shared,
+    aggregator_state: Any,
+    prepare: Callable,
+) -> Work:
     """Training of a block of clients, whose results are added up.
 
     Args:
@@ -46,7 +57,7 @@ def train(setting: Setting, weights, shared: Shared, aggregator_state, prepare: 
     return Work("train", lambda replica: _train(replica, setting), inputs, prepare)
 
 
-def train_one(setting: Setting, weights, shared: Shared, prepare: Callable) -> Work:
+def train_one(setting: Setting, weights: ModelWeights, shared: Shared, prepare: Callable) -> Work:
     """Training of the only client of a block.
 
     The arguments are those of `train`. The graph returns the client's result, the changes of its
@@ -56,7 +67,7 @@ def train_one(setting: Setting, weights, shared: Shared, prepare: Callable) -> W
     return Work("one", lambda replica: _train_one(replica, setting), inputs, prepare)
 
 
-def survey(setting: Setting, weights, shared: Shared, prepare: Callable) -> Work:
+def survey(setting: Setting, weights: ModelWeights, shared: Shared, prepare: Callable) -> Work:
     """The algorithm's survey of a block of clients. The graph returns the sum of its results.
 
     The arguments are those of `train`; `prepare` gives no kept state.
@@ -65,7 +76,9 @@ def survey(setting: Setting, weights, shared: Shared, prepare: Callable) -> Work
     return Work("survey", lambda replica: _survey(replica, setting), inputs, prepare)
 
 
-def evaluate(weights, metric_state, specs: blocks.Specs, prepare: Callable) -> Work:
+def evaluate(
+    weights: ModelWeights, metric_state: Sequence[Any], specs: blocks.Specs, prepare: Callable
+) -> Work:
     """Evaluation on batches. The graph returns the metrics' state after them.
 
     Args:
@@ -90,7 +103,7 @@ def evaluate(weights, metric_state, specs: blocks.Specs, prepare: Callable) -> W
     return Work(("test", str(specs)), make, inputs, prepare)
 
 
-def personalize(setting: Setting, weights, round_num: int, prepare: Callable) -> Work:
+def personalize(setting: Setting, weights: ModelWeights, round_num: int, prepare: Callable) -> Work:
     """Personalization of a client's model. The graph returns its weights, as `Learner.weights`.
 
     Args:
@@ -115,7 +128,12 @@ def personalize(setting: Setting, weights, round_num: int, prepare: Callable) ->
 
 
 def evaluate_personalized(
-    setting: Setting, weights, round_num: int, metric_state, specs: blocks.Specs, prepare: Callable
+    setting: Setting,
+    weights: ModelWeights,
+    round_num: int,
+    metric_state: Sequence[Any],
+    specs: blocks.Specs,
+    prepare: Callable,
 ) -> Work:
     """Evaluation of a client's personalized model. The graph returns the metrics' state after it.
 
@@ -302,7 +320,9 @@ def _train(replica, setting):
     return train_block
 
 
-def zero_sums(setting: Setting, weights, non_trainable, aggregator_state):
+def zero_sums(
+    setting: Setting, weights: Weights, non_trainable: Weights, aggregator_state: Any
+) -> tuple:
     """What the results of no client add up to: (accumulator, extras, averaged changes)."""
     algorithm = setting.algorithm
     averaged = averaged_weights(setting)
@@ -402,7 +422,7 @@ def _is_counted(dtype):
     return dtype.is_integer or dtype.is_bool
 
 
-def change(before, after):
+def change(before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
     """A non-trainable weight before minus after training, in a dtype that has averages."""
     if not _is_counted(before.dtype):
         return before - after
@@ -410,7 +430,7 @@ def change(before, after):
     return tf.cast(tf.cast(before, tf.int64) - tf.cast(after, tf.int64), tf.float64)
 
 
-def changed(before, change):
+def changed(before: tf.Tensor, change: tf.Tensor) -> tf.Tensor:
     """A non-trainable weight minus an averaged change. Without a change it keeps its bits."""
     if not _is_counted(before.dtype):
         return before - change

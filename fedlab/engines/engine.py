@@ -13,7 +13,7 @@ Weights are lists in the order of the Keras model's `trainable_weights` and of
 `non_trainable_weights(model)`. `state` is a nest of arrays that belongs to the engine.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -114,7 +114,7 @@ class RoundResult(NamedTuple):
 class Mapper(Protocol):
     """Maps client work."""
 
-    def map(self, work: Work, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    def map(self, work: Work, items: Iterable[Any]) -> Generator[tuple[Any, Any], None, None]:
         """Yields (outputs of the work's graph, `about`) for each item, in order."""
 
     @property

@@ -1,9 +1,13 @@
 """The default engine: TensorFlow in this process, with one client at a time per core."""
 
+from collections.abc import Generator, Iterable
+from typing import Any
+
 from fedlab.engines.engine import Setting, Work
 from fedlab.engines.rounds import Rounds
 from fedlab.engines.workers import Workers
 from fedlab.learner import in_precision
+from fedlab.learner.learner import Merger, Metrics
 
 
 def start(setting: Setting) -> "LocalProcess":
@@ -28,16 +32,20 @@ class LocalProcess(Rounds):
             self._workers = Workers(setting.build, setting.clients, setting.num_workers)
 
     @property
-    def metrics(self):
+    def metrics(self) -> Metrics:
+        """The model's metrics; see `Mapper.metrics`."""
         return self._workers.metrics
 
     @property
-    def merger(self):
+    def merger(self) -> Merger:
+        """The merger of the metrics; see `Mapper.merger`."""
         return self._workers.merger
 
-    def map(self, work: Work, items):
+    def map(self, work: Work, items: Iterable[Any]) -> Generator[tuple[Any, Any], None, None]:
+        """Maps work that is not training; see `Mapper.map`."""
         return self._workers.map(work, items)
 
-    def close(self):
+    def close(self) -> None:
+        """Ends the threads."""
         super().close()
         self._workers.close()

@@ -2,9 +2,11 @@
 
 import ctypes
 import threading
+from typing import Any
 
 import tensorflow as tf
 
+from fedlab.engines.engine import Work
 from fedlab.learner import KerasLearner
 from fedlab.learner.learner import Learner
 
@@ -44,7 +46,7 @@ class Replica:
         self._functions = {}
         self._tracing_thread, self._interrupting = None, threading.Lock()
 
-    def run(self, work, data):
+    def run(self, work: Work, data: tuple) -> Any:
         """Runs a `Work` on the data of one item. Its graph is traced at the first call.
 
         The graph takes any number of rows in `data`.
@@ -78,7 +80,7 @@ class Replica:
                 except Interrupted:
                     pass
 
-    def interrupt_tracing(self):
+    def interrupt_tracing(self) -> None:
         """Raises `Interrupted` in a thread that traces a graph, which can take seconds."""
         with self._interrupting:
             if self._tracing_thread is not None:

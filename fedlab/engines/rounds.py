@@ -8,6 +8,7 @@ workers; and the largest clients start first, so that no core waits for them at 
 
 import contextlib
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,11 +58,13 @@ class Rounds:
         warn_of_left_out(mapper.merger.unmergeable)
 
     @property
-    def metric_names(self):
+    def metric_names(self) -> list[str]:
+        """The names of the training metrics that rounds report."""
         left_out = self._mapper.merger.unmergeable
         return [*self._mapper.metrics.results(self._mapper.merger.initial, left_out)]
 
-    def init(self, trainable, non_trainable):
+    def init(self, trainable: Sequence[Any], non_trainable: Sequence[Any]) -> State:
+        """Returns the state before the first round."""
         algorithm, aggregator = self.setting.algorithm, self.setting.aggregator
         trainable = [tf.convert_to_tensor(w) for w in trainable]
         non_trainable = [tf.convert_to_tensor(w) for w in non_trainable]
@@ -71,13 +74,19 @@ class Rounds:
         server = structure.tensors(algorithm.server_init(trainable), who)
         return State(trainable, non_trainable, server, aggregator.init(trainable))
 
-    def weights(self, state):
-        return tuple([np.asarray(w) for w in part] for part in self.device_weights(state))
+    def weights(self, state: State) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Returns the trainable and non-trainable weights as NumPy arrays."""
+        trainable, non_trainable = self.device_weights(state)
+        return [np.asarray(w) for w in trainable], [np.asarray(w) for w in non_trainable]
 
-    def device_weights(self, state):
+    def device_weights(self, state: State) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Returns the trainable and non-trainable weights as tensors."""
         return state.trainable, state.non_trainable
 
-    def run_round(self, state, round_num, cohort):
+    def run_round(
+        self, state: State, round_num: int, cohort: Sequence[str]
+    ) -> tuple[State, RoundResult]:
+        """Trains the cohort and updates the global model; see `Process.run_round`."""
         aggregator, algorithm = self.setting.aggregator, self.setting.algorithm
         blocks, client_weights = _blocks(self.setting.clients, cohort), self._client_weights(cohort)
         shared = self._shared(state, round_num, blocks, client_weights)
@@ -121,7 +130,9 @@ class Rounds:
         )
         return State(trainable, non_trainable, server, aggregator_state), result
 
-    def run_client(self, state, round_num, client_id, cohort):
+    def run_client(
+        self, state: State, round_num: int, client_id: str, cohort: Sequence[str]
+    ) -> tuple[Any, list, bool, dict, Any]:
         """Trains one client.
 
         The round must be the first, unless the algorithm keeps nothing between rounds.
@@ -153,13 +164,16 @@ class Rounds:
         metrics = self._mapper.metrics.training_results(metrics)
         return result, changes, bool(finite), metrics, counts
 
-    def save(self, state):
+    def save(self, state: State) -> list[np.ndarray]:
+        """Returns a state's arrays for a checkpoint."""
         return [np.asarray(array) for array in tf.nest.flatten(state)]
 
-    def restore(self, state, arrays):
+    def restore(self, state: State, arrays: Sequence[np.ndarray]) -> State:
+        """Returns the state of a checkpoint; `state` is any state of this process."""
         return tf.nest.pack_sequence_as(state, [tf.convert_to_tensor(array) for array in arrays])
 
-    def close(self):
+    def close(self) -> None:
+        """Ends the mapper's threads."""
         self._mapper.close()
 
     def _client_weights(self, cohort):

@@ -1,9 +1,12 @@
 """The `Setting` of an engine, from the arguments that `simulate` and `client_update` share."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import tensorflow as tf
 
 from fedlab import _checks, aggregators, algorithms
-from fedlab.clients import ClientData, seeding
+from fedlab.clients import Batching, ClientData, seeding
 from fedlab.clients.availability import check_condition, together
 from fedlab.engines.checks import ignored_label
 from fedlab.engines.engine import Setting
@@ -12,18 +15,18 @@ from fedlab.optimizers import schedules
 
 
 def make_setting(
-    model,
-    clients,
-    algorithm,
+    model: Any,
+    clients: ClientData,
+    algorithm: algorithms.Algorithm | None,
     *,
-    aggregator=None,
-    seed,
-    batching,
-    client_learning_rate,
-    class_weight,
-    conditions,
-    **options,
-):
+    aggregator: aggregators.Aggregator | None = None,
+    seed: int,
+    batching: Batching,
+    client_learning_rate: Any,
+    class_weight: Mapping[int, float] | None,
+    conditions: Any,
+    **options: Any,
+) -> Setting:
     """The `Setting` of these arguments of `fedlab.simulate`.
 
     Args:

@@ -1,13 +1,15 @@
 """Checks of what the functions of algorithms and aggregators return, while a graph is traced."""
 
 import textwrap
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from fedlab.algorithms.algorithm import ClientResult, StructureError
 
 
-def check_alike(given, like, who, remedy):
+def check_alike(given: Any, like: Any, who: str, remedy: str) -> Any:
     """Raises StructureError unless `given` has the nesting, dtypes and shapes of `like`.
 
     Args:
@@ -30,7 +32,7 @@ def check_alike(given, like, who, remedy):
     return given
 
 
-def check_weights(given, weights, who):
+def check_weights(given: Any, weights: Sequence[tf.Tensor], who: str) -> list[tf.Tensor]:
     """Raises StructureError where `given` is not a list of tensors like `weights`."""
     if isinstance(given, tuple):
         given = list(given)
@@ -39,7 +41,7 @@ def check_weights(given, weights, who):
     )
 
 
-def tensors(nest, who):
+def tensors(nest: Any, who: str) -> Any:
     """The nest with tensors as leaves. Raises StructureError where something is none."""
     try:
         return tf.nest.map_structure(tf.convert_to_tensor, nest)
@@ -49,7 +51,9 @@ def tensors(nest, who):
         ) from None
 
 
-def check_result(result, weights, extras, kept, name):
+def check_result(
+    result: Any, weights: Sequence[tf.Tensor], extras: Any, kept: Any, name: str
+) -> ClientResult:
     """Raises StructureError unless an engine can add and store what a client returns.
 
     Args:
@@ -90,7 +94,9 @@ def check_result(result, weights, extras, kept, name):
     )
 
 
-def check_updated(updated, weights, state, name):
+def check_updated(
+    updated: Any, weights: Sequence[tf.Tensor], state: Any, name: str
+) -> tuple[list[tf.Tensor], Any]:
     """Returns what `server_update` returned.
 
     Raises:
@@ -108,7 +114,7 @@ def check_updated(updated, weights, state, name):
     )
 
 
-def describe(nest):
+def describe(nest: Any) -> str:
     """A nest as text, such as [float32[3,2], float32[]]."""
     text = str(tf.nest.map_structure(_describe_leaf, nest)).replace("'", "")
     return textwrap.shorten(text, 160, placeholder=" ...")

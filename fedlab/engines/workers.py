@@ -5,7 +5,7 @@ import functools
 import logging
 import os
 import queue
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from fedlab.learner.learner import Merger, Metrics
 logger = logging.getLogger("fedlab")
 
 
-def one_core_per_client():
+def one_core_per_client() -> None:
     """Runs each TensorFlow operation of this process on one core.
 
     Call this first if your program only runs simulations. By default TensorFlow splits every
@@ -41,7 +41,7 @@ def one_core_per_client():
 
 
 @functools.cache
-def gpus():
+def gpus() -> list[str]:
     """Names of the GPUs that TensorFlow may use. Says so, once."""
     names = [device.name for device in tf.config.list_logical_devices("GPU")]
     if names:
@@ -91,7 +91,7 @@ class Workers:
             self._replicas.append(Replica(self._build(), self._columns, device))
         self._idle.put(self._replicas[-1])
 
-    def map(self, work: Work, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    def map(self, work: Work, items: Iterable[Any]) -> Generator[tuple[Any, Any], None, None]:
         """Yields (outputs of the work's graph, `about`) for each item, in order; see `run`."""
 
         def on(replica, prepared):
@@ -105,7 +105,7 @@ class Workers:
         function: Callable[[Replica, Any], Any],
         items: Iterable[Any],
         prepare: Callable[[Any], Any] = lambda item: item,
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """Yields `function(replica, prepare(item))` in the items' order, several at a time.
 
         It holds at most as many results as there are threads. One more thread prepares the next
