@@ -177,7 +177,7 @@ SIMULATE = {
     "evaluate_on a pair of numbers": (lambda g: simulate(g, evaluate_on=(1, 2)), "int"),
     "evaluate_on empty clients": (
         lambda g: simulate(g, evaluate_on=points([1], [0])),
-        "no example",
+        "every client is empty",
     ),
     "evaluate_on a function of text": (
         lambda g: simulate(g, evaluate_on=lambda model, round_num: {"a": "b"}),
@@ -284,7 +284,7 @@ SIMULATE = {
         "'a'",
     ),
     "per_client: a dict": (lambda g: fl.per_client({"ann": {}}), "dict"),
-    "per_client: empty": (lambda g: fl.per_client(points([1], [0])), "no example"),
+    "per_client: empty": (lambda g: fl.per_client(points([1], [0])), "every client is empty"),
 }
 
 DATA = {

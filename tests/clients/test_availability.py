@@ -307,6 +307,6 @@ def test_bad_arguments_raise_one_line_errors(make, message):
 def test_engine_tff_has_no_attackers():
     pytest.importorskip("tensorflow_federated")
     with pytest.raises(
-        ValueError, match="no algorithm 'fed_avg under sign_flipping'; allowed: .*fed_avg"
+        ValueError, match="algorithm 'fed_avg under sign_flipping': expected .*fed_avg"
     ):
         line_run(algorithm=attacks.sign_flipping(UNIFORM, 0.5), engine="tff")

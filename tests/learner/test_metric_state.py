@@ -180,8 +180,8 @@ def test_sets_whose_columns_have_the_same_name_are_refused(names):
     data = fl.ClientData.from_dict(CLIENTS)
     with pytest.raises(
         ValueError,
-        match=rf"^evaluate_on\['{names[-1]}'\] has a metric '{names[-1]}_loss'[^\n]*: rename the "
-        "set$",
+        match=rf"^evaluate_on\['{names[-1]}'\] has a metric '{names[-1]}_loss'[^\n]*; "
+        "rename the set$",
     ):
         fl.simulate(
             model,
