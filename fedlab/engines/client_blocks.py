@@ -13,8 +13,10 @@ from fedlab.engines import batches as batching
 from fedlab.engines import blocks
 from fedlab.engines.engine import Setting
 
-CACHE_BYTES = 2**28
-"""The size limit of the client columns that an engine keeps as tensors: 256 MiB."""
+CACHE_BYTES = 2**25
+"""The size limit of the client columns that an engine keeps as tensors: 32 MiB."""
+
+_TENSOR_BYTES = 4096  # what a tensor needs beside its values, rounded up
 
 
 class Client(NamedTuple):
@@ -88,7 +90,7 @@ class _Packed:
             self._clients.move_to_end(client_id)
             return self._clients[client_id][0]
         packed = blocks.pack(part.source)
-        size = sum(column.nbytes for column in part.source.values())
+        size = sum(column.nbytes + _TENSOR_BYTES for column in part.source.values())
         if size <= CACHE_BYTES:
             self._clients[client_id] = packed, size
             self._num_bytes += size
