@@ -26,9 +26,14 @@ Keras.
     check_model
 """
 
+from importlib import metadata
+
 from fedlab._modules import lazily
 
-_IMPLEMENTATION = "fedlab.learner.keras2"
+# The only place that depends on which Keras is installed. It reads the version without
+# importing Keras.
+_KERAS = int(metadata.version("keras").partition(".")[0])
+_IMPLEMENTATION = f"fedlab.learner.keras{_KERAS}"
 _NAMES = {
     "cloning": (
         "check_compiled",
