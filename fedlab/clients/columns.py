@@ -57,6 +57,24 @@ def num_rows(columns: Mapping[str, np.ndarray]) -> int:
     return next(iter(columns.values())).shape[0]
 
 
+def num_bytes(columns: Mapping[str, np.ndarray]) -> int:
+    """Returns the size of columns in memory, including the texts that they refer to.
+
+    Example:
+      >>> num_bytes({"x": np.zeros([3, 2])})
+      48
+    """
+    return sum(map(_size, columns.values()))
+
+
+def _size(array: np.ndarray) -> int:
+    if array.dtype != object:
+        return array.nbytes
+    # Strings are objects, of which NumPy counts only the pointers.
+    texts = (text for text in array.flat if isinstance(text, (str, bytes)))
+    return array.nbytes + sum(64 + len(text) for text in texts)
+
+
 def targets(columns: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the target columns: `y`, or `y/NAME` for each output NAME of a model with several.
 

@@ -1,13 +1,13 @@
 """A cache of loaded clients: the columns of those used last, and the form of all of them."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedlab.clients.columns import check_columns, num_rows
+from fedlab.clients.columns import check_columns, num_bytes, num_rows
+from fedlab.clients.lru import LruCache
 
 CACHE_BYTES = 2**30
 """The default size limit of the cache of a `ClientData`: 1 GiB."""
@@ -49,9 +49,7 @@ class Store:
         self.cache_bytes = cache_bytes
         self._load = load
         self._lock = threading.Lock()
-        # In the order of use; the client used last comes last.
-        self._cache: OrderedDict[str, dict[str, np.ndarray]] = OrderedDict()
-        self._num_bytes = 0
+        self._cache: LruCache[dict[str, np.ndarray]] = LruCache(None if in_memory else cache_bytes)
         self._forms: dict[str, Form] = {}
         # Clients have few different forms; each is stored once.
         self._same_rows: dict[tuple, tuple] = {}
@@ -64,9 +62,8 @@ class Store:
             columns, or returned something else than the last time.
         """
         with self._lock:
-            if client_id in self._cache:
-                self._cache.move_to_end(client_id)
-                return self._cache[client_id]
+            if (cached := self._cache.get(client_id)) is not None:
+                return cached
         # Loaded without the lock, so that threads can load different clients at the
         # same time. Two threads that load the same client get the same arrays.
         columns = check_columns(self._load(client_id), f"client {client_id!r}")
@@ -80,27 +77,16 @@ class Store:
                     f"client {client_id!r} had {describe(before)} when it was first loaded and now "
                     f"has {describe(form)}: expected load to return the same columns each time"
                 )
-            return self._add(client_id, columns, form.num_bytes)
+            if (cached := self._cache.get(client_id)) is not None:
+                return cached
+            self._cache.add(client_id, columns, form.num_bytes)
+            return columns
 
     def form(self, client_id: str) -> Form:
         """Returns the form of a client's columns. The client is loaded at most once for this."""
         if client_id not in self._forms:
             self.read(client_id)
         return self._forms[client_id]
-
-    def _add(
-        self, client_id: str, columns: dict[str, np.ndarray], num_bytes: int
-    ) -> dict[str, np.ndarray]:
-        if client_id in self._cache:
-            return self._cache[client_id]
-        limit = float("inf") if self.in_memory or self.cache_bytes is None else self.cache_bytes
-        if num_bytes <= limit:
-            self._cache[client_id] = columns
-            self._num_bytes += num_bytes
-        while self._num_bytes > limit:
-            oldest, _ = self._cache.popitem(last=False)
-            self._num_bytes -= self._forms[oldest].num_bytes
-        return columns
 
 
 def describe(form: Form) -> str:
@@ -117,12 +103,4 @@ def describe(form: Form) -> str:
 
 def _form(columns: dict[str, np.ndarray]) -> Form:
     rows = tuple((name, array.dtype, array.shape[1:]) for name, array in columns.items())
-    return Form(num_rows(columns), sum(map(_num_bytes, columns.values())), rows)
-
-
-def _num_bytes(array: np.ndarray) -> int:
-    if array.dtype != object:
-        return array.nbytes
-    # Strings are objects, of which NumPy counts only the pointers.
-    texts = (text for text in array.flat if isinstance(text, (str, bytes)))
-    return array.nbytes + sum(64 + len(text) for text in texts)
+    return Form(num_rows(columns), num_bytes(columns), rows)

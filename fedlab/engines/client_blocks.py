@@ -1,6 +1,5 @@
 """The examples and seeds of clients in a round, as tensors for the graphs of `client_work`."""
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +8,8 @@ import tensorflow as tf
 
 from fedlab.algorithms import Counts
 from fedlab.clients import seeding
+from fedlab.clients.columns import num_bytes
+from fedlab.clients.lru import LruCache
 from fedlab.engines import batches as batching
 from fedlab.engines import blocks
 from fedlab.engines.engine import Setting
@@ -46,7 +47,7 @@ class ClientBlocks:
 
     def __init__(self, setting: Setting):
         self._setting = setting
-        self._packed = _Packed()
+        self._packed: LruCache[dict] = LruCache(CACHE_BYTES)
 
     def make(
         self, round_num: int, client_ids: Sequence[str], client_weights: Mapping[str, float]
@@ -70,33 +71,19 @@ class ClientBlocks:
             client_weight=_floats(client_weights.get(client_id, 1.0) for client_id in client_ids),
         )
         data = (
-            blocks.make_block(parts, list(map(self._packed.get, client_ids, parts))),
+            blocks.make_block(parts, list(map(self._pack, client_ids, parts))),
             Counts(*map(tf.constant, counts)),
             _clients(setting.seed, round_num, client_ids),
         )
         return data, counts
 
-
-class _Packed:
-    """The packed columns of the clients that trained last, up to `CACHE_BYTES`."""
-
-    def __init__(self):
-        self._clients: OrderedDict[str, tuple] = OrderedDict()
-        self._num_bytes = 0
-
-    def get(self, client_id, part):
+    def _pack(self, client_id, part):
         """What `fedlab.engines.blocks.pack` returns for a client with these `Batches`."""
-        if client_id in self._clients:
-            self._clients.move_to_end(client_id)
-            return self._clients[client_id][0]
-        packed = blocks.pack(part.source)
-        size = sum(column.nbytes + _TENSOR_BYTES for column in part.source.values())
-        if size <= CACHE_BYTES:
-            self._clients[client_id] = packed, size
-            self._num_bytes += size
-        while self._num_bytes > CACHE_BYTES:
-            _, (_, size) = self._clients.popitem(last=False)
-            self._num_bytes -= size
+        packed = self._packed.get(client_id)
+        if packed is None:
+            packed = blocks.pack(part.source)
+            size = num_bytes(part.source) + _TENSOR_BYTES * len(packed)
+            self._packed.add(client_id, packed, size)
         return packed
 
 

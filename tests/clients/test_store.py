@@ -106,4 +106,4 @@ def test_threads_read_the_right_clients():
         chosen = np.random.default_rng(0).choice(IDS, 2000).tolist()
         for client_id, columns in zip(chosen, threads.map(clients.__getitem__, chosen)):
             assert columns["x"].tolist() == [int(client_id[1:])] * KB
-    assert len(clients._store._cache) == 2 and clients._store._num_bytes == 2 * KB
+    assert len(clients._store._cache) == 2 and clients._store._cache.num_bytes == 2 * KB
