@@ -56,7 +56,7 @@ def measure_rates(products, num_cores, seconds_each, squares=SQUARES):
 
 
 def limits(workload, best, rates):
-    """The time that a round would take if it consisted of its products only.
+    """The shortest time of a round, if nothing but its products took time.
 
     Returns:
       limit_s: seconds at the best rate of all products.

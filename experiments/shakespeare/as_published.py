@@ -137,8 +137,8 @@ def train(model, datasets, evaluate):
 def main():
     import fedlab as fl
 
-    # A model file is taken as it is; the shipped one as the tutorial's, whose state
-    # goes on from batch to batch.
+    # The shipped model becomes stateful, as in the tutorial: its recurrent state continues
+    # from batch to batch. A model file is used as it is.
     overrides = (
         dict(stateful=True, batch_size=_BATCH_SIZE) if _MODEL.value in fl.models.names() else {}
     )

@@ -2,8 +2,8 @@
 
     python -m experiments.squad.compare --path=FOLDER
 
-Runs the presets that are not yet done in --folder, one after the other, goes on where
-an earlier call was stopped, and writes the picture.
+Runs the presets that are not finished in --folder, one after the other, and draws the
+plot. A run that was interrupted is resumed.
 """
 
 import pathlib

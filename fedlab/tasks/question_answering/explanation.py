@@ -137,12 +137,7 @@ def explain_answer(
       >>> len(found.words), found.label == found.span.text
       (3, True)
     """
-    for name, value, least in (
-        ("num_samples", num_samples, 10),
-        ("num_words", num_words, 1),
-        ("batch_size", batch_size, 1),
-    ):
-        _checks.check_int(name, value, least)
+    _check_sizes(num_samples, num_words, batch_size)
     question = " ".join(question.split()) if isinstance(question, str) else question
     parts = {"question": question, "context": context}
     pieces = word_piece(vocabulary)
@@ -222,12 +217,7 @@ def explain_class(
       >>> len(found.words), found.label in names
       (4, True)
     """
-    for name, value, least in (
-        ("num_samples", num_samples, 10),
-        ("num_words", num_words, 1),
-        ("batch_size", batch_size, 1),
-    ):
-        _checks.check_int(name, value, least)
+    _check_sizes(num_samples, num_words, batch_size)
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"text={text!r:.40}: expected a text that is not empty")
     pieces = word_piece(vocabulary)
@@ -340,6 +330,12 @@ class _LimeText:
             key=self._offsets.get,
         )
         return Word(str(word), part, place - self._offsets[part], float(weight))
+
+
+def _check_sizes(num_samples, num_words, batch_size):
+    _checks.check_int("num_samples", num_samples, 10)
+    _checks.check_int("num_words", num_words, 1)
+    _checks.check_int("batch_size", batch_size, 1)
 
 
 def _score(windows, logits, question, start, end):
