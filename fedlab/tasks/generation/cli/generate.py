@@ -34,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Prints the prompt and its continuation."""
     import fedlab as fl
+    from fedlab.models.loading import load
 
-    model = fl.models.load(args.model, trust_model=args.trust_model)
+    model = load(args.model, trust_model=args.trust_model)
     print(
         fl.generate(
             model,

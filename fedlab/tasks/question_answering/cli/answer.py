@@ -49,8 +49,9 @@ def run(args: argparse.Namespace) -> None:
     if context is None or context.startswith("@"):
         context = read(args.context_file if context is None else context[1:])
     import fedlab as fl
+    from fedlab.models.loading import load
 
-    model = fl.models.load(args.model, trust_model=args.trust_model)
+    model = load(args.model, trust_model=args.trust_model)
     found = fl.answer(
         model,
         args.question,

@@ -90,10 +90,10 @@ def run(args: argparse.Namespace) -> None:
         for text in ((args.question, args.context) if args.text is None else (args.text,))
     ]
 
-    import fedlab as fl
+    from fedlab.models.loading import load
     from fedlab.tasks.question_answering import explanation
 
-    model = fl.models.load(args.model, trust_model=args.trust_model)
+    model = load(args.model, trust_model=args.trust_model)
     if args.text is None:
         question, context = texts
         found = explanation.explain_answer(model, question, context, args.vocabulary, **options)
