@@ -10,7 +10,7 @@ import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def arrays(
         pass
     except Exception as error:  # whatever is wrong with the file, it can be made again
         logger.warning("%s is damaged (%s); it will be made again", file, error)
-    made = make()
+    made: dict[str, Any] = make()
     packed = io.BytesIO()
     np.savez(packed, **made)
     try:

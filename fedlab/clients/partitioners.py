@@ -258,7 +258,7 @@ def _checked_labels(labels: Any) -> np.ndarray:
             f"labels has shape {list(array.shape)}: expected one label per example, [n]"
         )
     if array.dtype.kind == "f" and np.isnan(array).any():
-        row = int(np.isnan(array).argmax())
+        row = int(np.argmax(np.isnan(array)))
         raise ValueError(f"labels[{row}]=nan: expected a number; remove such examples")
     return array
 

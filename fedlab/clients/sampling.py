@@ -105,7 +105,8 @@ def _poisson(
         what="the number of clients",
     )
     draws = seeding.generator(seed, "cohort", round_num).random(num_clients)
-    return [client_ids[i] for i in np.flatnonzero(draws * num_clients < clients_per_round)]
+    chosen = np.flatnonzero(draws * num_clients < clients_per_round).tolist()
+    return [client_ids[i] for i in chosen]
 
 
 def fixed(cohort: Iterable[str]) -> Sampler:
@@ -210,7 +211,7 @@ def highest_loss(clients_per_round: int, candidates: int) -> Adaptive:
     """
     _checks.check_int("clients_per_round", clients_per_round)
     _checks.check_int("candidates", candidates, clients_per_round)
-    settings = {"clients_per_round": clients_per_round, "candidates": candidates}
+    settings: dict[str, Any] = {"clients_per_round": clients_per_round, "candidates": candidates}
     return Adaptive("highest_loss", settings, functools.partial(_highest_loss, **settings))
 
 

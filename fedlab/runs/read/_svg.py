@@ -49,7 +49,7 @@ def text(figure: Any, name: str) -> str:
 
     out = io.StringIO()
     # Texts stay texts, which are small and can be searched and copied.
-    settings = {"svg.fonttype": "none", "svg.hashsalt": name}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": name}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         # The browser has other fonts.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")

@@ -49,7 +49,8 @@ def encode(checkpoint: Checkpoint) -> tuple[memoryview, bytes]:
     Raises:
       TypeError: an array holds Python objects or records.
     """
-    entries, dtypes = {}, {}
+    entries: dict[str, Any] = {}
+    dtypes = {}
     for i, array in enumerate(checkpoint.arrays):
         if array is None:
             continue
@@ -81,7 +82,7 @@ def decode(data: bytes) -> Checkpoint:
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as entries:
             about = _json.loads(entries["about"].tobytes())
-            arrays = [
+            arrays: list[Any] = [
                 entries[_name(i)] if _name(i) in entries else None
                 for i in range(about["num_arrays"])
             ]

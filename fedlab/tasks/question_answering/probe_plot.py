@@ -90,7 +90,8 @@ def output_figure(record: "Record", example: int) -> "Figure":
         len(outputs), -1 if outputs.ndim > 2 else 1, outputs.shape[-1]
     )  # [rounds, panels, positions]
     outputs = np.ma.masked_less(outputs, _MASKED)
-    shown = 1 + np.flatnonzero(~np.ma.getmaskarray(outputs).all(axis=(0, 1))).max(initial=0)
+    some = np.flatnonzero(~np.ma.getmaskarray(outputs).all(axis=(0, 1))).tolist()
+    shown = 1 + max(some, default=0)
     outputs = outputs[:, :, :shown]
     panels = outputs.shape[1]
     labels = (

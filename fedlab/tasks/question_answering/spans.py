@@ -157,7 +157,7 @@ def answers(
             for i in range(len(rows))
         ]
         sums.append(_log_sum_exp(flat))
-    sums = np.concatenate(sums) if sums else np.zeros([0])
+    log_sums = np.concatenate(sums) if sums else np.zeros([0])
     nulls = logits[:, :, 0].sum(axis=1, dtype=np.float64)
     borders = np.searchsorted(windows.question, np.arange(len(windows.questions) + 1))
     return [
@@ -166,7 +166,7 @@ def answers(
             number,
             range(low, high),
             found,
-            sums[low:high],
+            log_sums[low:high],
             nulls[low:high],
             num_best,
             null_threshold,
