@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fedlab import _checks, _modules, _progress
+from fedlab import _checks, _progress, engines
 from fedlab._dropped_clients import DroppedClients
 from fedlab.aggregators import Aggregator, privacy
 from fedlab.algorithms import Algorithm
@@ -212,6 +212,7 @@ def simulate(
       [0, 1, 2]
     """
     _checks.check_int("rounds", rounds)
+    start_engine = engines.find(engine)
     dropped = DroppedClients(max_dropped_rounds)
     setting = make_setting(
         model,
@@ -230,7 +231,6 @@ def simulate(
     watched = setting.algorithm.weigh is not None
     cohorts = Cohorts(clients, clients_per_round, cohort, seed, engine, watched)
     privacy.check_cohorts(setting.aggregator.privacy, cohorts.sampler, len(clients))
-    start_engine = _modules.find("fedlab.engines", engine, "start")
     evaluations = Evaluations(evaluate_on, evaluate_every, evaluation_batch_size, setting, rounds)
     hooks = Hooks(callbacks)
     identity = {

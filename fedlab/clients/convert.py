@@ -132,8 +132,8 @@ def _tff_class() -> type:
         import tensorflow_federated as tff
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "to_tff: expected tensorflow_federated, which is not installed; install it from "
-            "requirements.lock"
+            "to_tff: expected tensorflow_federated, which is not installed; run scripts/setup "
+            "--stack=tff in fedlab's repository and use .venv-tff/bin/python"
         ) from error
 
     class ColumnsClientData(tff.simulation.datasets.ClientData):

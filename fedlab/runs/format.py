@@ -83,6 +83,8 @@ def read_config(path: pathlib.Path) -> dict[str, Any]:
             f"{wrote!s:.40}: expected version {FORMAT_VERSION}, which fedlab {__version__} uses; "
             "continue with the fedlab that wrote it or start a new run folder"
         )
+    # Runs without this entry are older than the modern stack.
+    config.setdefault("stack", "tff")
     for name in ("evaluation_examples", "evaluation_data"):
         if isinstance(sets := config.get(name), dict):
             config[name] = {part: _renamed(about) for part, about in sets.items()}

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from fedlab import _checks, _modules, aggregators, algorithms
+from fedlab import _checks, aggregators, algorithms, engines
 from fedlab.clients import Batching, ClientData, Participation, seeding
 from fedlab.clients.batching import batch_rows
 from fedlab.clients.columns import keras_batch, num_rows
@@ -63,7 +63,7 @@ def check_engine(engine: str | Engine) -> None:
       >>> check_engine("local")
     """
     if isinstance(engine, str):
-        start = _modules.find("fedlab.engines", engine, "start")
+        start = engines.find(engine)
     elif callable(getattr(engine, "start", None)):
         start = engine.start
     else:

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
+from fedlab.learner import stack
 from fedlab.runs.write.checkpoints import decode
 from tests.quadratics import linear_model, points
 
@@ -133,6 +134,19 @@ def test_an_old_run_is_resumed(one_round, tmp_path):
         about["own"] = about.pop("local")
         change_config(folder, **{name: {"each": about}})
     assert simulate(folder, rounds=2) == simulate(tmp_path / "whole", rounds=2)
+
+
+def test_a_run_without_a_stack_is_one_of_the_tff_stack(one_round, tmp_path):
+    folder = shutil.copytree(one_round, tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    del config["stack"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert fl.runs.read_run(folder).config["stack"] == "tff"
+    if stack.name() == "tff":
+        assert simulate(folder, rounds=2) == simulate(tmp_path / "whole", rounds=2)
+    else:
+        with pytest.raises(ValueError, match="holds a run of another stack .tff stack, Tensor"):
+            simulate(folder, rounds=2)
 
 
 def test_a_folder_of_format_version_1_is_refused(one_round, tmp_path):

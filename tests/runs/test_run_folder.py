@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -72,11 +73,9 @@ def test_config_says_the_versions_and_the_commit(whole):
     assert (
         config["format_version"] == 2 and config["algorithm"] == "scaffold" and config["seed"] == 3
     )
-    assert config["versions"]["tensorflow"] == tf.__version__ and {
-        "fedlab",
-        "numpy",
-        "python",
-    } < set(config["versions"])
+    assert config["versions"]["tensorflow"] == tf.__version__
+    assert config["versions"]["keras"] == keras.__version__
+    assert {"fedlab", "numpy", "python"} < set(config["versions"])
     assert config["commit"] is None or len(config["commit"].rstrip("+")) == 40
 
 
@@ -281,6 +280,41 @@ def test_a_folder_of_another_format_version_is_refused(two_rounds, version, mess
         ValueError,
         match=f"{message}: expected version 2.* wrote it or start a new run folder",
     ):
+        run(two_rounds)
+
+
+def test_config_says_the_stack(whole):
+    config = json.loads((whole.path / "config.json").read_text())
+    assert config["stack"] == ("tff" if keras.__version__.startswith("2.") else "modern")
+
+
+def test_a_run_of_another_stack_is_refused(two_rounds, whole):
+    config = json.loads((two_rounds / "config.json").read_text())
+    this = config["stack"]
+    other = {"tff": "modern", "modern": "tff"}[this]
+    changed = {"stack": other, "seed": 9, "versions": {"tensorflow": "9.8"}}
+    (two_rounds / "config.json").write_text(json.dumps({**config, **changed}))
+    expected = (
+        f"{two_rounds} holds a run of another stack ({other} stack, TensorFlow 9.8): expected this "
+        f"one ({this} stack, TensorFlow {tf.__version__}), because the stacks round numbers "
+        "differently; resume it with the stack that started it (in fedlab's repository: "
+        f"--stack={other}) or choose another run folder"
+    )
+    with pytest.raises(ValueError) as info:
+        run(two_rounds)
+    assert str(info.value) == expected
+    # Refusing it changes nothing, and it can still be read.
+    assert fl.runs.read_run(two_rounds).config["stack"] == other
+    (two_rounds / "config.json").write_text(json.dumps(config))
+    assert same(run(two_rounds), whole)
+
+
+@pytest.mark.parametrize("stack", [None, 5, ["modern"], "keras4"])
+def test_a_damaged_stack_is_refused(two_rounds, stack):
+    config = json.loads((two_rounds / "config.json").read_text())
+    config |= {"stack": stack, "versions": None}
+    (two_rounds / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="holds a run of another stack .*of unknown version"):
         run(two_rounds)
 
 

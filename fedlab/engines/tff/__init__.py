@@ -17,11 +17,30 @@ replaced if it has grown to more than twice its size, and by more than 256 MiB. 
 a port of all network interfaces without a password: see SECURITY.md.
 """
 
+import importlib.util
 from typing import TYPE_CHECKING
+
+from fedlab.learner import stack
 
 if TYPE_CHECKING:
     from fedlab.engines.setting import Setting
     from fedlab.engines.tff.process import TffProcess
+
+
+def check_installed() -> None:
+    """Raises ModuleNotFoundError if TFF cannot be used; the message says how to install it."""
+    if stack.name() != "tff":
+        raise ModuleNotFoundError(
+            "engine='tff': expected the tff stack (Python 3.11, TensorFlow 2.14, Keras 2.14), "
+            "which TensorFlow Federated 0.87 needs, but this is the modern stack; run "
+            "scripts/setup --stack=tff in fedlab's repository and use .venv-tff/bin/python, or "
+            "use engine='local'"
+        )
+    if importlib.util.find_spec("tensorflow_federated") is None:
+        raise ModuleNotFoundError(
+            "engine='tff': TensorFlow Federated is not installed; install requirements-tff.lock, "
+            "as scripts/setup --stack=tff does, or use engine='local'"
+        )
 
 
 def start(setting: "Setting") -> "TffProcess":
@@ -30,18 +49,12 @@ def start(setting: "Setting") -> "TffProcess":
     This takes seconds, because TFF traces the model several times.
 
     Raises:
-      ModuleNotFoundError: TensorFlow Federated is not installed.
+      ModuleNotFoundError: as `check_installed`.
       ValueError: TFF does not support a part of the setting; the message says what it
         supports.
       RuntimeError: a round at client learning rate 0 does not return the weights unchanged.
     """
-    try:
-        import tensorflow_federated  # noqa: F401
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "engine='tff': TensorFlow Federated is not installed; install requirements.lock, as "
-            "scripts/setup does"
-        ) from None
+    check_installed()
     from fedlab.engines.tff.process import TffProcess
 
     return TffProcess(setting)

@@ -2,12 +2,13 @@
 
 The settings are the run's identity: the model with its layers, loss, metrics and
 optimizer, the data, the evaluation sets, and the arguments of `simulate` that decide the
-result. A run folder is resumed only with the same settings. The versions and the commit
-are recorded as well.
+result. A run folder is resumed only with the same settings and on the same stack
+(`fedlab.learner.stack`). The versions and the commit are recorded as well.
 """
 
 import contextlib
 import hashlib
+import importlib.metadata
 import itertools
 import json
 import pathlib
@@ -42,7 +43,7 @@ def resolve(setting: Any, more: Mapping[str, Any]) -> dict[str, Any]:
     """
     import tensorflow as tf
 
-    from fedlab.learner import identity
+    from fedlab.learner import identity, stack
 
     model = setting.model
     weights = hashlib.sha256()
@@ -51,6 +52,7 @@ def resolve(setting: Any, more: Mapping[str, Any]) -> dict[str, Any]:
             weights.update(variable.numpy().tobytes())
     config = {
         "format_version": FORMAT_VERSION,
+        "stack": stack.name(),
         **plain(more),
         "conditions": plain(setting.conditions),
         "algorithm": setting.algorithm.name,
@@ -70,6 +72,7 @@ def resolve(setting: Any, more: Mapping[str, Any]) -> dict[str, Any]:
         "versions": {
             "fedlab": __version__,
             "tensorflow": tf.__version__,
+            "keras": importlib.metadata.version("keras"),
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
@@ -85,13 +88,14 @@ def check_or_write(path: pathlib.Path, config: Mapping[str, Any]) -> None:
       config: what `resolve` returned.
 
     Raises:
-      ValueError: the folder has another format version or other settings, which are named,
-        or its config.json is damaged.
+      ValueError: the folder has another format version, another stack or other settings,
+        which are named, or its config.json is damaged.
     """
     if not (path / "config.json").exists():
         _write(path, {**config, "commit": _commit()})
         return
     before = read_config(path)
+    _check_stack(path, config, before)
     found = differences(config, before)
     if found:
         named = [
@@ -103,6 +107,25 @@ def check_or_write(path: pathlib.Path, config: Mapping[str, Any]) -> None:
             f"{path} holds a run of other settings: {'; '.join(named)}{more}; "
             "choose another run folder or the same settings"
         )
+
+
+def _check_stack(path: pathlib.Path, config: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    if config["stack"] == before["stack"]:
+        return
+    ran_with, runs_with = (
+        f"{each['stack']!s:.40} stack, TensorFlow {_tensorflow(each):.40}"
+        for each in (before, config)
+    )
+    raise ValueError(
+        f"{path} holds a run of another stack ({ran_with}): expected this one ({runs_with}), "
+        "because the stacks round numbers differently; resume it with the stack that started it "
+        f"(in fedlab's repository: --stack={before['stack']!s:.40}) or choose another run folder"
+    )
+
+
+def _tensorflow(config: Mapping[str, Any]) -> str:
+    versions = config.get("versions")
+    return str(versions.get("tensorflow")) if isinstance(versions, dict) else "of unknown version"
 
 
 def update(path: pathlib.Path, **settings: Any) -> None:
