@@ -1,4 +1,4 @@
-"""SECURITY.md and the security fixes are about the lock that there is."""
+"""SECURITY.md and the security fixes describe the locked versions of the tff stack."""
 
 import os
 import pathlib
@@ -14,7 +14,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def locked():
     return dict(
         re.findall(
-            r"^([a-z0-9.-]+)==([^ ;\\]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE
+            r"^([a-z0-9.-]+)==([^ ;\\]+)",
+            (ROOT / "requirements-tff.lock").read_text(),
+            re.MULTILINE,
         )
     )
 
@@ -22,14 +24,14 @@ def locked():
 def test_the_lock_has_every_security_fix(locked):
     lines = [
         line
-        for line in (ROOT / "requirements-fixes.txt").read_text().splitlines()
+        for line in (ROOT / "requirements-tff-fixes.txt").read_text().splitlines()
         if not line.startswith("#")
     ]
     assert len(lines) > 5
     for fix in map(Requirement, lines):
         assert fix.specifier.contains(
             locked[fix.name]
-        ), f"{fix}, locked: {locked[fix.name]}; run scripts/lock"
+        ), f"{fix}, locked: {locked[fix.name]}; run scripts/lock --stack=tff"
 
 
 def test_what_security_md_says_of_versions_is_so(locked):
