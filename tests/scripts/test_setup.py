@@ -24,7 +24,8 @@ case "$*" in
   *version_info*) echo "${STUB_VERSION:-VERSION}" ;;
   "-c import venv, ensurepip") exit "${STUB_VENV_STATUS:-0}" ;;
   "-m venv "*)
-    mkdir -p "$3/bin" && echo "version = ${STUB_VERSION:-VERSION}" >"$3/pyvenv.cfg" && cp "$0" "$3/bin/python" ;;
+    mkdir -p "$3/bin" && cp "$0" "$3/bin/python"
+    echo "version = ${STUB_VERSION:-VERSION}" >"$3/pyvenv.cfg" ;;
   "-m pip "*)
     sleep "${STUB_PIP_SECONDS:-0}"; echo "$*" >>"$STUB_CALLS"; exit "${STUB_PIP_STATUS:-0}" ;;
   *) exit 99 ;;
