@@ -232,6 +232,17 @@ def test_the_stacks_have_environments_of_their_own(modern):
     assert "creating .venv " in modern.setup("--stack=modern")[1]
 
 
+def test_without_stack_the_default_is_set_up(modern):
+    subprocess.run(
+        [shutil.which("bash"), str(modern.root / "scripts" / "setup")],
+        env={**os.environ, "FEDLAB_PYTHON": str(modern.python), "STUB_CALLS": str(modern.calls)},
+        check=True,
+        timeout=60,
+    )
+    assert (modern.root / VENVS[DEFAULT_STACK] / "bin" / "python").exists()
+    assert len(list(modern.root.glob(".venv*"))) == 1
+
+
 @pytest.mark.parametrize("argument", ["--stack", "--stack=", "--stack=keras3", "--stack=tff2"])
 def test_unknown_stack(modern, argument):
     expected = f"setup: {argument}: expected --stack=modern or --stack=tff\n"
@@ -334,7 +345,7 @@ def run_tests_script(tmp_path, pytest_stand_in, *arguments):
     "name, expected",
     [
         ("test", ["-m pytest tests/clients -x"]),
-        ("demo", ["-m experiments.shakespeare.run --flagfile=", "demo.flags tests/clients -x"]),
+        ("demo", ["-m experiments.shakespeare.run --flagfile=", " tests/clients -x"]),
         ("bench", ["-m experiments.bench.run tests/clients -x"]),
         ("pretrain", ["-m experiments.dickens.run tests/clients -x"]),
     ],
@@ -354,6 +365,13 @@ def test_lint_uses_the_environment_of_the_stack(tmp_path, stack):
     assert (done.returncode, done.stderr) == (0, "")
     programs = [f"{VENVS[stack]}/bin/{program}" for program in ("ruff", "ruff", "mypy")]
     assert done.stdout.split() == programs
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_the_stacks_have_demos_of_their_own(tmp_path, stack):
+    done = run_script(tmp_path, "demo", 'echo "$*"', f"--stack={stack}", "-x", venv=VENVS[stack])
+    folder = [] if stack == DEFAULT_STACK else [f"--run_dir=runs/demo-{stack}"]
+    assert done.stdout.split()[3:] == [*folder, "-x"]
 
 
 @pytest.mark.parametrize("name", ["audit", "bench", "demo", "lint", "lock", "pretrain", "test"])
