@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fedlab import _checks, _progress, engines
+from fedlab import _checks, _progress, engines, ops
 from fedlab._dropped_clients import DroppedClients
 from fedlab.aggregators import Aggregator, privacy
 from fedlab.algorithms import Algorithm
@@ -369,4 +369,4 @@ def _message_sizes(model):
     Clients have constants, such as the weights of frozen layers, from the start.
     """
     parts = model.trainable_weights, statistics(model)
-    return [sum(w.dtype.size * w.shape.num_elements() for w in weights) for weights in parts]
+    return [sum(map(ops.num_bytes, weights)) for weights in parts]

@@ -26,9 +26,14 @@ Keras.
     check_model
 """
 
+from importlib import metadata
+
 from fedlab._modules import lazily
 
-_IMPLEMENTATION = "fedlab.learner.keras2"
+# The only place that depends on which Keras is installed. It reads the version without
+# importing Keras.
+_KERAS = int(metadata.version("keras").partition(".")[0])
+_IMPLEMENTATION = f"fedlab.learner.keras{_KERAS}"
 _NAMES = {
     "cloning": (
         "check_compiled",
@@ -42,11 +47,11 @@ _NAMES = {
     "freezing": ("freeze", "statistics"),
     "identity": ("identity",),
     "inputs": ("check_inputs", "fixed_batch_size", "input_names"),
-    "learner": ("KerasLearner", "recurrent_states"),
+    "learner": ("KerasLearner",),
     "metric_state": ("warn_of_left_out",),
     "optimizers": ("check_model", "from_keras", "of_model"),
     "precision": ("in_precision",),
-    "recurrent": ("accelerated",),
+    "recurrent": ("accelerated", "recurrent_states"),
     "yogi": ("Yogi",),
 }
 

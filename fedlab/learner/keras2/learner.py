@@ -46,7 +46,7 @@ class KerasLearner:
         if fast_recurrence:
             recurrent.accelerate(model)
         self.fixed_size = fixed_batch_size(model)
-        self._recurrent_states = recurrent_states(model)
+        self._recurrent_states = recurrent.recurrent_states(model)
         self._generators = []
         for layer in layers_of(model):
             if hasattr(layer, "_random_generator"):
@@ -168,17 +168,6 @@ class KerasLearner:
     def merger(self, data: ClientData | Mapping[str, np.ndarray]) -> Merger:
         """See `Learner`."""
         return Merger(self, data)
-
-
-def recurrent_states(model: tf.keras.Model) -> list[tf.Variable]:
-    """Returns the variables in which stateful recurrent layers keep their states."""
-    layers = [
-        layer
-        for layer in layers_of(model)
-        if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None
-    ]
-    states = (state for layer in layers for state in tf.nest.flatten(layer.states))
-    return [state for state in states if state is not None]
 
 
 def _check_captures(model, graph):

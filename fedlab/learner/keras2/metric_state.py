@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from fedlab.clients import ClientData
 from fedlab.clients.columns import num_rows
-from fedlab.learner.keras2 import additive
+from fedlab.learner import additive
 from fedlab.learner.keras2.copying import copy_metric, is_keras
 from fedlab.learner.learner import Learner
 

@@ -234,3 +234,14 @@ def accelerated(model: tf.keras.Model) -> Iterator[tf.keras.Model]:
     finally:
         restore(model)
         model.train_function = model.test_function = model.predict_function = None
+
+
+def recurrent_states(model: tf.keras.Model) -> list[tf.Variable]:
+    """Returns the variables in which stateful recurrent layers keep their states."""
+    layers = [
+        layer
+        for layer in layers_of(model)
+        if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None
+    ]
+    states = (state for layer in layers for state in tf.nest.flatten(layer.states))
+    return [state for state in states if state is not None]

@@ -1,0 +1,23 @@
+"""The TensorFlow variables behind Keras variables."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def variables_of(variables: Iterable[keras.Variable]) -> list[tf.Variable]:
+    """Returns the TensorFlow variable of each Keras variable."""
+    return [v.value if isinstance(v, keras.Variable) else v for v in variables]
+
+
+def values(variables: Iterable[tf.Variable]) -> list[tf.Tensor]:
+    """Returns the current values of variables."""
+    return [v.read_value() for v in variables]
+
+
+def assign(variables: Iterable[tf.Variable], new: Iterable[Any]) -> None:
+    """Assigns a value to each variable."""
+    for variable, value in zip(variables, new):
+        variable.assign(value)
