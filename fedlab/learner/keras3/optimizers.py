@@ -57,6 +57,11 @@ def from_keras(
     client, and so does `gradient_accumulation_steps`: gradients that are left at the
     end of a client are dropped, as at the end of `fit`.
 
+    The gradient of an embedding is dense here: rows of the same id are added up first.
+    On TensorFlow, Keras 3 clips and squares such rows one by one, which changes the
+    steps of optimizers other than SGD if an id occurs twice in a batch. Keras 2, and
+    Keras 3 on other backends, do as fedlab does.
+
     For a float64 model, note that Keras stores the learning rate in
     `keras.config.floatx()`, by default float32, so that SGD(0.1) has a rate of
     0.10000000149, here too. Pass a `schedule` such as `schedules.constant(0.1)` for a

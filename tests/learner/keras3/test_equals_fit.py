@@ -56,6 +56,8 @@ def fitted(model, columns, batch_size=ROWS // STEPS, client_seed=None):
     if x is None:
         named = {"y", "sample_weight"}
         x = {k: v for k, v in columns.items() if k not in named and not k.startswith("y/")}
+    elif x.dtype == object:
+        x = tf.constant(x)
     y = columns.get("y")
     if y is None:
         y = {k[2:]: v for k, v in columns.items() if k.startswith("y/")}
@@ -115,7 +117,7 @@ def images():
         layers.MaxPooling2D(),
         layers.Conv2DTranspose(3, 2, strides=2),
         layers.UpSampling2D(),
-        layers.AveragePooling2D(),
+        layers.AveragePooling2D(2),
         layers.Flatten(),
         layers.Dense(3),
     )
@@ -208,7 +210,6 @@ def augmented():
         layers.RandomTranslation(0.2, 0.2),
         layers.RandomRotation(0.1),
         layers.RandomContrast(0.2),
-        layers.RandomCrop(6, 6),
         layers.Flatten(),
         layers.Dense(3),
     )
@@ -260,7 +261,7 @@ CASES = {
     "dense": (dense, {"x": floats(4), "y": classes()}),
     "sample weights": (
         dense,
-        {"x": floats(4), "y": classes(), "sample_weight": np.linspace(0, 2, ROWS, dtype="float32")},
+        {"x": floats(4), "y": classes(), "sample_weight": np.linspace(0.1, 2, ROWS, dtype="float32")},
     ),
     "images": (images, {"x": floats(8, 8, 2), "y": classes()}),
     "normalizations": (normalizations, {"x": floats(4), "y": classes()}),
@@ -275,7 +276,10 @@ CASES = {
     "mixed precision": (mixed, {"x": floats(4), "y": classes()}),
     "compiled by XLA": (jitted, {"x": floats(4), "y": classes()}),
     "ignored labels": (masked_loss, {"x": floats(6, 4), "y": classes(6) - 1}),
-    "vocabulary": (words, {"x": np.array([list("ab")] * 6 + [list("cz")] * 6), "y": classes()}),
+    "vocabulary": (
+        words,
+        {"x": np.array([list("ab")] * 6 + [list("cz")] * 6, object), "y": classes()},
+    ),
 }
 
 
@@ -324,14 +328,17 @@ def optimizers():
 def test_optimizers(name):
     def make():
         model = sequential(
-            keras.Input([6], dtype="int32"),
+            keras.Input([2], dtype="int32"),
             layers.Embedding(9, 4),
             layers.Flatten(),
             layers.Dense(3, bias_initializer="ones"),
         )
         return compiled(model, optimizers()[name])
 
-    assert_equals_fit(make, {"x": padded_ids(), "y": classes()})
+    # No id twice in a batch: Keras squares, and clips, the rows of a gradient before it
+    # adds up those of the same id. fedlab adds first, as Keras 2 and other backends do.
+    ids = np.arange(ROWS * 2, dtype=np.int32).reshape([ROWS, 2]) % 8
+    assert_equals_fit(make, {"x": ids, "y": classes()})
 
 
 def two_outputs():
