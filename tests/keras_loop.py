@@ -33,11 +33,9 @@ def one_round(
             batch = {
                 name: tf.constant(column[i][:size]) for name, column in batches.columns.items()
             }
-            losses[-1].append(
-                model.train_on_batch(*keras_batch(batch), reset_metrics=True, return_dict=True).get(
-                    "loss"
-                )
-            )
+            model.reset_metrics()
+            measured = model.train_on_batch(*keras_batch(batch), return_dict=True)
+            losses[-1].append(measured.get("loss"))
         trained.append(model.get_weights())
         client_weights.append(weight_of(batches))
     averaged = {

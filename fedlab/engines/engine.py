@@ -21,7 +21,7 @@ import numpy as np
 from fedlab.aggregators import Aggregator
 from fedlab.algorithms import Algorithm
 from fedlab.clients import Batching, ClientData
-from fedlab.learner import non_trainable_weights, statistics
+from fedlab.learner import non_trainable_weights, statistics, weight_name
 from fedlab.learner.learner import Merger, Metrics
 
 
@@ -179,4 +179,8 @@ def averaged_weights(setting: Setting) -> dict[int, str]:
     if policy not in ("average", "broadcast"):
         raise ValueError(f"non_trainable={policy!r}: expected 'average' or 'broadcast'")
     changing = {id(w) for w in statistics(model)} if policy == "average" else ()
-    return {i: w.name for i, w in enumerate(non_trainable_weights(model)) if id(w) in changing}
+    return {
+        i: weight_name(w)
+        for i, w in enumerate(non_trainable_weights(model))
+        if id(w) in changing
+    }

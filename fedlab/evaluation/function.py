@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fedlab.evaluation.evaluation import Evaluation, Global
+from fedlab.learner import reset_states
 
 
 def evaluation(name: str, function: Callable[[Any, int], dict[str, float]]) -> Evaluation:
@@ -24,7 +25,7 @@ def evaluation(name: str, function: Callable[[Any, int], dict[str, float]]) -> E
 
 def _call(function, name, model: Global):
     keras_model = model.make_model()
-    keras_model.reset_states()  # an earlier evaluation may have left recurrent states
+    reset_states(keras_model)  # an earlier evaluation may have left recurrent states
     metrics = function(keras_model, model.round_num)
     if not isinstance(metrics, dict) or not all(isinstance(metric, str) for metric in metrics):
         raise ValueError(

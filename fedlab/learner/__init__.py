@@ -14,7 +14,9 @@ Keras.
     weight_arrays, with_weights    weights as arrays
     non_trainable_weights
     finalize_adapted               prepares preprocessing layers after loading
+    weight_name
     recurrent_states, accelerated  recurrent layers
+    reset_states
     identity                       what a compiled model computes, as JSON
     warn_of_left_out               warns about metrics that cannot be merged
 
@@ -32,7 +34,7 @@ from fedlab._modules import lazily
 
 # The only place that depends on which Keras is installed. It reads the version without
 # importing Keras.
-_KERAS = int(metadata.version("keras").partition(".")[0])
+_KERAS = 2 if metadata.version("keras").startswith("2.") else 3
 _IMPLEMENTATION = f"fedlab.learner.keras{_KERAS}"
 _NAMES = {
     "cloning": (
@@ -42,6 +44,7 @@ _NAMES = {
         "finalize_adapted",
         "non_trainable_weights",
         "weight_arrays",
+        "weight_name",
         "with_weights",
     ),
     "freezing": ("freeze", "statistics"),
@@ -51,7 +54,7 @@ _NAMES = {
     "metric_state": ("warn_of_left_out",),
     "optimizers": ("check_model", "from_keras", "of_model"),
     "precision": ("in_precision",),
-    "recurrent": ("accelerated", "recurrent_states"),
+    "recurrent": ("accelerated", "recurrent_states", "reset_states"),
     "yogi": ("Yogi",),
 }
 

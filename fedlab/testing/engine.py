@@ -274,8 +274,9 @@ def _check_survey_and_memory(start: Callable[[Setting], Process]) -> None:
     round 1. With the factor 0.5 they move by -0.875 + 1.375 and -0.875 - 1.625, to
     -0.25 and -3.25, and the mean is -2.5.
     """
-    embedding = tf.keras.layers.Embedding(_NUM_EMBEDDINGS, 1, input_length=1)
-    model = tf.keras.Sequential([embedding, tf.keras.layers.Flatten()], name="quadratic")
+    embedding = tf.keras.layers.Embedding(_NUM_EMBEDDINGS, 1)
+    parts = [tf.keras.Input([1]), embedding, tf.keras.layers.Flatten()]
+    model = tf.keras.Sequential(parts, name="quadratic")
     model.compile(tf.keras.optimizers.SGD(0.25, momentum=0.5), "mse")
     model.set_weights([np.ones([_NUM_EMBEDDINGS, 1])])
     columns = {
@@ -388,9 +389,8 @@ def _keras_round(
         count = 0
         for row, size in zip(rows[: steps[-1]], real):
             batch = {name: column[row[:size]] for name, column in columns.items()}
-            measured = model.train_on_batch(
-                *keras_batch(batch), reset_metrics=True, return_dict=True
-            )
+            model.reset_metrics()
+            measured = model.train_on_batch(*keras_batch(batch), return_dict=True)
             metrics.append(measured)
             sizes.append(size)
             count += size

@@ -505,7 +505,7 @@ def metrics_equal_keras(model, clients):
     batches, alone = client_batches(setting, 1, client_id), setting.build()
     for i, size in enumerate(batches.sizes):
         batch = {name: column[i][:size] for name, column in batches.columns.items()}
-        expected = alone.train_on_batch(*keras_batch(batch), reset_metrics=False, return_dict=True)
+        expected = alone.train_on_batch(*keras_batch(batch), return_dict=True)
     assert list(result.metrics) == list(expected)
     assert result.metrics == pytest.approx(expected, rel=1e-5)
     return list(expected)

@@ -275,6 +275,11 @@ def weight_arrays(model: tf.keras.Model) -> tuple[list[np.ndarray], list[np.ndar
     return [w.numpy() for w in trainable], [w.numpy() for w in non_trainable]
 
 
+def weight_name(variable: tf.Variable) -> str:
+    """Returns the name of a model's weight for messages, such as "dense/kernel:0"."""
+    return variable.name
+
+
 def with_weights(
     model: tf.keras.Model, trainable: Iterable[Any], non_trainable: Iterable[Any]
 ) -> tf.keras.Model:

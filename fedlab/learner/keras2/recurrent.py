@@ -245,3 +245,8 @@ def recurrent_states(model: tf.keras.Model) -> list[tf.Variable]:
     ]
     states = (state for layer in layers for state in tf.nest.flatten(layer.states))
     return [state for state in states if state is not None]
+
+
+def reset_states(model: tf.keras.Model) -> None:
+    """Sets the states of stateful recurrent layers to zero."""
+    model.reset_states()

@@ -140,7 +140,7 @@ def _rebuilt(model, copy_layer):
             batch_shape=tensor.shape,
             dtype=tensor.dtype,
             sparse=tensor.sparse,
-            name=tensor.name,
+            name=layer.name,
             optional=getattr(layer, "optional", False),
         )
 
@@ -271,7 +271,7 @@ def check_compiled(model: Any) -> None:
             f"model {model.name!r} is not compiled: call model.compile(optimizer=..., loss=..., "
             "metrics=...) first"
         )
-    if not model.built or not all(layer.built for layer in layers_of(model)):
+    if not model.built:
         raise ValueError(
             f"model {model.name!r} has no weights yet: call it on a batch, or "
             "model.build(input_shape), first"
@@ -320,6 +320,11 @@ def weight_arrays(model: keras.Model) -> tuple[list[np.ndarray], list[np.ndarray
     """Returns the model's weights as arrays: (trainable, non-trainable)."""
     trainable, non_trainable = model.trainable_weights, non_trainable_weights(model)
     return [w.numpy() for w in trainable], [w.numpy() for w in non_trainable]
+
+
+def weight_name(variable: keras.Variable) -> str:
+    """Returns the name of a model's weight for messages, such as "dense/kernel"."""
+    return variable.path
 
 
 def with_weights(

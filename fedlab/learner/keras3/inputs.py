@@ -67,7 +67,7 @@ def check_inputs(
 
 def input_names(model: keras.Model) -> Sequence[str]:
     """Returns the names of a Functional model's inputs, or () for another model."""
-    return [tensor.name for tensor in model.inputs] if is_functional(model) else ()
+    return [_name(tensor) for tensor in model.inputs] if is_functional(model) else ()
 
 
 def fixed_batch_size(model: keras.Model) -> int | None:
@@ -147,7 +147,7 @@ def _limits(model):
     # input.
     positions = [layer.input_dim for layer in embeddings if layer.name == "embeddings_position"]
     return {
-        tensor.name: _Limits(
+        _name(tensor): _Limits(
             tf.TensorShape(tensor.shape[1:]),
             readers.get(id(tensor)),
             min(positions, default=None),
@@ -155,3 +155,8 @@ def _limits(model):
         )
         for tensor in model.inputs
     }
+
+
+def _name(tensor):
+    """The name of an input, which is that of its InputLayer."""
+    return tensor._keras_history.operation.name

@@ -21,3 +21,9 @@ def recurrent_states(model: keras.Model) -> list[tf.Variable]:
     layers = [layer for layer in layers_of(model) if getattr(layer, "stateful", False)]
     states = (s for layer in layers for s in keras.tree.flatten(getattr(layer, "states", None)))
     return variables_of(state for state in states if isinstance(state, keras.Variable))
+
+
+def reset_states(model: keras.Model) -> None:
+    """Sets the states of stateful recurrent layers to zero."""
+    for state in recurrent_states(model):
+        state.assign(tf.zeros_like(state))
