@@ -271,7 +271,7 @@ def check_compiled(model: Any) -> None:
             f"model {model.name!r} is not compiled: call model.compile(optimizer=..., loss=..., "
             "metrics=...) first"
         )
-    if not model.built:
+    if not (model.built and model.weights):
         raise ValueError(
             f"model {model.name!r} has no weights yet: call it on a batch, or "
             "model.build(input_shape), first"
