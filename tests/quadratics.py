@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 import fedlab as fl
+from tests.stacks import float64_loss
 
 keras = tf.keras
 
@@ -17,7 +18,7 @@ def linear_model(dim, optimizer, start=0.0):
         ],
         name="linear",
     )
-    model.compile(optimizer, loss="mse")
+    model.compile(optimizer, loss=float64_loss(keras.losses.MeanSquaredError))
     model.set_weights([np.full([dim, 1], start)])
     return model
 

@@ -7,9 +7,11 @@ import pytest
 import tensorflow as tf
 
 import fedlab
+from tests.stacks import IS_KERAS_3, KERAS
 
 ROOT = pathlib.Path(fedlab.__file__).parent.parent
 LEARNER = ROOT / "fedlab" / "learner"
+IMPLEMENTATION = LEARNER / KERAS.rpartition(".")[2]
 
 # Modules that must not be imported, nor reached as attributes: tf.keras.optimizers.legacy.
 MODULES = (
@@ -42,13 +44,21 @@ ATTRIBUTES = set(
     _u_product _u_product_counter _updates _user_losses _user_metrics _user_weighted_metrics
     _velocities
     """.split()
+    # Of Keras 3.
+    + """
+    _compile_loss _compile_metrics _functional _inputs_struct _lookup_layer _loss_tracker
+    _metrics _seed_generators _exclude_from_weight_decay_pattern _layers _path
+    _trainable_variables _non_trainable_variables _call_has_training_arg _inbound_nodes
+    """.split()
 )
 
 
 def attributes_of_classes():
     """The private attributes of all classes of Keras."""
-    optimizers = (tf.keras.optimizers.Optimizer, tf.keras.optimizers.legacy.Optimizer)
-    found, classes = set(), {tf.Module, tf.keras.losses.Loss}
+    optimizers = [tf.keras.optimizers.Optimizer]
+    if not IS_KERAS_3:
+        optimizers.append(tf.keras.optimizers.legacy.Optimizer)
+    found, classes = set(), {tf.Module, tf.keras.losses.Loss, tf.keras.layers.Layer}
     classes |= {cls for optimizer in optimizers for cls in optimizer.__mro__[:-1]}
     while classes:
         cls = classes.pop()
@@ -136,7 +146,7 @@ def test_only_the_learner_uses_private_names_of_keras(forbidden):
 
 
 def test_the_list_has_all_that_the_learner_uses(forbidden):
-    for path in LEARNER.rglob("*.py"):
+    for path in IMPLEMENTATION.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         used = {name for _, name in attributes(tree) if is_private(str(name))}
         missing = used - set(own_attributes(tree)) - forbidden

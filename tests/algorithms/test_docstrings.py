@@ -7,6 +7,8 @@ import pkgutil
 
 import pytest
 
+from tests.stacks import KERAS
+
 ROOMS = ("fedlab.algorithms", "fedlab.aggregators")
 MODULES = [
     f"{room}.{module.name}"
@@ -16,7 +18,7 @@ MODULES = [
 MODULES += [
     "fedlab.clients.availability",
     "fedlab.clients.sampling",
-    "fedlab.learner.keras2.yogi",
+    f"{KERAS}.yogi",
     "fedlab.testing.aggregator",
     "fedlab.testing.algorithm",
 ]

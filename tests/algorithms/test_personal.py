@@ -8,6 +8,7 @@ import fedlab as fl
 from fedlab import algorithms, optimizers
 from fedlab.learner import clone
 from tests.quadratics import linear_model, regressions
+from tests.stacks import float64_loss
 
 keras = tf.keras
 layers = keras.layers
@@ -24,7 +25,7 @@ def model_with_offset(rate=0.125, start=(0.5, -0.25)):
     model = keras.Model(
         {"features": features, "one": one}, layers.Add(dtype="float64")([shared, own])
     )
-    model.compile(keras.optimizers.SGD(rate), loss="mse")
+    model.compile(keras.optimizers.SGD(rate), float64_loss(keras.losses.MeanSquaredError))
     model.get_layer("shared").set_weights([np.full([2, 1], start[0])])
     model.get_layer("own").set_weights([np.full([1, 1], start[1])])
     return model

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
-from fedlab.learner.keras2.cloning import clone
+from fedlab.learner import clone
 
 keras = tf.keras
 layers = keras.layers

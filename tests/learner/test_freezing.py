@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
-from fedlab.learner.keras2.freezing import freeze, statistics
+from fedlab.learner import freeze, statistics
 
 layers = tf.keras.layers
 

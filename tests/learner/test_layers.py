@@ -14,7 +14,7 @@ from fedlab.engines import local
 from fedlab.engines.batches import client_batches
 from fedlab.engines.rounds import Rounds
 from fedlab.engines.workers import Workers
-from fedlab.learner.keras2.cloning import clone
+from fedlab.learner import clone
 from tests.engines.test_local import by_hand, compiled, feature_clients, make_setting, run
 from tests.keras_loop import largest_difference, one_round
 

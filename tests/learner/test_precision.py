@@ -5,8 +5,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
-from fedlab.learner.keras2.cloning import clone
-from fedlab.learner.keras2.precision import in_precision
+from fedlab.learner import clone, in_precision
 
 keras = tf.keras
 layers = keras.layers

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
-from fedlab.learner.keras2.cloning import clone, non_trainable_weights
+from fedlab.learner import clone, non_trainable_weights
 
 keras = tf.keras
 layers = keras.layers

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedlab.learner.keras2 import recurrent
+from tests.stacks import module_for_keras_2
 
+recurrent = module_for_keras_2("fedlab.learner.keras2.recurrent")
 keras = tf.keras
 layers = keras.layers
 KINDS = {"gru": layers.GRU, "lstm": layers.LSTM}

@@ -123,15 +123,14 @@ class KerasLearner:
         options = {"training": training} if model._call_has_training_arg else {}
         predicted = model(batch.x, **options)
         self._num_examples = batch.num_examples if measure else None
-        loss = model._compute_loss(
-            batch.x, batch.y, predicted, batch.sample_weight, training=training
-        )
+        weight = _aligned(batch.sample_weight, predicted)
+        loss = model._compute_loss(batch.x, batch.y, predicted, weight, training=training)
         if measure:
             self._loss.update_state(loss, sample_weight=batch.num_examples)
             if type(model).compute_metrics is not keras.Model.compute_metrics:
-                model.compute_metrics(batch.x, batch.y, predicted, batch.sample_weight)
+                model.compute_metrics(batch.x, batch.y, predicted, weight)
             elif model._compile_metrics is not None:  # without the results
-                model._compile_metrics.update_state(batch.y, predicted, batch.sample_weight)
+                model._compile_metrics.update_state(batch.y, predicted, weight)
         return loss
 
     def gradients(
@@ -202,6 +201,27 @@ class KerasLearner:
     def merger(self, data: ClientData | Mapping[str, np.ndarray]) -> Merger:
         """See `Learner`."""
         return Merger(self, data)
+
+
+def _aligned(sample_weight, predicted):
+    """Sample weights that Keras multiplies with the losses of whole rows.
+
+    Keras 3 multiplies losses [rows, positions] by weights [rows] without adding an axis:
+    it fails, or weights positions if there are as many of them as rows.
+    """
+
+    def aligned(weight, output):
+        missing = len(output.shape) - 1 - len(weight.shape)
+        return weight[(..., *[None] * missing)] if missing > 0 else weight
+
+    if sample_weight is None:
+        return None
+    if keras.tree.is_nested(sample_weight):
+        return keras.tree.map_structure(aligned, sample_weight, predicted)
+    outputs = keras.tree.flatten(predicted)
+    if all(len(output.shape) - 1 <= len(sample_weight.shape) for output in outputs):
+        return sample_weight
+    return keras.tree.map_structure(lambda output: aligned(sample_weight, output), predicted)
 
 
 def _check_captures(model, captured):
