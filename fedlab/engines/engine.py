@@ -180,7 +180,5 @@ def averaged_weights(setting: Setting) -> dict[int, str]:
         raise ValueError(f"non_trainable={policy!r}: expected 'average' or 'broadcast'")
     changing = {id(w) for w in statistics(model)} if policy == "average" else ()
     return {
-        i: weight_name(w)
-        for i, w in enumerate(non_trainable_weights(model))
-        if id(w) in changing
+        i: weight_name(w) for i, w in enumerate(non_trainable_weights(model)) if id(w) in changing
     }

@@ -14,4 +14,5 @@ if tf.keras.Model is not keras.Model:
         "unset TF_USE_LEGACY_KERAS"
     )
 
-from fedlab.learner.keras3 import yogi  # noqa: E402, F401  registers Yogi with Keras, to load models
+# Registers Yogi with Keras, to load models.
+from fedlab.learner.keras3 import yogi  # noqa: E402, F401

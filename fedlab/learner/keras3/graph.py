@@ -58,4 +58,6 @@ def embeddings_of(model: keras.Model, name: str) -> list[keras.layers.Layer]:
         tensors = [tensor for node in layer._inbound_nodes for tensor in node.input_tensors]
         return any(tensor._keras_history.operation.name == name for tensor in tensors)
 
-    return [layer for layer in layers_of(model) if hasattr(layer, "embeddings") and reads_input(layer)]
+    return [
+        layer for layer in layers_of(model) if hasattr(layer, "embeddings") and reads_input(layer)
+    ]

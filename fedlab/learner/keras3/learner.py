@@ -12,8 +12,14 @@ import tensorflow as tf
 from fedlab.clients import ClientData
 from fedlab.clients.columns import keras_batch
 from fedlab.learner.keras3 import seeds
-from fedlab.learner.keras3.cloning import CopyError, ancestors, non_trainable_weights
+from fedlab.learner.keras3.cloning import (
+    CopyError,
+    ancestors,
+    is_adapted,
+    non_trainable_weights,
+)
 from fedlab.learner.keras3.freezing import statistics
+from fedlab.learner.keras3.graph import layers_of
 from fedlab.learner.keras3.inputs import fixed_batch_size, input_names
 from fedlab.learner.keras3.metric_state import Merger, Metrics, Named
 from fedlab.learner.keras3.recurrent import recurrent_states
@@ -46,6 +52,7 @@ class KerasLearner:
         fast_recurrence: bool = True,
     ) -> None:
         self.model = model
+        _check_variables(model)
         self.fixed_size = fixed_batch_size(model)
         self._trainable = variables_of(model.trainable_variables)
         self._non_trainable = variables_of(non_trainable_weights(model))
@@ -201,6 +208,20 @@ class KerasLearner:
     def merger(self, data: ClientData | Mapping[str, np.ndarray]) -> Merger:
         """See `Learner`."""
         return Merger(self, data)
+
+
+def _check_variables(model):
+    """Raises ValueError for variables that Keras does not know.
+
+    They would neither be copied nor start from the same value at each client.
+    """
+    for layer in (model, *layers_of(model)):
+        for name, value in vars(layer).items() if not is_adapted(layer) else ():
+            if any(isinstance(each, tf.Variable) for each in keras.tree.flatten(value)):
+                raise ValueError(
+                    f"layer {layer.name!r} keeps a tf.Variable in {name!r}, which Keras 3 neither "
+                    "trains nor saves: expected a weight of self.add_weight(...)"
+                )
 
 
 def _aligned(sample_weight, predicted):

@@ -14,9 +14,7 @@ PRECISIONS = ("float32", "bfloat16")
 _POLICY = "mixed_bfloat16"
 
 
-def in_precision(
-    build: Callable[[], keras.Model], precision: str
-) -> Callable[[], keras.Model]:
+def in_precision(build: Callable[[], keras.Model], precision: str) -> Callable[[], keras.Model]:
     """Returns a function that builds the model of `build` with another precision.
 
     "bfloat16" is Keras's policy `mixed_bfloat16`. Weights, gradients, updates and saved

@@ -34,7 +34,7 @@ class Yogi(keras.optimizers.Optimizer):
       >>> import tensorflow as tf
       >>> w = tf.Variable([2.0])
       >>> optimizer = Yogi(0.1, epsilon=0.0, initial_accumulator_value=0.0)
-      >>> optimizer.apply_gradients([(tf.constant([7.0]), w)])
+      >>> _ = optimizer.apply_gradients([(tf.constant([7.0]), w)])
       >>> round(float(w[0]), 4)
       1.9
     """

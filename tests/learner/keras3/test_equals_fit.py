@@ -261,7 +261,11 @@ CASES = {
     "dense": (dense, {"x": floats(4), "y": classes()}),
     "sample weights": (
         dense,
-        {"x": floats(4), "y": classes(), "sample_weight": np.linspace(0.1, 2, ROWS, dtype="float32")},
+        {
+            "x": floats(4),
+            "y": classes(),
+            "sample_weight": np.linspace(0.1, 2, ROWS, dtype="float32"),
+        },
     ),
     "images": (images, {"x": floats(8, 8, 2), "y": classes()}),
     "normalizations": (normalizations, {"x": floats(4), "y": classes()}),
