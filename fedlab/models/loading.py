@@ -183,10 +183,10 @@ def _load_keras(path, source, trust_model):
                 archive.check_arrays()
         except _files.DAMAGE as error:
             raise _damaged(source, error) from None
-        if not archive.version.startswith("2."):
+        if not archive.version.startswith(saving.READS):
             raise ValueError(
-                f"{source} was saved by Keras {archive.version}: expected Keras 2, as TensorFlow "
-                f"{tf.__version__} reads; save the weights, build the model here and load them"
+                f"{source} was saved by Keras {archive.version}: expected Keras "
+                f"{saving.READS[0]}, as TensorFlow {tf.__version__} reads; save the weights, build the model here and load them"
             )
         if not trust_model and archive.weights is None:
             raise _refused(source, "file of weights other than HDF5, which may carry Python code")

@@ -34,6 +34,11 @@ def recurrent_model(kind=layers.LSTM):
     return model
 
 
+def of_positions(y, sample_weight):
+    """Weights of rows as weights of their positions: Keras 3 does not add the axis itself."""
+    return sample_weight if sample_weight is None or len(y.shape) < 3 else sample_weight[:, None]
+
+
 def averaged(build, clients, batch_size):
     """A round of federated averaging in which Keras's `fit` trains each client."""
     weights, counts = {}, {}
@@ -50,7 +55,7 @@ def averaged(build, clients, batch_size):
         model.fit(
             columns["x"],
             columns["y"],
-            sample_weight=columns.get("sample_weight"),
+            sample_weight=of_positions(columns["y"], columns.get("sample_weight")),
             batch_size=batch_size,
             shuffle=False,
             verbose=0,
@@ -230,9 +235,13 @@ def test_sequences_of_different_lengths_trained_and_evaluated():
     for value, expected in zip(run.model.get_weights(), averaged(build, clients, 8)):
         np.testing.assert_allclose(value, expected, atol=2e-6)
     run.model.run_eagerly = True
+
+    def dataset(batch_size, ids):
+        batches = clients.to_dataset(batch_size, ids)
+        return batches.map(lambda x, y, weight: (x, y, of_positions(y, weight)))
+
     long, short = (
-        run.model.evaluate(clients.to_dataset(64, ids), verbose=0)[0]
-        for ids in (["c1"], ["c0", "c2"])
+        run.model.evaluate(dataset(64, ids), verbose=0)[0] for ids in (["c1"], ["c0", "c2"])
     )
     assert run.history[-1]["all_loss"] == pytest.approx(
         (3 * long + 8 * short) / 11, rel=1e-5
@@ -243,15 +252,15 @@ def test_sequences_of_different_lengths_trained_and_evaluated():
         if row["round"] == 1
     }
     for client_id in clients:
-        loss, mae = run.model.evaluate(clients.to_dataset(64, [client_id]), verbose=0)
+        loss, mae = run.model.evaluate(dataset(64, [client_id]), verbose=0)
         assert (rows[client_id, "loss"], rows[client_id, "mae"]) == pytest.approx(
             (loss, mae), rel=1e-5
         )
         tuned = recurrent_model(layers.GRU)
         tuned.run_eagerly = True
         tuned.set_weights(run.model.get_weights())
-        tuned.fit(clients.to_dataset(8, [client_id]), verbose=0)
-        expected = tuned.evaluate(clients.to_dataset(64, [client_id]), verbose=0)[0]
+        tuned.fit(dataset(8, [client_id]), verbose=0)
+        expected = tuned.evaluate(dataset(64, [client_id]), verbose=0)[0]
         assert rows[client_id, "personal_loss"] == pytest.approx(expected, rel=1e-5)
 
 

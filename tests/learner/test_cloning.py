@@ -128,7 +128,12 @@ def tied():
 KEPT = {
     "a tensor as a loss": with_tensor_loss,
     "a regularizer": lambda: with_layer(
-        layers.Dense(2, kernel_regularizer=Decay(0.3), activity_regularizer="l2")
+        layers.Dense(
+            2,
+            kernel_initializer="ones",
+            kernel_regularizer=Decay(0.3),
+            activity_regularizer="l2",
+        )
     ),
     "an argument that Keras records": lambda: with_layer(AutoScale(3.0)),
     "a table": lambda: with_layer(Table()),
@@ -277,10 +282,13 @@ REFUSED = [
     ),
     (
         with_closure_loss,
-        "loss, metric or layer of .* reads the weight 'body/kernel:0' of the original",
+        "loss, metric or layer of .* reads the weight '.*body/kernel(:0)?' of the original",
     ),
-    (with_closure_metric, "loss, metric or layer of model .* reads the weight 'body/kernel:0'"),
-    (with_closure_layer, "metric or layer of model .* reads the weight 'body/kernel:0'"),
+    (
+        with_closure_metric,
+        "loss, metric or layer of model .* reads the weight '.*body/kernel(:0)?'",
+    ),
+    (with_closure_layer, "metric or layer of model .* reads the weight '.*body/kernel(:0)?'"),
     (tied, "model 'model.*' cannot be copied .*: pass a function that builds the model"),
     (
         lambda: with_layer(LostRate(0.5)),
@@ -306,7 +314,7 @@ REFUSED = [
     ),
     (
         lambda: compiled(functional(), optimizer=LostFactor(0.1, factor=3.0)),
-        "optimizer 'SGD' of class LostFactor has another 'factor'",
+        "optimizer '.*' of class LostFactor has another 'factor'",
     ),
     (
         lambda: compiled(functional(), metrics=[Counted(3.0, name="counted")]),
@@ -314,7 +322,7 @@ REFUSED = [
     ),
     (
         lambda: compiled(functional(Scaled, scale=3.0, name="scaled")),
-        "a copy of model 'scaled' loses its Scaled: pass a function",
+        "(a copy of|cannot copy) model 'scaled'.*: pass a function",
     ),
     (
         lambda: lambda: compiled(Subclassed()),
@@ -326,7 +334,7 @@ REFUSED = [
     ),
     (
         lambda: ONCE.append(compiled(functional())) or always_the_same,
-        "shares the weight 'body/kernel:0' with the model: pass a function that makes new layers",
+        "shares the weight '.*body/kernel(:0)?' with the model: pass a function that makes new layers",
     ),
     (half_precision, "expected one without loss scaling, got .* 'mixed_bfloat16'"),
 ]
@@ -344,5 +352,5 @@ def test_copies_of_copies_read_their_own_weights():
     model = clone(clone(compiled(functional())))
     assert simulate(model).model.get_weights()[0].shape == (3, 2)
     closing = with_closure_loss()
-    with pytest.raises(ValueError, match="reads the weight 'body/kernel:0' of the original"):
+    with pytest.raises(ValueError, match="reads the weight '.*body/kernel(:0)?' of the original"):
         simulate(clone(closing))

@@ -127,7 +127,10 @@ def test_several_inputs_of_which_one_is_called_x():
     model = make()
     expected = model.evaluate(inputs, y, 5, verbose=0)
     assert (
-        model.evaluate(clients.to_dataset(5, input_names=model.input_names), verbose=0) == expected
+        model.evaluate(
+            clients.to_dataset(5, input_names=[tensor.name for tensor in model.inputs]), verbose=0
+        )
+        == expected
     )
     with pytest.raises(ValueError, match="'mask' is missing"):
         train(make(), fl.ClientData.from_dict({"a": {"x": X, "y": y}}))

@@ -9,6 +9,9 @@ import tensorflow as tf
 
 from fedlab.learner.keras2.graph import compile_arguments
 
+READS = "2."
+"""The versions of Keras whose .keras archives can be read start with this."""
+
 # Keras's own classes that have no public name.
 INTERNAL_CLASSES = frozenset(
     "ConvLSTMCell Functional LossFunctionWrapper MeanMetricWrapper SlicingOpLambda "

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras.src.models.functional import functional_like_constructor
+from keras.src.saving.serialization_lib import SafeModeScope
 
 from fedlab import _checks
 from fedlab.learner.keras3.copying import (
@@ -93,8 +94,9 @@ def _copy_vocabulary(layer, original):
     words = lookup.get_vocabulary(include_special_tokens=False)
     if len(words) and layer.get_vocabulary() != original.get_vocabulary():
         idf = getattr(lookup, "idf_weights", None)
-        special = lookup.vocabulary_size() - len(words)
-        layer.set_vocabulary(words, None if idf is None else idf.numpy()[special:])
+        first = len(lookup.get_vocabulary()) - len(words)
+        weights = None if idf is None else idf.numpy()[first : first + len(words)]
+        layer.set_vocabulary(words, weights)
 
 
 def _copy(model, copy_layer):
@@ -172,11 +174,8 @@ def copy_of_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
     """
     if not isinstance(layer, keras.layers.Layer):  # an operation such as `x + y`
         return type(layer).from_config(layer.get_config())
-    # Keras finds classes by name, and custom classes only if they are registered.
-    inside = [part for each in layer._flatten_layers() for part in (each, *parts(each).values())]
     try:
-        with keras.saving.custom_object_scope({type(part).__name__: type(part) for part in inside}):
-            copy = type(layer).from_config(layer.get_config())
+        return made_from(layer, layer.get_config())
     except NotImplementedError as error:
         raise CopyError(f"{_named(layer)} has no get_config: define it, or {_REMEDY}") from error
     except Exception as error:  # custom layers may raise anything
@@ -185,6 +184,21 @@ def copy_of_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
             f"{_named(layer)} cannot be made from its get_config ({reason}): correct get_config, "
             f"or {_REMEDY}"
         ) from error
+
+
+def made_from(layer: keras.layers.Layer, config: dict[str, Any]) -> keras.layers.Layer:
+    """Returns a new layer of the same class, made from a configuration.
+
+    The layer exists in this process, so its functions are not foreign code.
+    """
+    # Keras finds classes by name, and custom classes only if they are registered.
+    inside = [part for each in layer._flatten_layers() for part in (each, *parts(each).values())]
+    classes = {type(part).__name__: type(part) for part in inside}
+    with keras.saving.custom_object_scope(classes), SafeModeScope(False):
+        copy = type(layer).from_config(config)
+    for each, original in zip(copy._flatten_layers(), layer._flatten_layers()):
+        if isinstance(original, keras.layers.Lambda) and type(each) is type(original):
+            each.function = original.function  # with the variables that it refers to
     return copy
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 
 from fedlab import _checks
-from fedlab.learner.keras3.cloning import clone, copy_of_layer
+from fedlab.learner.keras3.cloning import clone, copy_of_layer, made_from
 from fedlab.learner.keras3.graph import is_functional, layers_of
 
 PRECISIONS = ("float32", "bfloat16")
@@ -68,7 +68,7 @@ def _mixed_copy(layer, model):
         return copy_of_layer(layer)
     outputs = [tensor._keras_history.operation for tensor in model.outputs]
     is_output = any(layer is output for output in outputs)
-    return type(layer).from_config(_mixed(layer.get_config(), is_output))
+    return made_from(layer, _mixed(layer.get_config(), is_output))
 
 
 def _mixed(config, is_output):

@@ -436,3 +436,83 @@ def test_optimizers_that_are_refused(make, said):
     clients = fl.ClientData.from_dict({"only": {"x": floats(4), "y": classes()}})
     with pytest.raises(ValueError, match=said):
         fl.simulate(model, clients, rounds=1, clients_per_round=1, progress=False)
+
+
+def test_weights_of_rows_apply_to_all_positions():
+    """As in Keras 2. Keras 3 needs weights [rows, 1], and mixes up rows and positions of [rows]."""
+
+    def make():
+        metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        return sequential(keras.Input([4, 2]), layers.Dense(3), weighted_metrics=metrics)
+
+    weights = np.linspace(0.1, 2, ROWS, dtype="float32")
+    columns = {"x": floats(4, 2), "y": classes(4)}
+    expected = assert_equals_fit(make, {**columns, "sample_weight": weights[:, None]})
+    clients = fl.ClientData.from_dict({"only": {**columns, "sample_weight": weights}})
+    options = {"clients_per_round": 1, "batch_size": 4, "shuffle": False, "progress": False}
+    run = fl.simulate(make(), clients, rounds=1, seed=7, **options)
+    for ours, theirs in zip(run.model.get_weights(), expected.model.get_weights()):
+        np.testing.assert_array_equal(ours, theirs)
+    assert run.history[-1]["train_accuracy"] == expected.history[-1]["train_accuracy"]
+
+
+def test_untracked_variables_are_refused():
+    class Scaled(layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.scale = tf.Variable(1.0)
+
+        def call(self, x):
+            return x * self.scale
+
+    model = sequential(keras.Input([4]), Scaled(), layers.Dense(3))
+    clients = fl.ClientData.from_dict({"only": {"x": floats(4), "y": classes()}})
+    with pytest.raises(ValueError, match="keeps a tf.Variable in 'scale'.*add_weight"):
+        fl.simulate(model, clients, rounds=1, clients_per_round=1, progress=False)
+
+
+def test_draws_depend_on_the_client_and_round_only():
+    """A client trains alike after any other clients and on any worker."""
+    data = {f"c{i}": {"x": floats(6, 4, seed=i), "y": classes(seed=i)} for i in range(5)}
+    clients, model = fl.ClientData.from_dict(data), noisy()
+
+    def losses(cohort, num_workers):
+        options = {"rounds": 1, "seed": 3, "batch_size": 4, "progress": False}
+        run = fl.simulate(model, clients, cohort=cohort, num_workers=num_workers, **options)
+        return {row["client_id"]: row["loss"] for row in run.clients}
+
+    expected = losses(list(data), 1)
+    assert len(set(expected.values())) == 5
+    assert losses(list(data)[::-1], 2) == expected
+    assert losses(["c3"], 1) == {"c3": expected["c3"]}
+
+
+def test_draws_without_a_seed_warn():
+    class Noise(layers.Layer):
+        def call(self, x):
+            return x + keras.random.normal(keras.ops.shape(x))
+
+    model = sequential(keras.Input([4]), Noise(), layers.Dense(3))
+    clients = fl.ClientData.from_dict({"only": {"x": floats(4), "y": classes()}})
+    with pytest.warns(UserWarning, match="draws from keras.random without a seed.*SeedGenerator"):
+        fl.simulate(model, clients, rounds=1, clients_per_round=1, progress=False)
+
+
+def test_a_repeated_id_counts_as_the_sum_of_its_rows():
+    """The gradient of an embedding is dense, as on other backends of Keras."""
+
+    def make():
+        keras.utils.set_random_seed(4)
+        embedding = layers.Embedding(3, 1)
+        model = keras.Sequential([keras.Input([1], dtype="int32"), embedding, layers.Flatten()])
+        return compiled(
+            model, keras.optimizers.Adagrad(0.1, initial_accumulator_value=0.0), loss="mse"
+        )
+
+    model = make()
+    start = model.get_weights()[0][0, 0]
+    # Two rows of id 0 with equal gradients: Adagrad's first step has the size of the rate.
+    columns = {"x": np.zeros([2, 1], "int32"), "y": np.full([2, 1], start + 5, "float32")}
+    clients = fl.ClientData.from_dict({"only": columns})
+    run = fl.simulate(model, clients, rounds=1, clients_per_round=1, batch_size=2, progress=False)
+    assert run.model.get_weights()[0][0, 0] == pytest.approx(start + 0.1, abs=1e-5)
