@@ -186,7 +186,8 @@ def _load_keras(path, source, trust_model):
         if not archive.version.startswith(saving.READS):
             raise ValueError(
                 f"{source} was saved by Keras {archive.version}: expected Keras "
-                f"{saving.READS[0]}, as TensorFlow {tf.__version__} reads; save the weights, build the model here and load them"
+                f"{saving.READS[0]}, as TensorFlow {tf.__version__} reads; save the weights, build "
+                "the model here and load them"
             )
         if not trust_model and archive.weights is None:
             raise _refused(source, "file of weights other than HDF5, which may carry Python code")

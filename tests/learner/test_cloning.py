@@ -334,7 +334,7 @@ REFUSED = [
     ),
     (
         lambda: ONCE.append(compiled(functional())) or always_the_same,
-        "shares the weight '.*body/kernel(:0)?' with the model: pass a function that makes new layers",
+        "shares the weight '.*body/kernel(:0)?' with the model: pass a function that makes",
     ),
     (half_precision, "expected one without loss scaling, got .* 'mixed_bfloat16'"),
 ]
