@@ -23,7 +23,7 @@ from fedlab.learner.keras3.graph import layers_of
 from fedlab.learner.keras3.inputs import fixed_batch_size, input_names
 from fedlab.learner.keras3.metric_state import Merger, Metrics, Named
 from fedlab.learner.keras3.recurrent import recurrent_states
-from fedlab.learner.keras3.variables import assign, values, variables_of
+from fedlab.learner.keras3.variables import assign, leaves, values, variables_of
 from fedlab.learner.learner import Batch
 
 
@@ -217,7 +217,7 @@ def _check_variables(model):
     """
     for layer in (model, *layers_of(model)):
         for name, value in vars(layer).items() if not is_adapted(layer) else ():
-            if any(isinstance(each, tf.Variable) for each in keras.tree.flatten(value)):
+            if any(isinstance(each, tf.Variable) for each in leaves(value)):
                 raise ValueError(
                     f"layer {layer.name!r} keeps a tf.Variable in {name!r}, which Keras 3 neither "
                     "trains nor saves: expected a weight of self.add_weight(...)"

@@ -14,7 +14,7 @@ from fedlab.learner.keras3.copying import (
     optimizer_config,
     weight_decay_exclusions,
 )
-from fedlab.learner.keras3.variables import assign, values, variables_of
+from fedlab.learner.keras3.variables import assign, leaves, values, variables_of
 from fedlab.optimizers.optimizer import Optimizer, check_all, constrained, rate_in_round
 from fedlab.optimizers.schedules import Schedule
 from fedlab.optimizers.sgd import sgd
@@ -195,10 +195,9 @@ def _check_keras(optimizer: Any) -> None:
 def _parts(optimizer):
     """The Keras optimizers among the attributes of an optimizer, also in lists and dicts."""
     for value in vars(optimizer).values():
-        if isinstance(value, (keras.optimizers.Optimizer, list, tuple, dict)):
-            for each in keras.tree.flatten(value):
-                if isinstance(each, keras.optimizers.Optimizer):
-                    yield each
+        for each in leaves(value):
+            if isinstance(each, keras.optimizers.Optimizer):
+                yield each
 
 
 def _starts_from_constants(cls):

@@ -1,6 +1,6 @@
 """The TensorFlow variables behind Keras variables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -21,3 +21,14 @@ def assign(variables: Iterable[tf.Variable], new: Iterable[Any]) -> None:
     """Assigns a value to each variable."""
     for variable, value in zip(variables, new):
         variable.assign(value)
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Yields what lists, tuples and dicts hold; `keras.tree` needs dicts with sorted keys."""
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from leaves(each)
+    elif isinstance(value, dict):
+        yield from leaves([*value.values()])
+    else:
+        yield value
