@@ -217,6 +217,8 @@ def _check_variables(model):
     """
     for layer in (model, *layers_of(model)):
         for name, value in vars(layer).items() if not is_adapted(layer) else ():
+            if name.startswith("_self_"):  # TensorFlow's list of the same variables
+                continue
             if any(isinstance(each, tf.Variable) for each in leaves(value)):
                 raise ValueError(
                     f"layer {layer.name!r} keeps a tf.Variable in {name!r}, which Keras 3 neither "
