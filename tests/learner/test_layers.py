@@ -526,7 +526,9 @@ def metrics_equal_keras(model, clients):
         measured = {name: each for name, each in measured.items() if not name.endswith("_loss")}
     else:
         for part in parts:
-            expected = alone.train_on_batch(*keras_batch(part), return_dict=True)
+            expected = alone.train_on_batch(
+                *keras_batch(part), reset_metrics=False, return_dict=True
+            )
         assert list(result.metrics) == list(expected)
     assert measured == pytest.approx(expected, rel=1e-5)
     return list(result.metrics)

@@ -300,7 +300,7 @@ def test_only_metrics_that_are_sums_are_added_over_clients():
             lambda: InPython(name="python"),
             "metric 'python' of class InPython has no variables: expected",
         ),
-        (lambda: Text(name="text"), "metric 'text' returns b'text' as 'best': expected a number"),
+        (lambda: Text(name="text"), "'text' as 'best': expected a number"),
         (
             lambda: Loss(name="other"),
             "two metrics of the model have results named 'loss': expected",
