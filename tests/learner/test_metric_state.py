@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
+from tests.stacks import IS_KERAS_3
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=[66, 3]).astype(np.float32)
@@ -290,7 +291,9 @@ def test_only_metrics_that_are_sums_are_added_over_clients():
         progress=False,
     ).history[-1]
     trained = {name for name in kinds if f"train_{name}" in row}
-    assert trained == {name.replace(" ", "_") for name in ADDING}
+    known = {name.replace(" ", "_") for name in ADDING}
+    # Keras 3 adds by reading and assigning, which is not recognized inside of a loop.
+    assert trained == known - ({"in_a_loop"} if IS_KERAS_3 else set())
 
 
 @pytest.mark.parametrize(
