@@ -34,7 +34,7 @@ from fedlab._modules import lazily
 
 # The only place that depends on which Keras is installed. It reads the version without
 # importing Keras.
-_KERAS = 2 if metadata.version("keras").startswith("2.") else 3
+_KERAS = int(metadata.version("keras").partition(".")[0])
 _IMPLEMENTATION = f"fedlab.learner.keras{_KERAS}"
 _NAMES = {
     "cloning": (

@@ -5,6 +5,7 @@ everything from the start again: 22 seconds for a small BERT. Unpacking the weig
 takes 2 seconds.
 """
 
+import collections
 import contextlib
 import copy
 import errno
@@ -32,12 +33,14 @@ class Archive:
       weights: the path of the unpacked weights, or a file in memory if the disk is full;
         None if they are not HDF5.
       names: the names of the archive's files.
+      all_names: the same as a list, which may have a name more than once.
     """
 
     def __init__(self, path, folder, limited):
         self._path, self._folder = path, folder
         with zipfile.ZipFile(path) as archive:
-            self.names = set(archive.namelist())
+            self.all_names = archive.namelist()
+            self.names = set(self.all_names)
             if limited:
                 _check_sizes(archive, path.stat().st_size)
             self.config, metadata = (
@@ -56,6 +59,11 @@ class Archive:
                 raise
             return io.BytesIO(_read(archive, _WEIGHTS))  # Keras reads the archive itself
 
+    def read(self, name):
+        """Returns the bytes of one of the archive's files."""
+        with zipfile.ZipFile(self._path) as archive:
+            return _read(archive, name)
+
     def find_other_files(self):
         """Applies `fedlab.models.trust.find_other_files` to the weights."""
         import h5py
@@ -64,6 +72,20 @@ class Archive:
             return None
         with h5py.File(self.weights, "r") as file:
             return trust.find_other_files(file)
+
+    def find_unexpected_files(self):
+        """Returns a file that Keras does not save, or whose name leaves the archive, or None.
+
+        Keras unpacks all of them if layers have files of their own.
+        """
+        for name, count in collections.Counter(self.all_names).items():
+            parts = name.split("/")
+            inside = parts[0] == "assets" and not {"", ".", ".."} & {*parts[1:-1]}
+            if count > 1 or "\\" in name or ":" in name or parts[-1] in (".", ".."):
+                return f"file with the name {name!r:.100}, which Keras does not write"
+            if name not in _PLAIN and not inside:
+                return f"file with the name {name!r:.100}, which Keras does not write"
+        return None
 
     def check_arrays(self):
         """Applies `fedlab.models.limits.check_arrays` to the weights."""

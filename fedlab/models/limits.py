@@ -276,6 +276,8 @@ class _Budget:
 
     def create(self, next_creator, **settings):
         shape, value = settings.get("shape"), settings.get("initial_value")
+        if shape is None and callable(value):
+            value = _shape_of_result(value)
         if shape is None:
             shape = getattr(value, "shape", ())
         shape = tf.TensorShape(shape)
@@ -290,6 +292,12 @@ class _Budget:
             raise TooLargeError(
                 f"model whose weights take more than {_megabytes(self.limit_bytes)}"
             )
+
+
+def _shape_of_result(initialize):
+    """The result of an initializer in a graph that never runs, and so without its memory."""
+    with tf.Graph().as_default():
+        return tf.convert_to_tensor(initialize())
 
 
 def _megabytes(size_bytes):

@@ -8,14 +8,16 @@ import logging
 import math
 import os
 import pathlib
+import tempfile
 import urllib.parse
+import warnings
 from typing import Any
 
 import tensorflow as tf
 
 from fedlab import _cache, _checks, _files, _json
 from fedlab.learner import finalize_adapted, saving
-from fedlab.models import _archive, limits, shipped, trust
+from fedlab.models import _archive, _conversion, convert, limits, shipped, trust
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,9 @@ def load(
     replaced by the new optimizer of the same name and settings, without its moments.
     Training settings that cannot be restored, such as a custom loss, are left out with a
     warning.
+
+    A .keras archive of another version of Keras is converted, and so is an HDF5 file that
+    Keras 2 saved if Keras 3 is installed; see `fedlab.models.convert`.
 
     The model of TFF's text-generation tutorial, `dickens_rnn.batch8.kerasmodel`, is an HDF5
     file: `compile_char_rnn(load("dickens_rnn.batch8.kerasmodel"))`.
@@ -183,16 +188,17 @@ def _load_keras(path, source, trust_model):
                 archive.check_arrays()
         except _files.DAMAGE as error:
             raise _damaged(source, error) from None
-        if not archive.version.startswith(saving.READS):
-            raise ValueError(
-                f"{source} was saved by Keras {archive.version}: expected Keras "
-                f"{saving.READS[0]}, as TensorFlow {tf.__version__} reads; save the weights, build "
-                "the model here and load them"
-            )
         if not trust_model and archive.weights is None:
             raise _refused(source, "file of weights other than HDF5, which may carry Python code")
         if elsewhere:
             raise _refused(source, elsewhere)
+        if not trust_model and (unexpected := archive.find_unexpected_files()):
+            raise _refused(source, unexpected)
+        if convert.major_version(archive, source) != saving.VERSION:
+            converted = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            converted /= "model.keras"
+            converted.write_bytes(_converted(archive, source))
+            return _load_keras(converted, source, trust_model)
         config = {name: value for name, value in archive.config.items() if name != "compile_config"}
         load = functools.partial(archive.load, safe_mode=not trust_model)
         return _rebuild(
@@ -203,6 +209,20 @@ def _load_keras(path, source, trust_model):
             archive.config.get("compile_config"),
             path.stat().st_size,
         )
+
+
+def _converted(archive, source):
+    """The bytes of an archive of another version of Keras, as the installed one reads it."""
+    try:
+        return convert.translated(archive, saving.VERSION, source)
+    except convert.ConversionError as error:
+        raise ValueError(f"{error}; {_other_stack(convert.major_version(archive, source))}") from None
+
+
+def _other_stack(version):
+    """What to do with a file that only another version of Keras can load."""
+    stack = "--stack=tff, which has Keras 2" if version == 2 else "the default stack, with Keras 3"
+    return f"load it with {stack}, or build the model here and set its weights"
 
 
 def _load_hdf5(path, source, trust_model):
@@ -218,6 +238,7 @@ def _load_hdf5(path, source, trust_model):
                 _json_attribute(file, name, trust_model)
                 for name in ("model_config", "training_config")
             )
+            version = _hdf5_version(file)
     except _files.DAMAGE as error:
         raise _damaged(source, error) from None
     if config is None:
@@ -227,7 +248,43 @@ def _load_hdf5(path, source, trust_model):
         )
     if elsewhere:
         raise _refused(source, elsewhere)
-    return _rebuild(_by_keras(path), source, trust_model, config, training, path.stat().st_size)
+    size_bytes = path.stat().st_size
+    if version == saving.VERSION == 2:
+        return _rebuild(_by_keras(path), source, trust_model, config, training, size_bytes)
+    if version == saving.VERSION:
+        load = functools.partial(saving.load_hdf5, path, safe_mode=not trust_model)
+        return _rebuild(load, source, trust_model, config, training, size_bytes)
+    if version == 3:
+        raise ValueError(
+            f"{source} is an HDF5 file of Keras 3: expected a .keras archive, which can be "
+            "converted; save it with Keras 3 as model.keras"
+        )
+    try:
+        config = _conversion.to_keras3(config)
+    except convert.ConversionError as error:
+        raise ValueError(
+            f"{source} cannot be converted to Keras 3: {error}; {_other_stack(2)}"
+        ) from None
+    if training is not None:
+        try:
+            config["compile_config"] = training = _conversion.training_to(3, training)
+        except convert.ConversionError as error:
+            _warn_of_training(source, error)
+            training = None
+
+    def load(compile):
+        model = saving.from_config(config if compile else {**config, "compile_config": None}, True)
+        saving.load_hdf5_weights(model, path)
+        return model
+
+    return _rebuild(load, source, trust_model, config, training, size_bytes)
+
+
+def _hdf5_version(file):
+    """The major version of Keras that saved an HDF5 file; Keras 2 did so if it is not known."""
+    version = file.attrs.get("keras_version", b"2")
+    text = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
+    return 3 if text.startswith("3.") else 2
 
 
 def _by_keras(path):
@@ -255,6 +312,11 @@ def _load_saved_model(path, source, trust_model):
         remedy = f"; it holds {models[0]}: pass that path" if models else ""
         raise FileNotFoundError(
             f"{source} is a folder without a SavedModel: expected {_FORMATS}{remedy}"
+        )
+    if not saving.READS_SAVED_MODELS:
+        raise ValueError(
+            f"{source} is a SavedModel folder: expected a .keras archive or HDF5 file, as Keras 3 "
+            "does not read others; convert it with `fedlab convert` and --stack=tff"
         )
     if not (path / "keras_metadata.pb").is_file():
         raise ValueError(
@@ -329,13 +391,17 @@ def _rebuild(load, source, trust_model, config, training, size_bytes):
             logger.debug("loading %s", source, exc_info=True)
             raise _damaged(source, error) from None
     if reason:
-        logger.warning(
-            "%s was loaded without its training settings (%s): call model.compile() or "
-            "compile_char_rnn()",
-            source,
-            reason,
-        )
+        _warn_of_training(source, reason)
     return model
+
+
+def _warn_of_training(source, reason):
+    logger.warning(
+        "%s was loaded without its training settings (%s): call model.compile() or "
+        "compile_char_rnn()",
+        source,
+        reason,
+    )
 
 
 def _load_compiled(load, training):
@@ -376,7 +442,9 @@ def _quiet():
     for a_logger in loggers:
         a_logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            yield
     finally:
         for a_logger, level in zip(loggers, levels, strict=True):
             a_logger.setLevel(level)

@@ -15,18 +15,6 @@ import tensorflow as tf
 from fedlab.learner import saving
 from fedlab.models import graph_ops
 
-# "Classes" that stand for plain values in Keras's JSON: tuples, shapes, arrays.
-_VALUES = {
-    "__tuple__",
-    "__ellipsis__",
-    "__tensor__",
-    "__numpy__",
-    "__bytes__",
-    "TensorShape",
-    "TypeSpec",
-    "CompositeTensor",
-    "InputSpec",
-}
 # TensorFlow functions that a Functional model may call. They only compute with tensors.
 _OP_MODULES = ("math.", "nn.", "linalg.", "signal.", "bitwise.", "__operators__.")
 _OPS = frozenset(
@@ -179,12 +167,12 @@ def _functions_run_while_loading(meta_graph, functions):
 
 
 def _objects(config):
-    """Yields all dicts that name a class, nested ones included."""
+    """Iterates over all dicts that name a class, nested ones included."""
     waiting = [config]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            if isinstance(value.get("class_name"), str):
+            if "class_name" in value:
                 yield value
             waiting.extend(value.values())
         elif isinstance(value, list | tuple):
@@ -193,52 +181,56 @@ def _objects(config):
 
 def _describe(item):
     name, config, module = item["class_name"], item.get("config"), item.get("module")
+    registered = item.get("registered_name")
+    for text in (name, *(value for value in (module, registered) if value is not None)):
+        if not isinstance(text, str):
+            return f"class whose name is not a text, {text!r:.100}"
     label = config.get("name") if isinstance(config, dict) else None
-    if name.rpartition(">")[2] in ("Lambda", "__lambda__"):
+    plain_name = name.rpartition(">")[2]
+    if plain_name in ("Lambda", "__lambda__"):
         return (
-            f"Lambda layer {label!r}, which carries Python code"
+            f"Lambda layer {label!r:.100}, which carries Python code"
             if label
             else "lambda function, which is Python code"
         )
-    if name in _VALUES:
+    if name in saving.VALUES and (module is None or _is_own(module, "keras")):
         return None
     if (
-        name.rpartition(">")[2] in _LOOKUPS
+        plain_name in _LOOKUPS
         and isinstance(config, dict)
         and isinstance(config.get("vocabulary"), str)
     ):
-        return f"layer {label!r} that reads a file, {config['vocabulary']!r:.100}"
+        return f"layer {label!r:.100} that reads a file, {config['vocabulary']!r:.100}"
     if name == "__typespec__":
-        return (
-            None
-            if _is_own(module, "tensorflow") or _is_own(module, "keras")
-            else f"type of module {module!r}"
-        )
-    registered = item.get("registered_name")
-    if any(
-        isinstance(key, str) and tf.keras.utils.get_registered_object(key) is not None
-        for key in (registered, name)
-    ):
-        return None if name not in saving.INTERNAL_CLASSES else _describe_op(name, config)
+        own = any(_is_own(module, package) for package in saving.TYPE_SPEC_PACKAGES)
+        return None if own else f"type of module {module!r:.100}"
     if name == "function":
-        known = (
-            module in (None, "builtins") or module.removeprefix("keras.") in saving.FUNCTION_MODULES
-        )
-        return (
-            None if known and config in saving.function_names() else f"custom function {config!r}"
-        )
-    if name not in saving.class_names() or not (
-        module is None or module == "builtins" or _is_own(module, "keras")
-    ):
-        return f"custom class {name!r}" + (f" of module {module!r}" if module else "")
+        if not isinstance(config, str):
+            return "function whose name is not a text"
+        if _is_registered(config) or saving.is_own_function(module, config):
+            return None
+        return f"custom function {config!r:.100}"
+    # Keras looks up `registered_name` if there is one. HDF5 files have only `class_name`.
+    if _is_registered(name if registered is None else registered):
+        return _describe_op(name, config)
+    if registered not in (None, name) or not saving.is_own_class(module, name):
+        return f"custom class {name!r:.100}" + (f" of module {module!r:.100}" if module else "")
     return _describe_op(name, config)
 
 
+def _is_registered(name):
+    """Whether the program has registered this class or function with Keras."""
+    return tf.keras.utils.get_registered_object(name) is not None
+
+
 def _describe_op(name, config):
-    if name in ("TFOpLambda", "SlicingOpLambda"):
-        function = str((config or {}).get("function")).removeprefix("compat.v1.")
+    if name in saving.OPERATIONS:
+        function = config.get("function") if isinstance(config, dict) else None
+        function = str(function).removeprefix("compat.v1.")
         if not function.startswith(_OP_MODULES) and function not in _OPS:
-            return f"call of TensorFlow's {function!r}, which is not known to be plain arithmetic"
+            return (
+                f"call of TensorFlow's {function!r:.100}, which is not known to be plain arithmetic"
+            )
     return None
 
 

@@ -9,8 +9,23 @@ import tensorflow as tf
 
 from fedlab.learner.keras2.graph import compile_arguments
 
-READS = "2."
-"""The versions of Keras whose .keras archives can be read start with this."""
+VERSION = 2
+READS_SAVED_MODELS = True
+"""Whether Keras loads SavedModel folders as Keras models."""
+
+VALUES = frozenset(
+    """
+    __tuple__ __ellipsis__ __tensor__ __numpy__ __bytes__ TensorShape TypeSpec CompositeTensor
+    InputSpec
+    """.split()
+)
+"""The "classes" of plain values in Keras's JSON: tuples, shapes, arrays."""
+
+TYPE_SPEC_PACKAGES = ("tensorflow", "keras")
+"""The packages of which a file may name a TypeSpec."""
+
+OPERATIONS = frozenset(("TFOpLambda", "SlicingOpLambda"))
+"""Classes that call the TensorFlow function that their configuration names."""
 
 # Keras's own classes that have no public name.
 INTERNAL_CLASSES = frozenset(
@@ -67,6 +82,19 @@ def function_names() -> frozenset[str]:
         for name in dir(module)
         if callable(getattr(module, name)) and not name.startswith("_")
     ) - {"deserialize", "serialize", "get"}
+
+
+def is_own_class(module: str | None, name: str) -> bool:
+    """Returns whether a file may name this class."""
+    return name in class_names() and (
+        module in (None, "builtins", "keras") or str(module).startswith("keras.")
+    )
+
+
+def is_own_function(module: str | None, name: str) -> bool:
+    """Returns whether a file may name this function."""
+    known = module in (None, "builtins") or str(module).removeprefix("keras.") in FUNCTION_MODULES
+    return known and name in function_names()
 
 
 def from_config(config: Any, safe_mode: bool) -> tf.keras.Model:

@@ -1,20 +1,31 @@
-"""How Keras 3 saves models: what its files contain, and how Keras rebuilds a model from them."""
+"""How Keras 3 saves models: what its files contain, and how Keras rebuilds a model from them.
+
+The `safe_mode` of Keras only refuses lambdas. Keras looks up each class and function of a
+file by its module and name, in its whole public interface, and imports the module if it
+does not find it there. The functions here name what a file may contain: the classes that
+make up models, under the modules that Keras itself writes, and the functions that compute
+with tensors.
+"""
 
 import copy
 import functools
+import inspect
 from typing import Any
 
 import keras
 
-READS = "3."
-"""The versions of Keras whose .keras archives can be read start with this."""
+VERSION = 3
+READS_SAVED_MODELS = False
+"""Whether Keras loads SavedModel folders as Keras models."""
 
-# Keras's own classes that have no public name.
-INTERNAL_CLASSES = frozenset(
-    "CompileLoss CompileMetrics ConvLSTMCell Functional LossFunctionWrapper MeanMetricWrapper "
-    "SumOverBatchSizeMetricWrapper".split()
+VALUES = frozenset(
+    "__tensor__ __numpy__ __bytes__ __ellipsis__ __slice__ __keras_tensor__".split()
 )
-# Modules of Keras with functions that a model's configuration may name.
+"""The "classes" of plain values, which Keras rebuilds without looking anything up."""
+
+TYPE_SPEC_PACKAGES: tuple[str, ...] = ()
+"""The packages of which a file may name a TypeSpec. Keras 3 does not load any."""
+
 FUNCTION_MODULES = (
     "activations",
     "losses",
@@ -23,58 +34,116 @@ FUNCTION_MODULES = (
     "regularizers",
     "constraints",
 )
+"""Modules of Keras with functions that a model's configuration may name."""
+
+OPERATIONS: frozenset[str] = frozenset()
+"""Classes that call the TensorFlow function that their configuration names."""
+
+_CLASS_MODULES = (
+    "keras",
+    "keras.layers",
+    "keras.models",
+    "keras.optimizers",
+    "keras.optimizers.schedules",
+    "keras.losses",
+    "keras.metrics",
+    "keras.initializers",
+    "keras.regularizers",
+    "keras.constraints",
+    "keras.dtype_policies",
+    "keras.mixed_precision",
+    "keras.random",
+)
+# Layers that run code or read a file that their configuration names.
+_UNSAFE = frozenset("Lambda TFSMLayer TorchModuleWrapper JaxLayer FlaxLayer".split())
+_OPERATION_MODULES = ("core", "einops", "image", "linalg", "math", "nn", "numpy")
+# Operations that call functions.
+_CALLING = frozenset(
+    "AssociativeScan Cond ForiLoop Map Scan Switch Vectorize VectorizedMap WhileLoop".split()
+)
 
 
 @functools.cache
-def class_names() -> frozenset[str]:
-    """Returns the names of Keras's own classes that a model's configuration may contain.
-
-    Among them are the operations of Functional models, such as the `Add` of `x + y`.
-    """
-    modules = [
-        keras,
-        keras.layers,
-        keras.models,
-        keras.optimizers,
-        keras.optimizers.schedules,
-        keras.dtype_policies,
-        keras.losses,
-        keras.metrics,
-        keras.initializers,
-        keras.random,
-        keras.regularizers,
-        keras.constraints,
-    ]
-    public = {
-        name
-        for module in modules
-        for name in dir(module)
-        if isinstance(getattr(module, name), type)
-    }
-    return INTERNAL_CLASSES | public | _operations()
+def _classes() -> dict[str, frozenset[str]]:
+    """Module -> the names of its classes that a file may contain."""
+    kinds = (
+        keras.layers.Layer,
+        keras.optimizers.Optimizer,
+        keras.optimizers.schedules.LearningRateSchedule,
+        keras.losses.Loss,
+        keras.metrics.Metric,
+        keras.initializers.Initializer,
+        keras.regularizers.Regularizer,
+        keras.constraints.Constraint,
+        keras.dtype_policies.DTypePolicy,
+        keras.random.SeedGenerator,
+    )
+    found = {}
+    for module in _CLASS_MODULES:
+        value: Any = keras
+        for part in module.split(".")[1:]:
+            value = getattr(value, part)
+        found[module] = frozenset(
+            name
+            for name, each in vars(value).items()
+            if isinstance(each, type) and issubclass(each, kinds) and name not in _UNSAFE
+        )
+    found["keras.src.models.functional"] = frozenset(["Functional"])
+    return found | _operations()
 
 
 def _operations():
-    from keras.src.ops import core, image, linalg, math, nn, numpy, operation
+    from keras.src import ops
 
     return {
-        name
-        for module in (core, image, linalg, math, nn, numpy)
-        for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, operation.Operation)
+        f"keras.src.ops.{module}": frozenset(
+            name
+            for name, each in vars(getattr(ops, module)).items()
+            if isinstance(each, type)
+            and issubclass(each, keras.Operation)
+            and each.__module__ == f"keras.src.ops.{module}"
+            and name not in _CALLING
+        )
+        for module in _OPERATION_MODULES
+        if inspect.ismodule(getattr(ops, module, None))
     }
 
 
 @functools.cache
-def function_names() -> frozenset[str]:
-    """Returns the names of Keras's own functions that a model's configuration may contain."""
-    modules = [getattr(keras, name) for name in FUNCTION_MODULES]
-    return frozenset(
-        name
-        for module in modules
-        for name in dir(module)
-        if callable(getattr(module, name)) and not name.startswith("_")
-    ) - {"deserialize", "serialize", "get"}
+def _legacy_names() -> frozenset[str]:
+    """The classes that an HDF5 file may contain, which names no modules."""
+    names = frozenset().union(
+        *(names for module, names in _classes().items() if not module.startswith("keras.src.ops"))
+    )
+    return names
+
+
+@functools.cache
+def _functions() -> dict[str, frozenset[str]]:
+    """Module -> the names of its functions that a file may contain."""
+    return {
+        f"keras.{module}": frozenset(
+            name
+            for name, each in vars(getattr(keras, module)).items()
+            if inspect.isfunction(each) and not name.startswith("_")
+        )
+        - {"deserialize", "serialize", "get"}
+        for module in FUNCTION_MODULES
+    }
+
+
+def is_own_class(module: str | None, name: str) -> bool:
+    """Returns whether a file may name this class, which Keras then finds without an import."""
+    if module is None:
+        return name in _legacy_names()
+    return name in _classes().get(module, ())
+
+
+def is_own_function(module: str | None, name: str) -> bool:
+    """Returns whether a file may name this function."""
+    if module in (None, "builtins"):
+        return any(name in names for names in _functions().values())
+    return name in _functions().get(module, ())
 
 
 def from_config(config: Any, safe_mode: bool) -> keras.Model:
@@ -91,6 +160,46 @@ def from_config(config: Any, safe_mode: bool) -> keras.Model:
         return keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=safe_mode)
 
 
+def load_hdf5(path: Any, compile: bool, safe_mode: bool) -> keras.Model:
+    """Returns the model of an HDF5 file that Keras 3 saved.
+
+    Args:
+      path: the file, with any suffix.
+      compile, safe_mode: as in `keras.models.load_model`.
+    """
+    import h5py
+    from keras.src.legacy.saving.legacy_h5_format import load_model_from_hdf5
+
+    with h5py.File(path, "r") as file:
+        return load_model_from_hdf5(file, compile=compile, safe_mode=safe_mode)
+
+
+def load_hdf5_weights(model: keras.Model, path: Any) -> None:
+    """Sets the weights of a model from an HDF5 file with a model of the same layers.
+
+    Args:
+      model: a built Keras model.
+      path: a file that Keras 2 saved.
+
+    Raises:
+      ValueError: the file has other layers, or weights of other shapes.
+    """
+    import h5py
+    from keras.src.legacy.saving.legacy_h5_format import load_weights_from_hdf5_group
+
+    with h5py.File(path, "r") as file:
+        group = file["model_weights"]
+        stored = [
+            name
+            for name in names_in_hdf5(group, "layer_names")
+            if names_in_hdf5(group[name], "weight_names")
+        ]
+        wanted = [layer.name for layer in model.layers if layer.weights]
+        if stored != wanted:
+            raise ValueError(f"its layers with weights are {stored}, expected {wanted}")
+        load_weights_from_hdf5_group(group, model)
+
+
 def names_in_hdf5(group: Any, name: str) -> list[str]:
     """Returns a list of names that Keras has stored as attributes of an HDF5 group.
 
@@ -105,9 +214,7 @@ def names_in_hdf5(group: Any, name: str) -> list[str]:
 
 def saved_model_configs(metadata: bytes) -> list[str]:
     """Raises ValueError: Keras 3 does not load SavedModel folders as Keras models."""
-    raise ValueError(
-        "Keras 3 reads no SavedModel folders; load it with Keras 2 and save it as an HDF5 file"
-    )
+    raise ValueError("Keras 3 does not load SavedModel folders")
 
 
 def has_legacy_optimizer(training: Any) -> bool:
