@@ -135,7 +135,12 @@ class _Translator:
             )
         if (shape := config.get("build_input_shape")) is not None:
             new["build_input_shape"] = self.plain(shape, where, "build_input_shape")
-        return {"module": "keras", "class_name": "Sequential", "config": new, "registered_name": None}
+        return {
+            "module": "keras",
+            "class_name": "Sequential",
+            "config": new,
+            "registered_name": None,
+        }
 
     def _functional(self, config, where):
         missing = {"input_layers", "output_layers"} - config.keys()
@@ -435,7 +440,9 @@ class _Translator:
         class_name = item["class_name"]
         module, registered = item.get("module"), item.get("registered_name")
         if module is not None and not re.fullmatch(r"builtins|keras(\.[a-z_0-9]+)*", str(module)):
-            raise ConversionError(f"{where}: custom class {class_name!r:.100} of module {module!r:.100}")
+            raise ConversionError(
+                f"{where}: custom class {class_name!r:.100} of module {module!r:.100}"
+            )
         if registered not in (None, class_name):
             raise ConversionError(f"{where}: custom class {registered!r:.100}")
         if unknown := sorted(item.keys() - _KEYS):
@@ -605,9 +612,7 @@ def _without_derived_layer(config):
 
 def _without_ids(value):
     if isinstance(value, dict):
-        return {
-            key: _without_ids(part) for key, part in value.items() if key != "shared_object_id"
-        }
+        return {key: _without_ids(part) for key, part in value.items() if key != "shared_object_id"}
     return [_without_ids(part) for part in value] if isinstance(value, list) else value
 
 

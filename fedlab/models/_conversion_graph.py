@@ -14,6 +14,7 @@ of references to the outputs of other calls. They differ in four ways.
                       inputs.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -125,7 +126,9 @@ def read_keras2(config: Mapping[str, Any]) -> Graph:
             calls[name].append(
                 Call(structure, {key: argument(value) for key, value in others.items()})
             )
-    return Graph(calls, *(_single(inputs(config[key])) for key in ("input_layers", "output_layers")))
+    return Graph(
+        calls, *(_single(inputs(config[key])) for key in ("input_layers", "output_layers"))
+    )
 
 
 def write_keras2(graph: Graph, layers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -140,6 +143,9 @@ def write_keras2(graph: Graph, layers: Mapping[str, Mapping[str, Any]]) -> dict[
     def leaf(ref):
         return [ref.layer, ref.call + first[ref.layer], ref.tensor]
 
+    def leaf_with(others, ref):
+        return [*leaf(ref), others]
+
     nodes = {}
     for name, calls in graph.calls.items():
         nodes[name] = []
@@ -150,7 +156,7 @@ def write_keras2(graph: Graph, layers: Mapping[str, Mapping[str, Any]]) -> dict[
                     "save; call it on the tensor"
                 )
             others = {key: _mapped(value, leaf) for key, value in call.others.items()}
-            node = _mapped(call.inputs, lambda ref, others=others: [*leaf(ref), others])
+            node = _mapped(call.inputs, functools.partial(leaf_with, others))
             nodes[name].append([node] if isinstance(call.inputs, Ref) else node)
     return {
         "inbound_nodes": nodes,

@@ -38,9 +38,7 @@ def _rule(
     renamed: Mapping[str, str] | None = None,
     values: Mapping[str, Collection[Any]] | None = None,
 ) -> Rule:
-    return Rule(
-        frozenset(both.split()), keras2 or {}, keras3 or {}, renamed or {}, values or {}
-    )
+    return Rule(frozenset(both.split()), keras2 or {}, keras3 or {}, renamed or {}, values or {})
 
 
 def _names(text: str, rule: Rule) -> dict[str, Rule]:
@@ -63,9 +61,7 @@ _AFFINE = (
 _RECURRENT = "recurrent_initializer recurrent_regularizer recurrent_constraint"
 _CELL = f"{_KERNEL} {_RECURRENT} units activation dropout recurrent_dropout"
 # `zero_output_for_mask` is saved by Keras 2 only if it is True.
-_LOOP = (
-    "return_sequences return_state go_backwards stateful unroll zero_output_for_mask"
-)
+_LOOP = "return_sequences return_state go_backwards stateful unroll zero_output_for_mask"
 _CELL_2: dict[str, Any] = {"implementation": ANY}
 _LOOP_2: dict[str, Any] = {"time_major": False, "implementation": ANY, "input_dim": ANY}
 _SEED_3: dict[str, Any] = {"seed": ANY}
@@ -207,9 +203,7 @@ LAYERS: dict[str, Rule] = {
     "LSTMCell": _rule(
         f"{_CELL} recurrent_activation unit_forget_bias", keras2=_CELL_2, keras3=_SEED_3
     ),
-    "GRUCell": _rule(
-        f"{_CELL} recurrent_activation reset_after", keras2=_CELL_2, keras3=_SEED_3
-    ),
+    "GRUCell": _rule(f"{_CELL} recurrent_activation reset_after", keras2=_CELL_2, keras3=_SEED_3),
     "RNN": _rule(f"cell {_LOOP}", keras2=_LOOP_2),
     "StackedRNNCells": _rule("cells"),
     **_names(
@@ -372,9 +366,7 @@ LOSSES: dict[str, Rule] = {
         "SquaredHinge",
         _rule(_REDUCED, keras2=_LOSS_2),
     ),
-    "BinaryCrossentropy": _rule(
-        f"{_REDUCED} from_logits label_smoothing axis", keras2=_LOSS_2
-    ),
+    "BinaryCrossentropy": _rule(f"{_REDUCED} from_logits label_smoothing axis", keras2=_LOSS_2),
     "BinaryFocalCrossentropy": _rule(
         f"{_REDUCED} apply_class_balancing alpha gamma from_logits label_smoothing axis",
         keras2=_LOSS_2,
@@ -411,9 +403,7 @@ METRICS: dict[str, Rule] = {
     "SparseCategoricalCrossentropy": _rule("from_logits ignore_class axis"),
     "F1Score": _rule("average threshold"),
     "FBetaScore": _rule("average beta threshold"),
-    **_names(
-        "TruePositives TrueNegatives FalsePositives FalseNegatives", _rule("thresholds")
-    ),
+    **_names("TruePositives TrueNegatives FalsePositives FalseNegatives", _rule("thresholds")),
     **_names("Precision Recall", _rule("thresholds top_k class_id")),
     "PrecisionAtRecall": _rule(f"{_THRESHOLDED} recall"),
     "RecallAtPrecision": _rule(f"{_THRESHOLDED} precision"),

@@ -114,7 +114,9 @@ def opened(path: pathlib.Path, source: Any, trust_model: bool) -> Iterator[Any]:
                 "file may be damaged"
             ) from None
         if found:
-            raise ValueError(f"{source} holds a {found}: pass trust_model=True if you trust the file")
+            raise ValueError(
+                f"{source} holds a {found}: pass trust_model=True if you trust the file"
+            )
         yield archive
 
 
@@ -161,9 +163,7 @@ def translated(archive: Any, to: int, source: Any) -> bytes:
         if old.keys() != new.keys():
             raise ConversionError("expected layers of different names")
     except ConversionError as error:
-        raise ConversionError(
-            f"{source} cannot be converted to Keras {to}: {error}"
-        ) from None
+        raise ConversionError(f"{source} cannot be converted to Keras {to}: {error}") from None
     if training := archive.config.get("compile_config"):
         try:
             config["compile_config"] = _conversion.training_to(to, training)
@@ -177,9 +177,7 @@ def translated(archive: Any, to: int, source: Any) -> bytes:
         weights = pathlib.Path(folder) / "model.weights.h5"
         with h5py.File(archive.weights, "r") as before, h5py.File(weights, "w") as after:
             try:
-                _conversion_weights.copy_arrays(
-                    before, after, {old[key]: new[key] for key in old}
-                )
+                _conversion_weights.copy_arrays(before, after, {old[key]: new[key] for key in old})
             except ValueError as error:
                 raise ConversionError(
                     f"{source} cannot be converted to Keras {to}: {error}"

@@ -216,7 +216,9 @@ def _converted(archive, source):
     try:
         return convert.translated(archive, saving.VERSION, source)
     except convert.ConversionError as error:
-        raise ValueError(f"{error}; {_other_stack(convert.major_version(archive, source))}") from None
+        raise ValueError(
+            f"{error}; {_other_stack(convert.major_version(archive, source))}"
+        ) from None
 
 
 def _other_stack(version):

@@ -526,10 +526,13 @@ def write_numbers(folder):
         opened["x"] = [1, 2]
 
 
-def write_keras_3(folder):
+def write_keras_4(folder):
     with zipfile.ZipFile(folder / "file", "w") as archive:
         archive.writestr("config.json", '{"class_name": "Sequential"}')
-        archive.writestr("metadata.json", '{"keras_version": "3.3.3"}')
+        archive.writestr("metadata.json", '{"keras_version": "4.0.0"}')
+        with h5py.File(folder / "model.weights.h5", "w"):
+            pass
+        archive.write(folder / "model.weights.h5", "model.weights.h5")
 
 
 def make_tf_saved_model(folder):
@@ -551,7 +554,7 @@ NO_MODELS = [
     (write_weights_only, ValueError, "weights only"),
     (write_zip, ValueError, "config.json"),
     (write_numbers, ValueError, "without a model"),
-    (write_keras_3, ValueError, "saved by Keras 3.3.3"),
+    (write_keras_4, ValueError, "saved by Keras 4.0.0: expected Keras 2 or 3"),
     (make_tf_saved_model, ValueError, r"model\.save"),
     (make_folder, FileNotFoundError, "folder without a SavedModel: expected"),
     (make_folder_with_model, FileNotFoundError, r"it holds model\.keras: pass that path"),

@@ -18,9 +18,7 @@ VERSION = 3
 READS_SAVED_MODELS = False
 """Whether Keras loads SavedModel folders as Keras models."""
 
-VALUES = frozenset(
-    "__tensor__ __numpy__ __bytes__ __ellipsis__ __slice__ __keras_tensor__".split()
-)
+VALUES = frozenset("__tensor__ __numpy__ __bytes__ __ellipsis__ __slice__ __keras_tensor__".split())
 """The "classes" of plain values, which Keras rebuilds without looking anything up."""
 
 TYPE_SPEC_PACKAGES: tuple[str, ...] = ()
@@ -141,7 +139,7 @@ def is_own_class(module: str | None, name: str) -> bool:
 
 def is_own_function(module: str | None, name: str) -> bool:
     """Returns whether a file may name this function."""
-    if module in (None, "builtins"):
+    if module is None or module == "builtins":
         return any(name in names for names in _functions().values())
     return name in _functions().get(module, ())
 

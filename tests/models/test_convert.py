@@ -1,0 +1,197 @@
+"""Converting model files between Keras 2 and Keras 3, in both directions."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import fedlab as fl
+from fedlab import cli
+from fedlab.learner import saving
+from fedlab.models import _conversion, _conversion_graph
+from fedlab.models.convert import ConversionError, convert
+from tests.models import standard_models
+
+layers = tf.keras.layers
+HERE, THERE = (f"keras{version}" for version in (saving.VERSION, 5 - saving.VERSION))
+
+
+def saved(build, path):
+    """Saves a compiled model, and returns it."""
+    model = standard_models.randomized(build())
+    model.compile(tf.keras.optimizers.Adam(0.125), "mse", metrics=["mae"])
+    model.save(path)
+    return model
+
+
+@pytest.mark.parametrize("build", standard_models.ALL)
+def test_there_and_back(tmp_path, build):
+    tf.keras.backend.clear_session()
+    model = saved(build, tmp_path / "here.keras")
+    convert(tmp_path / "here.keras", tmp_path / "there.keras", THERE)
+    with zipfile.ZipFile(tmp_path / "there.keras") as archive:
+        assert json.loads(archive.read("metadata.json"))["keras_version"][0] == THERE[-1]
+    convert(tmp_path / "there.keras", tmp_path / "back.keras")
+    for name in ("there.keras", "back.keras"):
+        loaded = fl.models.load(tmp_path / name)
+        for ours, theirs in zip(
+            standard_models.outputs_of(loaded), standard_models.outputs_of(model), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
+        assert isinstance(loaded.optimizer, tf.keras.optimizers.Adam)
+        assert float(loaded.optimizer.learning_rate) == 0.125
+
+
+OTHER = """
+import pathlib, sys
+import numpy as np, tensorflow as tf
+from tests.models import standard_models
+folder = pathlib.Path(sys.argv[1])
+for path in sorted(folder.glob("*.converted.keras")):
+    model = tf.keras.models.load_model(path)
+    name = path.name.partition(".")[0]
+    np.savez(folder / f"{name}.npz", *standard_models.outputs_of(model))
+for build in standard_models.ALL:
+    tf.keras.backend.clear_session()
+    model = standard_models.randomized(build())
+    model.save(folder / f"{build.__name__}.other.keras")
+    np.savez(folder / f"{build.__name__}.other.npz", *standard_models.outputs_of(model))
+"""
+
+
+@pytest.fixture
+def other_python():
+    """The interpreter of the other stack."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    default = root / (".venv" if saving.VERSION == 2 else ".venv-tff") / "bin" / "python"
+    python = pathlib.Path(os.environ.get("FEDLAB_OTHER_PYTHON", default))
+    if not python.is_file() or python.absolute() == pathlib.Path(sys.executable).absolute():
+        pytest.skip(f"no environment with Keras {5 - saving.VERSION}: set FEDLAB_OTHER_PYTHON")
+    return python
+
+
+def test_the_other_keras_computes_the_same(tmp_path, other_python):
+    """Plain Keras of the other version loads our files, and we load its files."""
+    expected = {}
+    for build in standard_models.ALL:
+        tf.keras.backend.clear_session()
+        model = saved(build, tmp_path / "model.keras")
+        name = build.__name__
+        convert(tmp_path / "model.keras", tmp_path / f"{name}.converted.keras", THERE)
+        expected[name] = standard_models.outputs_of(model)
+    root = pathlib.Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [str(other_python), "-c", OTHER, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name, values in expected.items():
+        with np.load(tmp_path / f"{name}.npz") as theirs:
+            for ours, key in zip(values, theirs.files, strict=True):
+                np.testing.assert_allclose(ours, theirs[key], atol=1e-6, err_msg=name)
+        ours = standard_models.outputs_of(fl.models.load(tmp_path / f"{name}.other.keras"))
+        with np.load(tmp_path / f"{name}.other.npz") as theirs:
+            for value, key in zip(ours, theirs.files, strict=True):
+                np.testing.assert_allclose(value, theirs[key], atol=1e-6, err_msg=name)
+
+
+def refused(model, tmp_path, message):
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(ConversionError, match=message) as raised:
+        convert(tmp_path / "model.keras", tmp_path / "out.keras")
+    assert "\n" not in str(raised.value) and not (tmp_path / "out.keras").exists()
+
+
+def test_what_the_versions_compute_differently_is_refused(tmp_path):
+    x = layers.Input([4])
+    for layer, message in [
+        (layers.Dense(2, "hard_sigmoid", name="d"), "layer 'd' .*activation='hard_sigmoid'"),
+        (layers.Lambda(lambda x: x, name="f"), r"layer 'f' \(Lambda\): expected a standard layer"),
+    ]:
+        refused(tf.keras.Model(x, layer(x)), tmp_path, message)
+    refused(tf.keras.Model(x, x * 2.0), tmp_path, "layer .*: expected")
+
+
+def test_training_settings_that_cannot_be_converted_are_left_out(tmp_path, caplog):
+    def loss(y, predicted):
+        return tf.reduce_mean(y - predicted)
+
+    model = standard_models.dense()
+    model.compile("sgd", loss)
+    model.save(tmp_path / "model.keras")
+    convert(tmp_path / "model.keras", tmp_path / "out.keras")
+    assert "without its training settings" in caplog.text and "loss" in caplog.text
+
+
+def test_losses_schedules_and_metrics(tmp_path):
+    model = tf.keras.Sequential([layers.Input([2]), layers.Dense(3)])
+    model.compile(
+        tf.keras.optimizers.SGD(
+            tf.keras.optimizers.schedules.ExponentialDecay(0.5, 10, 0.5), momentum=0.75
+        ),
+        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1),
+        metrics=[tf.keras.metrics.SparseTopKCategoricalAccuracy(k=2, name="top")],
+        weighted_metrics=[tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+    )
+    model.save(tmp_path / "model.keras")
+    convert(tmp_path / "model.keras", tmp_path / "there.keras")
+    loaded = fl.models.load(tmp_path / "there.keras")
+    config = loaded.optimizer.get_config()
+    assert config["momentum"] == 0.75
+    assert config["learning_rate"]["config"]["initial_learning_rate"] == 0.5
+    x, y = np.ones([4, 2], np.float32), np.array([0, 1, -1, 2])
+    np.testing.assert_allclose(
+        loaded.evaluate(x, y, verbose=0), model.evaluate(x, y, verbose=0), rtol=1e-6
+    )
+
+
+def test_the_order_of_layers_is_that_of_keras():
+    """The converter computes it from the calls alone."""
+    read = {2: _conversion_graph.read_keras2, 3: _conversion_graph.read_keras3}[saving.VERSION]
+    for build in standard_models.ALL:
+        item = tf.keras.saving.serialize_keras_object(build())
+        if item["class_name"] == "Functional":
+            graph = read(item["config"])
+            names = [layer["name"] for layer in item["config"]["layers"]]
+            found = _conversion_graph.order(graph)
+            assert [name for name in names if name in graph.calls] == found, build.__name__
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"class_name": "Attack"}, "Attack"),
+        ({"module": "os"}, "custom class 'Dense' of module 'os'"),
+        ({"module": "keras.src.ops.numpy"}, "expected standard layers"),
+        ({"registered_name": "evil>Dense"}, "custom class 'evil>Dense'"),
+        ({"class_name": ["Dense"]}, "expected an object with a class_name"),
+        ({"config": {"name": "d", "units": {"class_name": "x"}}}, "layer 'd' .*units of class 'x'"),
+        ({"config": {"name": "d", "secret": 1}}, "layer 'd' .*secret=1"),
+    ],
+)
+def test_planted_settings(changes, message):
+    dense = {"module": "keras.layers", "class_name": "Dense", "config": {"name": "d", "units": 1}}
+    item = {"class_name": "Sequential", "config": {"layers": [{**dense, **changes}]}}
+    for translate in (_conversion.to_keras2, _conversion.to_keras3):
+        with pytest.raises(ConversionError, match=message):
+            translate(item)
+
+
+def test_the_command(tmp_path, capsys):
+    saved(standard_models.dense, tmp_path / "in.keras")
+    source, target = str(tmp_path / "in.keras"), str(tmp_path / "out.keras")
+    assert cli.main(["convert", source, target, f"--to={THERE}"]) == 0
+    assert capsys.readouterr().out == f"{target}\n"
+    assert cli.main(["convert", source, target, f"--to={HERE}"]) == 2
+    assert "was saved by Keras" in capsys.readouterr().err
+    assert cli.main(["convert", source, str(tmp_path / "out.h5")]) == 2
+    assert "ends in .keras" in capsys.readouterr().err
