@@ -62,12 +62,12 @@ def to_keras2(item: Mapping[str, Any]) -> dict[str, Any]:
       >>> config["config"]["layers"][0]["config"]["batch_input_shape"]
       [None, 2]
     """
-    return _Translator(2).model(item)
+    return _guarded(_Translator(2).model, item)
 
 
 def to_keras3(item: Mapping[str, Any]) -> dict[str, Any]:
     """Does the opposite of `to_keras2`. The configuration may be that of an HDF5 file."""
-    return _Translator(3).model(item)
+    return _guarded(_Translator(3).model, item)
 
 
 def training_to(version: int, training: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,7 +81,17 @@ def training_to(version: int, training: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       ConversionError: a loss, metric or optimizer cannot be translated.
     """
-    return _Translator(version).training(training)
+    return _guarded(_Translator(version).training, training)
+
+
+def _guarded(translate, item):
+    """Calls `translate`, which raises other errors if the configuration is malformed."""
+    try:
+        return translate(item)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ConversionError(f"its configuration is damaged ({error!r:.100})") from None
+    except RecursionError:
+        raise ConversionError("its configuration is nested too deeply") from None
 
 
 class _Translator:
