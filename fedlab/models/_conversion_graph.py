@@ -249,6 +249,12 @@ def read_keras3(config: Mapping[str, Any]) -> Graph:
         for name, layer in layers.items()
     }
     masks = _mask_operations(layers, arguments)
+    for name, layer in layers.items():
+        if name not in masks and str(layer.get("module")).startswith("keras.src.ops."):
+            raise GraphError(
+                f"operation {name!r} ({layer['class_name']}): expected standard layers, which both "
+                "versions have; use a layer such as Add or Multiply"
+            )
     calls = {
         name: [_call(name, layers[name]["class_name"], *node, masks) for node in nodes]
         for name, nodes in arguments.items()

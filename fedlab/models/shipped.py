@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from fedlab import _modules
 from fedlab._files import write
+from fedlab.learner import saving
 
 FOLDER = pathlib.Path(__file__).parent / "pretrained"
 
@@ -104,7 +105,7 @@ def set_weights(
                 f"{key} {stored[key].shape}: leave the arguments that change its layers as they are"
             )
     for key, variable in zip(keys, model.weights, strict=True):
-        variable.assign(stored[key].astype(variable.dtype.as_numpy_dtype))
+        variable.assign(stored[key].astype(tf.as_dtype(variable.dtype).as_numpy_dtype))
 
 
 def save_pretrained(
@@ -164,7 +165,7 @@ def save_pretrained(
 def _keys(model):
     """Names of the weights, after their position, without the numbers of Keras's layer names."""
     plain = [
-        "/".join(re.sub(r"_\d+$", "", part) for part in v.name.removesuffix(":0").split("/"))
+        "/".join(re.sub(r"_\d+$", "", part) for part in saving.weight_path(model, v).split("/"))
         for v in model.weights
     ]
     return [f"{position:04d}:{name}" for position, name in enumerate(plain)]

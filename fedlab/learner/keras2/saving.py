@@ -84,6 +84,11 @@ def function_names() -> frozenset[str]:
     ) - {"deserialize", "serialize", "get"}
 
 
+def weight_path(model: tf.keras.Model, weight: tf.Variable) -> str:
+    """Returns the path of a weight in its model, such as "gru/gru_cell/kernel"."""
+    return weight.name.removesuffix(":0")
+
+
 def is_own_class(module: str | None, name: str) -> bool:
     """Returns whether a file may name this class."""
     return name in class_names() and (

@@ -130,6 +130,11 @@ def _functions() -> dict[str, frozenset[str]]:
     }
 
 
+def weight_path(model: keras.Model, weight: keras.Variable) -> str:
+    """Returns the path of a weight in its model, such as "gru/gru_cell/kernel"."""
+    return weight.path.removeprefix(f"{model.name}/")
+
+
 def is_own_class(module: str | None, name: str) -> bool:
     """Returns whether a file may name this class, which Keras then finds without an import."""
     if module is None:
