@@ -510,6 +510,9 @@ class _Translator:
         if isinstance(value, str):
             value = {"class_name": value, "config": {}}
         class_name, config = self._opened(value, "optimizer")
+        if self.to == 3:
+            # Keras 2 writes its own optimizers in HDF5 files as if a program had registered them.
+            class_name = class_name.removeprefix("Custom>")
         classes = {name.lower(): name for name in tables.OPTIMIZERS}
         class_name = classes.get(class_name.lower(), class_name)
         config = dict(config or {})
@@ -562,6 +565,8 @@ class _Translator:
                 raise ConversionError(f"metric={function!r:.100}: expected a metric of Keras")
             return function
         value = self._without_dtype(value)
+        if value["class_name"] == "MeanMetricWrapper" and self.to == 3:
+            return self._metric(_wrapped_function(value["config"]))
         return self.part(tables.METRICS, "keras.metrics", value, "compile()", "metric")
 
     def _without_dtype(self, value):
@@ -642,6 +647,13 @@ def _function_name(value):
     if isinstance(value, dict) and value.get("class_name") == "function":
         return str(value.get("config"))
     return None
+
+
+def _wrapped_function(config):
+    """The text that was given to compile() for a metric that an HDF5 file of Keras 2 holds."""
+    function, name = str(config.get("fn")), config.get("name")
+    is_accuracy = name in ("acc", "accuracy") and function.endswith("_accuracy")
+    return name if is_accuracy else function
 
 
 def _class_name(name):
