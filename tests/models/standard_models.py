@@ -82,6 +82,33 @@ def named_inputs():
     return tf.keras.Model({"left": x, "right": y}, {"sum": layers.Dense(1, name="sum")(h)})
 
 
+def nested_output():
+    """A model whose output is that of another one, which is called twice."""
+    inner = layers.Input([3])
+    model = tf.keras.Model(inner, layers.Dense(3, "tanh")(inner))
+    x = layers.Input([3])
+    return tf.keras.Model(x, model(model(x)))
+
+
+def initial_states():
+    """An encoder and a decoder, which starts from the encoder's states."""
+    x, y = layers.Input([4, 3], name="a"), layers.Input([5, 2], name="b")
+    _, h, c = layers.LSTM(3, return_state=True)(x)
+    decoded = layers.LSTM(3, return_sequences=True)(y, initial_state=[h, c])
+    _, state = layers.GRU(2, return_state=True)(x)
+    return tf.keras.Model(
+        [x, y], [decoded, layers.GRU(2, return_sequences=True)(y, initial_state=state)]
+    )
+
+
+def masked():
+    x = layers.Input([5], dtype="int32")
+    h = layers.Embedding(7, 4, mask_zero=True)(x)
+    h = layers.Dropout(0.1)(layers.Dense(4)(h))
+    h = layers.MultiHeadAttention(2, 2)(h, h)
+    return tf.keras.Model(x, layers.Dense(1)(layers.GlobalAveragePooling1D()(h)))
+
+
 def attention():
     x = layers.Input([5, 4])
     h = layers.MultiHeadAttention(2, 3)(x, x)
@@ -185,6 +212,9 @@ ALL = [
     nested,
     shared,
     named_inputs,
+    nested_output,
+    initial_states,
+    masked,
     attention,
     merging,
     normalization,
