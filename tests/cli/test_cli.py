@@ -64,6 +64,7 @@ def test_help_names_every_command(capsys):
         "aggregators",
         "algorithms",
         "answer",
+        "convert",
         "datasets",
         "evaluate",
         "explain",
