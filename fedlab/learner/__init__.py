@@ -48,19 +48,24 @@ _NAMES = {
         "with_weights",
     ),
     "freezing": ("freeze", "statistics"),
+    "graph": ("input_names",),
     "identity": ("identity",),
-    "inputs": ("check_inputs", "fixed_batch_size", "input_names"),
     "learner": ("KerasLearner",),
-    "metric_state": ("warn_of_left_out",),
     "optimizers": ("check_model", "from_keras", "of_model"),
     "precision": ("in_precision",),
     "recurrent": ("accelerated", "recurrent_states", "reset_states"),
     "yogi": ("Yogi",),
 }
+_SHARED = {
+    "check_inputs": "fedlab.learner.inputs",
+    "fixed_batch_size": "fedlab.learner.inputs",
+    "warn_of_left_out": "fedlab.learner.metric_state",
+}
 
 # TensorFlow is imported when a name is first used.
 __getattr__, __dir__, __all__ = lazily(
     __name__,
-    {name: f"{_IMPLEMENTATION}.{module}" for module, names in _NAMES.items() for name in names},
+    _SHARED
+    | {name: f"{_IMPLEMENTATION}.{module}" for module, names in _NAMES.items() for name in names},
     modules=[f"{_IMPLEMENTATION}.graph", f"{_IMPLEMENTATION}.saving"],
 )

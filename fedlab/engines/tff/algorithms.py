@@ -13,7 +13,7 @@ from fedlab.aggregators import privacy
 from fedlab.engines.engine import averaged_weights
 from fedlab.engines.setting import Setting
 from fedlab.engines.tff import aggregators as _tff_aggregators
-from fedlab.learner.keras2.copying import weight_decay_exclusions
+from fedlab.learner.keras2.weight_decay import weight_decay_exclusions
 from fedlab.learner.keras2.yogi import Yogi
 from fedlab.optimizers.schedules import Schedule
 

@@ -9,7 +9,7 @@ import tensorflow_federated as tff
 
 from fedlab.clients.columns import keras_batch
 from fedlab.learner.keras2.blueprint import Blueprint, check_reads, forget_losses, weight_shapes
-from fedlab.learner.keras2.inputs import input_names
+from fedlab.learner.keras2.graph import input_names
 
 
 class KerasVariableModel(tff.learning.models.VariableModel):

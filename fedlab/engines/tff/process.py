@@ -21,7 +21,7 @@ from fedlab.engines.tff import algorithms as _tff_algorithms
 from fedlab.engines.tff import model as _tff_model
 from fedlab.engines.tff import worker as _tff_worker
 from fedlab.engines.workers import Workers
-from fedlab.learner.keras2 import metric_state
+from fedlab.learner import metric_state
 from fedlab.learner.keras2.blueprint import Blueprint, keeping_eager_classes
 
 logger = logging.getLogger("fedlab")
@@ -199,7 +199,8 @@ class TffProcess:
             metric_state.warn_of_left_out(left_out, in_tff=True)
             metrics = [metric for metric in metrics if metric.name in names]
         initial = {metric.name: metric_state.initial_state(metric) for metric in metrics}
-        return metric_state.Metrics(metrics), initial
+        named = (metric_state.Named(metric.name, metric) for metric in metrics)
+        return metric_state.Metrics(named), initial
 
     def _check_weights_kept(self, averaging):
         """Checks that one batch of one client at learning rate 0 leaves the weights unchanged.

@@ -22,9 +22,9 @@ from keras.src.engine import compile_utils
 from keras.src.engine.base_preprocessing_layer import PreprocessingLayer
 
 from fedlab.clients.columns import keras_batch
+from fedlab.learner.copying import copy_metric
 from fedlab.learner.keras2 import graph
 from fedlab.learner.keras2.cloning import non_trainable_weights
-from fedlab.learner.keras2.copying import copy_metric
 
 _CACHING = "enable_caching_device"
 

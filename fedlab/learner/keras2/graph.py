@@ -1,5 +1,6 @@
 """The layers of a Keras 2 model, their connections, and the arguments of `compile()`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -30,6 +31,18 @@ def compile_arguments(model: tf.keras.Model) -> dict[str, Any]:
 def layers_of(model: tf.keras.layers.Layer) -> list[tf.keras.layers.Layer]:
     """Returns the layers of a model, or inside of a layer, with those nested in other layers."""
     return list(model._flatten_layers(include_self=False))
+
+
+def input_names(model: tf.keras.Model) -> Sequence[str]:
+    """Returns the names of a Functional model's inputs, or () for another model."""
+    return model.input_names if is_functional(model) else ()
+
+
+def inputs_of(layer: tf.keras.layers.Layer) -> list[Any]:
+    """Returns the symbolic tensors that a layer is called on in Functional models."""
+    return [
+        tensor for node in layer.inbound_nodes for tensor in tf.nest.flatten(node.input_tensors)
+    ]
 
 
 def output_layer(model: tf.keras.Model) -> tf.keras.layers.Layer:

@@ -9,13 +9,13 @@ import tensorflow as tf
 
 from fedlab.clients import ClientData
 from fedlab.clients.columns import keras_batch
+from fedlab.learner.inputs import fixed_batch_size
 from fedlab.learner.keras2 import recurrent
 from fedlab.learner.keras2.cloning import CopyError, ancestors, non_trainable_weights
 from fedlab.learner.keras2.freezing import statistics
-from fedlab.learner.keras2.graph import layers_of
-from fedlab.learner.keras2.inputs import fixed_batch_size, input_names
-from fedlab.learner.keras2.metric_state import Merger, Metrics
+from fedlab.learner.keras2.graph import input_names, layers_of
 from fedlab.learner.learner import Batch
+from fedlab.learner.metric_state import Merger, Metrics, Named
 
 
 class KerasLearner:
@@ -60,7 +60,8 @@ class KerasLearner:
         # Keras's own first metric is the same loss, but averaged over rows that may be
         # padding. A model with its own compute_loss has no such metric.
         keras_loss = [id(metric) for metric in model.compiled_loss.metrics[:1]]
-        self.metrics = Metrics([self._loss, *(m for m in model.metrics if id(m) not in keras_loss)])
+        metrics = [self._loss, *(m for m in model.metrics if id(m) not in keras_loss)]
+        self.metrics = Metrics(Named(metric.name, metric) for metric in metrics)
 
     def _build_metrics(self, columns):
         size = self.fixed_size or 1

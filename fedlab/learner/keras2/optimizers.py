@@ -7,12 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fedlab.learner.keras2.copying import (
-    exclude_from_weight_decay,
-    is_keras,
-    optimizer_config,
-    weight_decay_exclusions,
-)
+from fedlab.learner.copying import is_keras, optimizer_config
+from fedlab.learner.keras2.weight_decay import exclude_from_weight_decay, weight_decay_exclusions
 from fedlab.optimizers.optimizer import Optimizer, check_all, constrained, rate_in_round
 from fedlab.optimizers.schedules import Schedule
 from fedlab.optimizers.sgd import sgd

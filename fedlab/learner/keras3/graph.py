@@ -1,5 +1,6 @@
 """The layers of a Keras 3 model, their connections, and the arguments of `compile()`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -43,6 +44,20 @@ def layers_of(model: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list({id(layer): layer for layer in layers}.values())
 
 
+def input_names(model: keras.Model) -> Sequence[str]:
+    """Returns the names of a Functional model's inputs, or () for another model."""
+    return (
+        [tensor._keras_history.operation.name for tensor in model.inputs]
+        if is_functional(model)
+        else ()
+    )
+
+
+def inputs_of(layer: keras.layers.Layer) -> list[Any]:
+    """Returns the symbolic tensors that a layer is called on in Functional models."""
+    return [tensor for node in layer._inbound_nodes for tensor in node.input_tensors]
+
+
 def output_layer(model: keras.Model) -> keras.layers.Layer:
     """Returns the layer that computes a Functional model's first output; never a nested model."""
     layer = model
@@ -55,8 +70,7 @@ def embeddings_of(model: keras.Model, name: str) -> list[keras.layers.Layer]:
     """Returns the embedding layers, nested ones included, that read the input of this name."""
 
     def reads_input(layer: keras.layers.Layer) -> bool:
-        tensors = [tensor for node in layer._inbound_nodes for tensor in node.input_tensors]
-        return any(tensor._keras_history.operation.name == name for tensor in tensors)
+        return any(t._keras_history.operation.name == name for t in inputs_of(layer))
 
     return [
         layer for layer in layers_of(model) if hasattr(layer, "embeddings") and reads_input(layer)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from fedlab.clients import ClientData
 from fedlab.clients.columns import keras_batch
+from fedlab.learner.inputs import fixed_batch_size
 from fedlab.learner.keras3 import seeds
 from fedlab.learner.keras3.cloning import (
     CopyError,
@@ -19,12 +20,11 @@ from fedlab.learner.keras3.cloning import (
     non_trainable_weights,
 )
 from fedlab.learner.keras3.freezing import statistics
-from fedlab.learner.keras3.graph import layers_of
-from fedlab.learner.keras3.inputs import fixed_batch_size, input_names
-from fedlab.learner.keras3.metric_state import Merger, Metrics, Named
+from fedlab.learner.keras3.graph import input_names, layers_of
 from fedlab.learner.keras3.recurrent import recurrent_states
-from fedlab.learner.keras3.variables import assign, leaves, values, variables_of
 from fedlab.learner.learner import Batch
+from fedlab.learner.metric_state import Merger, Metrics, Named
+from fedlab.learner.variables import assign, leaves, values, variables_of
 
 
 class KerasLearner:

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from fedlab.learner.keras3.graph import layers_of
-from fedlab.learner.keras3.variables import variables_of
+from fedlab.learner.variables import variables_of
 
 
 @contextlib.contextmanager

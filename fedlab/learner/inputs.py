@@ -1,15 +1,14 @@
 """Checks whether a model can read a client's columns, before TensorFlow fails in a graph."""
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from fedlab.clients.columns import keras_batch, targets
-from fedlab.learner.keras3.graph import is_functional
+from fedlab.learner import graph
 
 _known = weakref.WeakKeyDictionary()  # model -> its limits
 _REMEDY = "map the clients' data first"
@@ -32,7 +31,7 @@ class _Limits(NamedTuple):
 
 
 def check_inputs(
-    model: keras.Model, columns: Mapping[str, np.ndarray], owner: str = "the data"
+    model: tf.keras.Model, columns: Mapping[str, np.ndarray], owner: str = "the data"
 ) -> None:
     """Raises ValueError if a model cannot read some columns.
 
@@ -51,7 +50,7 @@ def check_inputs(
     for name, column in columns.items():
         _check_kind(f"{owner} has column {name!r}", np.asarray(column))
     _check_targets(columns, owner)
-    given = keras_batch(columns, input_names(model))[0]
+    given = keras_batch(columns, graph.input_names(model))[0]
     if not isinstance(given, dict):
         limits = {"x": next(iter(limits.values()))} if len(limits) == 1 else limits
         given = {"x": given}
@@ -65,14 +64,9 @@ def check_inputs(
         _check_column(f"{owner} has column {name!r}", np.asarray(given[name]), wanted)
 
 
-def input_names(model: keras.Model) -> Sequence[str]:
-    """Returns the names of a Functional model's inputs, or () for another model."""
-    return [_name(tensor) for tensor in model.inputs] if is_functional(model) else ()
-
-
-def fixed_batch_size(model: keras.Model) -> int | None:
+def fixed_batch_size(model: tf.keras.Model) -> int | None:
     """Returns the batch size that the model was built for, or None for any."""
-    inputs = model.inputs if is_functional(model) else None
+    inputs = model.inputs if graph.is_functional(model) else None
     return inputs[0].shape[0] if inputs else None
 
 
@@ -134,29 +128,19 @@ def _check_column(where, column, limits):
 
 
 def _limits(model):
-    if not is_functional(model):
+    if not graph.is_functional(model):
         return {}
-    embeddings = [layer for layer in model.layers if isinstance(layer, keras.layers.Embedding)]
-    readers = {
-        id(tensor): layer
-        for layer in embeddings
-        for node in layer._inbound_nodes
-        for tensor in node.input_tensors
-    }
+    embeddings = [layer for layer in model.layers if isinstance(layer, tf.keras.layers.Embedding)]
+    readers = {id(each): layer for layer in embeddings for each in graph.inputs_of(layer)}
     # BERT's positions are not an input: their embedding limits the length of every
     # input.
     positions = [layer.input_dim for layer in embeddings if layer.name == "embeddings_position"]
     return {
-        _name(tensor): _Limits(
+        name: _Limits(
             tf.TensorShape(tensor.shape[1:]),
             readers.get(id(tensor)),
             min(positions, default=None),
             tf.as_dtype(tensor.dtype),
         )
-        for tensor in model.inputs
+        for name, tensor in zip(graph.input_names(model), model.inputs)
     }
-
-
-def _name(tensor):
-    """The name of an input, which is that of its InputLayer."""
-    return tensor._keras_history.operation.name

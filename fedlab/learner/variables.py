@@ -1,15 +1,14 @@
-"""The TensorFlow variables behind Keras variables."""
+"""The TensorFlow variables behind Keras variables, which are the same thing in Keras 2."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 
-def variables_of(variables: Iterable[keras.Variable]) -> list[tf.Variable]:
+def variables_of(variables: Iterable[Any]) -> list[tf.Variable]:
     """Returns the TensorFlow variable of each Keras variable."""
-    return [v.value if isinstance(v, keras.Variable) else v for v in variables]
+    return [v if isinstance(v, tf.Variable) else v.value for v in variables]
 
 
 def values(variables: Iterable[tf.Variable]) -> list[tf.Tensor]:

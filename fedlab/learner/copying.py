@@ -1,13 +1,15 @@
 """Copies of optimizers and metrics, and whether a copy has the same settings."""
 
 import inspect
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 _Schedule = tf.keras.optimizers.schedules.LearningRateSchedule
+# Classes that Keras 2 lacks.
+_LossScale: Any = getattr(tf.keras.optimizers, "LossScaleOptimizer", ())
+_VARIABLES: Any = getattr(tf.keras, "Variable", tf.Variable)
 
 
 def copy_optimizer(optimizer: tf.keras.optimizers.Optimizer) -> tf.keras.optimizers.Optimizer:
@@ -39,6 +41,8 @@ def optimizer_config(optimizer: tf.keras.optimizers.Optimizer) -> dict[str, Any]
         ) from None
     if isinstance(config.get("learning_rate"), dict):
         config["learning_rate"] = optimizer._learning_rate
+    if isinstance(optimizer, _LossScale):
+        config["inner_optimizer"] = copy_optimizer(optimizer.inner_optimizer)
     return config
 
 
@@ -133,7 +137,7 @@ def _is_lost_constant(name, value, value_before, original):
         or not tf.executing_eagerly()
     ):
         return False
-    if not isinstance(value, tf.Variable) or not isinstance(value_before, tf.Variable):
+    if not isinstance(value, _VARIABLES) or not isinstance(value_before, _VARIABLES):
         return False
     return not np.array_equal(value.numpy(), value_before.numpy())
 
@@ -189,45 +193,3 @@ def _is_same(value, other):
         return bool(np.array_equal(value, other))
     except (TypeError, ValueError):
         return False
-
-
-def weight_decay_exclusions(
-    optimizer: tf.keras.optimizers.Optimizer, variables: Sequence[tf.Variable] | None
-) -> list[bool]:
-    """Returns whether a Keras optimizer excludes each variable from weight decay.
-
-    Args:
-      optimizer: a Keras optimizer.
-      variables: the model's variables, or None if they are not known.
-
-    Returns:
-      One bool per variable; an empty list if the variables are not known.
-
-    Raises:
-      ValueError: the optimizer excludes variables, but `variables` is None.
-    """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    if not (
-        getattr(optimizer, "_exclude_from_weight_decay", None)
-        or getattr(optimizer, "_exclude_from_weight_decay_names", None)
-    ):
-        return [False] * len(variables or ())
-    if variables is None:
-        raise ValueError(
-            f"{type(optimizer).__name__} excludes variables from weight decay: pass "
-            "variables=model.trainable_variables"
-        )
-    return [not optimizer._use_weight_decay(v) for v in variables]
-
-
-def exclude_from_weight_decay(
-    optimizer: tf.keras.optimizers.Optimizer, variables: Sequence[tf.Variable]
-) -> None:
-    """Excludes exactly these variables from a Keras optimizer's weight decay.
-
-    The optimizer may be built or not.
-    """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    if variables:
-        optimizer._exclude_from_weight_decay = [optimizer._var_key(v) for v in variables]
-        optimizer._exclude_from_weight_decay_names = []

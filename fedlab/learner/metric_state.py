@@ -15,16 +15,15 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from fedlab.clients import ClientData
 from fedlab.clients.columns import num_rows
 from fedlab.learner import additive
-from fedlab.learner.keras3.copying import copy_metric, is_keras
-from fedlab.learner.keras3.variables import variables_of
+from fedlab.learner.copying import copy_metric, is_keras
 from fedlab.learner.learner import Learner
+from fedlab.learner.variables import variables_of
 
 logger = logging.getLogger("fedlab")
 
@@ -37,7 +36,7 @@ class Named(NamedTuple):
     """A Keras metric, and the name of its result, which has the name of an output before it."""
 
     name: str
-    metric: keras.metrics.Metric
+    metric: tf.keras.metrics.Metric
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -122,8 +121,8 @@ class Merger:
                     "expected a metric that stores its counts in variables; create them with "
                     "add_weight"
                 )
-            # Keras 3 has no merge_state, but a metric may define it.
-            if hasattr(metric, "merge_state"):
+            merges = _definer(metric, "merge_state")  # Keras 3's own metrics have none
+            if merges is not None and not is_keras(merges):
                 self._own[name] = _OwnMerge(metric, self.initial[self._parts[name]])
             if not is_added(metric):
                 unknown.append(name)
@@ -235,19 +234,19 @@ def warn_of_left_out(names: Collection[str], in_tff: bool = False) -> None:
         )
 
 
-def is_added(metric: keras.metrics.Metric) -> bool:
+def is_added(metric: tf.keras.metrics.Metric) -> bool:
     """Returns whether `update_state` is Keras's own, which only adds to the variables."""
     return is_keras(_definer(metric, "update_state"))
 
 
-def initial_state(metric: keras.metrics.Metric) -> list[np.ndarray]:
+def initial_state(metric: tf.keras.metrics.Metric) -> list[np.ndarray]:
     """Returns the state of a metric before any batch, one array per variable.
 
     This is the state that the metric's own `reset_state` sets. Keras's default
     `reset_state` sets every variable to zero, including constants that a custom class
     stores in variables. For such a class, this is the state after the constructor.
     """
-    if _definer(metric, "reset_state") is not keras.metrics.Metric:
+    if _definer(metric, "reset_state") is not tf.keras.metrics.Metric:
         metric.reset_state()
         return [variable.numpy() for variable in metric.variables]
     if not is_keras(type(metric)):
@@ -279,8 +278,8 @@ def _assign(metric, values):
 
 
 def _definer(metric, method):
-    """The class that defines a method of a metric."""
-    return next(cls for cls in type(metric).__mro__ if method in vars(cls))
+    """The class that defines a method of a metric, or None."""
+    return next((cls for cls in type(metric).__mro__ if method in vars(cls)), None)
 
 
 def _some_rows(data):
@@ -328,8 +327,8 @@ def _adding(learner, names, parts, rows):
     if not names:
         return set()
     refuted, confirmed = set(), set()
-    with tf.device(learner.model.trainable_variables[0].value.device):
-        weights = variables_of(learner.model.trainable_variables)
+    weights = variables_of(learner.model.trainable_variables)
+    with tf.device(weights[0].device):
         before = [weight.numpy() for weight in weights]
         for trial in range(_TRIALS):
             rng = np.random.default_rng(trial)
