@@ -17,6 +17,7 @@ Keras.
     weight_name
     recurrent_states, accelerated  recurrent layers
     reset_states
+    stepwise                       a copy that reads one sequence in parts
     identity                       what a compiled model computes, as JSON
     warn_of_left_out               warns about metrics that cannot be merged
 
@@ -54,6 +55,7 @@ _NAMES = {
     "optimizers": ("check_model", "from_keras", "of_model"),
     "precision": ("in_precision",),
     "recurrent": ("accelerated", "recurrent_states", "reset_states"),
+    "stepwise": ("stepwise",),
     "yogi": ("Yogi",),
 }
 _SHARED = {

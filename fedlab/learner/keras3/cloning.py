@@ -99,7 +99,7 @@ def _copy(model, copy_layer):
         kind = type(model).__name__
         raise ValueError(f"{kind} is a subclassed model, which Keras cannot copy: {_REMEDY}")
     try:
-        copy = _rebuilt(model, copy_layer)
+        copy = rebuilt(model, copy_layer)
     except CopyError:
         raise
     except Exception as error:  # custom layers may raise anything
@@ -121,24 +121,31 @@ def _copy(model, copy_layer):
     return copy
 
 
-def _rebuilt(model, copy_layer):
-    """The model with copies of its layers. `keras.models.clone_model` would also compile it."""
+def rebuilt(
+    model: keras.Model,
+    copy_layer: Callable[[Any], Any],
+    new_input: Callable[[Any], Any] | None = None,
+) -> keras.Model:
+    """Returns a Sequential or Functional model of copies of the model's layers, not compiled.
+
+    `keras.models.clone_model` would also compile it.
+
+    Args:
+      model: the model.
+      copy_layer: makes the copy of a layer or of another operation.
+      new_input: makes the input for one of the model's input tensors; by default of the
+        same shape.
+
+    Raises:
+      CopyError: the model's class has a constructor of its own.
+    """
     copies: dict[int, Any] = {}  # a layer may be used several times
+    new_input = new_input or _same_input
 
     def copied(operation):
         if id(operation) not in copies:
             copies[id(operation)] = copy_layer(operation)
         return copies[id(operation)]
-
-    def new_input(tensor):
-        layer = tensor._keras_history.operation
-        return keras.Input(
-            batch_shape=tensor.shape,
-            dtype=tensor.dtype,
-            sparse=tensor.sparse,
-            name=layer.name,
-            optional=getattr(layer, "optional", False),
-        )
 
     if isinstance(model, keras.Sequential):
         start = new_input(model.inputs[0])
@@ -153,6 +160,17 @@ def _rebuilt(model, copy_layer):
             f"{model.name!r}: {_REMEDY}"
         )
     return cls(inputs, outputs, name=model.name)
+
+
+def _same_input(tensor):
+    layer = tensor._keras_history.operation
+    return keras.Input(
+        batch_shape=tensor.shape,
+        dtype=tensor.dtype,
+        sparse=tensor.sparse,
+        name=layer.name,
+        optional=getattr(layer, "optional", False),
+    )
 
 
 def _first_line(error):

@@ -39,7 +39,7 @@ def freeze(model: keras.Model, *names: str, keep: str | Sequence[str] = ()) -> k
       >>> body = keras.layers.Dense(3, name="body")
       >>> head = keras.layers.Dense(1, name="head")
       >>> model = freeze(keras.Sequential([keras.Input([2]), body, head]), "body")
-      >>> [weight.shape for weight in model.trainable_weights]
+      >>> [tuple(weight.shape) for weight in model.trainable_weights]
       [(3, 1), (1,)]
     """
     if not isinstance(model, keras.Model):

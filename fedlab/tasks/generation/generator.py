@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedlab import _checks
-from fedlab.learner import graph
+from fedlab.learner import graph, stepwise
 from fedlab.tasks.generation import text as text_lib
 
 
@@ -54,8 +54,9 @@ def generate(
     _check(prompt, num_chars, temperature, seed)
     copy = _single_stateful_copy(model)
     to_logits = tf.math.log if _gives_probabilities(copy) else tf.identity
+    dtype = tf.as_dtype(copy.inputs[0].dtype)
 
-    @tf.function(input_signature=[tf.TensorSpec([1, None], copy.inputs[0].dtype)])
+    @tf.function(input_signature=[tf.TensorSpec([1, None], dtype)])
     def read(ids):
         outputs = copy(ids[..., None] if len(copy.inputs[0].shape) == 3 else ids, training=False)
         return to_logits(outputs[0, -1] if len(outputs.shape) == 3 else outputs[0])
@@ -64,11 +65,7 @@ def generate(
     ids = list(text_lib.encode(prompt))
     unread = ids
     for _ in range(num_chars):
-        logits = (
-            read(np.asarray([unread], copy.inputs[0].dtype.as_numpy_dtype))
-            .numpy()
-            .astype(np.float64)
-        )
+        logits = read(np.asarray([unread], dtype.as_numpy_dtype)).numpy().astype(np.float64)
         if np.isnan(logits).any():
             raise ValueError(
                 f"model {model.name!r}: expected finite outputs, got nan; its training diverged, "
@@ -139,33 +136,12 @@ def _single_stateful_copy(model):
             f"model {model.name!r}: expected no bidirectional layer, which reads later characters"
         )
     try:
-        copy = _copy(model)
+        return stepwise(model)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"model {model.name!r}: expected a model that can be copied for a text of any length: "
             f"{str(error).splitlines()[0]}"
         ) from None
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-def _copy(model):
-    inputs = [
-        tf.keras.Input(batch_shape=(1, None, *tensor.shape[2:]), dtype=tensor.dtype)
-        for tensor in model.inputs
-    ]
-    return tf.keras.models.clone_model(model, input_tensors=inputs, clone_function=_copy_layer)
-
-
-def _copy_layer(layer):
-    if graph.is_functional(layer):
-        return _copy(layer)
-    config = layer.get_config()
-    if isinstance(layer, tf.keras.layers.RNN):
-        config["stateful"] = True
-    # The fixed batch size and length of a Sequential model's first layer.
-    config.pop("batch_input_shape", None)
-    return type(layer).from_config(config)
 
 
 def _gives_probabilities(model):

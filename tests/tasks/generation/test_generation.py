@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
+from fedlab.learner import reset_states
 from fedlab.tasks.generation.text import CHAR_VOCABULARY, decode, encode
+from tests.stacks import IS_KERAS_3
 
 layers = tf.keras.layers
 
@@ -31,13 +33,19 @@ def nested(recurrent, **kwargs):
 
 
 def probabilities(recurrent, **kwargs):
-    logits = sequential(recurrent, **kwargs)
-    return tf.keras.Sequential([*logits.layers[:-1], layers.Dense(86, activation="softmax")])
+    ids = layers.Input([None], dtype="int32", **kwargs)
+    output = layers.Dense(86, activation="softmax")
+    return tf.keras.Sequential([ids, layers.Embedding(86, 6), recurrent, output])
 
 
 def without_input_layer(recurrent, **kwargs):
-    embedding = layers.Embedding(86, 6, batch_input_shape=[kwargs.get("batch_size"), 9])
-    return tf.keras.Sequential([embedding, recurrent, layers.Dense(86)])
+    shape = [kwargs.get("batch_size"), 9]
+    if not IS_KERAS_3:
+        embedding = layers.Embedding(86, 6, batch_input_shape=shape)
+        return tf.keras.Sequential([embedding, recurrent, layers.Dense(86)])
+    model = tf.keras.Sequential([layers.Embedding(86, 6), recurrent, layers.Dense(86)])
+    model.build(shape)
+    return model
 
 
 FORMS = {
@@ -70,7 +78,7 @@ def greedy_by_reading_again(model, prompt, num_chars):
     fixed_length = model.input_shape[1]
     ids = list(encode(prompt))
     for _ in range(num_chars):
-        model.reset_states()
+        reset_states(model)
         padded = ids + [0] * ((fixed_length or len(ids)) - len(ids))
         outputs = np.asarray(model(np.tile(np.array(padded, np.int32), [size, 1])))[0]
         ids.append(int(np.argmax(outputs[len(ids) - 1] if outputs.ndim == 2 else outputs)))
