@@ -81,8 +81,10 @@ def outputs(
 
 
 def _takes_any_length(model):
-    inputs = getattr(model, "inputs", None)
-    return bool(inputs) and all(tensor.shape.as_list() == [None, None] for tensor in inputs)
+    from fedlab.learner import input_names  # imports TensorFlow
+
+    inputs = model.inputs if input_names(model) else ()
+    return bool(inputs) and all(tuple(tensor.shape) == (None, None) for tensor in inputs)
 
 
 _functions = weakref.WeakKeyDictionary()
@@ -90,9 +92,12 @@ _functions = weakref.WeakKeyDictionary()
 
 def _for_any_length(model):
     """Returns a function like `predict_on_batch`, but compiled once for all shapes."""
-    import tensorflow as tf  # only when needed: `fedlab squad show` starts faster
+    # Only when needed: `fedlab squad show` starts faster.
+    import tensorflow as tf
 
-    names = model.input_names
+    from fedlab.learner import input_names
+
+    names = input_names(model)
     if model not in _functions:
         own = weakref.ref(model)  # the dict must not keep the model alive
         specs = {name: tf.TensorSpec([None, None], tf.int32) for name in names}

@@ -90,11 +90,11 @@ def check_model(model: "tf.keras.Model", windows: Any) -> None:
     A subclassed model cannot be checked before it runs, and the vocabulary only if the
     model uses Keras's `Embedding`.
     """
-    from fedlab.learner import graph  # imports TensorFlow
+    from fedlab.learner import graph, input_names  # imports TensorFlow
 
     if not graph.is_functional(model):
         return
-    inputs = dict(zip(model.input_names, model.inputs))
+    inputs = dict(zip(input_names(model), model.inputs))
     known = ("input_ids", "token_type_ids", "attention_mask")
     if "input_ids" not in inputs or set(inputs) - set(known):
         raise ValueError(

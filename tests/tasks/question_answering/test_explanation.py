@@ -50,11 +50,16 @@ def answering_model(scores, cue=0.0, length=None):
     x = tf.keras.layers.Embedding(len(WORDS), 2, weights=[table(scores, 2)], name="words")(
         inputs["input_ids"]
     )
-    asked = tf.reduce_max(tf.cast(inputs["input_ids"] == WORDS.index("where"), tf.float32), axis=1)[
-        :, None, None
-    ]
-    gamma = tf.cast(inputs["input_ids"] == WORDS.index("gamma"), tf.float32)[:, :, None]
-    return tf.keras.Model(inputs, tf.keras.layers.Permute([2, 1])(x + cue * asked * gamma))
+
+    def with_cue(tensors):
+        ids, x = tensors
+        where = tf.cast(ids == WORDS.index("where"), tf.float32)
+        gamma = tf.cast(ids == WORDS.index("gamma"), tf.float32)
+        asked = tf.reduce_max(where, axis=1, keepdims=True)
+        return x + cue * (asked * gamma)[:, :, None]
+
+    x = tf.keras.layers.Lambda(with_cue)([inputs["input_ids"], x])
+    return tf.keras.Model(inputs, tf.keras.layers.Permute([2, 1])(x))
 
 
 def classifying_model(scores, num_classes=2, softmax=False):
@@ -63,7 +68,12 @@ def classifying_model(scores, num_classes=2, softmax=False):
     x = tf.keras.layers.Embedding(
         len(WORDS), num_classes, weights=[table(scores, num_classes)], name="words"
     )(inputs["input_ids"])
-    x = tf.reduce_sum(x * tf.cast(inputs["attention_mask"], tf.float32)[:, :, None], axis=1)
+
+    def total(tensors):
+        x, mask = tensors
+        return tf.reduce_sum(x * tf.cast(mask, tf.float32)[:, :, None], axis=1)
+
+    x = tf.keras.layers.Lambda(total)([x, inputs["attention_mask"]])
     return tf.keras.Model(
         inputs,
         tf.keras.layers.Activation("softmax")(x)

@@ -150,7 +150,7 @@ def small_reader(vocabulary_size, length):
     x = layers.Embedding(vocabulary_size, 32)(inputs["input_ids"]) + layers.Embedding(2, 32)(
         inputs["token_type_ids"]
     )
-    mask = tf.cast(inputs["attention_mask"], tf.bool)[:, None]
+    mask = inputs["attention_mask"][:, None]
     for _ in range(2):
         x = layers.LayerNormalization()(
             x + layers.Conv1D(32, 7, padding="same", activation="relu")(x)
