@@ -18,7 +18,7 @@ import csv
 from absl import flags, logging
 
 from experiments import common
-from fedlab.cli.flags import UsageError, run_with_flags
+from fedlab.cli.flags import UsageError, check_engine, run_with_flags
 
 _MODEL = flags.DEFINE_string(
     "model",
@@ -164,4 +164,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_with_flags(main)
+    run_with_flags(main, lambda: check_engine("tff"))

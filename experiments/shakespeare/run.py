@@ -13,7 +13,7 @@ import time
 from absl import flags, logging
 
 from experiments import common, training
-from fedlab.cli.flags import UsageError, run_with_flags
+from fedlab.cli.flags import UsageError, check_engine, run_with_flags
 
 flags.adopt_module_key_flags(training)
 _MODEL = flags.DEFINE_string(
@@ -89,12 +89,13 @@ def load_model():
 
 
 def check():
-    """Raises UsageError if flags contradict each other."""
+    """Raises an error if flags contradict each other, or the engine cannot run."""
     if _ALGORITHM.value == "local_adam" and training.SERVER_MOMENTUM.value:
         raise UsageError(
             f"--server_momentum={training.SERVER_MOMENTUM.value}: expected 0 with "
             "--algorithm=local_adam; use --algorithm=fed_avg"
         )
+    check_engine(training.ENGINE.value)
 
 
 def load_algorithm():

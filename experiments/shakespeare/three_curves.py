@@ -12,7 +12,7 @@ import pathlib
 from absl import flags, logging
 
 from experiments import common
-from fedlab.cli.flags import run_with_flags
+from fedlab.cli.flags import check_engine, run_with_flags
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _FOLDER = flags.DEFINE_string("folder", "runs/three_curves", "Folder that keeps the three runs.")
@@ -111,4 +111,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_with_flags(main)
+    run_with_flags(main, lambda: check_engine("tff"))

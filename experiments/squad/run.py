@@ -16,7 +16,7 @@ import time
 from absl import flags, logging
 
 from experiments import common, training
-from fedlab.cli.flags import UsageError, run_with_flags
+from fedlab.cli.flags import UsageError, check_engine, run_with_flags
 
 flags.adopt_module_key_flags(training)
 for _flag, _default in (
@@ -212,7 +212,7 @@ def print_table(history):
 
 
 def check():
-    """Raises UsageError if flags contradict each other."""
+    """Raises an error if flags contradict each other, or the engine cannot run."""
     if _CENTRALIZED.value and training.LOCAL_EPOCHS.value > 1:
         raise UsageError(
             f"--local_epochs={training.LOCAL_EPOCHS.value}: expected 1 with --centralized; raise "
@@ -220,6 +220,7 @@ def check():
         )
     if _KEEP_MODELS.value and not training.RUN_DIR.value:
         raise UsageError("--keep_models: expected a run folder; give --run_dir=FOLDER")
+    check_engine(training.ENGINE.value)
 
 
 def main():

@@ -20,6 +20,7 @@ from typing import NoReturn
 from fedlab import __version__, tasks
 from fedlab._text import visible
 from fedlab.cli._ending import debugging, ending_on_sigterm, fail
+from fedlab.cli._startup import hide_messages_of_tensorflow
 
 # For experiment scripts. It imports absl, which --help need not wait for.
 _NOT_COMMANDS = {"flags"}
@@ -34,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       The exit code.
     """
-    # Set before TensorFlow is imported, which is when its C++ part reads it.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    hide_messages_of_tensorflow()
     if hasattr(sys.stdout, "reconfigure"):
         # So that paths that are not valid Unicode can be printed.
         sys.stdout.reconfigure(errors="backslashreplace")

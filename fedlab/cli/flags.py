@@ -16,6 +16,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from fedlab.cli._ending import MISTAKES, debugging, ending_on_sigterm, fail
+from fedlab.cli._startup import hide_messages_of_tensorflow
 
 
 class UsageError(ValueError):
@@ -37,18 +38,18 @@ def run_with_flags(main: Callable[[], Any], check: Callable[[], Any] | None = No
 
     Args:
       main: the work.
-      check: called after the flags are parsed. The mistakes that it raises are reported
-        before TensorFlow is imported.
+      check: called after the flags are parsed. UsageError and ModuleNotFoundError that it
+        raises are reported before TensorFlow is imported.
     """
 
     def parse(argv: Sequence[str]) -> list[str]:
         try:
             args = _parse(argv)
+            hide_messages_of_tensorflow()
             if check is not None:
                 check()
-        except UsageError as error:
+        except (UsageError, ModuleNotFoundError) as error:
             sys.exit(fail(error))
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import tensorflow  # noqa: F401
 
         return args
@@ -90,6 +91,16 @@ def check_folder(flag: str, path: str | os.PathLike) -> None:
         raise UsageError(
             f"--{flag}={str(path):.200}: expected a writable folder ({error.strerror}); use another"
         ) from None
+
+
+def check_engine(name: str) -> None:
+    """Raises UsageError or ModuleNotFoundError, before the work, if an engine cannot run."""
+    from fedlab import engines
+
+    try:
+        engines.find(name)
+    except ValueError as error:
+        raise UsageError(f"--engine={name}: {error}") from None
 
 
 # Messages of absl, which quote Python's, and the words that replace them.

@@ -15,6 +15,7 @@ CLIENTS = "ROLE_0,ROLE_1"
 # clients received.
 FLAGS = ["--source=synthetic", f"--cohort={CLIENTS}", "--rounds=1", "--client_learning_rate=1e-9"]
 
+pytest.importorskip("tensorflow_federated")
 pytestmark = pytest.mark.slow
 
 

@@ -1,0 +1,107 @@
+"""Hides what TensorFlow prints while it is imported.
+
+TensorFlow 2.21 reports about ten lines on a machine without a GPU, such as "oneDNN custom
+operations are on", before it reads TF_CPP_MIN_LOG_LEVEL. Its C++ part writes them, so only
+the file descriptor of standard error is a place to stop them.
+"""
+
+import contextlib
+import importlib.abc
+import importlib.util
+import os
+import re
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+from fedlab.cli._ending import debugging
+
+# "I0000 00:00:1796017356.884183    2275 port.cc:153] oneDNN custom operations are on."
+_NOISE = re.compile(rb"[IW]\d{4} [\d:.]+ +\d+ \S+\] |WARNING: All log messages before absl::")
+
+
+def hide_messages_of_tensorflow() -> None:
+    """Hides informational messages of TensorFlow in this process, from when it is imported.
+
+    Errors stay visible, also those with which TensorFlow ends the process. With
+    FEDLAB_DEBUG=1 everything does.
+    """
+    # Read by TensorFlow's C++ part when it is imported.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    waiting = any(isinstance(finder, _Finder) for finder in sys.meta_path)
+    if not ("tensorflow" in sys.modules or waiting or debugging()):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds TensorFlow once, with a loader that filters standard error."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)
+        return spec
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, loader: importlib.abc.Loader):
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        with without_lines(_NOISE):
+            self._loader.exec_module(module)
+
+
+@contextlib.contextmanager
+def without_lines(pattern: re.Pattern[bytes]) -> Iterator[None]:
+    """A context in which lines with a given beginning do not reach standard error.
+
+    A child process passes the other lines on, so that they also arrive if the context
+    ends with the process.
+    """
+    try:
+        stderr = os.dup(2)
+    except OSError:  # standard error is closed
+        yield
+        return
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        # From Python 3.12 on, about threads. The child takes no locks.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            os.close(writer)
+            _pass_on(reader, stderr, pattern)
+        finally:
+            os._exit(0)
+    os.close(reader)
+    os.dup2(writer, 2)
+    os.close(writer)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.waitpid(child, 0)
+
+
+def _pass_on(reader, stderr, pattern):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with open(reader, "rb") as lines:
+        for line in lines:
+            if not pattern.match(line):
+                os.write(stderr, line)
