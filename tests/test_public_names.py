@@ -2,7 +2,7 @@
 
 import ast
 import doctest
-import importlib
+import importlib.util
 import pathlib
 
 import pytest
@@ -77,4 +77,8 @@ def test_public_names_are_annotated_and_documented(module):
     ],
 )
 def test_examples_run(name):
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
+    runner = doctest.DocTestRunner()
+    for example in doctest.DocTestFinder().find(importlib.import_module(name)):
+        if importlib.util.find_spec("tensorflow_federated") or "to_tff" not in example.name:
+            runner.run(example)
+    assert not runner.failures

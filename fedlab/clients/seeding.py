@@ -17,7 +17,7 @@ def generator(seed: int, purpose: str, *key: Any) -> np.random.Generator:
       *key: what it is drawn for: round number, client id.
 
     Example:
-      >>> draws = [generator(0, "cohort", 1).integers(100) for _ in range(2)]
+      >>> draws = [generator(0, "cohort", 1).integers(100, size=3).tolist() for _ in range(2)]
       >>> draws[0] == draws[1]
       True
     """

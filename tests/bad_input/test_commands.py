@@ -42,6 +42,7 @@ CASES = [
     ("generate --model={f}/list.keras --prompt=a", "list.keras"),
     ("generate --model=~nobody_here/model.keras --prompt=a", "~nobody_here"),
     ("generate --model={f}/weights.h5 --prompt=a", "weights.h5"),
+    ("generate --model={f}/chars.weights.h5 --prompt=a", "chars.weights.h5"),
     ("generate --model={f}/lambda.keras --prompt=a", "Lambda layer"),
     ("generate --model=ftp://host/model.keras --prompt=a", "ftp://host/model.keras"),
     (f"generate --model={LONG} --prompt=a", "xxx"),
