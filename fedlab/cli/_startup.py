@@ -10,9 +10,8 @@ import importlib.abc
 import importlib.util
 import os
 import re
-import signal
+import subprocess
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -75,33 +74,25 @@ def without_lines(pattern: re.Pattern[bytes]) -> Iterator[None]:
     except OSError:  # standard error is closed
         yield
         return
-    reader, writer = os.pipe()
-    with warnings.catch_warnings():
-        # From Python 3.12 on, about threads. The child takes no locks.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
+    # os.fork() would be unsafe beside the threads of other libraries. In a session of its
+    # own, the child is not interrupted by Ctrl-C.
+    command: list[str | bytes] = [sys.executable, "-I", "-S", "-c", _PASS_ON, pattern.pattern]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as child:
+        assert child.stdin is not None
+        os.dup2(child.stdin.fileno(), 2)
+        child.stdin.close()
         try:
-            os.close(writer)
-            _pass_on(reader, stderr, pattern)
+            yield
         finally:
-            os._exit(0)
-    os.close(reader)
-    os.dup2(writer, 2)
-    os.close(writer)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.waitpid(child, 0)
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
-def _pass_on(reader, stderr, pattern):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with open(reader, "rb") as lines:
-        for line in lines:
-            if not pattern.match(line):
-                os.write(stderr, line)
+_PASS_ON = """
+import os, re, sys
+matches = re.compile(os.fsencode(sys.argv[1])).match
+for line in sys.stdin.buffer:
+    if not matches(line):
+        os.write(2, line)
+"""
