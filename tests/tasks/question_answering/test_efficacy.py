@@ -14,7 +14,7 @@ from fedlab.tasks.question_answering import efficacy, efficacy_database, spans
 from fedlab.tasks.question_answering import scores as squad_scores
 from tests.preferring import PLACES, YEARS, preferring
 
-README = pathlib.Path(__file__).resolve().parents[3] / "README.md"
+README = pathlib.Path(__file__).resolve().parents[3] / "experiments" / "squad" / "README.md"
 SETTINGS = efficacy_database.Settings(seed=3, num_correct=2, max_draws=9)
 QUESTIONS = efficacy_database.QuestionSet("ab12", "synthetic", "1.1", "test", 96)
 
