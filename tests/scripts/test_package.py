@@ -36,6 +36,7 @@ def build(kind, source, out):
 def sdist(tmp_path_factory):
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     shutil.copytree(ROOT / "fedlab", source / "fedlab", ignore=lambda *_: ["__pycache__"])
+    shutil.copytree(ROOT / "docs", source / "docs")
     for name in FILES:
         shutil.copy2(ROOT / name, source / name)
     return build("sdist", source, out)
@@ -66,7 +67,8 @@ def test_names(sdist, wheel):
 def test_sdist_has_what_is_read(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {*FILES, "fedlab/py.typed"} <= names
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")}
+    assert {*FILES, *pages, "fedlab/py.typed"} <= names
 
 
 def test_wheel_has_every_file_of_the_package(wheel):
@@ -107,6 +109,17 @@ def test_every_extra_installs_something(metadata):
             requirement.marker and requirement.marker.evaluate(environment)
             for requirement in required
         ), extra
+
+
+@pytest.mark.parametrize("python, is_required", [("3.9", False), ("3.10", False), ("3.11", True)])
+def test_nothing_is_required_on_older_pythons(metadata, python, is_required):
+    """Or pip would fail at the first requirement, and not name the supported versions."""
+    required = [Requirement(line) for line in metadata.get_all("Requires-Dist")]
+    environment = {"extra": "", "python_version": python, "python_full_version": f"{python}.9"}
+    packages = [each for each in required if "extra" not in str(each.marker)]
+    assert len(packages) > 5
+    for requirement in packages:
+        assert requirement.marker.evaluate(environment) == is_required, requirement
 
 
 def pip_install(wheel, python, folder):
