@@ -42,6 +42,8 @@ def test_everything_runs_on_the_default_stack_and_the_reference_on_tff(tmp_path)
         "scripts/test --all",
         ".ci/wheel ",
         ".ci/commands --stack=tff",
+        ".ci/commands --stack=modern",
+        "scripts/lint --stack=tff",
     ]
     assert last.startswith("scripts/test --stack=tff -m not slow and not alone ")
     assert last.endswith(" tests/test_a.py")
@@ -57,7 +59,7 @@ def test_nothing_runs_twice_where_tff_is_the_default(tmp_path):
 def test_one_failure_fails_the_run_after_everything_ran(tmp_path, failing):
     done = run(tmp_path, "modern", failing)
     assert done.returncode == 1
-    assert len(done.stdout.splitlines()) == 5
+    assert len(done.stdout.splitlines()) == 7
 
 
 def names_of(parser, before=()):
