@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.stacks import module_for_keras_2
+from fedlab.learner import _graph_scans, recurrence
 
-_graph_scans = module_for_keras_2("fedlab.learner.keras2._graph_scans")
-recurrence = module_for_keras_2("fedlab.learner.keras2.recurrence")
 compiled = pytest.importorskip(
-    "fedlab.learner.keras2._compiled_scans",
+    "fedlab.learner._compiled_scans",
     reason="numba is not installed: the compiled loops are an extra",
 )
 

@@ -1,12 +1,14 @@
 """Fast recurrent layers against Keras's, with every option: outputs, states and gradients."""
 
+import importlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.stacks import module_for_keras_2
+from tests.stacks import IS_KERAS_3, KERAS, keras_2, keras_3
 
-recurrent = module_for_keras_2("fedlab.learner.keras2.recurrent")
+recurrent = importlib.import_module(f"{KERAS}.recurrent")
 keras = tf.keras
 layers = keras.layers
 KINDS = {"gru": layers.GRU, "lstm": layers.LSTM}
@@ -30,20 +32,32 @@ def keras_calls(monkeypatch):
 
         return counted
 
-    for kind in (layers.GRU, layers.LSTM, layers.SimpleRNN, layers.RNN, layers.ConvLSTM2D):
-        monkeypatch.setattr(kind, "call", counting(kind.call))
+    # On Keras 3, the fast form replaces the loop, and Keras does what comes before and after.
+    if IS_KERAS_3:
+        method, kinds = "inner_loop", (layers.GRU, layers.LSTM, layers.RNN)
+    else:
+        method = "call"
+        kinds = (layers.GRU, layers.LSTM, layers.SimpleRNN, layers.RNN, layers.ConvLSTM2D)
+    for kind in kinds:
+        monkeypatch.setattr(kind, method, counting(getattr(kind, method)))
     return calls
 
 
 def set_generators(model):
-    """Gives each layer's random draws a generator of its own; returns these."""
+    """Gives each layer's random draws a generator of its own; returns their state variables."""
+    if IS_KERAS_3:
+        return importlib.import_module(f"{KERAS}.seeds").generators(model)
     generators = []
     for layer in model._flatten_layers(include_self=False):
         if hasattr(layer, "_random_generator"):
             layer._random_generator = type(layer._random_generator)(seed=0, rng_type="stateful")
             layer._random_generator._maybe_init()
-            generators.append(layer._random_generator._generator)
+            generators.append(layer._random_generator._generator.state)
     return generators
+
+
+def trainable_variables(model):
+    return [w.value if IS_KERAS_3 else w for w in model.trainable_weights]
 
 
 def values_and_gradients(model, inputs, generators):
@@ -52,13 +66,8 @@ def values_and_gradients(model, inputs, generators):
     The second call sees a stateful layer's state.
     """
     for generator in generators:
-        generator.state.assign([0, 0, 9])
-    states = [
-        s
-        for layer in model._flatten_layers(include_self=False)
-        if layer.stateful
-        for s in tf.nest.flatten(layer.states)
-    ]
+        generator.assign([0, 9] if IS_KERAS_3 else [0, 0, 9])
+    states = recurrent.recurrent_states(model)
     for state in states:
         state.assign(tf.zeros_like(state))
     floats = [x for x in inputs if x.dtype.is_floating]
@@ -70,8 +79,9 @@ def values_and_gradients(model, inputs, generators):
             [tf.reduce_sum(tf.sin((3 + i) * output)) for i, output in enumerate(outputs)]
             + model.losses
         )
-    gradients = tape.gradient(loss, [*floats, *model.trainable_weights])
-    return outputs + [tf.identity(s) for s in states] + [tf.convert_to_tensor(g) for g in gradients]
+    gradients = tape.gradient(loss, [*floats, *trainable_variables(model)])
+    states = [tf.identity(s) for s in (*states, *generators)]
+    return outputs + states + [tf.convert_to_tensor(g) for g in gradients]
 
 
 def compare(calls, model, inputs, fast, graph=False):
@@ -151,10 +161,8 @@ OTHER = [
     dict(recurrent_activation="tanh", stateful=True),
     slow(recurrent_dropout=0.4, return_sequences=True),
     dict(recurrent_dropout=0.4, dropout=0.4, implementation=1),
-    dict(dropout=0.4, use_bias=False),  # Keras then draws once for all steps
     slow(unroll=True, return_sequences=True),
     dict(unroll=True, stateful=True, return_state=True),
-    dict(time_major=True, return_sequences=True),
 ]
 
 
@@ -189,13 +197,43 @@ def test_other_options_run_keras_own_code(keras_calls, kind, options):
     compare(keras_calls, on_sequences(own(kind, **options)), [sequences()], fast=False)
 
 
-def test_dropout_of_reset_before_runs_keras_own_code(keras_calls):
-    compare(
-        keras_calls,
-        on_sequences(own("gru", dropout=0.4, reset_after=False)),
-        [sequences()],
-        fast=False,
-    )
+@pytest.mark.parametrize(
+    "kind, options",
+    [
+        ("gru", dict(reset_after=False)),
+        ("gru", dict(use_bias=False)),
+        ("lstm", dict(use_bias=False)),
+    ],
+)
+def test_dropout_of_layers_that_cudnn_cannot_run(keras_calls, kind, options):
+    """In such layers Keras 2, unlike Keras 3, draws inside the cell."""
+    model = on_sequences(own(kind, dropout=0.4, **options))
+    compare(keras_calls, model, [sequences()], fast=IS_KERAS_3)
+
+
+# Keras 3 has no such option.
+@keras_2
+@both
+def test_time_major_runs_keras_own_code(keras_calls, kind):
+    model = on_sequences(own(kind, time_major=True, return_sequences=True))
+    compare(keras_calls, model, [sequences()], fast=False)
+
+
+@keras_3
+@both
+def test_dropout_of_everything_is_none(keras_calls, kind):
+    """So Keras 3 treats a rate of 1."""
+    compare(keras_calls, on_sequences(own(kind, dropout=1.0)), [sequences()], fast=True)
+
+
+@keras_3
+@both
+def test_explicit_use_of_cudnn_is_refused_by_keras(kind):
+    model = on_sequences(own(kind))
+    model.layers[-1].use_cudnn = True
+    assert recurrent.accelerate(model) == []
+    with pytest.raises(ValueError, match="cuDNN is not supported"):
+        model(sequences())
 
 
 # Masks.
@@ -284,12 +322,12 @@ def test_padding_is_neither_read_nor_trained():
     x, mask = keras.Input([STEPS, FEATURES]), keras.Input([STEPS], dtype="bool")
     model = keras.Model([x, mask], own("lstm", return_sequences=True)(x, mask=mask))
     recurrent.accelerate(model)
-    values = tf.constant(sequences(5))
+    values, mask = tf.constant(sequences(5)), tf.constant(MASK)
     with tf.GradientTape() as tape:
         tape.watch(values)
-        output = model([values, MASK])
+        output = model([values, mask])
     np.testing.assert_array_equal(tape.gradient(output, values)[~MASK], 0)
-    np.testing.assert_array_equal(model([tf.where(MASK[..., None], values, 1e3), MASK]), output)
+    np.testing.assert_array_equal(model([tf.where(MASK[..., None], values, 1e3), mask]), output)
 
 
 # Initial states.
@@ -367,8 +405,8 @@ def test_nested_and_time_distributed(keras_calls, kind):
 
 
 class Doubling(layers.LSTM):
-    def call(self, inputs, **kwargs):
-        return 2 * super().call(inputs, **kwargs)
+    def call(self, sequences, initial_state=None, **kwargs):
+        return 2 * super().call(sequences, initial_state=initial_state, **kwargs)
 
 
 OWN_CODE = {
@@ -378,8 +416,9 @@ OWN_CODE = {
     "RNN of cells": lambda: layers.RNN(
         [layers.LSTMCell(UNITS), layers.GRUCell(2)], return_state=True
     ),
-    "compat GRU": lambda: tf.compat.v1.keras.layers.GRU(UNITS),
 }
+if not IS_KERAS_3:
+    OWN_CODE["compat GRU"] = lambda: tf.compat.v1.keras.layers.GRU(UNITS)
 
 
 @pytest.mark.parametrize("name", OWN_CODE)
@@ -401,15 +440,18 @@ def test_convolutional_lstm_stays_keras_own(keras_calls):
     )
 
 
+# Keras 3 equals Keras in every precision; see the test below for Keras 2.
+@pytest.mark.parametrize("dtype", ["float64", *(["mixed_bfloat16"] if IS_KERAS_3 else [])])
 @both
-def test_double_precision_stays_keras_own(keras_calls, kind):
-    model = on_sequences(own(kind, dtype="float64"))
+def test_other_precisions_stay_keras_own(keras_calls, kind, dtype):
+    model = on_sequences(own(kind, dtype=dtype))
     assert recurrent.accelerate(model) == []
     keras_calls.clear()
     model(sequences())
     assert keras_calls
 
 
+@keras_2
 @pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
 @both
 def test_bfloat16_is_nearer_to_float32_than_keras_own(keras_calls, kind, masked):
@@ -443,6 +485,7 @@ def test_bfloat16_is_nearer_to_float32_than_keras_own(keras_calls, kind, masked)
     assert np.mean(away[0]) < np.mean(away[1])
 
 
+@keras_2  # recurrent layers of Keras 3 take no ragged tensors
 def test_ragged_sequences_run_keras_own_code(keras_calls):
     x = keras.Input([None, FEATURES], ragged=True)
     model = keras.Model(x, own("gru")(x))
@@ -463,3 +506,35 @@ def test_restore_gives_back_keras_own_code(keras_calls):
         assert not keras_calls
     np.testing.assert_array_equal(model(sequences()), before)
     assert keras_calls
+
+
+@both
+def test_fit_in_the_fast_form(keras_calls, kind):
+    """Also where Keras 3 would compile the step with XLA, which has no such operation."""
+    fitted = []
+    for fast in (False, True):
+        keras.utils.set_random_seed(1)
+        model = on_sequences(own(kind), batch=None)
+        model.compile(keras.optimizers.SGD(0.1), loss="mse")
+        jit_compile = model.jit_compile
+        keras_calls.clear()
+        if fast:
+            with recurrent.accelerated(model):
+                model.fit(sequences(), states_of("gru")[0], epochs=3, verbose=0)
+        else:
+            model.fit(sequences(), states_of("gru")[0], epochs=3, verbose=0)
+        assert bool(keras_calls) != fast
+        assert model.jit_compile == jit_compile
+        fitted.append(model.get_weights())
+    for weight, expected in zip(*fitted):
+        np.testing.assert_allclose(weight, expected, rtol=0, atol=1e-6)
+
+
+@keras_3
+def test_negative_ids_count_from_the_end(keras_calls):
+    """As in Keras 3's Embedding."""
+    ids = keras.Input([STEPS], dtype="int32")
+    hidden = layers.Embedding(7, FEATURES)(ids)
+    model = keras.Model([ids], own("gru", return_sequences=True)(hidden))
+    x = np.random.default_rng(0).integers(-7, 7, size=[BATCH, STEPS]).astype(np.int32)
+    compare(keras_calls, model, [x], fast=True, graph=True)

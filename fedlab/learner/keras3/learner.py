@@ -12,7 +12,7 @@ import tensorflow as tf
 from fedlab.clients import ClientData
 from fedlab.clients.columns import keras_batch
 from fedlab.learner.inputs import fixed_batch_size
-from fedlab.learner.keras3 import seeds
+from fedlab.learner.keras3 import recurrent, seeds
 from fedlab.learner.keras3.cloning import (
     CopyError,
     ancestors,
@@ -21,7 +21,6 @@ from fedlab.learner.keras3.cloning import (
 )
 from fedlab.learner.keras3.freezing import statistics
 from fedlab.learner.keras3.graph import input_names, layers_of
-from fedlab.learner.keras3.recurrent import recurrent_states
 from fedlab.learner.learner import Batch
 from fedlab.learner.metric_state import Merger, Metrics, Named
 from fedlab.learner.variables import assign, leaves, values, variables_of
@@ -34,7 +33,7 @@ class KerasLearner:
       model: a compiled Keras model that nothing else uses.
       columns: a few rows of data, name -> [n, ...], from which Keras builds its
         metrics.
-      fast_recurrence: has no effect; see `fedlab.learner.keras3.recurrent`.
+      fast_recurrence: whether recurrent layers use fedlab's loops instead of Keras's.
 
     Attributes:
       model: the model.
@@ -53,11 +52,13 @@ class KerasLearner:
     ) -> None:
         self.model = model
         _check_variables(model)
+        if fast_recurrence:
+            recurrent.accelerate(model)
         self.fixed_size = fixed_batch_size(model)
         self._trainable = variables_of(model.trainable_variables)
         self._non_trainable = variables_of(non_trainable_weights(model))
         self._statistics = variables_of(statistics(model))
-        self._recurrent_states = recurrent_states(model)
+        self._recurrent_states = recurrent.recurrent_states(model)
         self._generators = seeds.generators(model)
         self._loss = keras.metrics.Mean(name="loss")
         self._num_examples = None  # of the batch that is measured

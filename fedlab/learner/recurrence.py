@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from fedlab.learner.keras2 import _graph_scans
+from fedlab.learner import _graph_scans
 
 try:
-    from fedlab.learner.keras2 import _compiled_scans
+    from fedlab.learner import _compiled_scans
 except ImportError:
     _compiled_scans = None  # type: ignore[assignment]
 
