@@ -1,6 +1,7 @@
 """The rounds of federated training, over any engine that maps client work.
 
-A cohort is ordered by size and cut into blocks of clients, whose size depends on the cohort alone.
+A cohort is ordered by size and cut into blocks of clients, whose size depends on the cohort and the
+model alone.
 A worker trains a whole block in one call of one graph, one client after the other, and adds up
 their results. Blocks are merged in order. So the sum is the same, bit for bit, for any number of
 workers; and the largest clients start first, so that no core waits for them at the end.
@@ -23,7 +24,7 @@ from fedlab.engines import checks, client_work, structure
 from fedlab.engines.client_blocks import ClientBlocks
 from fedlab.engines.client_states import MemoryStore, StateRows, pack
 from fedlab.engines.engine import Mapper, RoundResult, Setting, averaged_weights
-from fedlab.learner import warn_of_left_out
+from fedlab.learner import multiply_adds, warn_of_left_out
 from fedlab.optimizers import optimizers
 
 
@@ -52,6 +53,7 @@ class Rounds:
         checks.check(setting.model, setting.batching, setting.clients.example())
         optimizers.check_model(setting.model, setting.client_learning_rate)
         self._mapper = mapper
+        self._multiply_adds = multiply_adds(setting.model)
         self._blocks = ClientBlocks(setting)
         self._client_states = setting.client_states or MemoryStore()
         self._state_rows = StateRows(self._client_states)
@@ -88,7 +90,7 @@ class Rounds:
     ) -> tuple[State, RoundResult]:
         """Trains the cohort and updates the global model; see `Process.run_round`."""
         aggregator, algorithm = self.setting.aggregator, self.setting.algorithm
-        blocks, client_weights = _blocks(self.setting.clients, cohort), self._client_weights(cohort)
+        blocks, client_weights = self._cut(cohort), self._client_weights(cohort)
         shared = self._shared(state, round_num, blocks, client_weights)
         weights = list(state.trainable), list(state.non_trainable)
         prepare = self._preparation(state, round_num, client_weights)
@@ -148,7 +150,7 @@ class Rounds:
           whether all of that is finite, its training metrics, its `Counts` of arrays [1]).
         """
         algorithm, client_weights = self.setting.algorithm, self._client_weights(cohort)
-        blocks = _blocks(self.setting.clients, cohort)
+        blocks = self._cut(cohort)
         shared = self._shared(state, round_num, blocks, client_weights)
         kept = self._first_client_state(state)
         if round_num > 1 and (algorithm.weigh or tf.nest.flatten((shared.broadcast, kept))):
@@ -175,6 +177,12 @@ class Rounds:
     def close(self) -> None:
         """Ends the mapper's threads."""
         self._mapper.close()
+
+    def _cut(self, cohort):
+        """The cohort in blocks of client ids, the largest clients first."""
+        by_size = sorted(cohort, key=self.setting.clients.num_examples, reverse=True)
+        size = block_size(len(cohort), self._multiply_adds)
+        return [by_size[i : i + size] for i in range(0, len(cohort), size)]
 
     def _client_weights(self, cohort):
         """Client id -> what the algorithm's `weigh` gives the client; nothing without `weigh`."""
@@ -263,18 +271,24 @@ class Rounds:
         return after
 
 
-def block_size(num_clients: int) -> int:
-    """Clients per block: a pure function of the cohort's size.
+_FEW_MULTIPLY_ADDS = 1_000_000
 
-    There are at least 16 blocks if there are clients for them, and at most 64 clients in each.
+
+def block_size(num_clients: int, multiply_adds: int | None = None) -> int:
+    """Clients per block: a pure function of the cohort's size and of the model.
+
+    There are at least 16 blocks if there are clients for them, and at most 64 clients in
+    each. If the model computes little, calling the graph for a block takes a large part
+    of the time. Then there are at least 4 blocks, which on few cores takes up to a fifth
+    less time. Cohorts of fewer than 16 clients have blocks of one client.
+
+    Args:
+      num_clients: the cohort's size.
+      multiply_adds: of one example's forward pass; None if it is not known.
     """
-    return min(max(1, num_clients // 16), 64)
-
-
-def _blocks(clients, cohort):
-    by_size = sorted(cohort, key=clients.num_examples, reverse=True)
-    size = block_size(len(cohort))
-    return [by_size[i : i + size] for i in range(0, len(cohort), size)]
+    few = multiply_adds is not None and multiply_adds < _FEW_MULTIPLY_ADDS
+    num_blocks = 4 if few and num_clients >= 16 else 16
+    return min(max(1, num_clients // num_blocks), 64)
 
 
 def _add(total, more):

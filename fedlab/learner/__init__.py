@@ -18,6 +18,7 @@ Keras.
     recurrent_states, accelerated  recurrent layers
     reset_states
     stepwise                       a copy that reads one sequence in parts
+    multiply_adds                  an estimate of a model's arithmetic
     identity                       what a compiled model computes, as JSON
     warn_of_left_out               warns about metrics that cannot be merged
 
@@ -61,6 +62,7 @@ _NAMES = {
 _SHARED = {
     "check_inputs": "fedlab.learner.inputs",
     "fixed_batch_size": "fedlab.learner.inputs",
+    "multiply_adds": "fedlab.learner.arithmetic",
     "warn_of_left_out": "fedlab.learner.metric_state",
 }
 

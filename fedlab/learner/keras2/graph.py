@@ -1,6 +1,6 @@
 """The layers of a Keras 2 model, their connections, and the arguments of `compile()`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -43,6 +43,18 @@ def inputs_of(layer: tf.keras.layers.Layer) -> list[Any]:
     return [
         tensor for node in layer.inbound_nodes for tensor in tf.nest.flatten(node.input_tensors)
     ]
+
+
+def calls(model: tf.keras.Model) -> Iterator[tuple[Any, tuple, tuple]]:
+    """Yields (layer, shape of its first input, shape of its first output) of each call.
+
+    The calls are those that a Functional model consists of. A call of a nested model is one.
+    """
+    for nodes in model._nodes_by_depth.values():
+        for node in nodes:
+            if not node.is_input:
+                outputs = tf.nest.flatten(node.outputs)
+                yield node.layer, tuple(node.keras_inputs[0].shape), tuple(outputs[0].shape)
 
 
 def output_layer(model: tf.keras.Model) -> tf.keras.layers.Layer:

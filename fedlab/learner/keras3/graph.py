@@ -1,6 +1,6 @@
 """The layers of a Keras 3 model, their connections, and the arguments of `compile()`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -56,6 +56,19 @@ def input_names(model: keras.Model) -> Sequence[str]:
 def inputs_of(layer: keras.layers.Layer) -> list[Any]:
     """Returns the symbolic tensors that a layer is called on in Functional models."""
     return [tensor for node in layer._inbound_nodes for tensor in node.input_tensors]
+
+
+def calls(model: keras.Model) -> Iterator[tuple[Any, tuple, tuple]]:
+    """Yields (layer, shape of its first input, shape of its first output) of each call.
+
+    The calls are those that a Functional model consists of. A call of a nested model is one.
+    """
+    functional = model._functional if isinstance(model, keras.Sequential) else model
+    for nodes in functional._nodes_by_depth.values():
+        for node in nodes:
+            if not node.is_input:
+                inputs, outputs = node.input_tensors[0], node.output_tensors[0]
+                yield node.operation, tuple(inputs.shape), tuple(outputs.shape)
 
 
 def output_layer(model: keras.Model) -> keras.layers.Layer:
