@@ -1,37 +1,44 @@
-"""Runs one engine in its own process, so that its time and memory can be told apart."""
+"""Runs one engine in its own process, so that its time and memory can be told apart.
 
+`experiments.bench.measure.Engine` starts this module with the number of a socket. The
+first message there is (engine, workload, seed).
+"""
+
+import multiprocessing.connection
 import os
 import signal
+import sys
 import time
 import traceback
+
+from experiments.bench import machine
 
 
 def serve(connection, engine, workload, seed):
     """Answers requests until ("stop",).
 
-        ("start",)                     -> {"seconds"}: to build the engine and set its weights
+        ("start", weights)             -> {"seconds"}: to build the engine and set its weights,
+                                          those of the model if None
         ("round", round_num, clients)  -> {"seconds"}: of a round with the first `clients`
                                           clients, until its weights are available
-        ("weights",)                   -> {"weights"}: the global weights, trainable first
+        ("weights",)                   -> {"weights"}: the global weights, trainable first,
+                                          as (bytes, dtype, shape)
 
-    The first message, sent without a request, is {"import_s"}: the seconds to import
-    libraries and to make the model and the data. A failure is {"error"}.
+    The first message, sent without a request, is {"import_s", "versions"}: the seconds to
+    import libraries and to make the model and the data, and the versions of the
+    libraries. A failure is {"error"}.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     process = None
     try:
         setting, start, import_s = _prepare(engine, workload, seed)
-        connection.send({"import_s": import_s})
+        connection.send({"import_s": import_s, "versions": machine.versions()})
         state, ids = None, workload.client_ids()
         while (request := connection.recv())[0] != "stop":
             started = time.perf_counter()
             if request[0] == "start":
                 process = start(setting)
-                model = setting.model
-                state = process.init(
-                    [w.numpy() for w in model.trainable_weights],
-                    [w.numpy() for w in model.non_trainable_weights],
-                )
+                state = process.init(*_first_weights(setting.model, request[1]))
                 answer = {}
             elif request[0] == "round":
                 state, _ = process.run_round(state, request[1], ids[: request[2]])
@@ -39,7 +46,11 @@ def serve(connection, engine, workload, seed):
                 answer = {}
             else:
                 trainable, non_trainable = process.weights(state)
-                answer = {"weights": [*trainable, *non_trainable]}
+                answer = {
+                    "weights": [
+                        (w.tobytes(), w.dtype.str, w.shape) for w in (*trainable, *non_trainable)
+                    ]
+                }
             connection.send({"seconds": time.perf_counter() - started, **answer})
     except EOFError:
         pass
@@ -49,6 +60,14 @@ def serve(connection, engine, workload, seed):
     finally:
         if process is not None:
             process.close()
+
+
+def _first_weights(model, weights):
+    """(trainable, non-trainable) weights: the given ones, or the model's."""
+    if weights is None:
+        weights = [w.numpy() for w in (*model.trainable_weights, *model.non_trainable_weights)]
+    num_trainable = len(model.trainable_weights)
+    return weights[:num_trainable], weights[num_trainable:]
 
 
 def _prepare(engine, workload, seed):
@@ -75,3 +94,8 @@ def _prepare(engine, workload, seed):
         if engine == "tff":
             import tensorflow_federated  # noqa: F401  not to be imported in the first round
     return workload.setting(seed), start, time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    connection = multiprocessing.connection.Connection(int(sys.argv[1]))
+    serve(connection, *connection.recv())

@@ -22,12 +22,15 @@ def describe():
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
-        **{
-            name.replace("-", "_"): _version(name)
-            for name in ("tensorflow", "tensorflow-federated", "numpy")
-        },
+        **versions(),
         "load_at_start": round(os.getloadavg()[0], 2),
     }
+
+
+def versions():
+    """Returns the versions of the libraries of this environment; None for a missing one."""
+    names = ("tensorflow", "keras", "tensorflow-federated", "numpy", "numba")
+    return {name.replace("-", "_"): _version(name) for name in names}
 
 
 def commit():

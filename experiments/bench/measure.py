@@ -5,31 +5,45 @@ Each engine has its own process, and only one works at a time.
 
 import contextlib
 import multiprocessing
+import pathlib
 import statistics
+import subprocess
+import sys
 
 import numpy as np
 
-from experiments.bench import child, processes
+from experiments.bench import processes
 
 ENGINES = ("local", "tff", "plain_tff", "keras")
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class Engine:
     """A child process that runs one engine on one workload; see `experiments.bench.child`.
 
     Every method raises RuntimeError if the child failed or ended.
+
+    Args:
+      engine: its name.
+      workload: a `Workload`.
+      seed: of weights, data and batches.
+      python: the interpreter of the child, which may belong to another stack.
     """
 
-    def __init__(self, engine, workload, seed):
+    def __init__(self, engine, workload, seed, python=sys.executable):
         self.name = engine
-        spawn = multiprocessing.get_context("spawn")  # TensorFlow does not work after a fork
-        self._connection, theirs = spawn.Pipe()
-        self._process = spawn.Process(
-            target=child.serve, args=(theirs, engine, workload, seed), daemon=True
+        self._connection, theirs = multiprocessing.Pipe()
+        # A new process, since TensorFlow does not work after a fork.
+        self._process = subprocess.Popen(
+            [python, "-m", "experiments.bench.child", str(theirs.fileno())],
+            cwd=_ROOT,
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
         )
-        self._process.start()
         theirs.close()
-        self.import_s = None
+        with contextlib.suppress(OSError):  # `wait_ready` reports a child that ended
+            self._connection.send((engine, workload, seed))
+        self.import_s = self.versions = None
 
     @property
     def pid(self):
@@ -38,11 +52,16 @@ class Engine:
     def wait_ready(self):
         """Waits until the child has imported its libraries and made the data."""
         if self.import_s is None:
-            self.import_s = self._receive()["import_s"]
+            first = self._receive()
+            self.import_s, self.versions = first["import_s"], first["versions"]
 
-    def start(self):
-        """Builds the engine; returns the seconds."""
-        return self._ask("start")["seconds"]
+    def start(self, weights=None):
+        """Builds the engine; returns the seconds.
+
+        Args:
+          weights: the first weights, trainable first; by default those that Keras draws.
+        """
+        return self._ask("start", weights)["seconds"]
 
     def round(self, round_num, num_clients):
         """Runs a round.
@@ -57,16 +76,20 @@ class Engine:
         return {"seconds": seconds, "cpu_s": own, "other_cpu_s": max(0.0, everything - own)}
 
     def weights(self):
-        return self._ask("weights")["weights"]
+        """Returns the global weights, trainable first."""
+        # Arrays of another version of NumPy may not be readable.
+        weights = self._ask("weights")["weights"]
+        return [np.frombuffer(data, dtype).reshape(shape) for data, dtype, shape in weights]
 
     def close(self):
         """Ends the child and the processes that it started."""
         with contextlib.suppress(OSError):
             self._connection.send(("stop",))
-        self._process.join(30)
-        if self._process.is_alive():
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.join()
+            self._process.wait()
         self._connection.close()
 
     def _ask(self, *request):
@@ -87,9 +110,8 @@ class Engine:
         return answer
 
     def _raise_ended(self):
-        self._process.join()
         raise RuntimeError(
-            f"engine {self.name!r} ended with exit code {self._process.exitcode}; "
+            f"engine {self.name!r} ended with exit code {self._process.wait()}; "
             "-9 may mean that memory ran out"
         ) from None
 
@@ -136,7 +158,7 @@ def measure(workload, engines, steady_rounds, seed, log=lambda text: None):
             if round_num in (1, 1 + steady_rounds):
                 diffs.append(_differences(children))
         result = {
-            name: _summary(engine, start_s[name], *times[name]) for name, engine in children.items()
+            name: summary(engine, start_s[name], *times[name]) for name, engine in children.items()
         }
     first, last = ({"max": max(diff.values(), default=None), **diff} for diff in diffs)
     return {
@@ -147,7 +169,8 @@ def measure(workload, engines, steady_rounds, seed, log=lambda text: None):
     }
 
 
-def _summary(engine, start_s, first, *steady):
+def summary(engine, start_s, first, *steady):
+    """Returns what `measure` tells about one engine."""
     seconds = [one["seconds"] for one in steady]
     return {
         "median_s": statistics.median(seconds),
@@ -160,6 +183,7 @@ def _summary(engine, start_s, first, *steady):
         "cpu_s": statistics.median(one["cpu_s"] for one in steady),
         "other_cores": sum(one["other_cpu_s"] for one in steady) / sum(seconds),
         "rounds_s": seconds,
+        "versions": engine.versions,
     }
 
 

@@ -78,6 +78,8 @@ def markdown(report):
             "First round, memory, agreement:",
             _table(table, _REST),
         ]
+    if "stacks" in report:
+        parts += ["Both stacks, seconds per round, median:", _stacks_table(report["stacks"])]
     if "scaling" in report:
         columns = {
             "clients": ("clients", "d"),
@@ -145,6 +147,35 @@ def markdown(report):
         }
         parts += [f"Methods on {name}:", _table(table, columns, "method")]
     return "\n\n".join(parts) + "\n"
+
+
+def _stacks_table(measured):
+    """A row per workload and engine.
+
+    `measured` is a list of what `measure_stacks` returns, with "workload" and "engine".
+    """
+    table, names = [], []
+    for entry in measured:
+        names = [name for name, value in entry.items() if isinstance(value, dict)]
+        row = {key: value for key, value in entry.items() if key not in names}
+        for name in names:
+            row.update({f"{name}_{key}": value for key, value in entry[name].items()})
+        row["other_cores"] = max(entry[name]["other_cores"] for name in names)
+        table.append(row)
+    over = f"{names[0]} / {names[-1]}"
+    columns = {
+        "engine": ("engine", "s"),
+        **{f"{name} s": (f"{name}_median_s", ".3f") for name in names},
+        over: ("ratio", ".2f"),
+        **{f"{name} CPU s": (f"{name}_cpu_s", ".3f") for name in names},
+        f"CPU {over}": ("cpu_ratio", ".2f"),
+        **{f"first: {name} s": (f"{name}_first_s", ".2f") for name in names},
+        **{f"peak: {name} MB": (f"{name}_peak_mb", ".0f") for name in names},
+        "max weight diff": ("max_weight_diff", ".1e"),
+        "after round 1": ("first_weight_diff", ".1e"),
+        "other cores": ("other_cores", ".2f"),
+    }
+    return _table(table, columns)
 
 
 def _by_round(values, columns):

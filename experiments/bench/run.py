@@ -5,6 +5,7 @@
     scripts/bench --workloads=W1,W3b --json=bench.json
     scripts/bench --workloads= --scaling --memory
     scripts/bench --workloads= --algorithms --aggregators
+    scripts/bench --stacks=modern,tff        both stacks in turn, the engine local
 
 Engines run in turn, each in its own process: local, tff, keras, local, tff ...
 experiments/bench/README.md describes what is measured.
@@ -22,7 +23,19 @@ from fedlab.cli.flags import UsageError, check_folder, run_with_flags
 _WORKLOADS = flags.DEFINE_list(
     "workloads", ["W1", "W2", "W3", "W3b", "W4"], "Workloads to measure; empty for none."
 )
-_ENGINES = flags.DEFINE_list("engines", ["local", "tff", "keras"], "Engines to measure.")
+_ENGINES = flags.DEFINE_list(
+    "engines",
+    None,
+    "Engines to measure. The default is local,tff,keras, without tff on the modern stack; with "
+    "--stacks, it is local.",
+)
+_STACKS = flags.DEFINE_list(
+    "stacks",
+    [],
+    "Stacks to compare in one run: the workloads run on each of them in turn, from the same "
+    "weights, instead of on each engine. Both environments have to exist; scripts/bench makes "
+    "them.",
+)
 _ROUNDS = flags.DEFINE_integer(
     "rounds", 5, "Rounds after the first one; their median counts.", lower_bound=1
 )
@@ -74,16 +87,19 @@ def asked():
     """Returns what the flags ask for.
 
     Returns:
-      (engines, workloads by name, workloads to measure methods on, JSON file or None,
-      folder).
+      (engines, stacks to compare, workloads by name, workloads to measure methods on,
+      JSON file or None, folder).
 
     Raises:
       UsageError: a flag has a value that is not allowed.
     """
-    from experiments.bench import measure
+    from experiments.bench import measure, stacks
     from experiments.bench.workloads import WORKLOADS
 
-    engines = chosen(_ENGINES.value, measure.ENGINES, "engines")
+    compared = chosen(_STACKS.value, stacks.PYTHONS, "stacks")
+    engines = chosen(_default_engines(compared), measure.ENGINES, "engines")
+    if compared:
+        _check_stacks(compared, engines)
     workloads = {name: WORKLOADS[name] for name in chosen(_WORKLOADS.value, WORKLOADS, "workloads")}
     if not engines:
         raise UsageError(f"--engines=: expected some of {', '.join(measure.ENGINES)}")
@@ -106,7 +122,39 @@ def asked():
     if json_path and not json_path.parent.is_dir():
         raise UsageError(f"--json={json_path}: expected a file in an existing folder")
     check_folder("out", _OUT.value)
-    return engines, workloads, methods_on, json_path, pathlib.Path(_OUT.value)
+    return engines, compared, workloads, methods_on, json_path, pathlib.Path(_OUT.value)
+
+
+def _default_engines(compared):
+    from fedlab.learner import stack
+
+    if _ENGINES.value is not None:
+        return _ENGINES.value
+    if compared:
+        return ["local"]
+    return ["local", "keras"] if stack.name() == "modern" else ["local", "tff", "keras"]
+
+
+def _check_stacks(compared, engines):
+    """Raises UsageError if these engines cannot be compared on these stacks."""
+    from experiments.bench import stacks
+
+    if len(compared) < 2:
+        raise UsageError(f"--stacks={','.join(compared)}: expected modern,tff or tff,modern")
+    only_tff = [name for name in engines if name in ("tff", "plain_tff")]
+    if only_tff:
+        raise UsageError(
+            f"--engines={','.join(only_tff)}: expected local or keras with --stacks, since TFF "
+            "runs on one stack only"
+        )
+    if _SCALING.value or _MEMORY.value or _ALGORITHMS.value or _AGGREGATORS.value or _STATES.value:
+        raise UsageError("--stacks: expected no other measurements in the same run")
+    for name in compared:
+        if not stacks.PYTHONS[name].exists():
+            raise UsageError(
+                f"--stacks={','.join(compared)}: expected {stacks.PYTHONS[name]}; run "
+                f"scripts/setup --stack={name}"
+            )
 
 
 def main():
@@ -119,13 +167,14 @@ def main():
         plots,
         report,
         scaling,
+        stacks,
         states,
     )
 
     started = time.time()
     quick, seed = _QUICK.value, _SEED.value
     rounds = 2 if quick else _ROUNDS.value
-    engines, workloads, methods_on, json_path, folder = asked()
+    engines, compared, workloads, methods_on, json_path, folder = asked()
     folder.mkdir(parents=True, exist_ok=True)
     result = {
         "machine": machine.describe(),
@@ -136,9 +185,18 @@ def main():
         "seed": seed,
         "workloads": {},
     }
-    if workloads:
+    if compared:
+        pythons = {name: str(stacks.PYTHONS[name]) for name in compared}
+        for workload in workloads.values():
+            for engine in engines:
+                measured = stacks.measure_stacks(workload, engine, pythons, rounds, seed, log)
+                about = {"workload": workload.name, "engine": engine}
+                result.setdefault("stacks", []).append({**about, **measured})
+                report.write(result, folder, json_path)
+    on_engines = {} if compared else workloads
+    if on_engines:
         log(f"rates of matrix products, {machine.num_cores()} cores")
-        products = [product for workload in workloads.values() for product in workload.products]
+        products = [product for workload in on_engines.values() for product in workload.products]
         best, rates = limit.measure_rates(
             products,
             machine.num_cores(),
@@ -150,7 +208,7 @@ def main():
             {"op": op, "shape": shape, **rate} for (op, shape), rate in rates.items()
         ]
         log(f"best: {best['flops_per_s'] / 1e9:.1f} GFLOP/s, {best['form']}, shape {best['shape']}")
-    for name, workload in workloads.items():
+    for name, workload in on_engines.items():
         measured = measure.measure(workload, engines, rounds, seed, log)
         cohort = {
             "num_clients": workload.num_clients,
@@ -186,7 +244,7 @@ def main():
         report.write(result, folder, json_path)
     result["seconds"] = time.time() - started
     report.write(result, folder, json_path)
-    if workloads:
+    if on_engines:
         plots.draw_seconds(
             result["workloads"],
             {name: workload.about for name, workload in workloads.items()},

@@ -282,7 +282,9 @@ def transformer_model():
     layers = tf.keras.layers
     tokens = layers.Input([128], dtype="int32")
     # 0 ... 127 in [1, 128]; computed from the input, as Keras would drop a constant.
-    positions = tf.cumsum(tf.ones_like(tokens[:1]), axis=1, exclusive=True)
+    positions = layers.Lambda(lambda ids: tf.cumsum(tf.ones_like(ids[:1]), axis=1, exclusive=True))(
+        tokens
+    )
     x = layers.Embedding(8000, 128, name="tokens")(tokens) + layers.Embedding(
         128, 128, name="positions"
     )(positions)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.bench import limit, measure, methods, processes, report, scaling, states
+from experiments.bench import limit, measure, methods, processes, report, scaling, stacks, states
 from experiments.bench.workloads import TINY, WORKLOADS, Product, conv, dense, recurrent
 from fedlab import _modules
 
@@ -264,6 +264,36 @@ def test_report_has_the_layout(measured):
         and "4.00" in text
         and "2.000" in text
     )
+
+
+def test_stacks_start_from_the_same_weights():
+    """With the same environment twice, the results are the same as well."""
+    pythons = {"modern": sys.executable, "tff": sys.executable}
+    measured = stacks.measure_stacks(SMALL, "local", pythons, 2, seed=5)
+    assert measured["first_weight_diff"] == measured["max_weight_diff"] == 0.0
+    for name in pythons:
+        assert measured[name]["versions"]["numpy"] == np.__version__
+        assert measured[name]["median_s"] > 0 and len(measured[name]["rounds_s"]) == 2
+    ratios = np.divide(measured["modern"]["rounds_s"], measured["tff"]["rounds_s"])
+    assert measured["ratio"] == pytest.approx(np.median(ratios)) and measured["cpu_ratio"] > 0
+    entry = {"workload": "tiny", "engine": "local", **measured, "ratio": 1.25, "cpu_ratio": 0.75}
+    titles, _, row = report.markdown({"workloads": {}, "stacks": [entry]}).splitlines()[2:]
+    shown = {title.strip(): cell.strip() for title, cell in zip(titles.split("|"), row.split("|"))}
+    assert shown["workload"] == "tiny" and shown["engine"] == "local"
+    assert shown["modern / tff"] == "1.25" and shown["CPU modern / tff"] == "0.75"
+    assert float(shown["tff s"]) == pytest.approx(measured["tff"]["median_s"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["--stacks=modern,keras3"], "--stacks=keras3: expected some of modern, tff"),
+        (["--stacks=modern,tff", "--engines=local,tff"], "--engines=tff: expected local or keras"),
+    ],
+)
+def test_wrong_comparisons_of_stacks_are_refused(arguments, expected):
+    result = bench(*arguments)
+    assert result.returncode == 2 and expected in result.stderr
 
 
 def test_methods_are_measured_in_turn():
