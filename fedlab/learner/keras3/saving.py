@@ -10,6 +10,8 @@ with tensors.
 import copy
 import functools
 import inspect
+import json
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -174,7 +176,55 @@ def load_hdf5(path: Any, compile: bool, safe_mode: bool) -> keras.Model:
     from keras.src.legacy.saving.legacy_h5_format import load_model_from_hdf5
 
     with h5py.File(path, "r") as file:
-        return load_model_from_hdf5(file, compile=compile, safe_mode=safe_mode)
+        training = json.loads(file.attrs["training_config"]) if compile else {}
+        # Keras 3 saves loss="mse" as "mse", but does not find this name when it loads the file.
+        functions = {
+            name: get(name)
+            for argument, get, _ in _MEASURES
+            for name in _strings(training.get(argument))
+            if name not in _CHOSEN_BY_KERAS
+        }
+        model = load_model_from_hdf5(file, functions, compile=compile, safe_mode=safe_mode)
+    if functions:
+        # The same with the names, which metrics then have. The optimizer keeps its state.
+        model.compile(
+            model.optimizer,
+            loss_weights=training.get("loss_weights"),
+            **{
+                argument: _deserialized(training.get(argument), deserialize)
+                for argument, _, deserialize in _MEASURES
+            },
+        )
+    return model
+
+
+_MEASURES = (
+    ("loss", keras.losses.get, keras.losses.deserialize),
+    ("metrics", keras.metrics.get, keras.metrics.deserialize),
+    ("weighted_metrics", keras.metrics.get, keras.metrics.deserialize),
+)
+_CHOSEN_BY_KERAS = ("accuracy", "acc", "crossentropy", "ce")  # by the shapes of the outputs
+
+
+def _strings(config: Any) -> list[str]:
+    """Returns the losses or metrics of saved training settings that are strings."""
+    if isinstance(config, str):
+        return [config]
+    if isinstance(config, list) or (isinstance(config, dict) and "class_name" not in config):
+        parts = config.values() if isinstance(config, dict) else config
+        return [name for part in parts for name in _strings(part)]
+    return []
+
+
+def _deserialized(config: Any, deserialize: Callable[[Any], Any]) -> Any:
+    """Returns saved losses or metrics as an argument of `compile`; strings stay strings."""
+    if isinstance(config, dict) and "class_name" in config:
+        return deserialize(config)
+    if isinstance(config, dict):
+        return {name: _deserialized(each, deserialize) for name, each in config.items()}
+    if isinstance(config, list):
+        return [_deserialized(each, deserialize) for each in config]
+    return config
 
 
 def load_hdf5_weights(model: keras.Model, path: Any) -> None:
