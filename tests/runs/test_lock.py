@@ -13,11 +13,11 @@ PROGRAM = """
 import os, pathlib, sys
 from fedlab.runs.write.lock import hold
 lock = hold(pathlib.Path(sys.argv[1]))
-child = os.fork()
-if not child:
+if not os.fork():
+    # filelock closes its file in the child before os.fork returns.
+    print(os.getpid(), flush=True)
     sys.stdin.read()
     os._exit(0)
-print(child, flush=True)
 sys.stdin.read()
 """
 
