@@ -20,7 +20,8 @@ class EarlyStopping(MonitoringCallback):
     Keras counts epochs. This counts rounds in which the metric was measured, and round
     0, the evaluation before training, sets the first best value. `Run.stopped` says why
     the run ended. `Run.model` has the weights of the last round; add `BestModel` to
-    keep those of the best one.
+    keep those of the best one. NaN is never the best value; in Keras 3 the first value
+    is the best, whatever it is.
 
     Args:
       monitor: a column of `Run.history`, such as "test_loss".

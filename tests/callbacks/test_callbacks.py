@@ -11,6 +11,7 @@ import fedlab as fl
 from fedlab.callbacks import BestModel, Callback, EarlyStopping, Round
 from fedlab.runs.read import recorded
 from tests.quadratics import linear_model, regressions
+from tests.stacks import IS_KERAS_3
 
 CLIENTS, _, _ = regressions()
 TEST = CLIENTS["c4"]
@@ -87,6 +88,8 @@ def test_early_stopping_stops_where_keras_does(mode):
         )
         settings |= dict(baseline=rng.choice([None, 0.5]))
         start = int(rng.integers(3))
+        if IS_KERAS_3 and not np.isfinite(curve[start]):
+            curve[start] = 0.5  # Keras 3 takes the first value as the best, even NaN
         theirs = tf.keras.callbacks.EarlyStopping("loss", start_from_epoch=start, **settings)
         ours = EarlyStopping("loss", start_from_round=start, **settings)
         theirs.set_model(keras_model)
@@ -106,6 +109,17 @@ def test_early_stopping_stops_where_keras_does(mode):
                 stops += 1
                 break
     assert 50 < stops < 200
+
+
+@pytest.mark.parametrize("first", [np.nan, np.inf])
+def test_the_first_value_is_the_best_only_if_it_is_better_than_none(first):
+    """As in Keras 2. Keras 3 would compare the values that follow with NaN, and stop."""
+    stopper = EarlyStopping("loss", mode="min", patience=2)
+    stopper.on_run_begin([])
+    for i, (value, best) in enumerate([(first, None), (2.0, 2.0), (1.0, 1.0), (1.5, 1.0)]):
+        round = Round(i, {"loss": value}, ["loss"], [], [], None, None)
+        stopper.on_round_end(round)
+        assert stopper.best == best and round.stop_reason is None
 
 
 def test_early_stopping_and_the_best_model():
