@@ -22,6 +22,8 @@ Keras.
     identity                       what a compiled model computes, as JSON
     warn_of_left_out               warns about metrics that cannot be merged
 
+    positions, head_mask           parts of models that the versions need in other forms
+
     graph                          module: a model's layers and connections
     saving                         module: the contents of saved models
 
@@ -39,6 +41,7 @@ from fedlab._modules import lazily
 _KERAS = int(metadata.version("keras").partition(".")[0])
 _IMPLEMENTATION = f"fedlab.learner.keras{_KERAS}"
 _NAMES = {
+    "building": ("head_mask", "positions"),
     "cloning": (
         "check_compiled",
         "check_finite",

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from fedlab import _checks, optimizers
+from fedlab import _checks, learner, optimizers
 from fedlab.models import bert_weights
 
 layers = tf.keras.layers
@@ -252,12 +252,12 @@ def _encode(input_ids, token_type_ids, attention_mask, config):
         width = config.hidden_size // config.num_heads
         return layers.Permute((2, 1, 3))(layers.Reshape((-1, config.num_heads, width))(x))
 
-    positions = tf.range(tf.shape(input_ids)[1])
+    positions = learner.positions(input_ids)
     x = _embedding(config.vocab_size, config, "embeddings_word")(input_ids)
     x = x + _embedding(config.type_vocab_size, config, "embeddings_type")(token_type_ids)
     x = x + _embedding(config.max_positions, config, "embeddings_position")(positions)
     x = dropped(norm(x, "embeddings_norm"))
-    mask = layers.Reshape((1, -1))(tf.cast(attention_mask, tf.bool))  # [batch, 1, length]
+    mask = learner.head_mask(attention_mask)
     scale = (config.hidden_size // config.num_heads) ** -0.5
     for i in range(config.num_layers):
         # Keras's MultiHeadAttention is 5 % slower on the CPU, and its projections cannot be
