@@ -134,7 +134,7 @@ class Process(Mapper, Protocol):
 
     @property
     def metric_names(self) -> list[str]:
-        """The names of the training metrics that rounds report."""
+        """The names of the training metrics that rounds report, "loss" first."""
 
     def init(self, trainable: Sequence[Any], non_trainable: Sequence[Any]) -> Any:
         """The state before the first round."""

@@ -121,6 +121,12 @@ BROKEN = {
         lambda: with_rounds(lambda p, c, s, r: (s, r._replace(metrics={"loss": 1.0}))),
         "^the metrics of round 1 of",
     ),
+    "order of the metrics": (
+        lambda: with_rounds(
+            lambda p, c, s, r: (s, r._replace(metrics=dict(reversed(r.metrics.items()))))
+        ),
+        r"a round reports \['accuracy', 'loss'\]: expected \['loss', 'accuracy'\]$",
+    ),
     "a state that is carried over": (
         lambda: with_rounds(rounds_are_counted),
         "^a round that is run again from the same state gives other bits",
