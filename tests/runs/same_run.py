@@ -55,8 +55,10 @@ class Norms:
 
 def model():
     inputs = K.Input([3])
-    inner = K.Sequential([K.layers.Dense(2, "tanh", input_shape=[3])])
-    made = K.Model(inputs, K.layers.Dense(1)(Scaled(1.5)(inner(inputs) * 2.0)))
+    inner = K.Sequential([K.Input([3]), K.layers.Dense(2, "tanh")])
+    once = inner(inputs)
+    # Keras 3.15 takes the product of a symbolic tensor and a number for sparse, without a shape.
+    made = K.Model(inputs, K.layers.Dense(1)(Scaled(1.5)(once + once)))
     metrics = [
         "mae",
         K.metrics.MeanSquaredError(),
@@ -70,8 +72,12 @@ def model():
 
 def clients(seed=0):
     rng = np.random.default_rng(seed)
+
+    def normal(*shape):
+        return rng.normal(size=shape).astype(np.float32)
+
     return fl.ClientData.from_dict(
-        {f"c{i}": {"x": rng.normal(size=[4, 3]), "y": rng.normal(size=[4, 1])} for i in range(3)}
+        {f"c{i}": {"x": normal(4, 3), "y": normal(4, 1)} for i in range(3)}
     )
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from fedlab.runs.read.recorded import RecordedRun
 
 _HASH = re.compile("[0-9a-f]{64}")
+_OF_KERAS = ("loss", "metrics", "weighted_metrics", "optimizer")
+_OPERATIONS = {"TFOpLambda", "SlicingOpLambda"}  # which are layers in Keras 2 only
 _NOT_SETTINGS = {"format_version", "versions", "commit", "rounds", "stopped"}
 
 
@@ -36,13 +38,35 @@ def differing(runs: Sequence["RecordedRun"]) -> dict[str, list[Any]]:
     """Returns the settings that differ, each with its value in every run.
 
     A value is None if a run lacks the setting. The settings of layers are compared if the
-    models have the same kinds of layers.
+    models have the same kinds of layers and the runs the same stack. Keras 2 and Keras 3
+    have different settings of layers, losses, metrics and optimizers. Between stacks, those
+    of layers are left out, and of the others those that a run lacks. Equal settings with
+    different names in Keras 2 and Keras 3 do not differ.
     """
-    layers = all(run.config.get("model") == runs[0].config.get("model") for run in runs)
-    tables = [flat(run.config, layers) for run in runs]
-    names = dict.fromkeys(name for table in tables for name in table)
+    one_stack = len({run.config.get("stack") for run in runs}) == 1
+    one_model = all(run.config.get("model") == runs[0].config.get("model") for run in runs)
+    tables = [flat(run.config, one_stack and one_model) for run in runs]
+    names = [
+        name
+        for name in dict.fromkeys(name for table in tables for name in table)
+        if one_stack or not name.startswith(_OF_KERAS) or all(name in table for table in tables)
+    ]
     values = {name: [table.get(name) for table in tables] for name in names}
-    return {name: each for name, each in values.items() if any(value != each[0] for value in each)}
+    return {
+        name: each
+        for name, each in values.items()
+        if any(value != each[0] for value in each)
+        and (one_stack or any(_common(name, v) != _common(name, each[0]) for v in each))
+    }
+
+
+def _common(name: str, value: Any) -> Any:
+    """A setting as both stacks would record it."""
+    if name == "model" and isinstance(value, list):
+        return [kind for kind in value if kind not in _OPERATIONS]
+    if name.startswith(_OF_KERAS) and name.endswith(".reduction") and value == "auto":
+        return "sum_over_batch_size"
+    return value
 
 
 def shown(name: str, value: Any) -> str:
