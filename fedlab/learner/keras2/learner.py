@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from fedlab.clients import ClientData
 from fedlab.clients.columns import keras_batch
+from fedlab.learner import unused
 from fedlab.learner.inputs import fixed_batch_size
 from fedlab.learner.keras2 import recurrent
 from fedlab.learner.keras2.cloning import CopyError, ancestors, non_trainable_weights
@@ -112,15 +113,9 @@ class KerasLearner:
         _assign(variables, weights)
         with tf.GradientTape() as tape:
             loss = self._forward(batch, training=True, measure=measure)
-        gradients = tape.gradient(
-            loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
+        gradients = tape.gradient(loss, variables)
         _assign(kept, before)
-        gradients = [tf.convert_to_tensor(g) for g in gradients]
-        for gradient, variable in zip(gradients, variables):
-            # TensorFlow does not know the shape if rows may have any length.
-            gradient.set_shape(variable.shape)
-        return gradients
+        return unused.dense(gradients, variables, [self.model, *ancestors(self.model)])
 
     def test(self, batch: Batch) -> None:
         """See `Learner`."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from fedlab.learner import unused
 from fedlab.learner.copying import is_keras, optimizer_config
 from fedlab.learner.keras2.weight_decay import exclude_from_weight_decay, weight_decay_exclusions
 from fedlab.optimizers.optimizer import Optimizer, check_all, constrained, rate_in_round
@@ -23,11 +24,12 @@ def of_model(model: tf.keras.Model, schedule: Schedule | None = None) -> Optimiz
         round.
 
     Returns:
-      An `Optimizer`; see `from_keras`.
+      An `Optimizer`; see `from_keras`. It does not change weights that the loss does
+        not depend on.
     """
     variables = model.trainable_variables
     optimizer = from_keras(model.optimizer, schedule, variables)
-    return constrained(optimizer, [v.constraint for v in variables])
+    return unused.unchanged(model, constrained(optimizer, [v.constraint for v in variables]))
 
 
 def check_model(model: tf.keras.Model, schedule: Schedule | None = None) -> None:

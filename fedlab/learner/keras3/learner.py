@@ -1,5 +1,6 @@
 """The `Learner` of a compiled Keras 3 model, for TensorFlow graphs."""
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from fedlab.clients import ClientData
 from fedlab.clients.columns import keras_batch
+from fedlab.learner import unused
 from fedlab.learner.inputs import fixed_batch_size
 from fedlab.learner.keras3 import recurrent, seeds
 from fedlab.learner.keras3.cloning import (
@@ -58,6 +60,8 @@ class KerasLearner:
         self._trainable = variables_of(model.trainable_variables)
         self._non_trainable = variables_of(non_trainable_weights(model))
         self._statistics = variables_of(statistics(model))
+        changing = {id(v) for v in self._statistics}
+        self._fixed = [w for w in model.weights if id(w.value) not in changing]
         self._recurrent_states = recurrent.recurrent_states(model)
         self._generators = seeds.generators(model)
         self._loss = keras.metrics.Mean(name="loss")
@@ -152,17 +156,11 @@ class KerasLearner:
         kept = [] if update_statistics else self._statistics
         before = values(kept)
         assign(self._trainable, weights)
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, _only_read(self._fixed):
             loss = self._forward(batch, training=True, measure=measure)
-        gradients = tape.gradient(
-            loss, self._trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
+        gradients = tape.gradient(loss, self._trainable)
         assign(kept, before)
-        gradients = [tf.convert_to_tensor(g) for g in gradients]
-        for gradient, variable in zip(gradients, self._trainable):
-            # TensorFlow does not know the shape if rows may have any length.
-            gradient.set_shape(variable.shape)
-        return gradients
+        return unused.dense(gradients, self._trainable, [self.model, *ancestors(self.model)])
 
     def test(self, batch: Batch) -> None:
         """See `Learner`."""
@@ -225,6 +223,36 @@ def _check_variables(model):
                     f"layer {layer.name!r} keeps a tf.Variable in {name!r}, which Keras 3 neither "
                     "trains nor saves: expected a weight of self.add_weight(...)"
                 )
+
+
+@contextlib.contextmanager
+def _only_read(weights):
+    """Raises ValueError if the operations that are traced meanwhile write to one of the weights.
+
+    An algorithm does not see such changes of a weight: its step starts from the weight
+    before them. `fit` keeps them.
+    """
+    if tf.executing_eagerly():
+        yield
+        return
+    graph = tf.compat.v1.get_default_graph()
+    before = len(graph.get_operations())
+    yield
+    handles = {id(inside): id(outside) for outside, inside in graph.captures}
+    written = {
+        handles.get(id(operation.inputs[0]))
+        for operation in graph.get_operations()[before:]
+        if operation.type in _WRITES
+    }
+    if changed := [w.path for w in weights if id(w.value.handle) in written]:
+        raise ValueError(
+            f"a layer changes the weight {changed[0]!r} when it is called, as "
+            "SpectralNormalization does: expected layers whose trainable and frozen weights only "
+            "the optimizer changes"
+        )
+
+
+_WRITES = ("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp")
 
 
 def _aligned(sample_weight, predicted):

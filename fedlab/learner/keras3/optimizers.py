@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fedlab.learner import unused
 from fedlab.learner.copying import is_keras, optimizer_config
 from fedlab.learner.keras3.weight_decay import exclude_from_weight_decay, weight_decay_exclusions
 from fedlab.learner.variables import assign, leaves, values, variables_of
@@ -25,11 +26,20 @@ def of_model(model: keras.Model, schedule: Schedule | None = None) -> Optimizer:
         round.
 
     Returns:
-      An `Optimizer`; see `from_keras`.
+      An `Optimizer`; see `from_keras`. It does not change weights that the loss does
+        not depend on.
+
+    Raises:
+      ValueError: see `from_keras`; also for a model that is quantized to float8.
     """
     variables = model.trainable_variables
+    if overwritten := [v.path for v in variables if v.overwrite_with_gradient]:
+        raise ValueError(
+            f"model {model.name!r} is quantized to float8, so Keras overwrites its weight "
+            f"{overwritten[0]!r} in each step: expected another precision, such as mixed_bfloat16"
+        )
     optimizer = from_keras(model.optimizer, schedule, variables)
-    return constrained(optimizer, [v.constraint for v in variables])
+    return unused.unchanged(model, constrained(optimizer, [v.constraint for v in variables]))
 
 
 def check_model(model: keras.Model, schedule: Schedule | None = None) -> None:
