@@ -114,6 +114,9 @@ def _copy(model, copy_layer):
     for layer, original in zip(layers, originals):
         # A configuration does not tell which layers inside of layers are frozen.
         layer._trainable = original._trainable
+        if getattr(original, "lora_enabled", False):
+            # When Keras builds the layer, it replaces the alpha of the configuration.
+            layer.lora_alpha = original.lora_alpha
         _check_layer(layer, original)
     if len(copy.weights) == len(model.weights):
         for weight, original in zip(copy.weights, model.weights):
@@ -329,6 +332,7 @@ def recompile(copy: keras.Model, model: keras.Model) -> keras.Model:
     arguments = compile_arguments(model)
     # The model's own optimizer: compile() may have put one with loss scaling around it.
     arguments["optimizer"] = copy_optimizer(model.optimizer)
+    arguments["auto_scale_loss"] = False
     for name in ("metrics", "weighted_metrics"):
         arguments[name] = keras.tree.map_structure(copy_metric, arguments.get(name))
     excluded = weight_decay_exclusions(model.optimizer, model.weights)

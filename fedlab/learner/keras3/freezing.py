@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 
 from fedlab import _checks
+from fedlab.learner.copying import is_keras
 from fedlab.learner.keras3.cloning import is_adapted, non_trainable_weights, recompile
 from fedlab.learner.keras3.graph import is_compiled, layers_of
 
@@ -78,13 +79,19 @@ def statistics(model: keras.Model) -> list[keras.Variable]:
     """Returns the non-trainable weights that training may change, in order.
 
     An example are the moving averages of BatchNormalization. The other non-trainable
-    weights are constants: those of frozen layers, and what `adapt()` has computed for a
-    preprocessing layer.
+    weights are constants: those of frozen layers, frozen weights such as the kernel
+    beside LoRA, quantized weights, and what `adapt()` has computed for a preprocessing
+    layer.
     """
     constant, changing = set(), set()
     for layer in (model, *layers_of(model)):
         if not layer.trainable or is_adapted(layer):
             constant |= {id(w) for w in layer.weights}
+            continue
+        constant |= {id(w) for w in layer._trainable_variables if not w.trainable}
+        own = {id(w) for w in layer._non_trainable_variables}
+        if layer.quantization_mode is not None and is_keras(type(layer)):
+            constant |= own
         else:  # a layer that trains inside a frozen one still updates its statistics
-            changing |= {id(w) for w in layer._non_trainable_variables}
+            changing |= own
     return [w for w in non_trainable_weights(model) if id(w) in changing or id(w) not in constant]
