@@ -33,7 +33,7 @@ def check(model: tf.keras.Model, batching: Batching, columns: Columns) -> None:
             f"the clients' columns are {list(columns)}: expected a column 'y' with the targets. If "
             "the inputs are the targets, as in an autoencoder, pass clients.with_targets('x')"
         )
-    for name in ("train_step", "test_step"):
+    for name in ("train_step", "test_step", "make_train_function", "make_test_function"):
         if getattr(type(model), name) is not getattr(tf.keras.Model, name):
             raise ValueError(
                 f"{type(model).__name__} overrides {name}, which engines do not call: expected "
