@@ -46,8 +46,8 @@ ATTRIBUTES = set(
     """.split()
     # Of Keras 3.
     + """
-    _compile_loss _compile_metrics _functional _inputs_struct _lookup_layer _loss_tracker
-    _metrics _seed_generators _exclude_from_weight_decay_pattern _layers _path
+    _compile_loss _compile_metrics _compute_loss _functional _inputs_struct _lookup_layer
+    _loss_tracker _metrics _seed_generators _exclude_from_weight_decay_pattern _layers _path
     _trainable_variables _non_trainable_variables _call_has_training_arg _inbound_nodes
     """.split()
 )

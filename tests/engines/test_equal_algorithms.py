@@ -9,11 +9,12 @@ import tensorflow as tf
 from fedlab import algorithms, optimizers
 from fedlab.engines import local
 from fedlab.engines import tff as tff_engine
-from fedlab.engines.tff import algorithms as _tff_algorithms
 from fedlab.optimizers import schedules
 from tests.engines.test_tff import classes, features, make_setting, mlp, row_clients, weights_of
 
 pytest.importorskip("tensorflow_federated")
+
+from fedlab.engines.tff import algorithms as _tff_algorithms  # noqa: E402
 
 
 def rounds(engine, setting, num_rounds=4):

@@ -131,7 +131,8 @@ def convolutions_in_time():
         layers.SeparableConv1D(4, 2),
         layers.Conv1DTranspose(3, 2),
         layers.TimeDistributed(layers.Dense(4, activation="relu")),
-        layers.LocallyConnected1D(2, 1),
+        # Keras 3 has no such layer.
+        *([] if IS_KERAS_3 else [layers.LocallyConnected1D(2, 1)]),
         layers.GlobalMaxPooling1D(),
         layers.Dense(3),
     )
