@@ -44,6 +44,7 @@ class KerasLearner:
         fast_recurrence: bool = True,
     ) -> None:
         self.model = model
+        self._models = [model, *ancestors(model)]
         if fast_recurrence:
             recurrent.accelerate(model)
         self.fixed_size = fixed_batch_size(model)
@@ -115,7 +116,7 @@ class KerasLearner:
             loss = self._forward(batch, training=True, measure=measure)
         gradients = tape.gradient(loss, variables)
         _assign(kept, before)
-        return unused.dense(gradients, variables, [self.model, *ancestors(self.model)])
+        return unused.dense(gradients, variables, self._models)
 
     def test(self, batch: Batch) -> None:
         """See `Learner`."""

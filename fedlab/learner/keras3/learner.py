@@ -53,6 +53,7 @@ class KerasLearner:
         fast_recurrence: bool = True,
     ) -> None:
         self.model = model
+        self._models = [model, *ancestors(model)]
         _check_variables(model)
         if fast_recurrence:
             recurrent.accelerate(model)
@@ -160,7 +161,7 @@ class KerasLearner:
             loss = self._forward(batch, training=True, measure=measure)
         gradients = tape.gradient(loss, self._trainable)
         assign(kept, before)
-        return unused.dense(gradients, self._trainable, [self.model, *ancestors(self.model)])
+        return unused.dense(gradients, self._trainable, self._models)
 
     def test(self, batch: Batch) -> None:
         """See `Learner`."""
