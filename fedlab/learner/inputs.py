@@ -56,9 +56,12 @@ def check_inputs(
         given = {"x": given}
     if missing := [name for name in limits if name not in given]:
         has, expected = (", ".join(map(repr, names)) for names in (given, limits))
+        remedy = _REMEDY
+        if getattr(model, "preprocessor", None) is not None:  # of KerasHub
+            remedy = "map the clients' data with model.preprocessor first"
         raise ValueError(
             f"{owner} has the inputs {has}: expected {expected}; {missing[0]!r} is missing, "
-            f"{_REMEDY}"
+            f"{remedy}"
         )
     for name, wanted in limits.items():
         _check_column(f"{owner} has column {name!r}", np.asarray(given[name]), wanted)

@@ -103,14 +103,21 @@ class Archive:
         config = self.config if compile else {**self.config, "compile_config": None}
         model = saving.from_config(config, safe_mode)
         model.load_weights(self.weights)
-        return model
+        return self._with_training(model, compile)
 
     def _load_by_keras(self, compile, safe_mode):
         # Keras recognizes its format by this suffix.
         link = pathlib.Path(self._folder) / "model.keras"
         if not link.is_symlink():
             link.symlink_to(self._path.resolve())
-        return tf.keras.models.load_model(link, compile=compile, safe_mode=safe_mode)
+        model = tf.keras.models.load_model(link, compile=compile, safe_mode=safe_mode)
+        return self._with_training(model, compile)
+
+    def _with_training(self, model, compile):
+        training = self.config.get("compile_config")
+        if compile and training and isinstance(self.weights, str):
+            saving.restore_training(model, training, self.weights)
+        return model
 
 
 def _check_sizes(archive, size_bytes):

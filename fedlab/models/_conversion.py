@@ -162,6 +162,8 @@ class _Translator:
             ):
                 raise ConversionError(f"{where}: expected the name and calls of each layer")
         try:
+            if self.to == 3:
+                config = graphs.with_positions_as_sums(config)
             graph = (graphs.read_keras2 if self.to == 3 else graphs.read_keras3)(config)
         except graphs.GraphError:
             raise
@@ -173,10 +175,14 @@ class _Translator:
             if (name := layer["name"]) in graph.calls:
                 if name in layers:
                     raise ConversionError(f"{where}: expected layers of different names")
+                if graphs.is_operation(layer):
+                    layers[name], graph.calls[name][:] = self._operation(layer, graph.calls[name])
+                    continue
                 layers[name] = self.layer(layer)
                 graph.calls[name][:] = [
                     self._call(call, name, classes[name]) for call in graph.calls[name]
                 ]
+        self._translate_masks(graph, layers, where)
         names = graphs.order(graph)
         if self.to == 3:
             _check_order(graph, layers, where)
@@ -197,6 +203,111 @@ class _Translator:
             "config": new,
             "registered_name": "Functional",
         }
+
+    def _operation(self, layer, calls):
+        """Translates an operation such as `x + y`, and its calls."""
+        self._opened(layer, "operation")
+        name, config = layer["name"], layer.get("config") or {}
+        where = f"operation {name!r:.100}"
+        class_name = graphs.operation_class(layer)
+        if class_name is None:
+            function = config.get("function", layer["class_name"])
+            raise ConversionError(
+                f"{where} ({function!s:.100}): expected standard layers, or one of the operations "
+                f"{', '.join(tables.OPERATIONS)}"
+            )
+        operation = tables.OPERATIONS[class_name]
+        if self.to == 2:
+            settings = {key: value for key, value in config.items() if key != "name"}
+            if unknown := sorted(settings.keys() - operation.settings.keys()):
+                raise ConversionError(f"{where}: {unknown[0]}: expected no such setting")
+            settings = {
+                operation.settings[key]: self.plain(value, where, key)
+                for key, value in settings.items()
+                if value is not None
+            }
+            new = [
+                graphs.Call(
+                    call.inputs,
+                    {
+                        operation.arguments[key]: self._argument(value, where, key)
+                        for key, value in call.others.items()
+                    }
+                    | settings,
+                )
+                for call in calls
+            ]
+            class_name = "SlicingOpLambda" if class_name == "GetItem" else "TFOpLambda"
+            item = self._object(
+                "keras.layers", class_name, {"name": name, "function": operation.function}
+            )
+        else:
+            names = {old: new for new, old in operation.arguments.items()}
+            settings_3: dict[str, Any] = {}
+            new = []
+            for call in calls:
+                others, given = {}, {}
+                for key, value in call.others.items():
+                    value = self._argument(value, where, key)
+                    if key in names:
+                        others[names[key]] = _written(value) if key == "slice_spec" else value
+                    elif key in operation.settings.values():
+                        given |= {key: value} if value is not None else {}
+                    elif key != "name" and value != tables.OPERATION_DEFAULTS_2.get(key, value):
+                        raise ConversionError(f"{where}: {key}={value!r:.100}: not in Keras 3")
+                    elif key != "name" and key not in tables.OPERATION_DEFAULTS_2:
+                        raise ConversionError(f"{where}: {key}: expected no such argument")
+                if new and given != settings_3:
+                    raise ConversionError(f"{where}: expected the same settings in all calls")
+                settings_3 = given
+                new.append(graphs.Call(call.inputs, others))
+            item = self._object(
+                f"keras.src.ops.{operation.module}", class_name, {"name": name, **settings_3}
+            )
+            item["registered_name"] = class_name
+        for call in new:
+            if not isinstance(call.inputs, graphs.Ref):
+                raise ConversionError(f"{where}: expected a tensor as its first argument")
+        return item, new
+
+    def _argument(self, value, where, name):
+        if isinstance(value, graphs.Ref):
+            return value
+        if isinstance(value, dict) and value.keys() <= {"start", "stop", "step"}:
+            parts = {part: value.get(part) for part in ("start", "stop", "step")}
+            return {key: self.plain(part, where, name) for key, part in parts.items()}
+        if isinstance(value, dict) and value.get("class_name") == "__tuple__":
+            value = value["config"]["value"] if "config" in value else value["items"]
+        if isinstance(value, list):
+            return [self._argument(part, where, name) for part in value]
+        return self.plain(value, where, name)
+
+    def _translate_masks(self, graph, layers, where):
+        """Changes the shapes of masks that attention takes for several heads.
+
+        The masks of values are [batch, 1, length] in Keras 2, and [batch, 1, 1, length] in
+        Keras 3.
+        """
+        old, new = ([1, -1], [1, 1, -1])[:: 1 if self.to == 3 else -1]
+        masks: set[str] = set()
+        uses: dict[str, int] = {}
+        for name, calls in graph.calls.items():
+            for call in calls:
+                for ref in call.refs():
+                    uses[ref.layer] = uses.get(ref.layer, 0) + 1
+                if layers.get(name, {}).get("class_name") not in ("Attention", "AdditiveAttention"):
+                    continue
+                for ref in graphs.leaves(call.others.get("mask")):
+                    uses[ref.layer] -= 1
+                    if layers.get(ref.layer, {}).get("class_name") == "Reshape":
+                        masks.add(ref.layer)
+        for name in masks:
+            config = layers[name]["config"]
+            if list(config.get("target_shape") or ()) != old or uses[name]:
+                raise ConversionError(
+                    f"{where}: mask {name!r}: expected a Reshape to {old}, used for attention only"
+                )
+            config["target_shape"] = new
 
     def _call(self, call, name, class_name):
         where = f"layer {name!r} ({class_name})"
@@ -225,7 +336,7 @@ class _Translator:
             raise ConversionError(f"{where}: expected its settings")
         if class_name == "InputLayer":
             return self._object("keras.layers", class_name, self._input(config, where))
-        if str(item.get("module")).startswith("keras.src.ops."):
+        if graphs.is_operation(item):
             raise ConversionError(
                 f"{where}: expected standard layers; Keras {self.to} has no such operation in a "
                 "file, use a layer such as Add or Multiply"
@@ -579,6 +690,19 @@ class _Translator:
         ):
             raise ConversionError("compile(): dtype of a loss or metric: expected float32")
         return {**value, "config": config}
+
+
+def _written(key):
+    """The key of `x[key]`, as Keras 3 saves it."""
+
+    def part(value):
+        if isinstance(value, dict):
+            return {"class_name": "__slice__", "config": value}
+        return value
+
+    if isinstance(key, dict):
+        return [part(key)]  # Keras 3 takes a slice only in a list
+    return [part(value) for value in key] if isinstance(key, list) else key
 
 
 def _check_order(graph, layers, where):

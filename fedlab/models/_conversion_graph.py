@@ -15,6 +15,7 @@ of references to the outputs of other calls. They differ in four ways.
 """
 
 import functools
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -157,7 +158,8 @@ def write_keras2(graph: Graph, layers: Mapping[str, Mapping[str, Any]]) -> dict[
                 )
             others = {key: _mapped(value, leaf) for key, value in call.others.items()}
             node = _mapped(call.inputs, functools.partial(leaf_with, others))
-            nodes[name].append([node] if isinstance(call.inputs, Ref) else node)
+            is_single = isinstance(call.inputs, Ref) and not is_operation(layers[name])
+            nodes[name].append([node] if is_single else node)
     return {
         "inbound_nodes": nodes,
         "input_layers": _listed(_mapped(graph.inputs, leaf), graph.inputs),
@@ -224,6 +226,8 @@ def read_keras3(config: Mapping[str, Any]) -> Graph:
             return ref(*value["config"]["keras_history"])
         if isinstance(value, dict) and value.get("class_name") == "__tuple__":
             return argument(list(value["config"]["value"]))
+        if isinstance(value, dict) and value.get("class_name") == "__slice__":
+            return {part: value["config"].get(part) for part in ("start", "stop", "step")}
         if isinstance(value, dict) and isinstance(value.get("class_name"), str):
             raise GraphError(f"argument {value['class_name']!r:.100}: expected numbers or tensors")
         if isinstance(value, dict):
@@ -250,13 +254,13 @@ def read_keras3(config: Mapping[str, Any]) -> Graph:
     }
     masks = _mask_operations(layers, arguments)
     for name, layer in layers.items():
-        if name not in masks and str(layer.get("module")).startswith("keras.src.ops."):
+        if name not in masks and is_operation(layer) and operation_class(layer) is None:
             raise GraphError(
-                f"operation {name!r} ({layer['class_name']}): expected standard layers, which both "
-                "versions have; use a layer such as Add or Multiply"
+                f"operation {name!r} ({layer['class_name']}): expected standard layers, or one of "
+                f"the operations {', '.join(tables.OPERATIONS)}, which both versions have"
             )
     calls = {
-        name: [_call(name, layers[name]["class_name"], *node, masks) for node in nodes]
+        name: [_call(name, layers[name], *node, masks) for node in nodes]
         for name, nodes in arguments.items()
         if name not in masks
     }
@@ -272,8 +276,11 @@ def read_keras3(config: Mapping[str, Any]) -> Graph:
     return graph
 
 
-def _call(name, class_name, args, kwargs, masks):
+def _call(name, layer, args, kwargs, masks):
+    class_name = layer["class_name"]
     names = tables.CALLS.get(class_name, ("inputs",))
+    if is_operation(layer):
+        names = ("inputs", *tables.OPERATIONS[class_name].arguments)
     if not args or len(args) > len(names):
         raise GraphError(
             f"layer {name!r} ({class_name}): it is called with {len(args)} positional arguments; "
@@ -346,6 +353,68 @@ def write_keras3(graph: Graph, layers: Mapping[str, Mapping[str, Any]]) -> dict[
         "input_layers": _mapped(graph.inputs, outer),
         "output_layers": _mapped(graph.outputs, outer),
     }
+
+
+# ---- Operations ----
+
+
+def is_operation(layer: Mapping[str, Any]) -> bool:
+    """Returns whether a layer of a configuration is an operation such as `x + y`."""
+    if str(layer.get("module")).startswith("keras.src.ops."):
+        return True
+    return layer["class_name"] in tables.OPERATION_CLASSES_2
+
+
+def operation_class(layer: Mapping[str, Any]) -> str | None:
+    """Returns the class of an operation in Keras 3, or None if it cannot be converted."""
+    if layer["class_name"] in tables.OPERATION_CLASSES_2:
+        return tables.OPERATIONS_2.get(str((layer.get("config") or {}).get("function")))
+    operation = tables.OPERATIONS.get(layer["class_name"])
+    known = operation is not None and layer.get("module") == f"keras.src.ops.{operation.module}"
+    return layer["class_name"] if known else None
+
+
+def with_positions_as_sums(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns a model of Keras 2 without ranges, of which Keras 3 has to know the length.
+
+    range(shape(x)[1])   becomes   cumsum(ones_like(x[:1]), axis=1) - 1
+    """
+    layers = {layer["name"]: dict(layer) for layer in config["layers"]}
+
+    def source(name, function):
+        """The input of the only call of an operation, and its other arguments."""
+        layer = layers.get(name) or {}
+        nodes = layer.get("inbound_nodes") or []
+        if (layer.get("config") or {}).get("function") != function or len(nodes) != 1:
+            return None, {}
+        leaf = next(_leaves_keras2(nodes[0]), None)
+        return (leaf[:3], leaf[3] if len(leaf) == 4 else {}) if leaf else (None, {})
+
+    def replaced(name, function, leaf, arguments):
+        class_name = "SlicingOpLambda" if function.endswith("getitem") else "TFOpLambda"
+        layers[name] = {
+            "class_name": class_name,
+            "config": {"name": name, "function": function},
+            "name": name,
+            "inbound_nodes": [[*leaf, arguments]],
+        }
+
+    for name in list(layers):
+        item, _ = source(name, "range")
+        shape, spec = source(item[0], "__operators__.getitem") if item else (None, {})
+        ids, _ = source(shape[0], "compat.v1.shape") if shape else (None, {})
+        if ids is None or spec.get("slice_spec") not in (1, [1]):
+            continue
+        users = [json.dumps(layer.get("inbound_nodes")) for layer in layers.values()]
+        if any(
+            sum(text.count(json.dumps(part[0])) for text in users) != 1 for part in (item, shape)
+        ):
+            continue
+        replaced(shape[0], "__operators__.getitem", ids, {"slice_spec": [{"stop": 1}]})
+        replaced(item[0], "ones_like", shape, {})
+        replaced(f"{name}_sum", "math.cumsum", item, {"axis": 1})
+        replaced(name, "math.subtract", [f"{name}_sum", 0, 0], {"y": 1})
+    return {**config, "layers": list(layers.values())}
 
 
 # ---- Arguments that only one version has ----

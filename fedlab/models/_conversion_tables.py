@@ -289,6 +289,56 @@ WITH_STATES = frozenset(("SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional"))
 MASKS = frozenset(("mask", "query_mask", "value_mask", "key_mask"))
 """Arguments that Keras 2 computes and does not save, whereas Keras 3 saves them."""
 
+# ---- Operations ----
+
+
+class Operation(NamedTuple):
+    """An operation on tensors, such as `x + y`, in a Functional model.
+
+    Attributes:
+      module: the module of `keras.src.ops` that Keras 3 has it in.
+      function: the function of TensorFlow that Keras 2 calls.
+      arguments: argument in Keras 3 -> argument in Keras 2, without the first one.
+      settings: setting in Keras 3 -> argument in Keras 2.
+    """
+
+    module: str
+    function: str
+    arguments: Mapping[str, str] = {}
+    settings: Mapping[str, str] = {}
+
+
+OPERATIONS: dict[str, Operation] = {
+    "Add": Operation("numpy", "__operators__.add", {"x2": "y"}),
+    "Subtract": Operation("numpy", "math.subtract", {"x2": "y"}),
+    "Multiply": Operation("numpy", "math.multiply", {"x2": "y"}),
+    "TrueDivide": Operation("numpy", "math.truediv", {"x2": "y"}),
+    "Divide": Operation("numpy", "math.divide", {"x2": "y"}),
+    "Negative": Operation("numpy", "math.negative"),
+    "Cast": Operation("core", "cast", settings={"dtype": "dtype"}),
+    "OnesLike": Operation("numpy", "ones_like", settings={"dtype": "dtype"}),
+    "Cumsum": Operation("numpy", "math.cumsum", settings={"axis": "axis", "dtype": "dtype"}),
+    "GetItem": Operation("numpy", "__operators__.getitem", {"key": "slice_spec"}),
+}
+"""The class in Keras 3 -> the operation."""
+
+OPERATIONS_2: dict[str, str] = {each.function: name for name, each in OPERATIONS.items()} | {
+    "math.add": "Add"
+}
+"""The function in Keras 2 -> the class in Keras 3."""
+
+OPERATION_CLASSES_2 = frozenset(("TFOpLambda", "SlicingOpLambda"))
+"""Classes that call a function of TensorFlow in Keras 2."""
+
+OPERATION_DEFAULTS_2: dict[str, Any] = {
+    "exclusive": False,
+    "reverse": False,
+    "optimize": True,
+    "layout": None,
+    "dtype": None,
+}
+"""Arguments of these functions that Keras 3 lacks -> the value with which they compute the same."""
+
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     "MultiHeadAttention": tuple(
         (f"_{name}_dense", f"{name}_dense") for name in ("query", "key", "value", "output")

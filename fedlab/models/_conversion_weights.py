@@ -11,6 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
+from fedlab.models import _conversion_graph as graphs
 from fedlab.models import _conversion_tables as tables
 
 _CONTAINER = {2: "_layer_checkpoint_dependencies", 3: "layers"}
@@ -43,7 +46,7 @@ def _groups(item, version, key, path) -> Iterator[tuple[Key, str]]:
     class_name, config = item["class_name"], item.get("config") or {}
     if class_name in ("Sequential", "Functional", "Model"):
         layers = config["layers"] if isinstance(config, dict) else config
-        layers = [layer for layer in layers if not _is_operation(layer)]
+        layers = [layer for layer in layers if not graphs.is_operation(layer)]
         for layer, name in _numbered(layers):
             label = layer["config"].get("name", layer.get("name")) or name
             yield from _groups(
@@ -64,10 +67,6 @@ def _groups(item, version, key, path) -> Iterator[tuple[Key, str]]:
         for name in _CHILDREN:
             if isinstance(child := config.get(name), dict):
                 yield from _groups(child, version, (*key, name), _join(path, name))
-
-
-def _is_operation(layer):
-    return str(layer.get("module")).startswith("keras.src.ops.")
 
 
 def _numbered(layers):
@@ -120,6 +119,47 @@ def copy_arrays(source: Any, target: Any, paths: Mapping[str, str]) -> None:
     source.visititems(visit)
     if left:
         raise ValueError(f"weight {left[0]!r:.100}: expected weights of the layers only")
+
+
+# Optimizers that keep the same variables in the same order in both versions, after the
+# step count and, in Keras 3, the learning rate.
+_SAME_STATE = frozenset("Adadelta Adagrad Adam AdamW Adamax Ftrl Lion Nadam RMSprop SGD".split())
+
+
+def copy_optimizer_state(
+    source: Any, target: Any, optimizer: Mapping[str, Any], to: int
+) -> str | None:
+    """Copies the step count, momenta and the like of an optimizer.
+
+    An optimizer that has not made a step has no such state.
+
+    Args:
+      source, target: open `h5py.File`.
+      optimizer: its translated configuration.
+      to: the version of Keras that will read the target, 2 or 3.
+
+    Returns:
+      Why the state was not copied, or None.
+    """
+    stored = source.get("optimizer/vars")
+    name, config = optimizer["class_name"], optimizer["config"]
+    has_schedule = isinstance(config.get("learning_rate"), dict)
+    first = {2: 1, 3: 1 if has_schedule else 2}  # position of the first momentum
+    if stored is None or "0" not in stored or not stored["0"][()]:
+        return None
+    if name not in _SAME_STATE:
+        return f"the two versions keep the state of {name} differently"
+    values = [stored[str(i)][()] for i in range(len(stored))]
+    steps, momenta = values[0], values[first[5 - to] :]
+    if name == "SGD" and not config.get("momentum"):
+        momenta = []  # Keras 2 has momenta of zeros, Keras 3 none
+        if to == 2:
+            return "Keras 3 keeps no momenta of this SGD" if has_schedule else None
+    rate = [] if has_schedule or to == 2 else [np.float32(config.get("learning_rate", 0.001))]
+    group = target.require_group("optimizer/vars")
+    for i, value in enumerate([np.int64(steps), *rate, *momenta]):
+        group.create_dataset(str(i), data=value)
+    return None
 
 
 def _text(name, path):

@@ -7,8 +7,8 @@ their layers.
 
 The model's outputs stay the same. What the two versions compute differently is refused;
 the message names the layer and the setting. Training settings (the optimizer, losses and
-metrics) are translated if possible, and otherwise left out with a warning. The
-optimizer's state, such as momentum, is not converted.
+metrics) are translated if possible, and otherwise left out with a warning. So is the
+optimizer's state: its step count, momenta and the like.
 """
 
 import contextlib
@@ -182,6 +182,17 @@ def translated(archive: Any, to: int, source: Any) -> bytes:
                 raise ConversionError(
                     f"{source} cannot be converted to Keras {to}: {error}"
                 ) from None
+            if compiled := config.get("compile_config"):
+                reason = _conversion_weights.copy_optimizer_state(
+                    before, after, compiled["optimizer"], to
+                )
+                if reason:
+                    logger.warning(
+                        "%s is converted without the state of its optimizer (%s): training "
+                        "starts with new momenta",
+                        source,
+                        reason,
+                    )
         path = pathlib.Path(folder) / "model.keras"
         assets = {old[key]: new[key] for key in old}
         with zipfile.ZipFile(path, "w") as file:

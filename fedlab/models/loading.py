@@ -43,7 +43,10 @@ def load(
     warning.
 
     A .keras archive of another version of Keras is converted, and so is an HDF5 file that
-    Keras 2 saved if Keras 3 is installed; see `fedlab.models.convert`.
+    Keras 2 saved if Keras 3 is installed; see `fedlab.models.convert`. Of such an HDF5 file
+    the optimizer's state, such as momenta, is lost.
+
+    Models of KerasHub need `import keras_hub` first.
 
     The model of TFF's text-generation tutorial, `dickens_rnn.batch8.kerasmodel`, is an HDF5
     file: `compile_char_rnn(load("dickens_rnn.batch8.kerasmodel"))`.
@@ -223,8 +226,12 @@ def _converted(archive, source):
 
 def _other_stack(version):
     """What to do with a file that only another version of Keras can load."""
-    stack = "--stack=tff, which has Keras 2" if version == 2 else "the default stack, with Keras 3"
-    return f"load it with {stack}, or build the model here and set its weights"
+    return f"load it with {_keras(version)}, or build the model here and set its weights"
+
+
+def _keras(version):
+    environment = ".venv-tff" if version == 2 else ".venv"
+    return f"Keras {version} (in fedlab's repository: {environment}/bin/python)"
 
 
 def _load_hdf5(path, source, trust_model):
@@ -241,6 +248,7 @@ def _load_hdf5(path, source, trust_model):
                 for name in ("model_config", "training_config")
             )
             version = _hdf5_version(file)
+            has_state = "optimizer_weights" in file
     except _files.DAMAGE as error:
         raise _damaged(source, error) from None
     if config is None:
@@ -258,8 +266,8 @@ def _load_hdf5(path, source, trust_model):
         return _rebuild(load, source, trust_model, config, training, size_bytes)
     if version == 3:
         raise ValueError(
-            f"{source} is an HDF5 file of Keras 3: expected a .keras archive, which can be "
-            "converted; save it with Keras 3 as model.keras"
+            f"{source} is an HDF5 file of Keras 3: expected a .keras archive; run `fedlab convert "
+            f"--to=keras2 {source} model.keras` with {_keras(3)}"
         )
     try:
         config = _conversion.to_keras3(config)
@@ -279,6 +287,12 @@ def _load_hdf5(path, source, trust_model):
         saving.load_hdf5_weights(model, path)
         return model
 
+    if training is not None and has_state:
+        logger.warning(
+            "%s was loaded without the state of its optimizer, as HDF5 files of Keras 2 order it "
+            "differently: training starts with new momenta",
+            source,
+        )
     return _rebuild(load, source, trust_model, config, training, size_bytes)
 
 
@@ -315,15 +329,15 @@ def _load_saved_model(path, source, trust_model):
         raise FileNotFoundError(
             f"{source} is a folder without a SavedModel: expected {_FORMATS}{remedy}"
         )
-    if not saving.READS_SAVED_MODELS:
-        raise ValueError(
-            f"{source} is a SavedModel folder: expected a .keras archive or HDF5 file, as Keras 3 "
-            "does not read others; convert it with `fedlab convert` and --stack=tff"
-        )
     if not (path / "keras_metadata.pb").is_file():
         raise ValueError(
             f"{source} is a SavedModel without Keras's metadata (from tf.saved_model.save or "
             "export?): expected a model saved with model.save()"
+        )
+    if not saving.READS_SAVED_MODELS:
+        raise ValueError(
+            f"{source} is a SavedModel folder, which Keras 3 does not read: expected a .keras "
+            f"archive or HDF5 file; run `fedlab convert {source} model.keras` with {_keras(2)}"
         )
     graphs = saved_model_pb2.SavedModel()
     if not trust_model:
@@ -417,7 +431,9 @@ def _load_compiled(load, training):
 
 def _refused(source, code):
     remedy = "pass trust_model=True if you trust the file"
-    if code.startswith("custom"):
+    if "of module 'keras_hub" in code:
+        remedy = f"import keras_hub first, or {remedy}"
+    elif code.startswith("custom"):
         remedy = f"register it with tf.keras.utils.register_keras_serializable, or {remedy}"
     return ValueError(f"{source} holds a {code}: {remedy}")
 

@@ -28,8 +28,8 @@ _OPS = frozenset(
     zeros_like
     """.split()
 )
-# Layers whose vocabulary may be a file that the configuration names.
-_LOOKUPS = {"StringLookup", "IntegerLookup", "IndexLookup", "TextVectorization"}
+# Settings of layers, KerasHub's tokenizers included, that may be the path of a file.
+_FILES = ("vocabulary", "merges", "proto")
 # Functions of a table, or of another resource, in a SavedModel.
 _RUN_WHILE_LOADING = {"_create_resource", "_initialize", "_destroy_resource"}
 
@@ -195,12 +195,9 @@ def _describe(item):
         )
     if name in saving.VALUES and (module is None or _is_own(module, "keras")):
         return None
-    if (
-        plain_name in _LOOKUPS
-        and isinstance(config, dict)
-        and isinstance(config.get("vocabulary"), str)
-    ):
-        return f"layer {label!r:.100} that reads a file, {config['vocabulary']!r:.100}"
+    for setting in _FILES if isinstance(config, dict) else ():
+        if isinstance(path := config.get(setting), str):
+            return f"layer {label!r:.100} that reads a file, {path!r:.100}"
     if name == "__typespec__":
         own = any(_is_own(module, package) for package in saving.TYPE_SPEC_PACKAGES)
         return None if own else f"type of module {module!r:.100}"

@@ -170,6 +170,54 @@ def numbers():
     )
 
 
+def arithmetic():
+    """Operations on tensors, without a layer's name."""
+    x, y = layers.Input([4, 3]), layers.Input([3])
+    h = layers.Dense(3)(x)
+    h = (h * 0.5 - h / 4.0 + h * h) + 1.0 - (-h)
+    return tf.keras.Model([x, y], [h[:, 1:3, ::2], h[:, 0] + y, y / (h[:, -1] * h[:, 2] + 9.0)])
+
+
+def next_characters():
+    """A recurrent model of fedlab, which keeps its state from batch to batch."""
+    from fedlab.models import char_rnn
+
+    return char_rnn(7, units=4, embedding_dim=3, num_layers=2, stateful=True, batch_size=3)
+
+
+def questions():
+    """A BERT of fedlab."""
+    from fedlab.models import bert
+
+    return bert.question_answering(
+        vocab_size=9,
+        hidden_size=4,
+        num_layers=2,
+        num_heads=2,
+        intermediate_size=6,
+        max_positions=8,
+        type_vocab_size=4,
+        dropout=0.0,
+    )
+
+
+def texts():
+    """A BERT of fedlab that classifies."""
+    from fedlab.models import bert
+
+    return bert.classification(
+        3,
+        vocab_size=9,
+        hidden_size=4,
+        num_layers=1,
+        num_heads=2,
+        intermediate_size=6,
+        max_positions=8,
+        type_vocab_size=4,
+        dropout=0.0,
+    )
+
+
 def inputs_of(model, rows=3):
     """Returns an input for a model, the same for the same model on both stacks."""
     draw = np.random.default_rng(0)
@@ -184,7 +232,10 @@ def inputs_of(model, rows=3):
         return draw.normal(size=shape).astype(np.float32)
 
     if model.__class__.__name__ == "Functional" and isinstance(model.input, dict):
-        return {name: column(model.input[name]) for name in sorted(model.input)}
+        x = {name: column(model.input[name]) for name in sorted(model.input)}
+        if "attention_mask" in x:
+            x["attention_mask"] = np.int32([[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]])
+        return x
     columns = [column(tensor) for tensor in model.inputs]
     return columns if len(columns) > 1 else columns[0]
 
@@ -192,6 +243,9 @@ def inputs_of(model, rows=3):
 def outputs_of(model, x=None):
     """Returns the outputs of a model as a list of arrays."""
     x = inputs_of(model) if x is None else x
+    for layer in model.layers:
+        if getattr(layer, "stateful", False):
+            (getattr(layer, "reset_states", None) or layer.reset_state)()
     return [np.asarray(y) for y in tf.nest.flatten(model(x, training=False))]
 
 
@@ -220,4 +274,8 @@ ALL = [
     normalization,
     words,
     numbers,
+    arithmetic,
+    next_characters,
+    questions,
+    texts,
 ]

@@ -69,7 +69,7 @@ def test_padding_counts_for_nothing():
 
 def test_compile_char_rnn_makes_any_next_character_model_usable():
     model = tf.keras.Sequential(
-        [tf.keras.layers.Embedding(86, 2, input_length=4), tf.keras.layers.Dense(86)]
+        [tf.keras.Input([4]), tf.keras.layers.Embedding(86, 2), tf.keras.layers.Dense(86)]
     )
     assert compile_char_rnn(model, 0.125) is model
     before = model.get_weights()

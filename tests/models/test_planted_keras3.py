@@ -177,13 +177,18 @@ def test_a_layer_of_a_billion_units(good, tmp_path):
 @pytest.mark.parametrize("suffix", ["h5", "model"])
 def test_hdf5_files_of_keras_3(tmp_path, suffix):
     model = tf.keras.Sequential([layers.Input([2]), layers.Dense(1, name="dense")])
-    # Keras 3 cannot read what it writes for "mse".
-    model.compile(tf.keras.optimizers.Adam(0.125), tf.keras.losses.MeanSquaredError())
+    model.compile(tf.keras.optimizers.Adam(0.125), "mse", metrics=["mae"])
+    data = np.ones([3, 2], np.float32), np.zeros([3, 1], np.float32)
+    model.fit(*data, verbose=0)
     model.save(tmp_path / "model.h5")
     path = (tmp_path / "model.h5").rename(tmp_path / f"my.{suffix}")
     loaded = fl.models.load(path)
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
     assert float(loaded.optimizer.learning_rate) == 0.125
+    assert loaded.evaluate(*data, verbose=0) == model.evaluate(*data, verbose=0)
+    for each in (model, loaded):
+        each.fit(*data, verbose=0)  # with the optimizer's moments
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
     with h5py.File(path, "r+") as file:
         config = json.loads(file.attrs["model_config"])
         config["config"]["layers"][-1]["class_name"] = "TFSMLayer"
@@ -193,8 +198,11 @@ def test_hdf5_files_of_keras_3(tmp_path, suffix):
 
 
 def test_a_saved_model_folder(tmp_path):
-    (tmp_path / "saved_model.pb").touch()
-    with pytest.raises(ValueError, match="SavedModel folder: expected a .keras"):
+    for name in ("saved_model.pb", "keras_metadata.pb"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        ValueError, match="SavedModel folder, .*run `fedlab convert .* with Keras 2"
+    ):
         fl.models.load(tmp_path)
 
 

@@ -188,3 +188,7 @@ def replace_legacy_optimizer(model: tf.keras.Model) -> tf.keras.Model:
     arguments["optimizer"] = new_class(**settings, learning_rate=rate)
     model.compile(**arguments)
     return model
+
+
+def restore_training(model: tf.keras.Model, training: Any, weights: Any) -> None:
+    """Does nothing: Keras 2 has no models that compile themselves in their own way."""

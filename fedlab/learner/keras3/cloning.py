@@ -1,5 +1,6 @@
 """Copies of compiled Keras models."""
 
+import inspect
 import re
 import weakref
 from collections.abc import Callable, Iterable
@@ -7,7 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.models.functional import functional_like_constructor
+from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.saving.serialization_lib import SafeModeScope
 
 from fedlab import _checks
@@ -82,6 +83,8 @@ def finalize_adapted(model: keras.Model) -> keras.Model:
 
 def _copy_vocabulary(layer, original):
     """Copies what `adapt` has stored in a layer such as StringLookup, beside its weights."""
+    if layer is original:  # a preprocessor
+        return
     if not hasattr(original, "get_vocabulary") or not hasattr(layer, "set_vocabulary"):
         return
     lookup = getattr(original, "_lookup_layer", original)  # of a TextVectorization
@@ -106,7 +109,15 @@ def _copy(model, copy_layer):
         raise CopyError(
             f"model {model.name!r} cannot be copied ({_first_line(error)}): {_REMEDY}"
         ) from error
-    layers, originals = (list(each._flatten_layers()) for each in (copy, model))
+    # A model may share its InputLayers with a nested one. Its copy does not.
+    layers, originals = (
+        [
+            layer
+            for layer in each._flatten_layers()
+            if not isinstance(layer, keras.layers.InputLayer)
+        ]
+        for each in (copy, model)
+    )
     kinds, kinds_before = ([type(layer).__name__ for layer in each] for each in (layers, originals))
     if kinds != kinds_before:
         lost = [kind for kind in kinds_before if kinds_before.count(kind) != kinds.count(kind)]
@@ -145,6 +156,9 @@ def rebuilt(
     copies: dict[int, Any] = {}  # a layer may be used several times
     new_input = new_input or _same_input
 
+    if not isinstance(model, keras.Sequential) and not functional_like_constructor(type(model)):
+        return _made_again(model, copy_layer)
+
     def copied(operation):
         if id(operation) not in copies:
             copies[id(operation)] = copy_layer(operation)
@@ -156,13 +170,23 @@ def rebuilt(
         return type(model)(layers, name=model.name)
     inputs = keras.tree.map_structure(new_input, model._inputs_struct)
     outputs = model._run_through_graph(inputs, operation_fn=copied)
-    cls = type(model) if functional_like_constructor(type(model)) else keras.Model
-    if cls is not type(model):
+    return type(model)(inputs, outputs, name=model.name)
+
+
+def _made_again(model, copy_layer):
+    """The copy of a Functional model whose class has a constructor of its own."""
+    name = f"{type(model).__name__} has a constructor of its own, so Keras cannot copy"
+    if type(model).get_config in (Functional.get_config, keras.Model.get_config):
+        raise CopyError(f"{name} model {model.name!r}: define get_config, or {_REMEDY}")
+    if copy_layer is not copy_of_layer:
         raise CopyError(
-            f"{type(model).__name__} has a constructor of its own, so Keras cannot copy model "
-            f"{model.name!r}: {_REMEDY}"
+            f"{name} model {model.name!r} in another precision: build it in that precision, such "
+            "as with dtype='mixed_bfloat16'"
         )
-    return cls(inputs, outputs, name=model.name)
+    config = model.get_config()
+    # KerasHub's tokenizers have words that their configuration lacks. They are constant.
+    config |= {key: getattr(model, key) for key in ("preprocessor",) if config.get(key)}
+    return made_from(model, config)
 
 
 def _same_input(tensor):
@@ -335,6 +359,9 @@ def recompile(copy: keras.Model, model: keras.Model) -> keras.Model:
     arguments["auto_scale_loss"] = False
     for name in ("metrics", "weighted_metrics"):
         arguments[name] = keras.tree.map_structure(copy_metric, arguments.get(name))
+    for name in inspect.signature(type(model).compile).parameters:
+        if name not in arguments and hasattr(model, name):  # such as KerasHub's samplers
+            arguments[name] = getattr(model, name)
     excluded = weight_decay_exclusions(model.optimizer, model.weights)
     copy.compile(**arguments)
     _exclude_from_weight_decay(copy, excluded)

@@ -16,6 +16,8 @@ from typing import Any
 
 import keras
 
+from fedlab.learner.keras3.graph import layers_of
+
 VERSION = 3
 READS_SAVED_MODELS = False
 """Whether Keras loads SavedModel folders as Keras models."""
@@ -173,29 +175,48 @@ def load_hdf5(path: Any, compile: bool, safe_mode: bool) -> keras.Model:
       compile, safe_mode: as in `keras.models.load_model`.
     """
     import h5py
-    from keras.src.legacy.saving.legacy_h5_format import load_model_from_hdf5
+    from keras.src.legacy.saving import legacy_h5_format
 
     with h5py.File(path, "r") as file:
-        training = json.loads(file.attrs["training_config"]) if compile else {}
-        # Keras 3 saves loss="mse" as "mse", but does not find this name when it loads the file.
-        functions = {
-            name: get(name)
-            for argument, get, _ in _MEASURES
-            for name in _strings(training.get(argument))
-            if name not in _CHOSEN_BY_KERAS
-        }
-        model = load_model_from_hdf5(file, functions, compile=compile, safe_mode=safe_mode)
-    if functions:
-        # The same with the names, which metrics then have. The optimizer keeps its state.
-        model.compile(
-            model.optimizer,
-            loss_weights=training.get("loss_weights"),
-            **{
-                argument: _deserialized(training.get(argument), deserialize)
-                for argument, _, deserialize in _MEASURES
-            },
-        )
+        model = legacy_h5_format.load_model_from_hdf5(file, compile=False, safe_mode=safe_mode)
+        for layer in layers_of(model):
+            if hasattr(layer, "get_vocabulary") and layer.get_config()["vocabulary"] is None:
+                raise ValueError(
+                    f"layer {layer.name!r} has no words, as HDF5 files do not keep those of adapt()"
+                )
+        if compile:
+            _compile_from_hdf5(model, file)
     return model
+
+
+def _compile_from_hdf5(model, file):
+    """Compiles a model as it was saved.
+
+    Keras 3 saves loss="mse" as "mse", but does not find this name when it loads the file.
+    It restores optimizers without momenta, which then refuse to train.
+    """
+    from keras.src.legacy.saving.legacy_h5_format import load_optimizer_weights_from_hdf5_group
+
+    training = json.loads(file.attrs["training_config"])
+    for argument, get, _ in _MEASURES:
+        for name in _strings(training.get(argument)):
+            if name not in _CHOSEN_BY_KERAS:
+                get(name)  # raises ValueError if Keras does not have it
+    optimizer = keras.optimizers.deserialize(training["optimizer_config"])
+    model.compile(
+        optimizer,
+        loss_weights=training.get("loss_weights"),
+        **{
+            argument: _deserialized(training.get(argument), deserialize)
+            for argument, _, deserialize in _MEASURES
+        },
+    )
+    if "optimizer_weights" in file:
+        values = load_optimizer_weights_from_hdf5_group(file)
+        if len(values) > len(optimizer.variables):
+            optimizer.build(model.trainable_variables)
+        for variable, value in zip(optimizer.variables, values, strict=True):
+            variable.assign(value)
 
 
 _MEASURES = (
@@ -278,3 +299,20 @@ def has_legacy_optimizer(training: Any) -> bool:
 def replace_legacy_optimizer(model: keras.Model) -> keras.Model:
     """Returns the model: Keras 3 has no legacy optimizers."""
     return model
+
+
+def restore_training(model: keras.Model, training: Any, weights: Any) -> None:
+    """Compiles a model as it was saved, if its class compiles itself in its own way.
+
+    The models of KerasHub do. Keras leaves them compiled with their defaults.
+
+    Args:
+      model: a model that Keras has loaded from an archive.
+      training: the `compile_config` of the archive.
+      weights: the path of the archive's weights, which include the optimizer's state.
+    """
+    if type(model).compile is keras.Model.compile:
+        return
+    model.compile(**keras.saving.deserialize_keras_object(training))
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(weights)
