@@ -26,16 +26,8 @@ def dense(
       gradients: for each weight a tensor, `tf.IndexedSlices` or None.
       variables: the trainable weights.
       models: a model, and those that it was copied from.
-
-    Raises:
-      ValueError: no weight has a gradient.
     """
     unused = frozenset(i for i, gradient in enumerate(gradients) if gradient is None)
-    if len(unused) == len(variables):
-        raise ValueError(
-            f"model {models[0].name!r} has a loss that depends on none of its trainable weights: "
-            "expected a differentiable one"
-        )
     for model in models:
         _unused[model] = unused
     found = [
@@ -47,6 +39,16 @@ def dense(
         # TensorFlow does not know the shape if rows may have any length.
         gradient.set_shape(variable.shape)
     return found
+
+
+def check_any_used(model: Any) -> None:
+    """Raises ValueError if a traced loss depends on none of a model's trainable weights."""
+    unused = _unused.get(model, ())
+    if unused and len(unused) == len(model.trainable_variables):
+        raise ValueError(
+            f"model {model.name!r} has a loss that depends on none of its trainable weights: "
+            "expected a differentiable one"
+        )
 
 
 def unchanged(model: Any, optimizer: Optimizer) -> Optimizer:

@@ -159,6 +159,7 @@ class KerasLearner:
 
     def check_graph(self, graph: tf.Graph) -> None:
         """See `Learner`. Also warns about random draws that cannot be seeded."""
+        unused.check_any_used(self.model)
         _check_captures(self.model, graph)
         _warn_of_unseeded_draws(graph.as_graph_def())
 

@@ -54,6 +54,7 @@ class KerasLearner:
     ) -> None:
         self.model = model
         self._models = [model, *ancestors(model)]
+        self._written = []  # weights that layers change when they are called
         _check_variables(model)
         if fast_recurrence:
             recurrent.accelerate(model)
@@ -157,7 +158,7 @@ class KerasLearner:
         kept = [] if update_statistics else self._statistics
         before = values(kept)
         assign(self._trainable, weights)
-        with tf.GradientTape() as tape, _only_read(self._fixed):
+        with tf.GradientTape() as tape, _noting_writes(self._fixed, self._written):
             loss = self._forward(batch, training=True, measure=measure)
         gradients = tape.gradient(loss, self._trainable)
         assign(kept, before)
@@ -202,6 +203,13 @@ class KerasLearner:
     def check_graph(self, graph: tf.Graph) -> None:
         """See `Learner`. Also warns about random draws that cannot be seeded."""
         captured = {id(outside) for outside, _ in graph.captures}
+        unused.check_any_used(self.model)
+        if self._written:
+            raise ValueError(
+                f"a layer changes the weight {self._written[0]!r} when it is called, as "
+                "SpectralNormalization does: expected layers whose trainable and frozen weights "
+                "only the optimizer changes"
+            )
         _check_captures(self.model, captured)
         _warn_of_unseeded_draws(graph.as_graph_def(), captured)
 
@@ -227,8 +235,8 @@ def _check_variables(model):
 
 
 @contextlib.contextmanager
-def _only_read(weights):
-    """Raises ValueError if the operations that are traced meanwhile write to one of the weights.
+def _noting_writes(weights, written):
+    """Appends the paths of those weights that the operations traced meanwhile write to.
 
     An algorithm does not see such changes of a weight: its step starts from the weight
     before them. `fit` keeps them.
@@ -240,17 +248,12 @@ def _only_read(weights):
     before = len(graph.get_operations())
     yield
     handles = {id(inside): id(outside) for outside, inside in graph.captures}
-    written = {
+    changed = {
         handles.get(id(operation.inputs[0]))
         for operation in graph.get_operations()[before:]
         if operation.type in _WRITES
     }
-    if changed := [w.path for w in weights if id(w.value.handle) in written]:
-        raise ValueError(
-            f"a layer changes the weight {changed[0]!r} when it is called, as "
-            "SpectralNormalization does: expected layers whose trainable and frozen weights only "
-            "the optimizer changes"
-        )
+    written += [w.path for w in weights if id(w.value.handle) in changed]
 
 
 _WRITES = ("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp")

@@ -466,7 +466,7 @@ def test_layers_that_change_their_trainable_weights_are_refused(trainable):
     model = sequential(keras.Input([4]), normalized, layers.Dense(3))
     normalized.trainable = trainable
     clients = fl.ClientData.from_dict({"only": {"x": floats(4), "y": classes()}})
-    with pytest.raises(ValueError, match="changes the weight 'normalized/dense.*/kernel'"):
+    with pytest.raises(ValueError, match="changes the weight 'dense.*/kernel'"):
         fl.simulate(compiled(model), clients, rounds=1, clients_per_round=1, progress=False)
 
 
