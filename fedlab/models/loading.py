@@ -192,6 +192,11 @@ def _load_keras(path, source, trust_model):
         except _files.DAMAGE as error:
             raise _damaged(source, error) from None
         if not trust_model and archive.weights is None:
+            if archive.names <= {"config.json", "metadata.json"}:
+                raise ValueError(
+                    f"{source}, saved by Keras {archive.version}, holds no weights: expected a "
+                    "complete file; save the model again"
+                )
             raise _refused(source, "file of weights other than HDF5, which may carry Python code")
         if elsewhere:
             raise _refused(source, elsewhere)

@@ -10,7 +10,6 @@ import pytest
 
 from fedlab import cli
 from tests.bad_input.telling import check_line, contents
-from tests.stacks import IS_KERAS_3
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LONG = "x" * 5000
@@ -39,7 +38,7 @@ CASES = [
     ("generate --model={f}/text.txt/model.keras --prompt=a", "text.txt/model.keras"),
     ("generate --model={f}/cut.keras --prompt=a", "cut.keras"),
     # Keras 2 cannot open it, and it holds no weights.
-    ("generate --model={f}/keras3.keras --prompt=a", "keras3.keras" if IS_KERAS_3 else "3.3.3"),
+    ("generate --model={f}/keras3.keras --prompt=a", "3.3.3"),
     ("generate --model={f}/nested.keras --prompt=a", "nested.keras"),
     ("generate --model={f}/list.keras --prompt=a", "list.keras"),
     ("generate --model=~nobody_here/model.keras --prompt=a", "~nobody_here"),

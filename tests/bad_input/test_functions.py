@@ -10,7 +10,6 @@ import fedlab as fl
 from fedlab.cli._ending import MISTAKES
 from tests.bad_input.telling import check_line, contents
 from tests.quadratics import linear_model, points
-from tests.stacks import IS_KERAS_3
 
 layers, partitions = tf.keras.layers, fl.clients.partitioners
 NAN, INF = float("nan"), float("inf")
@@ -579,7 +578,7 @@ MODELS = {
     "load: a pickle": (lambda g: fl.models.load(g.f / "pickle"), "pickle"),
     "load: Keras 3": (
         lambda g: fl.models.load(g.f / "keras3.keras"),
-        "keras3.keras" if IS_KERAS_3 else "3.3.3",
+        "3.3.3",
     ),
     "load: nested": (lambda g: fl.models.load(g.f / "nested.keras"), "nested.keras"),
     "load: Lambda": (lambda g: fl.models.load(g.f / "lambda.keras"), "lambda.keras"),
