@@ -13,8 +13,8 @@ from fedlab.aggregators import privacy
 from fedlab.engines.engine import averaged_weights
 from fedlab.engines.setting import Setting
 from fedlab.engines.tff import aggregators as _tff_aggregators
-from fedlab.learner.keras2.weight_decay import weight_decay_exclusions
 from fedlab.learner.keras2.yogi import Yogi
+from fedlab.learner.weight_decay import weight_decay_exclusions
 from fedlab.optimizers.schedules import Schedule
 
 

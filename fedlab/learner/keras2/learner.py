@@ -1,7 +1,7 @@
 """The `Learner` of a compiled Keras 2 model, for TensorFlow graphs."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fedlab.learner.keras2.freezing import statistics
 from fedlab.learner.keras2.graph import input_names, layers_of
 from fedlab.learner.learner import Batch
 from fedlab.learner.metric_state import Merger, Metrics, Named
+from fedlab.learner.variables import assign, values
 
 
 class KerasLearner:
@@ -111,11 +112,11 @@ class KerasLearner:
         variables = self.model.trainable_variables
         kept = [] if update_statistics else statistics(self.model)
         before = [v.read_value() for v in kept]
-        _assign(variables, weights)
+        assign(variables, weights)
         with tf.GradientTape() as tape:
             loss = self._forward(batch, training=True, measure=measure)
         gradients = tape.gradient(loss, variables)
-        _assign(kept, before)
+        assign(kept, before)
         return unused.dense(gradients, variables, self._models)
 
     def test(self, batch: Batch) -> None:
@@ -124,7 +125,7 @@ class KerasLearner:
 
     def weights(self) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """See `Learner`."""
-        return _values(self.model.trainable_variables), _values(non_trainable_weights(self.model))
+        return values(self.model.trainable_variables), values(non_trainable_weights(self.model))
 
     def set_weights(
         self,
@@ -133,17 +134,17 @@ class KerasLearner:
     ) -> None:
         """See `Learner`."""
         if trainable is not None:
-            _assign(self.model.trainable_variables, trainable)
+            assign(self.model.trainable_variables, trainable)
         if non_trainable is not None:
-            _assign(non_trainable_weights(self.model), non_trainable)
+            assign(non_trainable_weights(self.model), non_trainable)
 
     def metric_state(self) -> list[tf.Tensor]:
         """See `Learner`."""
-        return _values(self.metrics.variables)
+        return values(self.metrics.variables)
 
     def set_metric_state(self, state: Sequence[Any]) -> None:
         """See `Learner`."""
-        _assign(self.metrics.variables, state)
+        assign(self.metrics.variables, state)
 
     def reset_recurrent_states(self) -> None:
         """See `Learner`."""
@@ -218,12 +219,3 @@ def _rows_like(column, size):
 def _unrounded(predicted):
     """Casts bfloat16 outputs to float32, for losses and metrics."""
     return tf.cast(predicted, tf.float32) if predicted.dtype == tf.bfloat16 else predicted
-
-
-def _values(variables: Iterable[tf.Variable]) -> list[tf.Tensor]:
-    return [variable.read_value() for variable in variables]
-
-
-def _assign(variables, values):
-    for variable, value in zip(variables, values):
-        variable.assign(value)

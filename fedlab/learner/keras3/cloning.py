@@ -14,7 +14,8 @@ from keras.src.saving.serialization_lib import SafeModeScope
 from fedlab import _checks
 from fedlab.learner.copying import copy_metric, copy_optimizer, differing_argument, parts
 from fedlab.learner.keras3.graph import compile_arguments, is_compiled, is_functional, layers_of
-from fedlab.learner.keras3.weight_decay import exclude_from_weight_decay, weight_decay_exclusions
+from fedlab.learner.keras3.weight_decay import exclude_from_weight_decay
+from fedlab.learner.weight_decay import weight_decay_exclusions
 
 _originals = weakref.WeakKeyDictionary()  # copy -> the model that it was made from
 _REMEDY = "pass a function that builds the model"

@@ -15,7 +15,7 @@ import keras
 from fedlab import _fingerprint
 from fedlab.learner.keras3.cloning import is_adapted
 from fedlab.learner.keras3.graph import compile_arguments, is_functional
-from fedlab.learner.keras3.weight_decay import weight_decay_exclusions
+from fedlab.learner.weight_decay import weight_decay_exclusions
 
 _NUMBERED = re.compile(r"(.*?)(?:_(\d+))?", re.DOTALL)
 _LEFT_OUT = {

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from fedlab.learner import unused
 from fedlab.learner.copying import is_keras, optimizer_config
-from fedlab.learner.keras3.weight_decay import exclude_from_weight_decay, weight_decay_exclusions
+from fedlab.learner.keras3.weight_decay import exclude_from_weight_decay
 from fedlab.learner.variables import assign, leaves, values, variables_of
+from fedlab.learner.weight_decay import weight_decay_exclusions
 from fedlab.optimizers.optimizer import Optimizer, check_all, constrained, rate_in_round
 from fedlab.optimizers.schedules import Schedule
 from fedlab.optimizers.sgd import sgd
