@@ -218,6 +218,7 @@ def test_sequences_of_different_lengths_in_one_block():
         np.testing.assert_allclose(value, expected, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_sequences_of_different_lengths_trained_and_evaluated():
     """As plain Keras does it with each client by itself."""
     clients = sequences(3, (4, 5, 4))

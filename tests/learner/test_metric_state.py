@@ -273,6 +273,7 @@ NOT_ADDING = {
 }
 
 
+@pytest.mark.slow
 def test_only_metrics_that_are_sums_are_added_over_clients():
     """Batches of the trials have 27 rows; the set has 66."""
     tf.keras.utils.set_random_seed(1)

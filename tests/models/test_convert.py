@@ -110,6 +110,7 @@ for i, optimizer in enumerate(test_convert.OPTIMIZERS):
 """
 
 
+@pytest.mark.slow
 def test_the_other_keras_goes_on_with_the_state_of_optimizers(tmp_path, other_python):
     models = [stepped(optimizer()) for optimizer in OPTIMIZERS]
     for i, model in enumerate(models):
@@ -183,6 +184,7 @@ def run_other(python, program, folder):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_the_other_keras_computes_the_same(tmp_path, other_python):
     """Plain Keras of the other version loads our files, and we load its files."""
     expected = {}
