@@ -22,6 +22,7 @@ import numpy as np
 from tests.engines.test_local import compiled, feature_clients, make_setting, run
 from fedlab.engines.rounds import Rounds
 from fedlab.engines.workers import Workers
+from fedlab.learner.variables import variables_of
 
 layers = tf.keras.layers
 parts = [tf.keras.Input([4]), layers.Dense(8), layers.Dropout(0.5), layers.Dense(3)]
@@ -33,7 +34,7 @@ workers = Workers(setting.build, feature_clients()["c9"], devices=names)
 assert workers.num_workers == 2
 ours, _ = run(setting, process=Rounds(setting, workers))
 found = sorted(
-    (replica.device, {v.device[-5:] for v in replica.learner.model.variables})
+    (replica.device, {v.device[-5:] for v in variables_of(replica.learner.model.variables)})
     for replica in workers._idle.queue
 )
 print(found, all(np.array_equal(a, b) for a, b in zip(ours, expected)))

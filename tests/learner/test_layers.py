@@ -282,7 +282,8 @@ def augmented():
         layers.RandomTranslation(0.2, 0.2),
         layers.RandomRotation(0.1),
         layers.RandomContrast(0.2),
-        layers.RandomCrop(6, 6),
+        # Keras 3 evaluates images of the wrong size after RandomCrop, so plain Keras fails as well.
+        *([] if IS_KERAS_3 else [layers.RandomCrop(6, 6)]),
         layers.Flatten(),
         layers.Dense(3),
     )
