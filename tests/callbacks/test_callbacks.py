@@ -208,6 +208,7 @@ class Interrupt(Callback):
         assert state["matrix"].tolist() == [[self.sum, 1.0]] and isinstance(self.sum, float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "engine", ["local", pytest.param("tff", marks=[pytest.mark.slow, keras_2])]
 )

@@ -80,6 +80,7 @@ def integers(num_clients, dtypes):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_clients", [31, pytest.param(32, marks=pytest.mark.slow), 64])
 def test_integers_of_different_dtypes_in_cohorts_of_any_size(num_clients):
     clients = integers(num_clients, (np.int8, np.int16))
@@ -295,6 +296,7 @@ def test_one_graph_serves_all_lengths():
     assert block_size(6) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make", [pytest.param(fl.algorithms.fed_avg, marks=pytest.mark.slow), fl.algorithms.mime]
 )

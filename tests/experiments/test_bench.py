@@ -286,6 +286,17 @@ def test_stacks_start_from_the_same_weights():
     assert float(shown["tff s"]) == pytest.approx(measured["tff"]["median_s"], abs=1e-3)
 
 
+@pytest.mark.slow
+def test_the_stacks_end_with_the_same_weights():
+    root = pathlib.Path(__file__).resolve().parents[2]
+    pythons = {"modern": root / ".venv/bin/python", "tff": root / ".venv-tff/bin/python"}
+    if missing := [stack for stack, python in pythons.items() if not python.exists()]:
+        pytest.skip(f"no environment: run scripts/setup --stack={missing[0]}")
+    measured = stacks.measure_stacks(SMALL, "local", pythons, 2, seed=5)
+    assert measured["modern"]["versions"]["keras"] > "3" > measured["tff"]["versions"]["keras"]
+    assert measured["first_weight_diff"] < 1e-6 and measured["max_weight_diff"] < 1e-5
+
+
 @pytest.mark.parametrize(
     "arguments, expected",
     [

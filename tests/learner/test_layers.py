@@ -445,6 +445,7 @@ def partly_frozen():
     return model, frozen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "policy, optimizer",
     [
@@ -497,6 +498,7 @@ def two_outputs():
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_several_inputs_and_outputs(weighted):
     columns = {"a": floats(4), "b": padded_ids, "y/kind": classes(), "y/size": floats(1)}
@@ -634,6 +636,7 @@ def built(kind):
     return compiled(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [pytest.param(Tied, marks=pytest.mark.slow), OwnLoss])
 def test_subclassed_models(kind):
     clients = make_clients(x=padded_ids, y=classes(6))

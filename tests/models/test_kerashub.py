@@ -119,6 +119,7 @@ def simulated(model, **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [classifier, language_model, headed_backbone])
 def test_three_steps_equal_fit(build, tmp_path):
     model = build()
@@ -172,6 +173,7 @@ def test_a_language_model_generates(tmp_path):
     assert loaded.generate("the", max_length=LENGTH) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [classifier, language_model])
 def test_presets_in_a_folder(tmp_path, build):
     model = build()
