@@ -13,6 +13,7 @@ _PACKAGES = (
     "algorithms",
     "callbacks",
     "clients",
+    "data",
     "datasets",
     "engines",
     "evaluation",
