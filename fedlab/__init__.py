@@ -13,6 +13,7 @@ _PACKAGES = (
     "algorithms",
     "callbacks",
     "clients",
+    "clients.partitioners",
     "data",
     "datasets",
     "engines",
