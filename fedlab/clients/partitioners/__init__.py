@@ -19,10 +19,13 @@ partition itself. `partition` applies one and checks the result; `clients` makes
 
 from fedlab.clients.partitioners._apply import clients, partition
 from fedlab.clients.partitioners._method import Partition, Partitioner
+from fedlab.clients.partitioners._parse import parse
 from fedlab.clients.partitioners.by_time import by_time
 from fedlab.clients.partitioners.clusters import cluster_labels, clusters
 from fedlab.clients.partitioners.dirichlet import dirichlet
 from fedlab.clients.partitioners.labels_per_client import labels_per_client
+from fedlab.clients.partitioners.leaf import leaf
+from fedlab.clients.partitioners.leaf_synthetic import leaf_sizes, leaf_synthetic
 from fedlab.clients.partitioners.log_normal import log_normal
 from fedlab.clients.partitioners.natural import natural
 from fedlab.clients.partitioners.pachinko import pachinko
@@ -40,9 +43,13 @@ __all__ = [
     "clusters",
     "dirichlet",
     "labels_per_client",
+    "leaf",
+    "leaf_sizes",
+    "leaf_synthetic",
     "log_normal",
     "natural",
     "pachinko",
+    "parse",
     "partition",
     "power_law",
     "quantity_skew",

@@ -1,6 +1,5 @@
 """One client per group."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -25,14 +24,16 @@ def natural(groups: Any) -> Partition:
       {'b': [0, 2], 'a': [1]}
     """
     names, codes = _encoded(groups)
+    if len(names) <= 2**16:
+        codes = codes.astype(np.uint16)  # which NumPy sorts by radix, several times as fast
     rows = np.argsort(codes, kind="stable").astype(np.int64, copy=False)
     sizes = np.bincount(codes, minlength=len(names))
     return dict(zip(names, np.split(rows, np.cumsum(sizes)[:-1])))
 
 
-def _encoded(groups: Any) -> tuple[list[str], np.ndarray]:
+def _encoded(given: Any) -> tuple[list[str], np.ndarray]:
     """Returns the names of the groups, and the number of each example's group."""
-    array = checked_labels(groups)
+    array = checked_labels(given)
     if array.dtype.kind in "biufmM":
         values, first, codes = np.unique(array, return_index=True, return_inverse=True)
         order = np.argsort(first)
@@ -40,11 +41,9 @@ def _encoded(groups: Any) -> tuple[list[str], np.ndarray]:
         rank[order] = np.arange(len(order))
         return [str(values[i]) for i in order], rank[codes]
     # A dict of texts is faster than sorting them.
-    numbers: dict[str, int] = {}
-    codes = np.fromiter((numbers.setdefault(g, len(numbers)) for g in _texts(array)), np.int64)
-    return [*numbers], codes
-
-
-def _texts(array: np.ndarray) -> Iterable[str]:
     groups = array.tolist()
-    return (g.decode() if isinstance(g, bytes) else str(g) for g in groups)
+    if {*map(type, groups)} != {str}:
+        groups = [g.decode() if isinstance(g, bytes) else str(g) for g in groups]
+    names = [*dict.fromkeys(groups)]
+    numbers = dict(zip(names, range(len(names))))
+    return names, np.fromiter(map(numbers.__getitem__, groups), np.int64, len(groups))
