@@ -15,6 +15,8 @@ A `Partitioner` is a function columns -> partition, for the columns of all examp
 name -> [n, ...]. Any other function of this form can be used in its place, and so can a
 partition itself. `partition` applies one and checks the result; `clients` makes a
 `ClientData` of it.
+
+`rotated`, `noisy`, `tinted` and `transformed` change the features of existing clients.
 """
 
 from fedlab.clients.partitioners._apply import clients, partition
@@ -23,6 +25,7 @@ from fedlab.clients.partitioners._parse import parse
 from fedlab.clients.partitioners.by_time import by_time
 from fedlab.clients.partitioners.clusters import cluster_labels, clusters
 from fedlab.clients.partitioners.dirichlet import dirichlet
+from fedlab.clients.partitioners.feature_skew import noisy, rotated, tinted, transformed
 from fedlab.clients.partitioners.labels_per_client import labels_per_client
 from fedlab.clients.partitioners.leaf import leaf
 from fedlab.clients.partitioners.leaf_synthetic import leaf_sizes, leaf_synthetic
@@ -48,11 +51,15 @@ __all__ = [
     "leaf_synthetic",
     "log_normal",
     "natural",
+    "noisy",
     "pachinko",
     "parse",
     "partition",
     "power_law",
     "quantity_skew",
+    "rotated",
     "shards",
+    "tinted",
+    "transformed",
     "uniform",
 ]
