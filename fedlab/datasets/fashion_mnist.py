@@ -115,7 +115,7 @@ def _files(path: Any, cache_dir: Any) -> dict[str, pathlib.Path]:
             )
         return files
     for folder in (DEBIAN, _keras_cache.file("fashion-mnist")):
-        files = folder and _mnist_files.in_folder(folder)
-        if files:
-            return files
+        found = None if folder is None else _mnist_files.in_folder(folder)
+        if found is not None:
+            return found
     return _mnist_files.downloaded("fashion_mnist", URL, CHECKSUMS, cache_dir)
