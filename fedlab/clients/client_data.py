@@ -13,7 +13,13 @@ from fedlab.clients import schema as schema_lib
 from fedlab.clients.store import CACHE_BYTES, Store
 
 if TYPE_CHECKING:
+    import os
+
     import tensorflow as tf
+
+    from fedlab.clients.sources.roles import Inputs
+    from fedlab.clients.sources.source import Source
+    from fedlab.clients.sources.tables import Partitioner
 
 Columns = Mapping[str, Any]
 
@@ -68,16 +74,58 @@ class ClientData:
         self._set(client_ids, Store(load, cache_bytes))
 
     @classmethod
-    def _of_store(cls, client_ids: Iterable[str], store: Store) -> "ClientData":
+    def _of_store(
+        cls,
+        client_ids: Iterable[str],
+        store: Store,
+        source: "Source | None" = None,
+        one_schema: dict[str, schema_lib.Column] | None = None,
+    ) -> "ClientData":
         clients = cls.__new__(cls)
-        clients._set(client_ids, store)
+        clients._set(client_ids, store, source, one_schema)
         return clients
 
-    def _set(self, client_ids: Iterable[str], store: Store) -> None:
+    @classmethod
+    def _of_rows(
+        cls,
+        client_ids: Sequence[str],
+        sizes: np.ndarray,
+        columns: Mapping[str, np.ndarray],
+        source: "Source | None" = None,
+    ) -> "ClientData":
+        """Clients whose rows are consecutive: the first `sizes[0]` are those of the first client.
+
+        Views are made when a client is read, so that a million clients are cheap.
+        """
+        arrays = columns_lib.check_columns(columns)
+        starts = np.concatenate([[0], np.cumsum(sizes)]).tolist()
+        number_of = {client_id: number for number, client_id in enumerate(client_ids)}
+
+        def load(client_id: str) -> Columns:
+            number = number_of[client_id]
+            rows = slice(starts[number], starts[number + 1])
+            return {name: array[rows] for name, array in arrays.items()}
+
+        schema = {
+            name: schema_lib.Column(array.dtype.newbyteorder("="), array.shape[1:])
+            for name, array in arrays.items()
+        }
+        return cls._of_store(client_ids, Store(load, in_memory=True), source, schema)
+
+    def _set(
+        self,
+        client_ids: Iterable[str],
+        store: Store,
+        source: "Source | None" = None,
+        one_schema: dict[str, schema_lib.Column] | None = None,
+    ) -> None:
         self._client_ids = ids_lib.check_ids(client_ids)
         self._members = frozenset(self._client_ids)
         self._store = store
-        self._schema: dict[str, schema_lib.Column] | None = None
+        self._source = source
+        # Of clients that are rows of the same arrays, so that none has to be read.
+        self._one_schema = one_schema
+        self._schema: dict[str, schema_lib.Column] | None = one_schema
         self._fingerprint: str | None = None
 
     @classmethod
@@ -154,10 +202,309 @@ class ClientData:
 
         return convert.from_tff(tff_client_data)
 
+    @classmethod
+    def from_dataframe(
+        cls,
+        df: Any,
+        client: str | None = None,
+        x: "Inputs" = None,
+        y: "Inputs" = None,
+        *,
+        sample_weight: str | None = None,
+        keep: Sequence[str] = (),
+        partitioner: "Partitioner | None" = None,
+        class_names: Sequence[str] | None = None,
+        skip_invalid: bool = False,
+    ) -> "ClientData":
+        """Makes a ClientData of a data frame: the rows with one client id are one client.
+
+        ```
+        x="text"                     the column as it is: x [n, ...]
+        x=["age", "height"]          numbers, stacked: x [n, 2] float32
+        x={"user": "user_id",        the model's inputs by name: user [n, ...], size [n, 2]
+           "size": ["age", "height"]}
+        x=None                       the columns that have no other role: as a list, or,
+                                     if there is only one and it is not a number, as a str
+        ```
+
+        Clients are in the order of their first row, and the rows of a client stay in
+        their order. A row without a value (None, NaN), or with a value of another type
+        than most rows of its column, is an error that names the row. Requires pyarrow
+        (the extra `data`).
+
+        Args:
+          df: a data frame of pandas or Polars, or a `pyarrow.Table`. The index of a
+            pandas data frame is not used.
+          client: the column with the client ids, integers or texts; they become str.
+          x: the inputs, as above. Texts are object arrays, dates are not allowed.
+          y: the targets: a column as it is, or a list of columns of numbers. For a model
+            with several outputs, a mapping output name -> column or list. None for no
+            targets.
+          sample_weight: the column with the weights of the examples; None for no
+            weights.
+          keep: further columns to keep beside `x`, under their own names, such as a time
+            to split by. Dates become int64, microseconds since 1970.
+          partitioner: divides the rows among clients, if there is no `client`; see
+            `fedlab.clients.partitioners`.
+          class_names: the texts of `y` in the order of the class numbers that replace
+            them. By default, `y` is not changed.
+          skip_invalid: whether to skip rows that are not valid, and to count them in
+            `source`, instead of raising an error.
+
+        Returns:
+          A ClientData in memory.
+
+        Raises:
+          TypeError, ValueError: a column does not exist (the message lists similar
+            names), or its values do not fit its role, or a row is not valid.
+
+        Example:
+          >>> import pyarrow as pa
+          >>> df = pa.table({"user": [7, 8, 7], "age": [20, 30, 40], "label": [0, 1, 1]})
+          >>> clients = ClientData.from_dataframe(df, client="user", y="label")
+          >>> clients.client_ids, clients["7"]["x"].tolist()
+          (('7', '8'), [[20.0], [40.0]])
+        """
+        from fedlab.clients.sources import frames
+
+        return frames.read(
+            df,
+            client,
+            x,
+            y,
+            sample_weight=sample_weight,
+            keep=keep,
+            partitioner=partitioner,
+            class_names=class_names,
+            skip_invalid=skip_invalid,
+        )
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: "str | os.PathLike",
+        client: str | None = None,
+        x: "Inputs" = None,
+        y: "Inputs" = None,
+        *,
+        sample_weight: str | None = None,
+        keep: Sequence[str] = (),
+        partitioner: "Partitioner | None" = None,
+        class_names: Sequence[str] | None = None,
+        text: Sequence[str] = (),
+        delimiter: str = ",",
+        encoding: str = "utf-8",
+        skip_invalid: bool = False,
+    ) -> "ClientData":
+        """Makes a ClientData of a CSV file with a line of column names.
+
+        A column is one of numbers if most of its cells are numbers. Empty cells are
+        missing values, and so are NA, NaN and null among numbers. Client ids are kept as
+        they are written. Errors name the line of the file.
+
+        Args:
+          path: the file; it may be compressed (.gz, .bz2).
+          client, x, y, sample_weight, keep, partitioner, class_names: as in
+            `from_dataframe`.
+          text: columns that are texts though most cells look like numbers or dates, such
+            as postal codes.
+          delimiter: the character between cells.
+          encoding: the encoding of the file.
+          skip_invalid: as in `from_dataframe`. Rows with too few or too many cells are
+            skipped as well.
+
+        Returns:
+          A ClientData in memory.
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          TypeError, ValueError: as in `from_dataframe`, or the file is not a CSV file.
+
+        Example:
+          >>> clients = ClientData.from_csv("ratings.csv", "user_id", y="stars")  # doctest: +SKIP
+        """
+        from fedlab.clients.sources import csv_files
+
+        return csv_files.read(
+            path,
+            client,
+            x,
+            y,
+            sample_weight=sample_weight,
+            keep=keep,
+            partitioner=partitioner,
+            class_names=class_names,
+            text=text,
+            delimiter=delimiter,
+            encoding=encoding,
+            skip_invalid=skip_invalid,
+        )
+
+    @classmethod
+    def from_jsonl(
+        cls,
+        path: "str | os.PathLike",
+        client: str | None = None,
+        x: "Inputs" = None,
+        y: "Inputs" = None,
+        *,
+        sample_weight: str | None = None,
+        keep: Sequence[str] = (),
+        partitioner: "Partitioner | None" = None,
+        class_names: Sequence[str] | None = None,
+        skip_invalid: bool = False,
+    ) -> "ClientData":
+        """Makes a ClientData of a file with one JSON object per line.
+
+        A name that an object lacks is a missing value. Lists of equal length become rows
+        [length, ...]. Errors name the line of the file.
+
+        Args:
+          path: the file; it may be compressed (.gz).
+          client, x, y, sample_weight, keep, partitioner, class_names: as in
+            `from_dataframe`.
+          skip_invalid: as in `from_dataframe`. Lines that are not JSON objects are
+            skipped as well.
+
+        Returns:
+          A ClientData in memory.
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          TypeError, ValueError: as in `from_dataframe`, or a line is not a JSON object.
+
+        Example:
+          >>> clients = ClientData.from_jsonl("posts.jsonl", "author", "text")  # doctest: +SKIP
+        """
+        from fedlab.clients.sources import jsonl_files
+
+        return jsonl_files.read(
+            path,
+            client,
+            x,
+            y,
+            sample_weight=sample_weight,
+            keep=keep,
+            partitioner=partitioner,
+            class_names=class_names,
+            skip_invalid=skip_invalid,
+        )
+
+    @classmethod
+    def from_parquet(
+        cls,
+        path: "str | os.PathLike",
+        client: str | None = None,
+        x: "Inputs" = None,
+        y: "Inputs" = None,
+        *,
+        sample_weight: str | None = None,
+        keep: Sequence[str] = (),
+        partitioner: "Partitioner | None" = None,
+        class_names: Sequence[str] | None = None,
+        image_size: tuple[int, int] | None = None,
+        skip_invalid: bool = False,
+    ) -> "ClientData":
+        """Makes a ClientData of a Parquet file, or of a folder of Parquet files.
+
+        Only the columns that are used are read. Encoded images, as data sets of Hugging
+        Face have them (a struct of bytes and path), become uint8
+        [n, height, width, channels].
+
+        Args:
+          path: the file; or a folder of files with the same columns, in the order of
+            their names. Folders `NAME=VALUE` (Hive partitions) are a column NAME.
+          client, x, y, sample_weight, keep, partitioner, class_names, skip_invalid: as
+            in `from_dataframe`.
+          image_size: (height, width) that images are resized to. By default, all images
+            must have one size.
+
+        Returns:
+          A ClientData in memory.
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          TypeError, ValueError: as in `from_dataframe`, or the file is not a Parquet
+            file.
+
+        Example:
+          >>> clients = ClientData.from_parquet("my.parquet", "user", y="y")  # doctest: +SKIP
+        """
+        from fedlab.clients.sources import parquet_files
+
+        return parquet_files.read(
+            path,
+            client,
+            x,
+            y,
+            sample_weight=sample_weight,
+            keep=keep,
+            partitioner=partitioner,
+            class_names=class_names,
+            image_size=image_size,
+            skip_invalid=skip_invalid,
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x: Any,
+        y: Any = None,
+        partitioner: "Partitioner | None" = None,
+        *,
+        sample_weight: Any = None,
+        keep: Mapping[str, Any] | None = None,
+        skip_invalid: bool = False,
+    ) -> "ClientData":
+        """Makes a ClientData of arrays that a partitioner divides among clients.
+
+        Args:
+          x: [n, ...]; or a mapping, name of the model's input -> [n, ...].
+          y: [n, ...], the targets; or a mapping, output name -> [n, ...]; None for no
+            targets.
+          partitioner: which rows belong to which client: a function columns ->
+            partition, or a partition, client_id -> rows; see
+            `fedlab.clients.partitioners`. Required.
+          sample_weight: [n], the weights of the examples.
+          keep: name -> [n, ...], further columns to keep beside `x`, such as a writer
+            or a time that the partitioner reads.
+          skip_invalid: whether to skip rows with NaN or None, and to count them in
+            `source`, instead of raising an error.
+
+        Returns:
+          A ClientData in memory.
+
+        Raises:
+          TypeError, ValueError: the arrays differ in length, a row has no value, or the
+            partitioner is not valid.
+
+        Example:
+          >>> rows_of = {"ann": [0, 2], "bob": [1]}
+          >>> ClientData.from_arrays([[1.0], [2.0], [3.0]], [0, 1, 1], rows_of)["ann"]["y"]
+          array([0, 1])
+        """
+        from fedlab.clients.sources import arrays
+
+        return arrays.read(
+            x, y, partitioner, sample_weight=sample_weight, keep=keep, skip_invalid=skip_invalid
+        )
+
     @property
     def client_ids(self) -> tuple[str, ...]:
         """The client ids, in the given order."""
         return self._client_ids
+
+    @property
+    def source(self) -> "Source | None":
+        """Where the data was read from, and what was skipped; None for other data.
+
+        Example:
+          >>> import pyarrow as pa
+          >>> df = pa.table({"user": ["ann", "bob"], "x": [1.5, None]})
+          >>> ClientData.from_dataframe(df, "user", "x", skip_invalid=True).source.skipped
+          {'rows with a missing value': 1, 'clients without a valid row': 1}
+        """
+        return self._source
 
     def __len__(self) -> int:
         return len(self._client_ids)
@@ -264,11 +611,13 @@ class ClientData:
         """
         if not callable(fn):
             raise _checks.type_error("fn", fn, "a function columns -> columns")
-        return ClientData(
+        mapped = ClientData(
             self._client_ids,
             lambda client_id: fn(self[client_id]),
             cache_bytes=self._store.cache_bytes,
         )
+        mapped._source = self._source
+        return mapped
 
     def with_targets(self, targets: str | Mapping[str, str]) -> "ClientData":
         """Returns the same clients with inputs that are also the targets, for autoencoders.
@@ -330,7 +679,7 @@ class ClientData:
         chosen = ids_lib.check_ids(client_ids)
         for client_id in chosen:
             self._checked(client_id)
-        return ClientData._of_store(chosen, self._store)
+        return ClientData._of_store(chosen, self._store, self._source, self._one_schema)
 
     def split_clients(self, fraction: float, seed: int) -> tuple["ClientData", "ClientData"]:
         """Splits the clients into two disjoint groups: clients to train on, and held-out clients.

@@ -1,0 +1,12 @@
+"""Readers of data: one module per kind of source, each with a function that makes a ClientData.
+
+    frames         data frames of pandas and Polars, Arrow tables
+    csv_files      CSV files
+    jsonl_files    files with one JSON object per line
+    parquet_files  Parquet files
+    arrays         NumPy arrays and a partitioner
+
+Those of tables read the columns that are used (`roles`), turn them into arrays and find
+rows that are not valid (`values`), and sort the rows by client (`tables`). The methods
+of `fedlab.ClientData`, such as `from_csv`, are what users call.
+"""
