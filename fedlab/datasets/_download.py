@@ -6,6 +6,7 @@ larger files (StackOverflow has several GB) need. The rest is done as they do it
 
 import bz2
 import contextlib
+import functools
 import gzip
 import hashlib
 import json
@@ -362,37 +363,54 @@ def read(file: pathlib.Path) -> bytes:
         return stream.read()
 
 
-def member(archive: pathlib.Path, name: str) -> bytes:
-    """Returns the content of one file in a tar (also compressed) or zip archive.
+def members(archive: pathlib.Path, names: Sequence[str]) -> dict[str, bytes]:
+    """Returns the content of some files in a tar (also compressed) or zip archive.
 
     Nothing is extracted to the disk.
 
     Args:
       archive: the archive.
-      name: the path in the archive, or the end of it after a "/".
+      names: their paths in the archive, or the ends of them after a "/".
+
+    Returns:
+      name -> content.
 
     Raises:
-      ValueError: the archive is damaged, or has no such file.
+      ValueError: the archive is damaged, or does not have exactly one such file.
     """
-
-    def only(names: list[str]) -> str:
-        found = [each for each in names if f"/{each}".endswith(f"/{name}")]
-        if len(found) != 1:
-            raise ValueError(
-                f"{str(archive)!r}: expected one file {name!r} in the archive, found {len(found)}; "
-                "delete it and load again"
-            )
-        return found[0]
-
+    found: dict[str, list[bytes]] = {name: [] for name in names}
     with readable(archive):
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as zipped:
-                return zipped.read(only(zipped.namelist()))
-        with tarfile.open(archive) as tar:
-            files = [info.name for info in tar if info.isfile()]
-            content = tar.extractfile(only(files))
-            assert content is not None  # it is a file
-            return content.read()
+        for path, read_file in _files_of(archive):
+            for name in names:
+                if f"/{path}".endswith(f"/{name}"):
+                    found[name].append(read_file())
+    for name, contents in found.items():
+        if len(contents) != 1:
+            raise ValueError(
+                f"{str(archive)!r}: expected one file {name!r} in the archive, found "
+                f"{len(contents)}; delete it and load again, or pass another path"
+            )
+    return {name: contents[0] for name, contents in found.items()}
+
+
+def _files_of(archive: pathlib.Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Yields (path, function that reads it) for the files of an archive, in its order."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zipped:
+            for entry in zipped.infolist():
+                if not entry.is_dir():
+                    yield entry.filename, functools.partial(zipped.read, entry)
+        return
+    with tarfile.open(archive) as tar:
+        for info in tar:
+            if info.isfile():
+                yield info.name, functools.partial(_read_tar, tar, info)
+
+
+def _read_tar(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    opened_file = tar.extractfile(info)
+    assert opened_file is not None  # it is a file
+    return opened_file.read()
 
 
 @contextlib.contextmanager

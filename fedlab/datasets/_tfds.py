@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,22 @@ from fedlab.datasets._mnist_files import Images
 
 
 def images(name: str, path: str | os.PathLike | None) -> dict[str, Images]:
-    """Returns "train" and "test" of a prepared data set of images; opens no connection.
+    """Returns "train" and "test" of a prepared data set of images; see `arrays`."""
+    parts = arrays(name, path, ("image", "label"))
+    return {part: Images(*columns) for part, columns in parts.items()}
+
+
+def arrays(
+    name: str, path: str | os.PathLike | None, features: Sequence[str]
+) -> dict[str, tuple[np.ndarray, ...]]:
+    """Returns the features of "train" and "test" of a prepared data set.
+
+    Opens no connection.
 
     Args:
       name: the data set's name in tensorflow-datasets.
       path: its data folder; by default $TFDS_DATA_DIR, else ~/tensorflow_datasets.
+      features: the names of features.
 
     Raises:
       ModuleNotFoundError: tensorflow-datasets is not installed.
@@ -40,8 +52,8 @@ def images(name: str, path: str | os.PathLike | None) -> dict[str, Images]:
     parts = {}
     for part in ("train", "test"):
         dataset: Any = builder.as_dataset(split=part, batch_size=-1)
-        arrays = tfds.as_numpy(dataset)
-        parts[part] = Images(np.asarray(arrays["image"]), np.asarray(arrays["label"]))
+        columns = tfds.as_numpy(dataset)
+        parts[part] = tuple(np.asarray(columns[feature]) for feature in features)
     return parts
 
 

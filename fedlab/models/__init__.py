@@ -3,7 +3,7 @@
 from fedlab.learner import clone, freeze
 from fedlab.models import bert
 from fedlab.models.char_rnn import char_rnn, compile_char_rnn
-from fedlab.models.images import celeba_cnn, emnist_cnn, fedavg_cnn, two_nn
+from fedlab.models.images import celeba_cnn, emnist_cnn, fedavg_cnn, lenet, two_nn
 from fedlab.models.loading import load
 from fedlab.models.resnet import resnet18
 from fedlab.models.shipped import names
@@ -19,6 +19,7 @@ __all__ = [
     "emnist_cnn",
     "fedavg_cnn",
     "freeze",
+    "lenet",
     "load",
     "logistic_regression",
     "matrix_factorization",

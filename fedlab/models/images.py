@@ -155,6 +155,57 @@ def emnist_cnn(
     )
 
 
+def lenet(
+    num_classes: int = 10,
+    *,
+    input_shape: Sequence[int] = (32, 32, 3),
+    learning_rate: float | tf.keras.optimizers.schedules.LearningRateSchedule = 0.01,
+) -> tf.keras.Sequential:
+    """Builds the CNN of NIID-Bench (Li et al. 2022, section 5), which is like LeNet-5.
+
+    ```
+    5 x 5 convolution, 6 channels, ReLU; 2 x 2 max pooling
+    5 x 5 convolution, 16 channels, ReLU; 2 x 2 max pooling
+    120 units, ReLU; 84 units, ReLU
+    ```
+
+    Federated Learning on Non-IID Data Silos: An Experimental Study.
+    Qinbin Li, Yiqun Diao, Quan Chen, Bingsheng He. ICDE 2022.
+    https://arxiv.org/abs/2102.02079
+
+    Args:
+      num_classes: as in `two_nn`.
+      input_shape: as in `two_nn`; at least 16 x 16 pixels.
+      learning_rate: of the SGD optimizer; the default is the paper's.
+
+    Returns:
+      The compiled model; 62,006 parameters for CIFAR-10.
+
+    Raises:
+      ValueError: an argument is out of its range.
+
+    Example:
+      >>> lenet().count_params()
+      62006
+    """
+    return classifier(
+        "lenet",
+        input_shape,
+        [
+            layers.Conv2D(6, 5, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Conv2D(16, 5, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Flatten(),
+            layers.Dense(120, activation="relu"),
+            layers.Dense(84, activation="relu"),
+        ],
+        num_classes,
+        learning_rate,
+        minimum_size=16,
+    )
+
+
 def celeba_cnn(
     num_classes: int = 2,
     *,

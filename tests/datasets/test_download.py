@@ -256,12 +256,12 @@ def test_members_of_archives(tmp_path):
         for name in ("a/x.bin", "a/xx.bin"):
             info = tarfile.TarInfo(name)
             info.size = 3
-            archive.addfile(info, io.BytesIO(b"tar"))
-    assert _download.member(zipped, "ml-100k/u.data") == b"zip"
-    assert _download.member(zipped, "u.data") == b"zip"
-    assert _download.member(tarred, "x.bin") == b"tar"
+            archive.addfile(info, io.BytesIO(f"t{name[2:4]}".encode()))
+    assert _download.members(zipped, ["ml-100k/u.data"]) == {"ml-100k/u.data": b"zip"}
+    assert _download.members(zipped, ["u.data"]) == {"u.data": b"zip"}
+    assert _download.members(tarred, ["xx.bin", "x.bin"]) == {"xx.bin": b"txx", "x.bin": b"tx."}
     with pytest.raises(ValueError, match="expected one file 'y.bin' in the archive, found 0"):
-        _download.member(tarred, "y.bin")
+        _download.members(tarred, ["y.bin"])
     zipped.write_bytes(b"not an archive")
     with pytest.raises(ValueError, match="damaged or in another format"):
-        _download.member(zipped, "u.data")
+        _download.members(zipped, ["u.data"])

@@ -18,6 +18,7 @@ models = fl.models
     [
         (models.two_nn, 199_210),  # McMahan et al. 2017, section 3
         (models.fedavg_cnn, 1_663_370),  # the same
+        (models.lenet, 62_006),  # LeNet-5 for color images
         (models.emnist_cnn, 1_206_590),  # Reddi et al. 2020, table 6
         (lambda: models.emnist_cnn(10), 1_199_882),  # TFF's documentation
         (models.next_word_lstm, 4_050_748),  # Reddi et al. 2020, table 6

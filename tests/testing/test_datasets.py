@@ -14,6 +14,7 @@ from fedlab.datasets import shakespeare, squad
 from fedlab.testing import check_dataset
 
 DISJOINT = {  # the others: "examples"
+    "cifar10": "clients",
     "fashion_mnist": "clients",
     "mnist": "clients",
     "squad": "clients",
