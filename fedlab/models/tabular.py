@@ -75,7 +75,7 @@ def matrix_factorization(
       learning_rate: of the SGD optimizer, for the items; 0.5 is the paper's.
 
     Returns:
-      The compiled model: int item [batch] -> rating float32 [batch, 1]. The loss is the
+      The compiled model: int item [batch] -> rating float32 [batch]. The loss is the
       mean squared error, the metric its root. For MovieLens 1M, the server has 185,300
       weights and a client 51.
 
@@ -97,6 +97,7 @@ def matrix_factorization(
             layers.Input([], dtype="int32", name="item"),
             layers.Embedding(num_items, num_factors, name="items"),
             layers.Dense(1, bias_initializer=bias, name="user"),
+            layers.Reshape([], name="rating"),
         ],
         name="matrix_factorization",
     )

@@ -61,7 +61,7 @@ def test_shapes_of_outputs():
     small = dict(embedding_dim=2, units=3)
     assert models.next_word_lstm(11, **small)(words).shape == (2, 5, 11)
     assert models.sentiment_lstm(11, **small)(words).shape == (2, 2)
-    assert models.matrix_factorization(7, 2)(np.zeros([2], np.int32)).shape == (2, 1)
+    assert models.matrix_factorization(7, 2)(np.zeros([2], np.int32)).shape == (2,)
 
 
 def test_matrix_factorization_multiplies_the_factors():
@@ -69,7 +69,7 @@ def test_matrix_factorization_multiplies_the_factors():
     items = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], np.float32)
     model.set_weights([items, np.array([[0.5], [-1.0]], np.float32), np.array([3.0], np.float32)])
     ratings = model(np.array([2, 0], np.int32)).numpy()
-    assert ratings.tolist() == [[5 * 0.5 - 6 + 3], [0.5 - 2 + 3]]
+    assert ratings.tolist() == [5 * 0.5 - 6 + 3, 0.5 - 2 + 3]
 
 
 def test_initial_losses():

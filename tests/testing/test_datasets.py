@@ -17,6 +17,7 @@ DISJOINT = {  # the others: "examples"
     "cifar10": "clients",
     "fashion_mnist": "clients",
     "mnist": "clients",
+    "movielens": "clients",
     "squad": "clients",
 }
 
