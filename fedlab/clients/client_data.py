@@ -1,5 +1,6 @@
 """ClientData: the examples of every client as NumPy columns, read when needed."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from fedlab.clients import client_ids as ids_lib
 from fedlab.clients import columns as columns_lib
 from fedlab.clients import fingerprint
 from fedlab.clients import schema as schema_lib
+from fedlab.clients.id_index import IndexedIds
 from fedlab.clients.store import CACHE_BYTES, Store
 
 if TYPE_CHECKING:
@@ -75,14 +77,10 @@ class ClientData:
 
     @classmethod
     def _of_store(
-        cls,
-        client_ids: Iterable[str],
-        store: Store,
-        source: "Source | None" = None,
-        one_schema: dict[str, schema_lib.Column] | None = None,
+        cls, client_ids: Iterable[str], store: Store, source: "Source | None" = None
     ) -> "ClientData":
         clients = cls.__new__(cls)
-        clients._set(client_ids, store, source, one_schema)
+        clients._set(client_ids, store, source)
         return clients
 
     @classmethod
@@ -110,23 +108,17 @@ class ClientData:
             name: schema_lib.Column(array.dtype.newbyteorder("="), array.shape[1:])
             for name, array in arrays.items()
         }
-        return cls._of_store(client_ids, Store(load, in_memory=True), source, schema)
+        return cls._of_store(client_ids, Store(load, in_memory=True, schema=schema), source)
 
-    def _set(
-        self,
-        client_ids: Iterable[str],
-        store: Store,
-        source: "Source | None" = None,
-        one_schema: dict[str, schema_lib.Column] | None = None,
-    ) -> None:
+    def _set(self, client_ids: Iterable[str], store: Store, source: "Source | None" = None) -> None:
         self._client_ids = ids_lib.check_ids(client_ids)
-        self._members = frozenset(self._client_ids)
+        ids = self._client_ids
+        self._members = ids if isinstance(ids, IndexedIds) else frozenset(ids)
         self._store = store
         self._source = source
-        # Of clients that are rows of the same arrays, so that none has to be read.
-        self._one_schema = one_schema
-        self._schema: dict[str, schema_lib.Column] | None = one_schema
+        self._schema: dict[str, schema_lib.Column] | None = None
         self._fingerprint: str | None = None
+        self._ranked: list[str] | None = None
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Columns]) -> "ClientData":
@@ -489,9 +481,64 @@ class ClientData:
             x, y, partitioner, sample_weight=sample_weight, keep=keep, skip_invalid=skip_invalid
         )
 
+    @classmethod
+    def open(cls, folder: str | os.PathLike) -> "ClientData":
+        """Opens clients that `save` has written, without reading them into memory.
+
+        The files are memory-mapped: a client's numbers are views of them, and its texts
+        are read when needed. Millions of clients open in seconds, and memory does not
+        grow with their number. A damaged file is noticed when the folder is opened or
+        when the damaged client is read.
+
+        Args:
+          folder: the folder. Its files must not change while they are in use.
+
+        Returns:
+          A ClientData. Its `client_ids` are a sequence that reads the file. Columns are
+          read-only and not cached by fedlab, but by the system.
+
+        Raises:
+          FileNotFoundError, NotADirectoryError: there is no such folder.
+          ValueError: it is not a folder of clients, is damaged, or has a newer format.
+          ModuleNotFoundError: pyarrow is not installed.
+
+        Example: see `save`.
+        """
+        from fedlab.clients import arrow
+
+        return arrow.read(folder)
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes the clients to a new folder, from which `open` reads them.
+
+        One client after the other is loaded and written, with the dtypes of `schema`,
+        so that the data may be larger than memory. The folder appears under its name
+        when it is complete. It contains Arrow files, which other programs read as well;
+        see `fedlab.clients.arrow`.
+
+        Args:
+          folder: a path that does not exist.
+
+        Raises:
+          FileExistsError: the path exists.
+          ValueError: a client does not fit `schema`, or has values that are neither
+            numbers, str nor bytes.
+          ModuleNotFoundError: pyarrow is not installed.
+
+        Example:
+          >>> import tempfile
+          >>> clients = ClientData.from_dict({"ann": {"x": [1, 2]}, "bob": {"x": [3]}})
+          >>> clients.save(folder := tempfile.mkdtemp() + "/clients")
+          >>> ClientData.open(folder)["ann"]
+          {'x': array([1, 2])}
+        """
+        from fedlab.clients import arrow
+
+        arrow.write(folder, ((id_, self.in_schema(id_)) for id_ in self), self.schema)
+
     @property
-    def client_ids(self) -> tuple[str, ...]:
-        """The client ids, in the given order."""
+    def client_ids(self) -> Sequence[str]:
+        """The client ids, in the given order: a tuple, or a sequence that reads a file (`open`)."""
         return self._client_ids
 
     @property
@@ -562,7 +609,7 @@ class ClientData:
           Column(dtype=dtype('float64'), shape=(None,))
         """
         if self._schema is None:
-            self._schema = schema_lib.decide(
+            self._schema = self._store.schema() or schema_lib.decide(
                 (client_id, self._store.form(client_id)) for client_id in self._sample()
             )
         return self._schema
@@ -676,10 +723,67 @@ class ClientData:
           >>> clients.select(["bob"]).client_ids
           ('bob',)
         """
-        chosen = ids_lib.check_ids(client_ids)
-        for client_id in chosen:
-            self._checked(client_id)
-        return ClientData._of_store(chosen, self._store, self._source, self._one_schema)
+        chosen = ids_lib.select(self._client_ids, self._members, client_ids)
+        return ClientData._of_store(chosen, self._store, self._source)
+
+    def split(
+        self,
+        fractions: float | Sequence[float] | None = None,
+        *,
+        by: str = "client",
+        column: str | None = None,
+        at: Any = None,
+        seed: int = 0,
+    ) -> "tuple[ClientData, ...]":
+        """Splits the data into parts, such as training, validation and test data.
+
+        Every example is in exactly one part.
+
+        - `by="client"`: the parts have different clients. See `split_clients`, which
+          holds out the same clients.
+        - `by="example"`: every part has all clients, with a random share of each
+          client's examples.
+        - `by="time"`: every part has all clients. With `fractions`, the first part has
+          the oldest examples of each client, the last one its newest; examples of the
+          same time keep their order. With `at`, the parts are divided at the same
+          points in time for all clients: `time < at` comes before `time >= at`.
+
+        Within a client, examples keep their order. If a share of its examples is not a
+        whole number, it is rounded up or down at random, so that each part has its
+        share of all examples. Parts of clients with few examples may be empty. Examples
+        are read when they are needed, as by `map`.
+
+        Args:
+          fractions: the share to hold out in a second part, in (0, 1); or the shares of
+            all parts, two or more, which add up to 1.
+          by: "client", "example" or "time".
+          column: with `by="time"`, the column of the times, [n]: numbers, NumPy dates,
+            or texts whose alphabetical order is that of time. It stays a column.
+          at: with `by="time"`, instead of `fractions`: a time at which the second part
+            begins, or an increasing list of times.
+          seed: 0 or more. The split is a pure function of the seed, the client's id and
+            its examples; by client, of the set of client ids.
+
+        Returns:
+          The parts, in the given order.
+
+        Raises:
+          ValueError: an argument is wrong, or there are fewer clients than parts; or,
+            on reading, a client without such a column or with times that are missing.
+
+        Example:
+          >>> ann = {"x": [10, 11, 12, 13], "day": [4, 1, 3, 2]}
+          >>> clients = ClientData.from_dict({"ann": ann, "bob": {"x": [20], "day": [3]}})
+          >>> train, test = clients.split(0.25, by="time", column="day")
+          >>> train["ann"]["x"], test["ann"]["x"]
+          (array([11, 12, 13]), array([10]))
+          >>> before, after = clients.split(by="time", column="day", at=3)
+          >>> before["ann"]["x"], len(after["bob"]["x"])
+          (array([11, 13]), 1)
+        """
+        from fedlab.clients import splitting
+
+        return splitting.split(self, fractions, by, column, at, seed)
 
     def split_clients(self, fraction: float, seed: int) -> tuple["ClientData", "ClientData"]:
         """Splits the clients into two disjoint groups: clients to train on, and held-out clients.
@@ -706,17 +810,13 @@ class ClientData:
           >>> len(train), len(held_out)
           (8, 2)
         """
+        from fedlab.clients import splitting
+
         if not _checks.is_int(seed):
             raise _checks.value_error("seed", seed, "an integer")
         _checks.check_number("fraction", fraction, above=0, below=1, what="such as 0.1")
-        if len(self) < 2:
-            raise ValueError("1 client: expected at least two clients to split")
-        num_held_out = min(max(1, round(fraction * len(self))), len(self) - 1)
-        held_out = set(ids_lib.ranked(self._client_ids, prefix=f"{int(seed)}/")[:num_held_out])
-        return (
-            self.select(client_id for client_id in self._client_ids if client_id not in held_out),
-            self.select(client_id for client_id in self._client_ids if client_id in held_out),
-        )
+        train, held_out = splitting.by_client(self, (1 - fraction, fraction), int(seed))
+        return train, held_out
 
     def to_arrays(self, client_ids: Iterable[str] | None = None) -> dict[str, np.ndarray]:
         """Returns the concatenated columns of several clients.
@@ -839,8 +939,11 @@ class ClientData:
         if self._store.in_memory:
             yield from ids
             return
-        num_bytes = 0
-        for client_id in (ids[0], *ids_lib.ranked(ids[1:])[: SAMPLED_CLIENTS - 1]):
+        yield ids[0]
+        num_bytes = self._store.form(ids[0]).num_bytes
+        if self._ranked is None:
+            self._ranked = ids_lib.ranked(ids[1:], most=SAMPLED_CLIENTS - 1)
+        for client_id in self._ranked:
             if num_bytes >= SAMPLED_BYTES:
                 return
             yield client_id

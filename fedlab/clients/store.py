@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fedlab.clients.columns import check_columns, num_bytes, num_rows
 from fedlab.clients.lru import LruCache
+
+if TYPE_CHECKING:
+    from fedlab.clients.schema import Column
 
 CACHE_BYTES = 2**30
 """The default size limit of the cache of a `ClientData`: 1 GiB."""
@@ -37,6 +40,7 @@ class Store:
         that is larger is not cached.
       in_memory: whether the columns are in memory anyway, so that caching them costs
         nothing and reading all of them is cheap.
+      schema: the schema of all clients, if it is known.
     """
 
     def __init__(
@@ -44,10 +48,11 @@ class Store:
         load: Callable[[str], Mapping[str, Any]],
         cache_bytes: int | None = CACHE_BYTES,
         in_memory: bool = False,
+        schema: "dict[str, Column] | None" = None,
     ):
         self.in_memory = in_memory
         self.cache_bytes = cache_bytes
-        self._load = load
+        self._load, self._schema = load, schema
         self._lock = threading.Lock()
         self._cache: LruCache[dict[str, np.ndarray]] = LruCache(None if in_memory else cache_bytes)
         self._forms: dict[str, Form] = {}
@@ -67,7 +72,7 @@ class Store:
         # Loaded without the lock, so that threads can load different clients at the
         # same time. Two threads that load the same client get the same arrays.
         columns = check_columns(self._load(client_id), f"client {client_id!r}")
-        form = _form(columns)
+        form = form_of(columns)
         with self._lock:
             before = self._forms.setdefault(
                 client_id, form._replace(rows=self._same_rows.setdefault(form.rows, form.rows))
@@ -81,6 +86,10 @@ class Store:
                 return cached
             self._cache.add(client_id, columns, form.num_bytes)
             return columns
+
+    def schema(self) -> "dict[str, Column] | None":
+        """Returns the schema of all clients if it is known without loading any of them."""
+        return self._schema
 
     def form(self, client_id: str) -> Form:
         """Returns the form of a client's columns. The client is loaded at most once for this."""
@@ -101,6 +110,7 @@ def describe(form: Form) -> str:
     )
 
 
-def _form(columns: dict[str, np.ndarray]) -> Form:
+def form_of(columns: Mapping[str, np.ndarray]) -> Form:
+    """Returns the form of checked columns."""
     rows = tuple((name, array.dtype, array.shape[1:]) for name, array in columns.items())
     return Form(num_rows(columns), num_bytes(columns), rows)
