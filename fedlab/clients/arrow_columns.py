@@ -229,9 +229,10 @@ class View:
             return self._values[begin:end].reshape(shape)
         import pyarrow as pa
 
-        kind = pa.LargeStringArray if self._layout.text == "str" else pa.LargeBinaryArray
+        kind = pa.large_string() if self._layout.text == "str" else pa.large_binary()
         offsets = pa.py_buffer(self._texts[begin : end + 1])
-        texts = kind.from_buffers(end - begin, offsets, pa.py_buffer(self._data))
+        buffers = [None, offsets, pa.py_buffer(self._data)]
+        texts = pa.Array.from_buffers(kind, end - begin, buffers)
         result = texts.to_numpy(zero_copy_only=False).astype(object, copy=False).reshape(shape)
         result.flags.writeable = False
         return result
