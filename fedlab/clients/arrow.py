@@ -91,6 +91,7 @@ def write(
       >>> read(path)["c3"]
       {'x': array([0, 1, 4])}
     """
+    _check_installed()
     folder = pathlib.Path(folder)
     name = f"folder={str(folder)!r}"
     with _files.explained(name, "choose another folder"):
@@ -134,6 +135,7 @@ class StoredClients:
     """
 
     def __init__(self, folder: str | os.PathLike):
+        _check_installed()
         self._path = pathlib.Path(folder)
         with _files.explained(f"folder={str(folder)!r}", "see ClientData.save"):
             about = _read_about(self._path)
@@ -200,7 +202,9 @@ class StoredClients:
         except _files.DAMAGE as error:
             if isinstance(error, MemoryError):
                 raise
-            text = " ".join(str(error).split()) or type(error).__name__
+            text = getattr(error, "strerror", None) or " ".join(str(error).split())
+            if isinstance(error, FileNotFoundError):
+                text = f"{pathlib.Path(error.filename).name} is missing"
             raise ValueError(
                 f"{self._path} {what} ({text:.200}): expected a folder as ClientData.save writes "
                 "it; restore it from a copy or save the clients again"
@@ -445,6 +449,16 @@ class _Writer:
                         "rename the clients"
                     )
                 seen.add(data)
+
+
+def _check_installed() -> None:
+    try:
+        import pyarrow.ipc  # noqa: F401
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "ClientData.save and ClientData.open need pyarrow, which is not installed: "
+            "pip install pyarrow"
+        ) from None
 
 
 def _shape_of(layout: Layout) -> str:

@@ -245,7 +245,7 @@ class View:
         """
         begin, end = self._elements(first, num_rows, shape)
         if not self._layout.text:
-            return zlib.crc32(self._values[begin:end].view(np.uint8), checksum)
+            return _add(checksum, self._values[begin:end])
         offsets = self._texts[begin : end + 1]
         sizes = np.diff(offsets)
         if (
@@ -254,8 +254,7 @@ class View:
             or (sizes < 0).any()
         ):
             raise ValueError("its texts are outside of the file")
-        checksum = zlib.crc32(sizes.view(np.uint8), checksum)
-        return zlib.crc32(self._data[offsets[0] : offsets[-1]], checksum)
+        return _add(_add(checksum, sizes), self._data[offsets[0] : offsets[-1]])
 
     def num_bytes(self, first: int, num_rows: int, shape: Sequence[int]) -> int:
         """Returns the size of some rows in memory, as `fedlab.clients.columns.num_bytes`."""
@@ -275,6 +274,12 @@ class View:
         if not 0 <= begin or end - begin != num_rows * width:
             raise ValueError("its rows have another shape")
         return begin, end
+
+
+def _add(checksum: int, values: np.ndarray) -> int:
+    """The CRC-32 of what `checksum` is of, and then of these values."""
+    data: Any = values.view(np.uint8)
+    return zlib.crc32(data, checksum)
 
 
 def _numbers(array: Any, dtype: np.dtype) -> np.ndarray:

@@ -58,7 +58,8 @@ class IdIndex:
         for first in range(0, len(places), _CHUNK):
             chunk = np.asarray(places[first : first + _CHUNK])
             begins, ends = offsets[chunk], offsets[chunk + 1]
-            base, text = 0, self._text
+            text: Any = self._text
+            base = 0
             if ends.max() - begins.min() <= _CHUNK_BYTES:  # not scattered: slices of bytes are fast
                 base = int(begins.min())
                 text = text[base : ends.max()].tobytes()
@@ -172,10 +173,12 @@ class IndexedIds(Sequence[str]):
     def _has(self, place: int | None) -> bool:
         if place is None:
             return False
-        return place in self._places if isinstance(self._places, range) else self._mask[place]
+        if isinstance(self._places, range):
+            return place in self._places
+        return bool(self._mask[place])
 
     @functools.cached_property
     def _mask(self) -> memoryview:
-        mask = np.zeros(len(self._index), bool)
+        mask: Any = np.zeros(len(self._index), bool)
         mask[self._places] = True
         return memoryview(mask)

@@ -152,7 +152,10 @@ class _ByMoment:
     def rows(self, client_id: str, columns: dict[str, np.ndarray], part: int) -> np.ndarray:
         """The rows of the client in a part, in increasing order."""
         times = _times(client_id, columns, self._column)
+        kinds = {"M": "MU", "m": "m", "O": "USO"}.get(times.dtype.kind, "biuf")
         try:
+            if self._at.dtype.kind not in kinds:  # NumPy would compare numbers as texts
+                raise TypeError
             at = self._at.astype(times.dtype) if times.dtype.kind in "MO" else self._at
             parts = np.searchsorted(at, times, side="right")
         except (TypeError, ValueError):
