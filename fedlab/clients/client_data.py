@@ -536,6 +536,80 @@ class ClientData:
 
         arrow.write(folder, ((id_, self.in_schema(id_)) for id_ in self), self.schema)
 
+    @classmethod
+    def from_tff_file(
+        cls,
+        path: "str | os.PathLike",
+        *,
+        split: str | None = None,
+        x: "Inputs" = None,
+        y: "Inputs" = None,
+        keep: Sequence[str] = (),
+        shapes: Mapping[str, Sequence[int]] | None = None,
+        skip_invalid: bool = False,
+    ) -> "ClientData":
+        """Makes a ClientData of an HDF5 or SQLite file of TensorFlow Federated's data sets.
+
+        TFF itself is not needed. Client ids are sorted, as in TFF. Columns have the dtypes
+        of the file; texts are object arrays of bytes.
+
+        Args:
+          path: an unpacked file, such as shakespeare_train.h5 or stackoverflow.sqlite.
+          split: the split of an SQLite file, such as "train". Required if there are
+            several.
+          x, y, keep: as in `from_dataframe`. With none of them, columns keep the names
+            that they have in the file. With only `y`, the other column becomes `x`; if
+            there are several, they keep their names.
+          shapes: name of a column -> shape of its rows, for columns that are flat in the
+            file, as in SQLite: {"pixels": (28, 28)}.
+          skip_invalid: whether to leave clients without examples out, and to count them
+            in `source`. By default, reading such a client raises an error.
+
+        Returns:
+          A ClientData that reads a client from the file on first use.
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          TypeError, ValueError: the file has another format; or, on reading, a client is
+            damaged.
+
+        Example:
+          >>> train = ClientData.from_tff_file("fed_emnist_train.h5", y="label")  # doctest: +SKIP
+        """
+        from fedlab.clients.sources import tff_files
+
+        return tff_files.read(
+            path, split=split, x=x, y=y, keep=keep, shapes=shapes, skip_invalid=skip_invalid
+        )
+
+    @classmethod
+    def from_leaf(cls, path: "str | os.PathLike", *, skip_invalid: bool = False) -> "ClientData":
+        """Makes a ClientData of JSON files of LEAF: each user is a client with `x` and `y`.
+
+        Numbers become int64, or float32 if any client has a fraction; texts are object
+        arrays. Caldas et al. 2018, "LEAF: A Benchmark for Federated Settings".
+
+        Args:
+          path: a file; or a folder of .json files, such as data/train.
+          skip_invalid: whether to skip examples without a value, users without examples,
+            and users that occur a second time, and to count them in `source`, instead of
+            raising an error.
+
+        Returns:
+          A ClientData in memory, in the order of the files' names and of their users.
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          ValueError: a file is not one of LEAF, or is not valid; the message names the
+            file and the user.
+
+        Example:
+          >>> train = ClientData.from_leaf("femnist/data/train")  # doctest: +SKIP
+        """
+        from fedlab.clients.sources import leaf
+
+        return leaf.read(path, skip_invalid=skip_invalid)
+
     @property
     def client_ids(self) -> Sequence[str]:
         """The client ids, in the given order: a tuple, or a sequence that reads a file (`open`)."""

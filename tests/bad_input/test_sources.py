@@ -1,7 +1,9 @@
 """Bad input to the readers of data: an error of one line that names the file and the row."""
 
 import json
+import sqlite3
 
+import h5py
 import numpy as np
 import pytest
 
@@ -51,6 +53,65 @@ def folder(tmp_path_factory):
     }
     for name, text in texts.items():
         (f / name).write_text(text)
+    leaf = {"users": ["ann"], "num_samples": [2], "user_data": {"ann": {"x": [1, 2], "y": [0, 1]}}}
+    ann = leaf["user_data"]["ann"]
+    jsons = {
+        "good": leaf,
+        "list": [leaf],
+        "no_users": {**leaf, "users": None},
+        "no_sizes": {"users": ["ann"], "user_data": {}},
+        "sizes": {**leaf, "num_samples": [2, 3]},
+        "half": {**leaf, "num_samples": [1.5]},
+        "unknown": {**leaf, "users": ["bob"]},
+        "more": {**leaf, "num_samples": [3]},
+        "no_y": {**leaf, "user_data": {"ann": {"x": [1, 2]}}},
+        "a_text": {**leaf, "user_data": {"ann": "x"}},
+        "ragged": {**leaf, "user_data": {"ann": {**ann, "x": [[1], [2, 3]]}}},
+        "nan": {**leaf, "user_data": {"ann": {**ann, "x": [1, NAN]}}},
+        "mixed": {**leaf, "user_data": {"ann": {**ann, "x": [1, "two"]}}},
+        "nobody": {"users": [], "num_samples": [], "user_data": {}},
+        "nothing": {"users": ["ann"], "num_samples": [0], "user_data": {"ann": {"x": [], "y": []}}},
+    }
+    for name, content in jsons.items():
+        (f / f"{name}.json").write_text(json.dumps(content))
+    (f / "cut.json").write_text(json.dumps(leaf)[:40])
+    (f / "deep.json").write_text("[" * 100_000)
+    (f / "twice").mkdir()
+    for name in ("a", "b"):
+        (f / "twice" / f"{name}.json").write_text(json.dumps(leaf))
+    with h5py.File(f / "good.h5", "w") as opened:
+        opened["examples/ann/pixels"] = np.zeros([2, 4])
+        opened["examples/ann/label"] = np.zeros([2])
+        opened["examples/bob/pixels"] = np.zeros([2, 4])
+        opened["examples/bob/label"] = np.zeros([3])
+        opened["examples/cat/pixels"] = np.full([2, 4], NAN)
+        opened["examples/cat/label"] = np.zeros([2])
+        opened["examples/dan/pixels"] = np.zeros([0, 4])
+        opened["examples/dan/label"] = np.zeros([0])
+        opened["examples/eve"] = 5
+    with h5py.File(f / "other.h5", "w") as opened:
+        opened["weights"] = np.zeros(3)
+    with h5py.File(f / "nobody.h5", "w") as opened:
+        opened.create_group("examples")
+    (f / "cut.h5").write_bytes((f / "good.h5").read_bytes()[:200])
+    for name, rows in {
+        "good": [("ann", "train", 1), ("ann", "test", 1)],
+        "wrong_size": [("ann", "train", 2)],
+        "client_twice": [("ann", "train", 1), ("ann", "train", 1)],
+        "none": [],
+    }.items():
+        with sqlite3.connect(f / f"{name}.sqlite") as connection:
+            connection.execute("CREATE TABLE client_metadata (client_id, split_name, num_examples)")
+            connection.execute(
+                "CREATE TABLE examples (split_name, client_id, serialized_example_proto)"
+            )
+            connection.executemany("INSERT INTO client_metadata VALUES (?, ?, ?)", rows)
+            connection.execute("INSERT INTO examples VALUES ('train', 'ann', ?)", (b"\xff\xff",))
+        connection.close()
+    with sqlite3.connect(f / "other.sqlite") as connection:
+        connection.execute("CREATE TABLE t (a)")
+    connection.close()
+    (f / "cut.sqlite").write_bytes((f / "good.sqlite").read_bytes()[:300])
     (f / "empty").touch()
     (f / "latin1.csv").write_bytes("user,t\nann,Où?\n".encode("latin-1"))
     (f / "binary.csv").write_bytes(bytes(range(256)) * 4)
@@ -76,6 +137,18 @@ def parquet(name, *args, **options):
 
 def frame(columns, *args, **options):
     return lambda f: ClientData.from_dataframe(pa.table(columns), *args, **options)
+
+
+def leaf(name):
+    return lambda f: ClientData.from_leaf(f / name)
+
+
+def tff(name, client_id=None, **options):
+    def call(f):
+        clients = ClientData.from_tff_file(f / name, **options)
+        return client_id and clients[client_id]
+
+    return call
 
 
 def arrays(*args, **options):
@@ -194,6 +267,53 @@ CASES = {
     "arrays: no clients": (arrays([1.0], [0], {}), "client"),
     "arrays: keep a list": (arrays([1.0], [0], {"a": [0]}, keep=["t"]), "list"),
     "arrays: keep twice": (arrays([1.0], [0], {"a": [0]}, keep={"x": [1]}), "'x'"),
+    "leaf: nothing there": (leaf("none.json"), "none.json"),
+    "leaf: no files": (leaf("folder"), "folder"),
+    "leaf: empty": (leaf("empty"), "empty is not valid JSON"),
+    "leaf: cut": (leaf("cut.json"), "cut.json is not valid JSON"),
+    "leaf: deep": (leaf("deep.json"), "deep.json is not valid JSON"),
+    "leaf: latin-1": (leaf("latin1.csv"), "latin1.csv is not valid JSON"),
+    "leaf: a list": (leaf("list.json"), "list.json has a JSON list"),
+    "leaf: no users": (leaf("no_users.json"), "'users'"),
+    "leaf: no num_samples": (leaf("no_sizes.json"), "'num_samples'"),
+    "leaf: more sizes": (leaf("sizes.json"), "2 num_samples"),
+    "leaf: half a sample": (leaf("half.json"), "num_samples=1.5"),
+    "leaf: no data": (leaf("unknown.json"), "user 'bob'"),
+    "leaf: fewer samples": (leaf("more.json"), "user 'ann' has 2 values of 'x'"),
+    "leaf: no y": (leaf("no_y.json"), "user 'ann'"),
+    "leaf: data a text": (leaf("a_text.json"), "user 'ann'"),
+    "leaf: ragged": (leaf("ragged.json"), "user 'ann': 'x'"),
+    "leaf: nan": (leaf("nan.json"), "user 'ann', example 1 (counted from 0)"),
+    "leaf: mixed": (leaf("mixed.json"), "(int, str)"),
+    "leaf: no one": (leaf("nobody.json"), "nobody.json has no users"),
+    "leaf: no examples": (leaf("nothing.json"), "user 'ann' has no examples"),
+    "leaf: a user twice": (leaf("twice"), "b.json, user 'ann' occurs twice, also in a.json"),
+    "tff: nothing there": (tff("none.h5"), "none.h5"),
+    "tff: a folder": (tff("folder"), "folder"),
+    "tff: a text": (tff("good.csv"), "good.csv"),
+    "tff: cut": (tff("cut.h5"), "cut.h5"),
+    "tff: another HDF5": (tff("other.h5"), "other.h5"),
+    "tff: no clients": (tff("nobody.h5"), "nobody.h5 has no clients"),
+    "tff: split of HDF5": (tff("good.h5", split="train"), "split='train'"),
+    "tff: unknown client": (tff("good.h5", "an"), "'an'"),
+    "tff: lengths": (tff("good.h5", "bob"), "client 'bob' has columns of different lengths"),
+    "tff: nan": (tff("good.h5", "cat"), "client 'cat', row 0 (counted from 0): column 'pixels'"),
+    "tff: no examples": (tff("good.h5", "dan"), "client 'dan' has no examples"),
+    "tff: no group": (tff("good.h5", "eve"), "client 'eve' is damaged"),
+    "tff: x misspelt": (tff("good.h5", x="pixel"), "such as 'pixels'"),
+    "tff: x stacked": (tff("good.h5", "ann", x=["pixels", "label"]), "column 'pixels'"),
+    "tff: shapes": (tff("good.h5", "ann", shapes={"pixels": (3, 3)}), "(3, 3)"),
+    "tff: shapes misspelt": (tff("good.h5", "ann", shapes={"pixel": (2, 2)}), "'pixels'"),
+    "tff: shapes a tuple": (tff("good.h5", shapes=(2, 2)), "tuple"),
+    "tff: shapes a number": (tff("good.h5", shapes={"pixels": 4}), "4"),
+    "tff: cut SQLite": (tff("cut.sqlite"), "cut.sqlite"),
+    "tff: another SQLite": (tff("other.sqlite"), "other.sqlite"),
+    "tff: no split": (tff("good.sqlite"), "split=None"),
+    "tff: unknown split": (tff("good.sqlite", split="dev"), "split='dev'"),
+    "tff: no clients in SQLite": (tff("none.sqlite"), "none.sqlite has no clients"),
+    "tff: a client twice": (tff("client_twice.sqlite"), "client 'ann' twice"),
+    "tff: size in SQLite": (tff("wrong_size.sqlite", "ann"), "client 'ann' has 1 examples"),
+    "tff: no Example": (tff("good.sqlite", "ann", split="train"), "client 'ann' is damaged"),
 }
 
 
@@ -204,5 +324,6 @@ def test_sources(folder, name, tmp_path, monkeypatch):
     before = contents(folder, tmp_path)
     with pytest.raises(MISTAKES) as raised:
         call(folder)
-    check_line(str(raised.value), received)
+    error = raised.value
+    check_line(error.args[0] if isinstance(error, KeyError) else str(error), received)
     assert contents(folder, tmp_path) == before

@@ -5,8 +5,10 @@
     jsonl_files    files with one JSON object per line
     parquet_files  Parquet files
     arrays         NumPy arrays and a partitioner
+    tff_files      HDF5 and SQLite files of TensorFlow Federated
+    leaf           JSON files of LEAF
 
-Those of tables read the columns that are used (`roles`), turn them into arrays and find
+Those of tables and arrays read the columns that are used (`roles`), turn them into arrays and find
 rows that are not valid (`values`), and sort the rows by client (`tables`). The methods
 of `fedlab.ClientData`, such as `from_csv`, are what users call.
 """

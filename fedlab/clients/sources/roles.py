@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fedlab import _checks
 from fedlab.clients.columns import RESERVED, TARGET_OF
 
@@ -123,6 +125,39 @@ def find(
                 "rename an input, or leave the column out of keep"
             )
     return Roles(client, tuple(outputs))
+
+
+def arrange(
+    outputs: Iterable[Output], columns: Mapping[str, np.ndarray], owner: str
+) -> dict[str, np.ndarray]:
+    """Returns the columns of a client that is read when it is used.
+
+    Args:
+      outputs: the columns to make.
+      columns: what was read, name -> [n, ...].
+      owner: whose columns they are, for error messages.
+
+    Raises:
+      ValueError: a column to be stacked is not [n] numbers.
+
+    Example:
+      >>> arrange([Output("x", ("a", "b"), True)], {"a": np.ones(1), "b": np.zeros(1)}, "f.h5")
+      {'x': array([[1., 0.]], dtype=float32)}
+    """
+    made = {}
+    for output in outputs:
+        chosen = [columns[name] for name in output.sources]
+        if not output.stacked or (len(chosen) == 1 and chosen[0].ndim > 1):
+            made[output.name] = chosen[0]
+            continue
+        for name, array in zip(output.sources, chosen):
+            if array.ndim != 1 or array.dtype.kind not in "biuf":
+                raise ValueError(
+                    f"{owner}: column {name!r} is {array.dtype} {list(array.shape)}: expected one "
+                    f"number per row, which {output.name} is stacked from; choose other columns"
+                )
+        made[output.name] = np.stack([array.astype(np.float32) for array in chosen], axis=-1)
+    return made
 
 
 def unknown_column(argument: str, name: object, available: Sequence[str], owner: str) -> ValueError:
