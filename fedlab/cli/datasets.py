@@ -1,4 +1,9 @@
-"""Lists the data sets, or describes one: its clients, their sizes, and a sample."""
+"""Lists the data sets, or describes one: its clients, their sizes, labels, and a sample.
+
+fedlab datasets                 lists them
+fedlab datasets NAME            the sizes of the clients, and the first example
+fedlab datasets show NAME       what each client has; see `fedlab.data.describe`
+"""
 
 import argparse
 import ast
@@ -12,22 +17,58 @@ if TYPE_CHECKING:
     import numpy as np
 
     from fedlab import ClientData
+    from fedlab.clients.partitioners import Partitioner
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument(
-        "name", nargs="?", help="the data set to describe (default: list all data sets)"
+        "names",
+        nargs="*",
+        metavar="[show] NAME",
+        help="the data set to describe (default: list all data sets); with show, also the labels "
+        "of the clients and their distances to all labels",
     )
     _arguments.add_data(parser)
+    group = parser.add_argument_group("options of show")
+    group.add_argument(
+        "--partitioner",
+        metavar="TEXT",
+        help="divides all examples among new clients, such as "
+        "'dirichlet(num_clients=10, alpha=0.5)'; the column \"client\" has the former clients",
+    )
+    group.add_argument(
+        "--seed",
+        type=_arguments.non_negative_int,
+        help="the seed of --partitioner (default: 0)",
+    )
+    group.add_argument("--column", help='the column of the labels (default: "y")')
+    group.add_argument(
+        "--max_clients",
+        type=_arguments.positive_int,
+        metavar="N",
+        help="describe a sample of that many clients (default: all)",
+    )
+    group.add_argument("--output", metavar="FILE", help="a PNG to draw: sizes, labels by client")
 
 
 def run(args: argparse.Namespace) -> None:
     """Prints the list, or the description of one data set."""
-    if args.name is None:
+    shown = args.names[:1] == ["show"]
+    names = args.names[shown:]
+    if len(names) > 1 or (shown and not names):
+        what = "show and the name of a data set" if shown else "the name of one data set, or none"
+        raise ValueError(f"arguments {' '.join(args.names)!r}: expected {what}")
+    options = ("partitioner", "seed", "column", "max_clients", "output")
+    given = next((name for name in options if getattr(args, name) is not None), None)
+    if given and not shown:
+        raise ValueError(f"--{given}: expected only with `fedlab datasets show NAME`")
+    if not names:
         print(listing())
+    elif shown:
+        print(description(names[0], args))
     else:
-        print(summary(args.name, _arguments.load_data(args.name, args), args))
+        print(summary(names[0], _arguments.load_data(names[0], args), args))
 
 
 def listing() -> str:
@@ -68,6 +109,50 @@ def summary(name: str, data: "ClientData", args: argparse.Namespace) -> str:
 
         lines.append(f"  {text.decode(columns['x'][0][:1])}{text.decode(columns['y'][0])!r}"[:2000])
     return "\n".join(lines)
+
+
+def description(name: str, args: argparse.Namespace) -> str:
+    """Describes what each client of a data set has, and draws it if there is --output."""
+    from fedlab import data as data_lib
+    from fedlab.clients import partitioners
+
+    partitioner = None
+    if args.partitioner is not None:
+        partitioner = partitioners.parse(args.partitioner, args.seed or 0)
+    elif args.seed is not None:
+        raise ValueError(f"--seed={args.seed}: expected only with --partitioner")
+    clients = _arguments.load_data(name, args)
+    lines = [f"{name}, {args.split}, source {args.source}"]
+    if partitioner is not None:
+        clients = divided(clients, partitioner)
+        lines.append(f"divided by {partitioner!r}")
+    characters = None
+    if args.column in (None, "y") and num_characters(clients[clients.client_ids[0]]) is not None:
+        from fedlab.tasks.generation.text import CHAR_VOCABULARY
+
+        characters = [*map(repr, CHAR_VOCABULARY)]
+    found = data_lib.describe(clients, args.column, max_clients=args.max_clients, names=characters)
+    lines += ["", str(found)]
+    if args.output is not None:
+        found.save(args.output)
+        lines += ["", visible(str(args.output))]
+    return "\n".join(lines)
+
+
+def divided(clients: "ClientData", partitioner: "Partitioner") -> "ClientData":
+    """Divides the examples of clients among new clients.
+
+    The partitioner can read a column "client", the former client of each example.
+    """
+    import numpy as np
+
+    from fedlab.clients import partitioners
+
+    columns = clients.to_arrays()
+    sizes = [clients.num_examples(client_id) for client_id in clients]
+    former = np.repeat(np.array([*clients], object), sizes)
+    rows = partitioners.partition({"client": former, **columns}, partitioner)
+    return partitioners.clients(columns, rows)
 
 
 def num_characters(columns: "dict[str, np.ndarray]") -> int | None:

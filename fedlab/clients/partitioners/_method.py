@@ -1,9 +1,10 @@
 """The two forms of a partitioner: applied to data, or waiting for columns."""
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, cast, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
 
 import numpy as np
 
@@ -14,7 +15,8 @@ Partition = dict[str, np.ndarray]
 P = ParamSpec("P")
 
 
-class Partitioner(NamedTuple):
+@dataclasses.dataclass(frozen=True, repr=False)
+class Partitioner:
     """A partitioner with its settings: a function columns -> partition.
 
     Attributes:
