@@ -87,11 +87,13 @@ def _client(rng: np.random.Generator, patterns: np.ndarray, num_examples: int) -
     num_classes = len(patterns)
     y = rng.choice(num_classes, num_examples, p=rng.dirichlet(np.ones(num_classes)))
     brightness = rng.uniform(-_STYLE, _STYLE)
-    x = patterns[y]
-    for axis in (1, 2):
-        shifts = rng.integers(-1, 2, num_examples)
-        x = np.stack([np.roll(image, shift, axis - 1) for image, shift in zip(x, shifts)])
-    x = x + brightness + rng.normal(0, 0.1, x.shape)
+    places = [
+        (np.arange(size) - rng.integers(-1, 2, [num_examples, 1])) % size
+        for size in patterns.shape[1:3]
+    ]
+    x = patterns[y[:, None, None], places[0][:, :, None], places[1][:, None, :]]
+    noise = rng.standard_normal(x.shape, np.float32)
+    x = x + np.float32(brightness) + np.float32(0.1) * noise
     return Images(np.clip(np.round(x * 255), 0, 255).astype(np.uint8), y)
 
 

@@ -39,13 +39,15 @@ def load(
     """
     if path is not None:
         folder = pathlib.Path(path).expanduser()
-        if all((folder / name).is_file() for name in hdf5.values()):
+        if hdf5 and all((folder / name).is_file() for name in hdf5.values()):
             return {part: ClientData.from_tff_file(folder / name) for part, name in hdf5.items()}
     file = File(f"{sqlite}.lzma", f"{URL}{sqlite}.lzma")
     names = (sqlite,)
     try:
         found = _download.find(file, dataset, path=path, cache_dir=cache_dir, names=names)
     except FileNotFoundError as error:
+        if not hdf5:
+            raise
         raise FileNotFoundError(f"{error}; or with {' and '.join(hdf5.values())}") from None
     plain = _download.decompressed(found, _cache.folder(cache_dir) / dataset)
     return {
