@@ -15,6 +15,7 @@ from fedlab.testing import check_dataset
 
 DISJOINT = {  # the others: "examples"
     "cifar10": "clients",
+    "celeba": "clients",
     "cifar100": "clients",
     "fashion_mnist": "clients",
     "mnist": "clients",
