@@ -15,8 +15,6 @@ from fedlab.clients.id_index import IndexedIds
 from fedlab.clients.store import CACHE_BYTES, Store
 
 if TYPE_CHECKING:
-    import os
-
     import tensorflow as tf
 
     from fedlab.clients.sources.roles import Inputs
@@ -535,6 +533,173 @@ class ClientData:
         from fedlab.clients import arrow
 
         arrow.write(folder, ((id_, self.in_schema(id_)) for id_ in self), self.schema)
+
+    @classmethod
+    def from_folder(
+        cls,
+        path: str | os.PathLike,
+        *,
+        partitioner: "Partitioner | None" = None,
+        class_names: Sequence[str] | None = None,
+        image_size: tuple[int, int] | None = None,
+        color: str = "rgb",
+        skip_invalid: bool = False,
+    ) -> "ClientData":
+        """Makes a ClientData of a folder of images (.png, .jpg, ...) or texts (.txt, .md).
+
+        ```
+        PATH/CLIENT/FILE          a folder per client: x
+        PATH/CLIENT/CLASS/FILE    a folder per client with a folder per class: x and y
+        PATH/CLASS/FILE           a folder per class, and a partitioner: x and y
+        ```
+
+        Images are decoded with Pillow (the extra `data`) when a client is used. Names are
+        taken in alphabetical order; hidden files and folders are left out.
+
+        Args:
+          path: the folder.
+          partitioner: divides the files of class folders among clients, from the column
+            `y`; see `fedlab.clients.partitioners`. By default, the folders are clients.
+          class_names: the classes in the order of their numbers in `y`; by default, the
+            names of the class folders in alphabetical order. See `source.class_names`.
+            Pass the names if test data in another folder may lack classes.
+          image_size: (height, width) that images are resized to, bilinearly. By default,
+            the images of a client must have one size.
+          color: "rgb", "grayscale" or "rgba".
+          skip_invalid: whether to leave out damaged files and clients without files, and
+            to count them in `source`, instead of raising an error. Reads every file once.
+
+        Returns:
+          A ClientData that reads a client's files on first use: `x` is uint8
+          [n, height, width, channels], or texts [n]; `y` is int64 [n].
+
+        Raises:
+          FileNotFoundError, NotADirectoryError: there is no such folder.
+          ValueError: the folder has another form; or, on reading, a damaged file.
+
+        Example:
+          >>> train = ClientData.from_folder("photos", image_size=(32, 32))  # doctest: +SKIP
+        """
+        from fedlab.clients.sources import folders
+
+        return folders.read(
+            path,
+            partitioner=partitioner,
+            class_names=class_names,
+            image_size=image_size,
+            color=color,
+            skip_invalid=skip_invalid,
+        )
+
+    @classmethod
+    def from_huggingface(
+        cls,
+        dataset: Any,
+        client: str | None = None,
+        x: "Inputs" = None,
+        y: "Inputs" = None,
+        *,
+        sample_weight: str | None = None,
+        keep: Sequence[str] = (),
+        partitioner: "Partitioner | None" = None,
+        image_size: tuple[int, int] | None = None,
+        skip_invalid: bool = False,
+    ) -> "ClientData":
+        """Makes a ClientData of a `datasets.Dataset` of Hugging Face.
+
+        Images become uint8 [n, height, width, channels], lists of equal length
+        [n, length]. The names of a `ClassLabel` in `y` are `source.class_names`.
+
+        Args:
+          dataset: one split, such as `datasets.load_dataset("mnist", split="train")`.
+          client, x, y, sample_weight, keep, partitioner, skip_invalid: as in
+            `from_dataframe`.
+          image_size: (height, width) that images are resized to. By default, all images
+            must have one size.
+
+        Returns:
+          A ClientData in memory.
+
+        Raises:
+          TypeError, ValueError: as in `from_dataframe`, or not a `datasets.Dataset`.
+
+        Example:
+          >>> clients = ClientData.from_huggingface(dataset, "user", "text")  # doctest: +SKIP
+        """
+        from fedlab.clients.sources import huggingface
+
+        return huggingface.read(
+            dataset,
+            client,
+            x,
+            y,
+            sample_weight=sample_weight,
+            keep=keep,
+            partitioner=partitioner,
+            image_size=image_size,
+            skip_invalid=skip_invalid,
+        )
+
+    @classmethod
+    def from_tfds(
+        cls,
+        dataset: Any,
+        client: str | None = None,
+        x: "Inputs" = None,
+        y: "Inputs" = None,
+        *,
+        split: str = "train",
+        data_dir: str | os.PathLike | None = None,
+        sample_weight: str | None = None,
+        keep: Sequence[str] = (),
+        partitioner: "Partitioner | None" = None,
+        image_size: tuple[int, int] | None = None,
+        skip_invalid: bool = False,
+    ) -> "ClientData":
+        """Makes a ClientData of a data set of TensorFlow Datasets (the extra `tfds`).
+
+        A feature in a dict of features is called OUTER/INNER. The names of a `ClassLabel`
+        in `y` are `source.class_names`. Texts are object arrays of bytes.
+
+        Args:
+          dataset: a name, such as "mnist", which is downloaded and prepared if it is
+            not there, as by `tfds.load`; or a `tfds.core.DatasetBuilder` that is
+            prepared.
+          client, x, y, sample_weight, keep, partitioner, skip_invalid: as in
+            `from_dataframe`.
+          split: the split, such as "train" or "train[:10%]".
+          data_dir: the folder of prepared data sets, if `dataset` is a name; by default,
+            that of tfds.
+          image_size: (height, width) that images are resized to. By default, all images
+            must have one size.
+
+        Returns:
+          A ClientData in memory.
+
+        Raises:
+          FileNotFoundError: the data set is not prepared.
+          TypeError, ValueError: as in `from_dataframe`, or there is no such data set.
+
+        Example:
+          >>> from fedlab.clients.partitioners import dirichlet
+          >>> iid = dirichlet(num_clients=9, alpha=100, seed=0)
+          >>> train = ClientData.from_tfds("mnist", y="label", partitioner=iid)  # doctest: +SKIP
+        """
+        from fedlab.clients.sources import tfds
+
+        return tfds.read(
+            dataset,
+            client,
+            x,
+            y,
+            split=split,
+            data_dir=data_dir,
+            sample_weight=sample_weight,
+            keep=keep,
+            partitioner=partitioner,
+            image_size=image_size,
+            skip_invalid=skip_invalid,
+        )
 
     @classmethod
     def from_tff_file(

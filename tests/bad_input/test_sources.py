@@ -117,6 +117,20 @@ def folder(tmp_path_factory):
     (f / "binary.csv").write_bytes(bytes(range(256)) * 4)
     (f / "latin1.jsonl").write_bytes('{"user": "é", "x": 1}\n'.encode("latin-1"))
     (f / "folder").mkdir()
+    for name in ("mixed", "numbers", "files", "both", "damaged", "latin", "hollow"):
+        (f / "folders" / name / "ann").mkdir(parents=True)
+    folders = f / "folders"
+    (folders / "mixed" / "ann" / "a.txt").write_text("text")
+    (folders / "mixed" / "ann" / "b.png").touch()
+    (folders / "numbers" / "ann" / "a.npy").touch()
+    (folders / "files" / "a.png").touch()
+    (folders / "both" / "ann" / "a.txt").write_text("text")
+    (folders / "both" / "bob" / "dog").mkdir(parents=True)
+    (folders / "both" / "bob" / "dog" / "a.txt").write_text("text")
+    (folders / "damaged" / "ann" / "a.png").write_bytes(b"\x89PNG")
+    (folders / "latin" / "ann" / "a.txt").write_bytes(b"\xe9")
+    (folders / "hollow" / "ann" / "a.txt").write_text("text")
+    (folders / "hollow" / "bob").mkdir()
     table = pa.table({"user": ["ann", None], "x": [1.0, 2.0], "map": [{"a": 1}, {"a": 2}]})
     pq.write_table(table, f / "good.parquet")
     (f / "cut.parquet").write_bytes((f / "good.parquet").read_bytes()[:-50])
@@ -146,6 +160,14 @@ def leaf(name):
 def tff(name, client_id=None, **options):
     def call(f):
         clients = ClientData.from_tff_file(f / name, **options)
+        return client_id and clients[client_id]
+
+    return call
+
+
+def images(name, client_id=None, **options):
+    def call(f):
+        clients = ClientData.from_folder(f / "folders" / name, **options)
         return client_id and clients[client_id]
 
     return call
@@ -267,6 +289,23 @@ CASES = {
     "arrays: no clients": (arrays([1.0], [0], {}), "client"),
     "arrays: keep a list": (arrays([1.0], [0], {"a": [0]}, keep=["t"]), "list"),
     "arrays: keep twice": (arrays([1.0], [0], {"a": [0]}, keep={"x": [1]}), "'x'"),
+    "folder: nothing there": (images("none"), "none"),
+    "folder: a file": (lambda f: ClientData.from_folder(f / "good.csv"), "good.csv"),
+    "folder: empty": (lambda f: ClientData.from_folder(f / "folder"), "folder"),
+    "folder: no files": (images("files"), "files has no files in its folders"),
+    "folder: images and texts": (images("mixed"), "'ann/b.png'"),
+    "folder: other files": (images("numbers"), "'ann/a.npy'"),
+    "folder: files beside classes": (images("both"), "client 'ann'"),
+    "folder: damaged": (images("damaged", "ann"), "ann/a.png"),
+    "folder: all damaged": (images("damaged", skip_invalid=True), "files that cannot be read"),
+    "folder: latin-1": (images("latin", "ann"), "ann/a.txt"),
+    "folder: an empty client": (images("hollow"), "client 'bob'"),
+    "folder: size": (images("hollow", image_size=32), "image_size=32"),
+    "folder: a size of 0": (images("hollow", image_size=(0, 32)), "image_size=0"),
+    "folder: color": (images("hollow", color="gray"), "'gray'"),
+    "folder: partitioner": (images("latin", partitioner="iid"), "'iid'"),
+    "folder: a class missing": (images("latin", class_names=["bob"], partitioner={}), "'ann'"),
+    "folder: classes twice": (images("both", class_names=["a", "a"]), "['a', 'a']"),
     "leaf: nothing there": (leaf("none.json"), "none.json"),
     "leaf: no files": (leaf("folder"), "folder"),
     "leaf: empty": (leaf("empty"), "empty is not valid JSON"),

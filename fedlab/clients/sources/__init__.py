@@ -5,6 +5,9 @@
     jsonl_files    files with one JSON object per line
     parquet_files  Parquet files
     arrays         NumPy arrays and a partitioner
+    folders        folders of images or texts
+    huggingface    data sets of Hugging Face's library `datasets`
+    tfds           data sets of TensorFlow Datasets
     tff_files      HDF5 and SQLite files of TensorFlow Federated
     leaf           JSON files of LEAF
 

@@ -3,14 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from fedlab import _checks
 from fedlab.clients.client_data import ClientData
 from fedlab.clients.columns import RESERVED, TARGET_OF, check_columns
 from fedlab.clients.sources import tables, values
 from fedlab.clients.sources.roles import Output, Roles
-from fedlab.clients.sources.values import Column
 
 
 def read(
@@ -52,13 +49,7 @@ def read(
     roles = Roles(None, tuple(Output(name, (name,), False) for name in arrays))
     table = tables.Table(
         "the arrays",
-        {name: _column(array) for name, array in arrays.items()},
+        {name: values.of_array(array) for name, array in arrays.items()},
         len(next(iter(arrays.values()))),
     )
     return tables.clients(table, roles, partitioner=partitioner, skip_invalid=skip_invalid)
-
-
-def _column(array: np.ndarray) -> Column:
-    if array.dtype != object:
-        return Column(array)
-    return values.of_objects(array.tolist() if array.ndim == 1 else list(array))

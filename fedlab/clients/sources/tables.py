@@ -110,7 +110,7 @@ def clients(
     for output in roles.outputs:
         _check_kinds(output, read, table.name)
     if class_names is not None:
-        names = _checked_class_names(class_names)
+        names = checked_class_names(class_names)
         target = next((o.sources[0] for o in roles.outputs if o.name == "y"), None)
         if target is None or read[target].kind != "text":
             raise ValueError(
@@ -263,7 +263,16 @@ def _classes(name: str, read: Values, names: Sequence[str]) -> tuple[Values, _Pr
     return read._replace(array=numbers, kind="number"), problem
 
 
-def _checked_class_names(class_names: Any) -> tuple[str, ...]:
+def checked_class_names(class_names: Any) -> tuple[str, ...]:
+    """Returns the argument `class_names`.
+
+    Raises:
+      ValueError: not a list of unique texts.
+
+    Example:
+      >>> checked_class_names(["cat", "dog"])
+      ('cat', 'dog')
+    """
     try:
         names = tuple(class_names)
     except TypeError:

@@ -146,6 +146,18 @@ def of_objects(values: Sequence[Any], missing: np.ndarray | None = None) -> Colu
     return Column(made, other_type if other_type.any() else None, values)
 
 
+def of_array(array: np.ndarray) -> Column:
+    """Returns a column of a NumPy array [n, ...] of numbers, or of texts and other objects.
+
+    Example:
+      >>> of_array(np.array(["a", 5], object)).other_type.tolist()
+      [False, True]
+    """
+    if array.dtype != object:
+        return Column(array)
+    return of_objects(array.tolist() if array.ndim == 1 else list(array))
+
+
 def _kind(value: Any) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "true or false"
