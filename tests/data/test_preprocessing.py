@@ -1,5 +1,8 @@
 """Preprocessing layers learn from training clients only, and are applied to all data."""
 
+import doctest
+import importlib
+
 import numpy as np
 import pytest
 
@@ -165,3 +168,7 @@ def test_bad_input(name):
     with pytest.raises(MISTAKES) as raised:
         call()
     check_line(str(raised.value), received)
+
+
+def test_the_example_runs():
+    assert not doctest.testmod(importlib.import_module("fedlab.data.preprocessing")).failed
