@@ -71,7 +71,7 @@ class ClientData:
             raise _checks.type_error("load", load, expected)
         if cache_bytes is not None:
             _checks.check_int("cache_bytes", cache_bytes, 0, what="or None for no limit")
-        self._set(client_ids, Store(load, cache_bytes))
+        self._set(client_ids, Store(load, cache_bytes, client_ids=client_ids))
 
     @classmethod
     def _of_store(

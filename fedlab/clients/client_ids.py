@@ -12,7 +12,7 @@ import numpy as np
 
 from fedlab import _checks
 from fedlab._text import is_unicode
-from fedlab.clients.id_index import IndexedIds
+from fedlab.clients.id_index import IdSet, IndexedIds
 
 _COMPARED = 10_000
 """How many ids an unknown one is compared with, for the hint in its error."""
@@ -99,6 +99,11 @@ def take(client_ids: Sequence[str], positions: np.ndarray) -> Sequence[str]:
     if isinstance(client_ids, IndexedIds):
         return client_ids.take(positions)
     return tuple(client_ids[i] for i in positions.tolist())
+
+
+def empty_set(client_ids: Sequence[str]) -> "set[str] | IdSet":
+    """Returns an empty set, to which some of these ids can be added."""
+    return IdSet(client_ids) if isinstance(client_ids, IndexedIds) else set()
 
 
 def digest(client_ids: Iterable[str]) -> str:

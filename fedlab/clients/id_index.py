@@ -182,3 +182,32 @@ class IndexedIds(Sequence[str]):
         mask: Any = np.zeros(len(self._index), bool)
         mask[self._places] = True
         return memoryview(mask)
+
+
+class IdSet:
+    """A growing set of ids: a byte for each id of an index, and none that grows.
+
+    Args:
+      client_ids: the ids that may be added.
+
+    Example:
+      >>> some = IdSet(IndexedIds(IdIndex.of(["ann", "bob"])))
+      >>> some.add("bob")
+      >>> "bob" in some, "ann" in some
+      (True, False)
+    """
+
+    def __init__(self, client_ids: IndexedIds):
+        self._client_ids = client_ids
+        self._has = bytearray(client_ids.num_places)
+
+    def add(self, client_id: str) -> None:
+        """Adds an id."""
+        place = self._client_ids.place(client_id)
+        if place is None:
+            raise KeyError(client_id)
+        self._has[place] = True
+
+    def __contains__(self, client_id: str) -> bool:
+        place = self._client_ids.place(client_id)
+        return place is not None and bool(self._has[place])

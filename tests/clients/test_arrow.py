@@ -446,3 +446,46 @@ def test_pages_that_were_read_are_given_back(tmp_path, monkeypatch):
 def _resident_mb():
     status = pathlib.Path("/proc/self/status").read_text()
     return int(status.split("RssFile:")[1].split()[0]) / 1024
+
+
+# --- simulation
+
+
+def test_a_simulation_from_a_folder_gives_the_same_bits(tmp_path):
+    import tensorflow as tf
+
+    import fedlab as fl
+
+    rng = np.random.default_rng(0)
+    clients = ClientData(
+        [f"c{i}" for i in range(40)],
+        {
+            f"c{i}": {
+                "x": rng.normal(size=[i % 7, 3]).astype(np.float32),
+                "y": rng.integers(2, size=i % 7),
+            }
+            for i in range(40)
+        }.__getitem__,
+    )
+    clients.save(tmp_path / "clients")
+    results = []
+    for data in (clients, fl.ClientData.open(tmp_path / "clients")):
+        tf.keras.utils.set_random_seed(0)
+        model = tf.keras.Sequential([tf.keras.Input([3]), tf.keras.layers.Dense(2)])
+        model.compile("sgd", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        train, test = data.split(0.2, by="example")
+        run = fl.simulate(
+            model,
+            train.map(lambda columns: {**columns, "x": columns["x"] * 2}),
+            rounds=2,
+            clients_per_round=10,
+            batch_size=2,
+            evaluate_on={"all": test, "each": fl.per_client(test)},
+            run_dir=tmp_path / f"run{len(results)}",
+            progress=False,
+        )
+        history = [{k: v for k, v in row.items() if k != "seconds"} for row in run.history]
+        results.append(([w.tobytes() for w in run.model.get_weights()], history))
+    assert results[0] == results[1]
+    config, again = ((tmp_path / f"run{i}" / "config.json").read_text() for i in range(2))
+    assert json.loads(config) == json.loads(again)  # the same hashes of ids and of data
