@@ -8,7 +8,7 @@
 #   candidates     the names of Pythons that may make the environment, in order of preference
 #   pythons        the versions that may, as text
 #   is_supported   function: version (3.11.9) -> whether it may
-default_stack=tff
+default_stack=modern
 
 stack=$default_stack
 arguments=()

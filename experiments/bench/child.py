@@ -11,6 +11,8 @@ import sys
 import time
 import traceback
 
+import numpy as np
+
 from experiments.bench import machine
 
 
@@ -18,11 +20,11 @@ def serve(connection, engine, workload, seed):
     """Answers requests until ("stop",).
 
         ("start", weights)             -> {"seconds"}: to build the engine and set its weights,
-                                          those of the model if None
+                                          those of the model if None; see `packed`
         ("round", round_num, clients)  -> {"seconds"}: of a round with the first `clients`
                                           clients, until its weights are available
         ("weights",)                   -> {"weights"}: the global weights, trainable first,
-                                          as (bytes, dtype, shape)
+                                          `packed`
 
     The first message, sent without a request, is {"import_s", "versions"}: the seconds to
     import libraries and to make the model and the data, and the versions of the
@@ -46,11 +48,7 @@ def serve(connection, engine, workload, seed):
                 answer = {}
             else:
                 trainable, non_trainable = process.weights(state)
-                answer = {
-                    "weights": [
-                        (w.tobytes(), w.dtype.str, w.shape) for w in (*trainable, *non_trainable)
-                    ]
-                }
+                answer = {"weights": packed([*trainable, *non_trainable])}
             connection.send({"seconds": time.perf_counter() - started, **answer})
     except EOFError:
         pass
@@ -62,10 +60,22 @@ def serve(connection, engine, workload, seed):
             process.close()
 
 
+def packed(weights):
+    """Returns arrays as (bytes, dtype, shape), which every version of NumPy can read."""
+    return [(w.tobytes(), w.dtype.str, w.shape) for w in weights]
+
+
+def unpacked(weights):
+    """Returns the arrays of `packed`."""
+    return [np.frombuffer(data, dtype).reshape(shape) for data, dtype, shape in weights]
+
+
 def _first_weights(model, weights):
     """(trainable, non-trainable) weights: the given ones, or the model's."""
     if weights is None:
         weights = [w.numpy() for w in (*model.trainable_weights, *model.non_trainable_weights)]
+    else:
+        weights = unpacked(weights)
     num_trainable = len(model.trainable_weights)
     return weights[:num_trainable], weights[num_trainable:]
 

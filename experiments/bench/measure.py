@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-from experiments.bench import processes
+from experiments.bench import child, processes
 
 ENGINES = ("local", "tff", "plain_tff", "keras")
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -61,7 +61,7 @@ class Engine:
         Args:
           weights: the first weights, trainable first; by default those that Keras draws.
         """
-        return self._ask("start", weights)["seconds"]
+        return self._ask("start", None if weights is None else child.packed(weights))["seconds"]
 
     def round(self, round_num, num_clients):
         """Runs a round.
@@ -77,9 +77,7 @@ class Engine:
 
     def weights(self):
         """Returns the global weights, trainable first."""
-        # Arrays of another version of NumPy may not be readable.
-        weights = self._ask("weights")["weights"]
-        return [np.frombuffer(data, dtype).reshape(shape) for data, dtype, shape in weights]
+        return child.unpacked(self._ask("weights")["weights"])
 
     def close(self):
         """Ends the child and the processes that it started."""

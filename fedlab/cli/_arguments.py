@@ -47,6 +47,11 @@ def add_model(parser: argparse.ArgumentParser, required: bool = True) -> None:
         metavar="NAME_OR_PATH",
         help="a shipped model, or the path or http(s) address of a Keras model",
     )
+    add_trust_model(parser)
+
+
+def add_trust_model(parser: argparse.ArgumentParser) -> None:
+    """Adds --trust_model."""
     parser.add_argument(
         "--trust_model",
         action="store_true",

@@ -2,6 +2,8 @@
 
 import argparse
 
+from fedlab.cli import _arguments
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
@@ -12,11 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("keras2", "keras3"),
         help="the version of Keras that will load OUT (default: the one that did not save IN)",
     )
-    parser.add_argument(
-        "--trust_model",
-        action="store_true",
-        help="read a model file even if it can execute Python code",
-    )
+    _arguments.add_trust_model(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -67,6 +67,20 @@ def check_inputs(
         _check_column(f"{owner} has column {name!r}", np.asarray(given[name]), wanted)
 
 
+def as_fit_rounds(columns: Mapping[str, tf.Tensor], model: tf.keras.Model) -> dict[str, tf.Tensor]:
+    """Returns a batch whose numbers are of `keras.backend.floatx()`, as `fit` passes them on.
+
+    For a model with float64 weights, the batch keeps its precision.
+    """
+    floatx = tf.as_dtype(tf.keras.backend.floatx())
+    if any(tf.as_dtype(weight.dtype) == tf.float64 for weight in model.weights):
+        return dict(columns)
+    return {
+        name: tf.cast(column, floatx) if column.dtype.is_floating else column
+        for name, column in columns.items()
+    }
+
+
 def fixed_batch_size(model: tf.keras.Model) -> int | None:
     """Returns the batch size that the model was built for, or None for any."""
     inputs = model.inputs if graph.is_functional(model) else None

@@ -232,6 +232,7 @@ SOLVERS = {
 SLOW = ("scaffold", "fed_dyn")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SOLVERS]
 )
@@ -245,6 +246,7 @@ def test_several_local_steps_of_solvers_converge_to_the_solution(name):
     np.testing.assert_allclose(found, solution, rtol=0, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "algorithm",
     [algorithms.fed_avg(), algorithms.mime_lite()],

@@ -15,6 +15,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["adam", "momentum", pytest.param("adagrad", marks=pytest.mark.slow), "sgd"]
 )

@@ -84,6 +84,7 @@ def test_fed_recon_round_by_round():
     ]  # the examples that trained
 
 
+@pytest.mark.slow
 def test_fed_recon_finds_what_is_shared_where_fed_avg_does_not():
     offsets = [4.0, -4.0, 2.0, -1.0]
     train, test = clients_with_offsets(offsets, 16), clients_with_offsets(offsets, 8, seed=1)

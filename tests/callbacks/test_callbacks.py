@@ -11,7 +11,7 @@ import fedlab as fl
 from fedlab.callbacks import BestModel, Callback, EarlyStopping, Round
 from fedlab.runs.read import recorded
 from tests.quadratics import linear_model, regressions
-from tests.stacks import IS_KERAS_3
+from tests.stacks import IS_KERAS_3, keras_2
 
 CLIENTS, _, _ = regressions()
 TEST = CLIENTS["c4"]
@@ -208,7 +208,10 @@ class Interrupt(Callback):
         assert state["matrix"].tolist() == [[self.sum, 1.0]] and isinstance(self.sum, float)
 
 
-@pytest.mark.parametrize("engine", ["local", pytest.param("tff", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "engine", ["local", pytest.param("tff", marks=[pytest.mark.slow, keras_2])]
+)
 def test_an_interrupted_run_resumes_with_the_same_bits(tmp_path, engine):
     def start(folder, at=None, rounds=9):
         callbacks = [Interrupt(), EarlyStopping("test_loss", patience=2), BestModel("test_loss")]

@@ -109,6 +109,7 @@ def test_engine_tff_gives_stragglers_their_share():
     assert tff.history[1]["clients_dropped"] == 1
 
 
+@pytest.mark.slow
 def test_conditions_do_not_depend_on_workers_or_interruptions_and_are_recorded(tmp_path):
     def run(**options):
         conditions = [fl.clients.dropouts(0.2), fl.clients.stragglers(0.5)]

@@ -140,6 +140,7 @@ def by_loss(client):
     )
 
 
+@pytest.mark.slow
 def test_weights_by_last_loss_equal_the_formula_and_resume_bit_identically(
     tmp_path,
 ):

@@ -80,6 +80,7 @@ def integers(num_clients, dtypes):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_clients", [31, pytest.param(32, marks=pytest.mark.slow), 64])
 def test_integers_of_different_dtypes_in_cohorts_of_any_size(num_clients):
     clients = integers(num_clients, (np.int8, np.int16))
@@ -218,6 +219,7 @@ def test_sequences_of_different_lengths_in_one_block():
         np.testing.assert_allclose(value, expected, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_sequences_of_different_lengths_trained_and_evaluated():
     """As plain Keras does it with each client by itself."""
     clients = sequences(3, (4, 5, 4))
@@ -294,6 +296,7 @@ def test_one_graph_serves_all_lengths():
     assert block_size(6) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make", [pytest.param(fl.algorithms.fed_avg, marks=pytest.mark.slow), fl.algorithms.mime]
 )

@@ -93,6 +93,7 @@ def test_each_client_is_evaluated_as_keras_does(texts):
         assert each["num_examples"] == test.num_examples(each["client_id"])
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_does_not_matter(texts):
     train, test = texts
     model = fl.models.char_rnn(units=8, embedding_dim=4)
@@ -118,6 +119,7 @@ def same_rows(first, second):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "algorithm",
     [

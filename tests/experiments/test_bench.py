@@ -140,6 +140,7 @@ def test_rates_are_measured_at_every_shape():
     assert rates["matmul", best["shape"]]["flops_per_s"] == best["flops_per_s"] == fastest > 0
 
 
+@pytest.mark.slow
 def test_the_limit_of_small_products_is_below_a_plain_loop():
     """At their measured rates, W3b's products take less time than calling TensorFlow for each."""
     products = WORKLOADS["W3b"].products
@@ -266,6 +267,7 @@ def test_report_has_the_layout(measured):
     )
 
 
+@pytest.mark.slow
 def test_stacks_start_from_the_same_weights():
     """With the same environment twice, the results are the same as well."""
     pythons = {"modern": sys.executable, "tff": sys.executable}
@@ -284,6 +286,17 @@ def test_stacks_start_from_the_same_weights():
     assert float(shown["tff s"]) == pytest.approx(measured["tff"]["median_s"], abs=1e-3)
 
 
+@pytest.mark.slow
+def test_the_stacks_end_with_the_same_weights():
+    root = pathlib.Path(__file__).resolve().parents[2]
+    pythons = {"modern": root / ".venv/bin/python", "tff": root / ".venv-tff/bin/python"}
+    if missing := [stack for stack, python in pythons.items() if not python.exists()]:
+        pytest.skip(f"no environment: run scripts/setup --stack={missing[0]}")
+    measured = stacks.measure_stacks(SMALL, "local", pythons, 2, seed=5)
+    assert measured["modern"]["versions"]["keras"] > "3" > measured["tff"]["versions"]["keras"]
+    assert measured["first_weight_diff"] < 1e-6 and measured["max_weight_diff"] < 1e-5
+
+
 @pytest.mark.parametrize(
     "arguments, expected",
     [
@@ -296,6 +309,7 @@ def test_wrong_comparisons_of_stacks_are_refused(arguments, expected):
     assert result.returncode == 2 and expected in result.stderr
 
 
+@pytest.mark.slow
 def test_methods_are_measured_in_turn():
     """All algorithms and aggregators except the mean have a row; FedAvg, the baseline, has two."""
     model = SMALL.compiled_model()

@@ -76,6 +76,7 @@ def test_a_run_that_diverges_fails_in_one_line(small_model):
     assert "has no usable update (not finite: 3, first" in result.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("tensorflow_federated") is not None, reason="TFF is installed"
 )

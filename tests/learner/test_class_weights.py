@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import fedlab as fl
-from tests.stacks import IS_KERAS_3
+from tests.stacks import IS_KERAS_3, keras_2
 
 keras = tf.keras
 layers = keras.layers
@@ -85,9 +85,10 @@ CASES = [
         labels,
         sample_weight,
         id=f"{labels}, {engine}{'' if sample_weight is None else ', sample_weight'}",
-        marks=pytest.mark.slow
+        marks=[pytest.mark.slow, keras_2]
         if engine == "tff"
-        or (sample_weight is not None and labels not in ("numbers", "one-hot positions"))
+        else pytest.mark.slow
+        if sample_weight is not None and labels not in ("numbers", "one-hot positions")
         else (),
     )
     for engine in ("local", "tff")
@@ -279,6 +280,7 @@ def test_bad_arguments_raise_one_line_errors(make, columns, class_weight, messag
 
 
 @pytest.mark.slow
+@keras_2
 def test_class_weights_that_tff_would_count_differently_are_refused():
     for weights, algorithm, message in (
         (WEIGHTS, None, "class_weight[2]=0: expected a number above 0"),

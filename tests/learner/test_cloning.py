@@ -340,7 +340,7 @@ REFUSED = [
     ),
     (
         lambda: compiled(functional(Scaled, scale=3.0, name="scaled")),
-        "(a copy of|cannot copy) model 'scaled'.*: pass a function",
+        "(a copy of|cannot copy) model 'scaled'.*(: |, or )pass a function",
     ),
     (
         lambda: lambda: compiled(Subclassed()),

@@ -112,6 +112,7 @@ def simulate(model, **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names, non_trainable, down, up",
     [

@@ -282,7 +282,8 @@ def augmented():
         layers.RandomTranslation(0.2, 0.2),
         layers.RandomRotation(0.1),
         layers.RandomContrast(0.2),
-        layers.RandomCrop(6, 6),
+        # Keras 3 evaluates images of the wrong size after RandomCrop, so plain Keras fails as well.
+        *([] if IS_KERAS_3 else [layers.RandomCrop(6, 6)]),
         layers.Flatten(),
         layers.Dense(3),
     )
@@ -444,6 +445,7 @@ def partly_frozen():
     return model, frozen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "policy, optimizer",
     [
@@ -496,6 +498,7 @@ def two_outputs():
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_several_inputs_and_outputs(weighted):
     columns = {"a": floats(4), "b": padded_ids, "y/kind": classes(), "y/size": floats(1)}
@@ -633,6 +636,7 @@ def built(kind):
     return compiled(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [pytest.param(Tied, marks=pytest.mark.slow), OwnLoss])
 def test_subclassed_models(kind):
     clients = make_clients(x=padded_ids, y=classes(6))

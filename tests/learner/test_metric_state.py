@@ -126,6 +126,7 @@ def of_part(row, part):
     }
 
 
+@pytest.mark.slow
 def test_metrics_are_those_of_one_stream(caplog):
     nan = {"x": np.full([2, 3], np.nan, np.float32), "y": np.ones([2, 1], np.float32)}
     clients = fl.ClientData.from_dict({"bad": nan, **CLIENTS})
@@ -273,6 +274,7 @@ NOT_ADDING = {
 }
 
 
+@pytest.mark.slow
 def test_only_metrics_that_are_sums_are_added_over_clients():
     """Batches of the trials have 27 rows; the set has 66."""
     tf.keras.utils.set_random_seed(1)

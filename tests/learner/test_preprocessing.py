@@ -40,9 +40,7 @@ LAYERS = {
     "Discretization": (lambda: adapted(layers.Discretization(num_bins=3), FLOATS), FLOATS),
     "Normalization": (lambda: adapted(layers.Normalization(axis=None), FLOATS), FLOATS),
     "Hashing": (
-        lambda: keras.Sequential(
-            [layers.Hashing(4, salt=3), layers.CategoryEncoding(4, "one_hot")]
-        ),
+        lambda: layers.Hashing(4, salt=3, output_mode="one_hot"),
         WORDS,
     ),
 }

@@ -91,6 +91,7 @@ print(json.dumps(values))
 """
 
 
+@pytest.mark.slow
 def test_plain_keras_in_another_process_evaluates_to_the_same(tmp_path):
     _, test = fl.datasets.shakespeare.synthetic(num_clients=2, sequence_length=20)
     columns = test.to_arrays()

@@ -16,6 +16,7 @@ from fedlab import cli
 from fedlab.learner import saving
 from fedlab.models import _conversion, _conversion_graph
 from fedlab.models.convert import ConversionError, convert
+from tests import quick
 from tests.models import standard_models
 
 layers = tf.keras.layers
@@ -30,7 +31,7 @@ def saved(build, path):
     return model
 
 
-@pytest.mark.parametrize("build", standard_models.ALL)
+@pytest.mark.parametrize("build", quick.only(standard_models.ALL[::5], standard_models.ALL))
 def test_there_and_back(tmp_path, build):
     tf.keras.backend.clear_session()
     model = saved(build, tmp_path / "here.keras")
@@ -77,7 +78,7 @@ def stepped(optimizer):
     return model
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", quick.only([*OPTIMIZERS][:3], OPTIMIZERS))
 def test_the_state_of_optimizers(tmp_path, optimizer):
     """A converted model goes on as the original does."""
     model = stepped(optimizer())
@@ -110,6 +111,7 @@ for i, optimizer in enumerate(test_convert.OPTIMIZERS):
 """
 
 
+@pytest.mark.slow
 def test_the_other_keras_goes_on_with_the_state_of_optimizers(tmp_path, other_python):
     models = [stepped(optimizer()) for optimizer in OPTIMIZERS]
     for i, model in enumerate(models):
@@ -183,6 +185,7 @@ def run_other(python, program, folder):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_the_other_keras_computes_the_same(tmp_path, other_python):
     """Plain Keras of the other version loads our files, and we load its files."""
     expected = {}
@@ -207,6 +210,7 @@ def test_the_other_keras_computes_the_same(tmp_path, other_python):
                     np.testing.assert_allclose(value, theirs[key], atol=1e-6, err_msg=file.name)
 
 
+@pytest.mark.slow
 def test_the_shipped_model_computes_the_same_in_the_other_keras(tmp_path, other_python):
     model = fl.models.load("dickens_char_rnn")
     model.save(tmp_path / "model.keras")

@@ -119,6 +119,7 @@ def simulated(model, **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [classifier, language_model, headed_backbone])
 def test_three_steps_equal_fit(build, tmp_path):
     model = build()
@@ -142,6 +143,7 @@ def test_three_steps_equal_fit(build, tmp_path):
         assert value == pytest.approx(run.history[-1][f"test_{name}"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_loaded_task_reads_texts_and_keeps_its_training_settings(tmp_path):
     model = classifier()
     run = simulated(model)
@@ -159,6 +161,7 @@ def test_a_loaded_task_reads_texts_and_keeps_its_training_settings(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_language_model_generates(tmp_path):
     model = language_model()
     run = simulated(model)
@@ -170,6 +173,7 @@ def test_a_language_model_generates(tmp_path):
     assert loaded.generate("the", max_length=LENGTH) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [classifier, language_model])
 def test_presets_in_a_folder(tmp_path, build):
     model = build()
@@ -232,6 +236,7 @@ def test_a_tokenizer_that_reads_a_file_is_refused(tmp_path):
         fl.models.load(tmp_path / "bad.keras")
 
 
+@pytest.mark.slow
 def test_the_example_of_the_documentation(tmp_path, monkeypatch):
     page = pathlib.Path(__file__).parents[2] / "docs" / "kerashub.md"
     after = page.read_text().partition("This runs without a network:")[2]

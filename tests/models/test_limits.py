@@ -200,6 +200,7 @@ for path in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_small_files_that_ask_for_gigabytes(files, tmp_path):
     paths = [make(files, tmp_path / name) for name, (make, _) in ATTACKS.items()]
     arguments = [sys.executable, "-c", LOAD_ALL, files / "model.keras", *paths]

@@ -509,6 +509,30 @@ def test_an_hdf5_file_of_keras_3(files, tmp_path):
 
 
 @keras_3
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    "operation, name",
+    [
+        (lambda x: tf.keras.ops.relu(x), "Relu"),
+        (lambda x: x * 2, "Multiply"),  # there is a layer of this name as well
+    ],
+)
+def test_operations_in_hdf5_files_are_refused(tmp_path, operation, name, nested):
+    """Plain Keras cannot load them either."""
+    x = tf.keras.Input([2])
+    model = tf.keras.Model(x, operation(tf.keras.layers.Dense(2)(x)))
+    if nested:
+        model = tf.keras.Sequential([x, tf.keras.layers.Dense(2), model])
+    model.compile("sgd", "mse")
+    model.save(tmp_path / "model.h5")
+    with pytest.raises((ValueError, TypeError)):
+        tf.keras.models.load_model(tmp_path / "model.h5")
+    for trust_model in (False, True):
+        with pytest.raises(ValueError, match=f"the operation '{name}'.*: save .* .keras archive$"):
+            fl.models.load(tmp_path / "model.h5", trust_model=trust_model)
+
+
+@keras_3
 @pytest.mark.parametrize(
     "build, name",
     [
@@ -534,7 +558,7 @@ def test_files_of_ordinary_layers_need_no_trust(tmp_path, build, name):
 @keras_3
 @pytest.mark.parametrize(
     "build, message",
-    [(sequence_model, "'LogicalOr'"), (word_model, "layer '[a-z_0-9]*' has no words")],
+    [(sequence_model, "the operation 'NotEqual'"), (word_model, "layer '[a-z_0-9]*' has no words")],
 )
 def test_hdf5_files_that_keras_cannot_read(tmp_path, build, message):
     """Keras saves operations in HDF5 files, but does not read them, and no words of adapt()."""

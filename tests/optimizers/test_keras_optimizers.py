@@ -117,6 +117,7 @@ def build_excluding():
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "algorithm, how",
     [

@@ -159,6 +159,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
     ["before the states are committed", "between states and checkpoint", "after the checkpoint"],

@@ -155,6 +155,7 @@ def test_a_change_is_refused_by_name(folder, name):
         assert len(str(error.value)) < 500 and "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_what_does_not_change_the_result_is_the_same_run(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "run")
     for ending in ("keras", "h5"):

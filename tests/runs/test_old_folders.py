@@ -125,6 +125,7 @@ def change_config(folder, **changes):
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
+@pytest.mark.slow
 def test_an_old_run_is_resumed(one_round, tmp_path):
     """Its config.json calls the local examples of clients "own"."""
     folder = shutil.copytree(one_round, tmp_path / "run")

@@ -199,6 +199,7 @@ def test_every_picture_is_sound_and_of_its_own_names(page, made):
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_page(made, tmp_path):
     first, second = (
         fl.write_report(made[0], tmp_path / name).read_bytes() for name in ("a.html", "b.html")

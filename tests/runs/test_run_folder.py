@@ -79,6 +79,7 @@ def test_config_says_the_versions_and_the_commit(whole):
     assert config["commit"] is None or len(config["commit"].rstrip("+")) == 40
 
 
+@pytest.mark.slow
 def test_clients_are_read_from_the_folder_as_they_are_without_one(whole):
     in_memory = run(None).clients
     assert isinstance(in_memory, list) and list(whole.clients) == in_memory == list(
@@ -140,6 +141,7 @@ def test_tensorboard_shows_what_metrics_csv_says(whole):
     assert times == sorted(times) and time.time() - 3600 < times[0]
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_has_each_event_once(two_rounds, whole):
     run(two_rounds)
     assert scalars(two_rounds) == scalars(whole.path)
@@ -325,6 +327,7 @@ def test_a_damaged_config_is_named(two_rounds, text):
         run(two_rounds)
 
 
+@pytest.mark.slow
 def test_what_an_interrupted_first_start_left_is_a_new_folder(tmp_path, whole):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "lock").write_text("123\n")
@@ -369,6 +372,7 @@ def test_without_checkpoints_or_with_damaged_ones_alone_a_run_is_refused(two_rou
     assert same(run(two_rounds), whole)
 
 
+@pytest.mark.slow
 def test_tables_that_are_made_from_others_are_made_again(two_rounds, whole):
     shutil.rmtree(two_rounds / "events")
     remove(two_rounds, "metrics.csv", "model.keras")
@@ -458,6 +462,7 @@ def test_a_model_without_a_seed_continues_from_the_weights_that_the_run_started_
         assert not {"array_00002", "array_00003"} & set(checkpoint) and "array_00000" in checkpoint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage, problem",
     [
@@ -591,6 +596,7 @@ def start(model, folder, *arguments, **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", pytest.param("tff", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "name, code", [pytest.param("SIGINT", 130, marks=pytest.mark.slow), ("SIGTERM", 143)]

@@ -1,7 +1,6 @@
 """What .ci/run and .ci/commands cover."""
 
 import argparse
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,18 +11,15 @@ from fedlab import cli
 from tests.scripts.test_setup import write_script
 
 ROOT = Path(__file__).resolve().parents[2]
-CALLED = ["scripts/lint", "scripts/test", ".ci/wheel", ".ci/commands"]
+CALLED = ["scripts/setup", "scripts/lint", "scripts/test", ".ci/wheel", ".ci/commands"]
 
 
-def run(tmp_path, stack, failing=None):
-    """Runs .ci/run, with scripts that record their arguments, for a default stack."""
-    for name in (".ci/run", "scripts/stack.sh"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy2(ROOT / name, tmp_path / name)
-    shared = tmp_path / "scripts" / "stack.sh"
-    text = re.sub("default_stack=.*", f"default_stack={stack}", shared.read_text())
-    shared.write_text(text)
+def run(tmp_path, failing=None):
+    """Runs .ci/run, with scripts that print their arguments."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy2(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
     for name in CALLED:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         status = int(name == failing)
         write_script(tmp_path / name, f'#!/bin/bash\necho "{name} $*"; exit {status}\n')
     for name, imports in {"test_a.py": "tensorflow_federated", "test_b.py": "numpy"}.items():
@@ -33,33 +29,30 @@ def run(tmp_path, stack, failing=None):
     return subprocess.run(command, capture_output=True, text=True, timeout=30)
 
 
-def test_everything_runs_on_the_default_stack_and_the_reference_on_tff(tmp_path):
-    done = run(tmp_path, "modern")
+def test_everything_runs_on_the_modern_stack_and_the_reference_on_tff(tmp_path):
+    done = run(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    *first, last = done.stdout.splitlines()
-    assert first == [
-        "scripts/lint ",
+    lines = done.stdout.splitlines()
+    reference = lines.pop(3)
+    assert reference.startswith("scripts/test --stack=tff -m not slow and not alone ")
+    assert reference.endswith(" tests/test_a.py")
+    assert lines == [
+        "scripts/setup --stack=modern",
+        "scripts/setup --stack=tff",
         "scripts/test --all",
-        ".ci/wheel ",
-        ".ci/commands --stack=tff",
         ".ci/commands --stack=modern",
+        ".ci/commands --stack=tff",
+        "scripts/lint ",
         "scripts/lint --stack=tff",
+        ".ci/wheel ",
     ]
-    assert last.startswith("scripts/test --stack=tff -m not slow and not alone ")
-    assert last.endswith(" tests/test_a.py")
-
-
-def test_nothing_runs_twice_where_tff_is_the_default(tmp_path):
-    done = run(tmp_path, "tff")
-    assert done.returncode == 0
-    assert len(done.stdout.splitlines()) == 4
 
 
 @pytest.mark.parametrize("failing", CALLED)
 def test_one_failure_fails_the_run_after_everything_ran(tmp_path, failing):
-    done = run(tmp_path, "modern", failing)
+    done = run(tmp_path, failing)
     assert done.returncode == 1
-    assert len(done.stdout.splitlines()) == 7
+    assert len(done.stdout.splitlines()) == 9
 
 
 def names_of(parser, before=()):

@@ -21,6 +21,7 @@ def figures(text):
     return {name: [float(loss), float(accuracy)] for name, loss, accuracy in found}
 
 
+@pytest.mark.slow
 def test_your_own_model_becomes_better(tmp_path, monkeypatch):
     page = "docs/your-own-model.md"
     monkeypatch.chdir(tmp_path)

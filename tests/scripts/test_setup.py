@@ -233,6 +233,7 @@ def test_the_stacks_have_environments_of_their_own(modern):
 
 
 def test_without_stack_the_default_is_set_up(modern):
+    assert DEFAULT_STACK == "modern"
     subprocess.run(
         [shutil.which("bash"), str(modern.root / "scripts" / "setup")],
         env={**os.environ, "FEDLAB_PYTHON": str(modern.python), "STUB_CALLS": str(modern.calls)},

@@ -165,6 +165,7 @@ def test_bad_arguments_raise_one_line_errors():
         fl.personalize(model(), data, "c1", fl.algorithms.fed_avg())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fine_tuning", "fed_recon"])
 def test_a_personalized_model_evaluates_as_its_client_does(name):
     layers = [keras.layers.Dense(2, "relu", name="own"), keras.layers.BatchNormalization()]

@@ -161,6 +161,7 @@ def test_a_lost_first_round_leaves_the_weights(method, conditions):
     assert result.model.get_weights()[0] == 0.0 and result.history[1]["train_loss"] is None
 
 
+@pytest.mark.slow
 def test_rounds_without_an_update_end_the_run_which_can_be_continued(tmp_path):
     cohort = only([["bad"], ["good"], ["bad"], ["bad", "worse"], ["good"]])
     options = dict(rounds=5, cohort=cohort, run_dir=tmp_path / "run")

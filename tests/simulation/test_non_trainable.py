@@ -151,6 +151,7 @@ def normalized_alone():
     return compiled(layers.BatchNormalization(momentum=0.8), layers.Dense(1), rate=0.05)
 
 
+@pytest.mark.slow
 def test_an_algorithm_that_looks_twice_at_a_batch_counts_it_once():
     # At rate 0 every pass sees the same weights: Mime's second one must not move the statistics
     # again.

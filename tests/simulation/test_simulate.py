@@ -206,6 +206,7 @@ def test_evaluation_of_a_stateful_model_is_that_of_keras(data):
     assert ours == pytest.approx(model.evaluate(dataset, verbose=0, return_dict=True), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_metrics_of_a_user_function_are_in_the_history(data, tmp_path):
     examples = data[1].to_arrays()
     seen = []
@@ -243,6 +244,7 @@ def test_metrics_of_a_user_function_are_in_the_history(data, tmp_path):
         simulate(data, run_dir=tmp_path / "parts", evaluate_on={"own": lambda model, round_num: {}})
 
 
+@pytest.mark.slow
 def test_a_callable_object_resumes_after_an_interruption(data, tmp_path):
     class Norm:
         def __call__(self, model, round_num):

@@ -23,7 +23,7 @@ NAMES = _modules.names("fedlab.algorithms")
 
 # By default one method of each kind: plain, with a server optimizer, with a client state, and with
 # a survey. All others have tests with exact targets.
-FAST = {"fed_avg", "fed_opt", "scaffold", "mime"}
+FAST = {"fed_avg", "scaffold"}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def broken_by_nan():
     "make, message",
     [
         (broken_dtype, "the weights that server_update of .fed_avg. returns is \\[float32"),
-        (broken_purity, "depends on the order"),
+        pytest.param(broken_purity, "depends on the order", marks=pytest.mark.slow),
         (broken_by_order, "depends on the order"),
         (broken_by_nan, "does not drop a non-finite client"),
         (lambda: algorithms.fed_avg(server_learning_rate=0.0), "does not change the weights"),

@@ -10,7 +10,7 @@ import tensorflow as tf
 from fedlab.clients import ClientData
 from fedlab.clients.columns import keras_batch
 from fedlab.learner import unused
-from fedlab.learner.inputs import fixed_batch_size
+from fedlab.learner.inputs import as_fit_rounds, fixed_batch_size
 from fedlab.learner.keras2 import recurrent
 from fedlab.learner.keras2.cloning import CopyError, ancestors, non_trainable_weights
 from fedlab.learner.keras2.freezing import statistics
@@ -90,6 +90,7 @@ class KerasLearner:
 
     def batch(self, columns: Mapping[str, tf.Tensor], num_examples: Any) -> Batch:
         """See `Learner`."""
+        columns = as_fit_rounds(columns, self.model)
         x, y, sample_weight = (*keras_batch(columns, input_names(self.model)), None, None)[:3]
         return Batch(x, y, sample_weight, num_examples)
 

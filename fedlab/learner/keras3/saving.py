@@ -111,6 +111,33 @@ def _operations():
     }
 
 
+def operations_in(config: Any) -> list[str]:
+    """Returns the classes of operations, such as `x + y`, in the configuration of an HDF5 file.
+
+    Keras 3 writes them there, but looks for layers of these names when it loads the file.
+    """
+    layers = _get(_get(config, "config"), "layers")
+    found = []
+    for node in layers if isinstance(layers, list) else ():
+        name, inner = _get(node, "class_name"), _get(node, "config")
+        if _get(inner, "layers") is not None:
+            found += operations_in(node)
+        # Every layer but an InputLayer says whether it is trainable.
+        elif isinstance(name, str) and name in _operation_names():
+            found += [name] if _get(inner, "trainable") is None else []
+    return found
+
+
+def _get(value, name):
+    """An item of parsed JSON, in which anything may be something else than a dict."""
+    return value.get(name) if isinstance(value, dict) else None
+
+
+@functools.cache
+def _operation_names() -> frozenset[str]:
+    return frozenset().union(*_operations().values())
+
+
 @functools.cache
 def _legacy_names() -> frozenset[str]:
     """The classes that an HDF5 file may contain, which names no modules."""

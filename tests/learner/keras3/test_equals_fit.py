@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab import learner
+from tests import quick
 from tests.learner.keras3.fitting import (
     ROWS,
     assert_equals_fit,
@@ -356,12 +357,16 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = ("dense", "masked recurrent", "nested", "noise", "frozen inside", "texts")
+
+
+@pytest.mark.parametrize("name", quick.only(QUICK, CASES))
 def test_layers(name):
     make, columns = CASES[name]
     assert_equals_fit(make, columns)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dense", "normalizations", "regularized", "noise", "masked loss"])
 def test_a_smaller_last_batch(name):
     make, columns = CASES[name]
@@ -404,6 +409,7 @@ class OwnLoss(Tied):
         return keras.ops.mean((y_pred - keras.ops.one_hot(y, 9)) ** 2) + sum(self.losses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [Tied, OwnLoss])
 def test_subclassed_models(cls):
     def make():
@@ -444,6 +450,7 @@ def test_untracked_variables_are_refused():
         fl.simulate(model, clients, rounds=1, clients_per_round=1, progress=False)
 
 
+@pytest.mark.slow
 def test_draws_depend_on_the_client_and_round_only():
     """A client trains alike after any other clients and on any worker."""
     data = {f"c{i}": {"x": floats(6, 4, seed=i), "y": classes(seed=i)} for i in range(5)}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import fedlab as fl
+from tests import quick
 from tests.learner.keras3.fitting import (
     ROWS,
     assert_equals_fit,
@@ -53,7 +54,10 @@ def optimizers():
     return {**made, "exclusions": excluding}
 
 
-@pytest.mark.parametrize("name", optimizers() if IS_KERAS_3 else ())
+QUICK = ("schedule", "clipnorm", "AdamW", "Nadam", "exclusions")
+
+
+@pytest.mark.parametrize("name", quick.only(QUICK, optimizers()) if IS_KERAS_3 else ())
 def test_optimizers(name):
     def make():
         model = sequential(
@@ -70,6 +74,7 @@ def test_optimizers(name):
     assert_equals_fit(make, {"x": ids, "y": classes()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["AdamW", "Ftrl", "SGD", "accumulation", "Lamb"])
 def test_weights_that_the_loss_does_not_depend_on(name):
     """Keras leaves them as they are: without weight decay, and without their constraint."""

@@ -39,6 +39,7 @@ def test_cross_entropy_by_hand():
     assert cross_entropy(logits + 1000, np.array([[1, 2], [0, 0]])) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_run_has_the_scores_in_its_rows(windows, tmp_path):
     train, test = windows
     model, evaluate = small_model(), Evaluator(test, batch_size=5)

@@ -55,6 +55,7 @@ def run(windows, tmp_path_factory):
 # ---- What is kept ----
 
 
+@pytest.mark.slow
 def test_the_probe_records_outputs_losses_and_weights(run):
     record = probe_lib.read(run.path)
     assert record.rounds.tolist() == [0, 1, 2, 3]

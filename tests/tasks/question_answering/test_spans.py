@@ -167,6 +167,7 @@ def small_reader(vocabulary_size, length):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "num_facts, epochs, least",
     [
