@@ -393,6 +393,18 @@ def members(archive: pathlib.Path, names: Sequence[str]) -> dict[str, bytes]:
     return {name: contents[0] for name, contents in found.items()}
 
 
+def everything(archive: pathlib.Path) -> dict[str, bytes]:
+    """Returns path -> content of all files in a tar (also compressed) or zip archive.
+
+    Nothing is extracted to the disk.
+
+    Raises:
+      ValueError: the archive is damaged.
+    """
+    with readable(archive):
+        return {path: read_file() for path, read_file in _files_of(archive)}
+
+
 def _files_of(archive: pathlib.Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Yields (path, function that reads it) for the files of an archive, in its order."""
     if zipfile.is_zipfile(archive):

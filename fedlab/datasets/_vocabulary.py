@@ -20,8 +20,7 @@ def ids(words: Sequence[str]) -> dict[bytes, int]:
         raise _checks.value_error("vocabulary", words, "a sequence of one or more words")
     places = {word.encode(): i for i, word in enumerate(words)}
     if len(places) < len(words):
-        seen: set[str] = set()
-        twice = next(word for word in words if word in seen or seen.add(word))
+        twice = next(word for i, word in enumerate(words) if places[word.encode()] != i)
         raise ValueError(f"vocabulary: the word {twice!r} occurs twice: expected each word once")
     return places
 

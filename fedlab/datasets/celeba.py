@@ -128,7 +128,7 @@ def preprocess(
 
 
 def synthetic(
-    num_clients: int = 10, seed: int = 0, *, num_examples: int = 20
+    num_clients: int = 10, seed: int = 0, *, num_examples: int = 12
 ) -> tuple[ClientData, ClientData]:
     """Generates a small data set of the same form, without reading any file.
 
@@ -147,7 +147,7 @@ def synthetic(
     Example:
       >>> train, test = synthetic(num_clients=2)
       >>> train["celebrity_1"]["x"].shape, test.client_ids
-      ((20, 84, 84, 3), ('celebrity_2',))
+      ((12, 84, 84, 3), ('celebrity_2',))
     """
     _checks.check_int("num_clients", num_clients)
     number = num_clients + max(1, num_clients // 4)

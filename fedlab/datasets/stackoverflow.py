@@ -116,7 +116,7 @@ def load(
     if source == "synthetic":
         return synthetic(task=task, sequence_length=sequence_length)
     words = word_vocabulary(vocabulary_size, path=path, cache_dir=cache_dir)
-    tags = ()
+    tags: tuple[str, ...] = ()
     if task == "tags":
         tags = tag_vocabulary(num_tags, path=path, cache_dir=cache_dir)
     parts = _tff_files.load(
