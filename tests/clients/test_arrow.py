@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from fedlab.clients import ClientData, uniform
+from fedlab.clients import ClientData, arrow, uniform
 from fedlab.clients import client_ids as ids_lib
+from fedlab.clients.arrow import reading, rows, writing
+from fedlab.clients.arrow.columns import Layout, View
 from fedlab.clients.id_index import IdIndex, IndexedIds
+from fedlab.clients.partitioners import natural
 
 pytest.importorskip("pyarrow")
-
-from fedlab.clients import arrow  # noqa: E402  (needs pyarrow)
 
 ANN = {
     "x": np.arange(12, dtype=np.float32).reshape(3, 2, 2),
@@ -160,7 +161,7 @@ def test_any_ids_and_texts_in_batches_of_any_size(tmp_path_factory, data, batch_
         for client_id, rows in data.items()
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrow, "BATCH_BYTES", batch_bytes)
+        patch.setattr(writing, "BATCH_BYTES", batch_bytes)
         arrow.write(folder, columns.items())
     opened = ClientData.open(folder)
     assert opened.client_ids == tuple(data)
@@ -261,7 +262,7 @@ def test_wrong_clients_leave_nothing_behind(tmp_path):
 
 
 def test_a_later_client_of_another_form_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(arrow, "BATCH_BYTES", 1)  # the first client decides
+    monkeypatch.setattr(writing, "BATCH_BYTES", 1)  # the first client decides
     clients = [("a", {"x": np.zeros([1], np.int8)}), ("b", {"x": np.zeros([1], np.int16)})]
     with pytest.raises(ValueError, match="client 'b' has column 'x' of int16"):
         arrow.write(tmp_path / "clients", clients)
@@ -328,16 +329,16 @@ def test_a_file_that_is_cut_or_missing(saved, name):
 
 def test_offsets_outside_of_the_file_are_noticed(saved):
     """Offsets of texts that were changed together with their checksums are not followed."""
-    layout = arrow.Layout("x", np.dtype(object), (), "str")
+    layout = Layout("x", np.dtype(object), (), "str")
     import pyarrow as pa
 
     for offsets in ([0, 1 << 40, 2], [0, -8, 2], [0, 2, 1], [1, 0, 2]):
         buffers = [None, pa.py_buffer(np.array(offsets, np.int64)), pa.py_buffer(b"ab")]
         column = pa.Array.from_buffers(pa.large_string(), 2, buffers)
         with pytest.raises(ValueError, match="outside of the file"):
-            arrow.View(layout, column).check(0, 2, ())
+            View(layout, column).check(0, 2, ())
     with pytest.raises(ValueError, match="outside of the file"):
-        arrow.View(layout, column).check(0, 3, ())
+        View(layout, column).check(0, 3, ())
 
 
 # --- atomic writes
@@ -346,7 +347,7 @@ _ENDLESS = """
 import itertools, sys, time
 import numpy as np
 from fedlab.clients import arrow
-arrow.BATCH_BYTES = 1
+arrow.writing.BATCH_BYTES = 1
 def clients():
     for i in itertools.count():
         yield f"c{i}", {"x": np.zeros([4])}
@@ -388,7 +389,7 @@ def columns_of(number):
 
 
 def test_memory_of_writing_and_reading_does_not_grow_with_the_examples(tmp_path, monkeypatch):
-    monkeypatch.setattr(arrow, "BATCH_BYTES", 2**20)
+    monkeypatch.setattr(writing, "BATCH_BYTES", 2**20)
     peaks = []
     for number in (100, 800):  # of 100 kB each: 10 MB and 80 MB
         x = np.zeros([250, 100], np.float32)
@@ -430,7 +431,7 @@ def test_a_hundred_thousand_clients_in_constant_memory(tmp_path):
 
 def test_pages_that_were_read_are_given_back(tmp_path, monkeypatch):
     x = np.zeros([2**18], np.float32)  # 1 MB per client
-    monkeypatch.setattr(arrow, "MAPPED_BYTES", 2**24)
+    monkeypatch.setattr(reading, "MAPPED_BYTES", 2**24)
     arrow.write(tmp_path / "clients", ((f"c{i}", {"x": x + i}) for i in range(96)))
     opened = ClientData.open(tmp_path / "clients")
     opened["c0"]
@@ -446,6 +447,78 @@ def test_pages_that_were_read_are_given_back(tmp_path, monkeypatch):
 def _resident_mb():
     status = pathlib.Path("/proc/self/status").read_text()
     return int(status.split("RssFile:")[1].split()[0]) / 1024
+
+
+# --- rows in any order
+
+
+@hypothesis.settings(derandomize=True, deadline=None, database=None, max_examples=30)
+@hypothesis.given(
+    st.lists(st.lists(st.integers(-3, 9), max_size=12), min_size=1, max_size=5),
+    st.sampled_from([1, 3, 64]),
+    st.integers(1, 3000),
+)
+def test_rows_in_any_order(tmp_path_factory, pieces, num_buckets, buffered_bytes):
+    hypothesis.assume(any(pieces))
+    folder = tmp_path_factory.mktemp("rows") / "clients"
+    ids = np.concatenate([np.array(piece, int) for piece in pieces])
+    x, text = np.arange(len(ids)), np.array([f"row {i}" for i in range(len(ids))], object)
+    ends = np.cumsum([len(piece) for piece in pieces])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "BUFFERED_BYTES", buffered_bytes)
+        arrow.write_rows(
+            folder,
+            (
+                (ids[end - len(piece) : end], {"x": x[end - len(piece) : end], "text": part})
+                for piece, end, part in zip(pieces, ends, np.split(text, ends[:-1]))
+            ),
+            num_buckets=num_buckets,
+        )
+    assert sorted(os.listdir(folder.parent)) == ["clients"] and len(os.listdir(folder)) == 3
+    opened, expected = ClientData.open(folder), natural(ids)
+    assert sorted(opened) == sorted(expected)
+    for client_id, members in expected.items():
+        assert same(opened[client_id], {"x": x[members], "text": text[members]})
+
+
+def test_memory_of_rows_does_not_grow_with_their_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "BUFFERED_BYTES", 2**20)
+    monkeypatch.setattr(writing, "BATCH_BYTES", 2**20)
+    rng, peaks = np.random.default_rng(0), []
+    for number in (20, 160):  # pieces of 200 kB: 4 MB and 32 MB
+        pieces = (
+            (rng.integers(50, size=500), {"x": np.full([500, 100], i, np.float32)})
+            for i in range(number)
+        )
+        tracemalloc.start()
+        arrow.write_rows(tmp_path / f"{number}", pieces, num_buckets=32)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        opened = ClientData.open(tmp_path / f"{number}")
+        assert sum(opened[client_id]["x"][:, 0].sum() for client_id in opened) == sum(
+            500 * i for i in range(number)
+        )
+    # The largest of 32 buckets of 50 clients has 5 of them, 3.2 MB of the 32 MB, which are
+    # read and then divided.
+    assert peaks[1] < peaks[0] + 12e6 < 20e6
+
+
+@pytest.mark.parametrize(
+    "pieces, message",
+    [
+        ([], "pieces have no rows"),
+        ([([], {"x": []})], "pieces have no rows"),
+        ([(["a"], {"x": [1, 2]})], "piece 0 has 1 client ids and 2 rows"),
+        ([(["a"], {"x": [1]}), (["a"], {"x": [0.5]})], "piece 1 has the columns x: float64"),
+        ([(["a"], {"x": [1]}), (["a"], {"y": [1]})], r"y: int64 \[\]: expected x: int64 \[\]"),
+        ([(["a"], {"x": [1]}), (["b", None], {"x": [1, 2]})], "None"),
+        ([(["a"], {"x": [None]})], "NoneType"),
+    ],
+)
+def test_wrong_rows_leave_nothing_behind(tmp_path, pieces, message):
+    with pytest.raises(ValueError, match=message):
+        arrow.write_rows(tmp_path / "clients", pieces)
+    assert not os.listdir(tmp_path)
 
 
 # --- simulation
