@@ -18,6 +18,7 @@ DISJOINT = {  # the others: "examples"
     "celeba": "clients",
     "cifar100": "clients",
     "fashion_mnist": "clients",
+    "gldv2": "clients",
     "mnist": "clients",
     "movielens": "clients",
     "squad": "clients",
