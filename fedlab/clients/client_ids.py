@@ -107,7 +107,7 @@ def empty_set(client_ids: Sequence[str]) -> "set[str] | IdSet":
 
 
 def digest(client_ids: Iterable[str]) -> str:
-    """Returns the SHA-256 of the ids, joined by newlines, in hexadecimal.
+    r"""Returns the SHA-256 of the ids, joined by newlines, in hexadecimal.
 
     Example:
       >>> digest(["ann", "bob"]) == hashlib.sha256(b"ann\nbob").hexdigest()

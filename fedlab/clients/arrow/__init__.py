@@ -2,7 +2,7 @@
 
 | file | content |
 | --- | --- |
-| `examples.arrow` | the examples, client after client, in record batches of about 32 MB that contain whole clients; see `arrow_columns` |
+| `examples.arrow` | the examples, client after client, in record batches of about 32 MB that contain whole clients; see `fedlab.clients.arrow.columns` |
 | `clients.arrow` | one record batch with a row per client: its id, where its examples are, and their CRC-32; and the order of the ids' hashes |
 | `clients.json` | the columns, the sizes and CRC-32 of the files, and its own CRC-32 |
 
