@@ -3,15 +3,17 @@
 fedlab datasets                 lists them
 fedlab datasets NAME            the sizes of the clients, and the first example
 fedlab datasets show NAME       what each client has; see `fedlab.data.describe`
+fedlab datasets show FILE --client COLUMN --label COLUMN        the same for a table of your own
 """
 
 import argparse
 import ast
+import os
 import pathlib
 from typing import TYPE_CHECKING
 
 from fedlab._text import visible
-from fedlab.cli import _arguments
+from fedlab.cli import _arguments, _data_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,11 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names",
         nargs="*",
-        metavar="[show] NAME",
-        help="the data set to describe (default: list all data sets); with show, also the labels "
-        "of the clients and their distances to all labels",
+        metavar="[show] NAME_OR_FILE",
+        help="the data set to describe, or a file as in --data (default: list all data sets); with "
+        "show, also the labels of the clients and their distances to all labels",
     )
     _arguments.add_data(parser)
+    _data_files.add_file(parser)
     group = parser.add_argument_group("options of show")
     group.add_argument(
         "--partitioner",
@@ -56,6 +59,13 @@ def run(args: argparse.Namespace) -> None:
     """Prints the list, or the description of one data set."""
     shown = args.names[:1] == ["show"]
     names = args.names[shown:]
+    if len(names) == 1 and args.data is None and _is_file(names[0]):
+        args.data = names.pop()
+    if args.data is not None:
+        given = args.dataset = " ".join(names) or None
+        _data_files.check_options(args, dataset=given, source=args.source, path=args.path)
+        names = [args.data]
+    _data_files.check_options(args)
     if len(names) > 1 or (shown and not names):
         what = "show and the name of a data set" if shown else "the name of one data set, or none"
         raise ValueError(f"arguments {' '.join(args.names)!r}: expected {what}")
@@ -68,7 +78,29 @@ def run(args: argparse.Namespace) -> None:
     elif shown:
         print(description(names[0], args))
     else:
-        print(summary(names[0], _arguments.load_data(names[0], args), args))
+        print(summary(names[0], _load(names[0], args), args))
+
+
+def _is_file(name: str) -> bool:
+    from fedlab import datasets
+
+    # A misspelt path is one as well.
+    return name not in datasets.names() and (os.sep in name or "." in name or os.path.exists(name))
+
+
+def _load(
+    name: str, args: argparse.Namespace, partitioner: "Partitioner | None" = None
+) -> "ClientData":
+    if args.data is None:
+        return _arguments.load_data(name, args)
+    return _data_files.read(args, partitioner)
+
+
+def _title(name: str, data: "ClientData", args: argparse.Namespace) -> str:
+    if args.data is None:
+        return f"{name}, {args.split}, source {args.source}"
+    skipped = _data_files.skipped(data)
+    return visible(name) + (f", skipped: {skipped}" if skipped else "")
 
 
 def listing() -> str:
@@ -95,7 +127,7 @@ def summary(name: str, data: "ClientData", args: argparse.Namespace) -> str:
         sizes["characters"] = characters
     client_id = data.client_ids[0]
     columns = data[client_id]
-    lines = [f"{name}, {args.split}, source {args.source}", f"{'clients':<12}{len(data):>12,}"]
+    lines = [_title(name, data, args), f"{'clients':<12}{len(data):>12,}"]
     lines += ["", f"{'':<12}{'total':>12}{'min':>10}{'median':>10}{'max':>10}   per client"]
     for label, values in sizes.items():
         low, middle, high = min(values), sorted(values)[len(values) // 2], max(values)
@@ -121,10 +153,11 @@ def description(name: str, args: argparse.Namespace) -> str:
         partitioner = partitioners.parse(args.partitioner, args.seed or 0)
     elif args.seed is not None:
         raise ValueError(f"--seed={args.seed}: expected only with --partitioner")
-    clients = _arguments.load_data(name, args)
-    lines = [f"{name}, {args.split}, source {args.source}"]
+    clients = _load(name, args, partitioner)
+    lines = [_title(name, clients, args)]
     if partitioner is not None:
-        clients = divided(clients, partitioner)
+        if args.data is None or args.client is not None:
+            clients = divided(clients, partitioner)
         lines.append(f"divided by {partitioner!r}")
     characters = None
     if args.column in (None, "y") and num_characters(clients[clients.client_ids[0]]) is not None:

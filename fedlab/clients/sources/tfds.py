@@ -53,7 +53,7 @@ def read(
         keep=keep,
     )
     columns = _columns(data, roles.used, size, name)
-    target = next((output.sources[0] for output in roles.outputs if output.name == "y"), None)
+    target = next((output.sources[0] for output in roles.outputs if output.name == "y"), "")
     class_names = getattr(features.get(target), "names", None)
     return tables.clients(
         tables.Table(
