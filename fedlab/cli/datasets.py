@@ -96,6 +96,13 @@ def _load(
     return _data_files.read(args, partitioner)
 
 
+def _characters(name: str, args: argparse.Namespace) -> str | None:
+    """Returns the characters whose numbers are the labels, if the data set is of characters."""
+    from fedlab import datasets
+
+    return None if args.data is not None else getattr(datasets.get(name), "CHARACTERS", None)
+
+
 def _title(name: str, data: "ClientData", args: argparse.Namespace) -> str:
     if args.data is None:
         return f"{name}, {args.split}, source {args.source}"
@@ -122,9 +129,8 @@ def listing() -> str:
 def summary(name: str, data: "ClientData", args: argparse.Namespace) -> str:
     """Describes the sizes of a data set's clients, and the columns of one client."""
     sizes = {"examples": [data.num_examples(client_id) for client_id in data]}
-    characters = [num_characters(data[client_id]) for client_id in data]
-    if None not in characters:
-        sizes["characters"] = characters
+    if _characters(name, args) is not None:
+        sizes["characters"] = [num_characters(data[client_id]) for client_id in data]
     client_id = data.client_ids[0]
     columns = data[client_id]
     lines = [_title(name, data, args), f"{'clients':<12}{len(data):>12,}"]
@@ -159,12 +165,9 @@ def description(name: str, args: argparse.Namespace) -> str:
         if args.data is None or args.client is not None:
             clients = divided(clients, partitioner)
         lines.append(f"divided by {partitioner!r}")
-    characters = None
-    if args.column in (None, "y") and num_characters(clients[clients.client_ids[0]]) is not None:
-        from fedlab.tasks.generation.text import CHAR_VOCABULARY
-
-        characters = [*map(repr, CHAR_VOCABULARY)]
-    found = data_lib.describe(clients, args.column, max_clients=args.max_clients, names=characters)
+    characters = _characters(name, args) if args.column in (None, "y") else None
+    names = None if characters is None else [*map(repr, characters)]
+    found = data_lib.describe(clients, args.column, max_clients=args.max_clients, names=names)
     lines += ["", str(found)]
     if args.output is not None:
         found.save(args.output)
@@ -188,8 +191,8 @@ def divided(clients: "ClientData", partitioner: "Partitioner") -> "ClientData":
     return partitioners.clients(columns, rows)
 
 
-def num_characters(columns: "dict[str, np.ndarray]") -> int | None:
-    """Returns the number of characters of next-character examples; None for other data.
+def num_characters(columns: "dict[str, np.ndarray]") -> int:
+    """Returns the number of characters of next-character examples.
 
     These are the targets, and the first character of each row.
 
@@ -198,18 +201,6 @@ def num_characters(columns: "dict[str, np.ndarray]") -> int | None:
       >>> num_characters(sequences(encode("to be, or not"), length=6))
       13
     """
-    from fedlab.tasks.generation.text import CHAR_VOCABULARY, PADDING_Y
+    from fedlab.tasks.generation.text import PADDING_Y
 
-    x, y = columns.get("x"), columns.get("y")
-    if (
-        x is None
-        or y is None
-        or x.ndim != 2
-        or x.shape != y.shape
-        or x.dtype.kind != "i"
-        or y.dtype.kind != "i"
-    ):
-        return None
-    if x.size and not (0 <= x.min() and max(x.max(), y.max()) < len(CHAR_VOCABULARY)):
-        return None
-    return int((y != PADDING_Y).sum()) + len(x)
+    return int((columns["y"] != PADDING_Y).sum()) + len(columns["x"])

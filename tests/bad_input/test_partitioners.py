@@ -38,6 +38,7 @@ COLUMNS = {"x": np.arange(6.0), "y": np.array([0, 1, 0, 1, 0, 1])}
             "num_examples: expected an integer (or leave num_examples out), got str 'x'",
         ),
         (lambda: partitioners.natural([1, None]), ValueError, "labels=[1, None]"),
+        (lambda: partitioners.natural([None]), ValueError, "labels=[None]: expected one number"),
         (lambda: partitioners.natural(np.array([1.0, np.nan])), ValueError, "labels[1]=nan"),
         (
             lambda: partitioners.natural(np.array([1.0, np.nan], object)),

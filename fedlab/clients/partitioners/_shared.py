@@ -83,7 +83,10 @@ def checked_labels(labels: Any, name: str = "labels") -> np.ndarray:
     try:
         array = np.asarray(labels)
         # Texts of one type have an order; sorting a million of them takes seconds.
-        if array.dtype.kind == "O" and {*map(type, array.flat)} not in ({str}, {bytes}):
+        types = {*map(type, array.flat)} if array.dtype.kind == "O" else {str}
+        if type(None) in types:
+            raise ValueError
+        if types not in ({str}, {bytes}):
             np.unique(array)
     except (ValueError, TypeError):  # rows of different lengths, or values without an order
         raise _checks.value_error(name, labels, expected) from None

@@ -83,18 +83,18 @@ def _sizes(figure: Any, axis: Any, found: Description) -> None:
         _name_clients(axis, found.client_ids)
         axis.set(ylabel="examples")
     else:
-        smallest, largest = max(1, sizes.min()), max(1, sizes.max())
-        wide = largest > 50 * smallest
-        edges = (
-            np.geomspace(smallest, largest, _BINS)
-            if wide
-            else np.histogram_bin_edges(sizes, min(_BINS, 1 + int(largest - sizes.min())))
-        )
-        # Clients without examples are in the first bar of a logarithmic axis.
-        axis.hist(np.maximum(sizes, smallest) if wide else sizes, edges, color=colour)
-        if wide:
+        smallest, largest = int(sizes.min()), int(sizes.max())
+        if largest > 50 * max(1, smallest):
+            # Clients without examples are in the first bar.
+            axis.hist(
+                np.maximum(1, sizes), np.geomspace(max(1, smallest), largest, _BINS), color=colour
+            )
             axis.set_xscale("log")
         else:
+            step = -(-(largest - smallest + 1) // _BINS)
+            edges = np.arange(smallest - 0.5, largest + step, step)
+            axis.hist(sizes, edges, color=colour)
+            axis.set_xlim(min(edges[0], largest - 5), max(edges[-1], smallest + 5))
             axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set(xlabel="examples", ylabel="clients")
     axis.yaxis.get_major_locator().set_params(integer=True)
