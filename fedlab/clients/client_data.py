@@ -11,7 +11,6 @@ from fedlab.clients import client_ids as ids_lib
 from fedlab.clients import columns as columns_lib
 from fedlab.clients import fingerprint
 from fedlab.clients import schema as schema_lib
-from fedlab.clients.id_index import IndexedIds
 from fedlab.clients.store import CACHE_BYTES, Store
 
 if TYPE_CHECKING:
@@ -110,8 +109,7 @@ class ClientData:
 
     def _set(self, client_ids: Iterable[str], store: Store, source: "Source | None" = None) -> None:
         self._client_ids = ids_lib.check_ids(client_ids)
-        ids = self._client_ids
-        self._members = ids if isinstance(ids, IndexedIds) else frozenset(ids)
+        self._members = ids_lib.members(self._client_ids)
         self._store = store
         self._source = source
         self._schema: dict[str, schema_lib.Column] | None = None

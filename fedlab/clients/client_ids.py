@@ -101,6 +101,11 @@ def take(client_ids: Sequence[str], positions: np.ndarray) -> Sequence[str]:
     return tuple(client_ids[i] for i in positions.tolist())
 
 
+def members(client_ids: Sequence[str]) -> Container[str]:
+    """Returns the ids for look-ups: a set, or `IndexedIds` themselves."""
+    return client_ids if isinstance(client_ids, IndexedIds) else frozenset(client_ids)
+
+
 def empty_set(client_ids: Sequence[str]) -> "set[str] | IdSet":
     """Returns an empty set, to which some of these ids can be added."""
     return IdSet(client_ids) if isinstance(client_ids, IndexedIds) else set()
