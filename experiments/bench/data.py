@@ -57,6 +57,7 @@ def measure_batches(num_clients, num_examples, batch_size, passes, seed, log=lam
     arguments = num_clients, num_examples, batch_size, passes, seed
     for way, *each in processes.answers(_batches, *arguments):
         passes_of.setdefault(way, []).append(each)
+        log(f"{way}: {each[0]:.3f} s, {each[1]:.3f} CPU seconds")
     result = {}
     for way, all_passes in passes_of.items():
         seconds, cpu = zip(*all_passes)
