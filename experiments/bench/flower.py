@@ -29,6 +29,7 @@ def main(num_writers, num_rows, seed, limit_s):
     partitioner = NaturalIdPartitioner(partition_by="writer")
     partitioner.dataset = dataset
     num_partitions = partitioner.num_partitions
+    partitioner.load_partition(0)  # which looks up the rows of all partitions
     partitioned = time.perf_counter()
     total, read = 0, 0
     for number in range(num_partitions):
