@@ -435,7 +435,9 @@ def readable(file: pathlib.Path, expected: str = "") -> Iterator[None]:
     except (*_files.DAMAGE, lzma.LZMAError, tarfile.TarError) as error:
         if str(error).startswith((repr(str(file)), f"{str(file)}:")):
             raise  # says it already
-        reason = " ".join(str(error).split()) or type(error).__name__
+        # tarfile lists every compression that it has tried, in further lines.
+        lines = str(error).splitlines() or [type(error).__name__]
+        reason = lines[0].strip(": ")
         raise ValueError(
             f"{str(file)!r} is damaged or in another format ({reason:.120})"
             f"{expected and f': expected {expected}'}; delete it and load again, or pass another "

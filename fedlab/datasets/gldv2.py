@@ -80,7 +80,7 @@ def load(
     Args:
       source: "auto" or "synthetic"; see the module.
       path: the folder with the index.
-      images: the folder with the photographs.
+      images: the folder with the photographs; by default the folder images in `path`.
       version: "23k" or "160k".
       cache_dir: the folder for downloads; by default $FEDLAB_CACHE, else
         $XDG_CACHE_HOME/fedlab, else ~/.cache/fedlab.
@@ -102,6 +102,8 @@ def load(
     _check(version)
     if source == "synthetic":
         return synthetic()
+    if images is None and path is not None:
+        images = pathlib.Path(path) / "images"
     folder = None if images is None else pathlib.Path(images).expanduser()
     if folder is None or not folder.is_dir():
         shown = None if images is None else str(images)

@@ -216,13 +216,14 @@ def _check(**settings: str) -> None:
 
 def _parse(file: pathlib.Path, data: bytes, version: str) -> Ratings:
     """Reads lines of user, item, rating, time: separated by "::" or a tab."""
-    text = io.BytesIO(data.replace(b"::", b"\t"))
     header = int(data[:1].isalpha())  # of recbole's files
+    text = data.partition(b"\n")[2] if header else data
+    text = text.replace(b"::", b"\t")
     with _download.readable(file, "lines of user, item, rating and time"):
-        table = np.loadtxt(
-            text, np.float64, delimiter="\t", skiprows=header, ndmin=2, comments=None
-        )
-        if table.shape[1] != 4 or not len(table):
+        if not text.strip():
+            raise ValueError("it has no ratings")
+        table = np.loadtxt(io.BytesIO(text), np.float64, delimiter="\t", comments=None, ndmin=2)
+        if table.shape[1] != 4:
             raise ValueError(f"it has a table {list(table.shape)}")
     user, item, rating, time = table.T
     if (rating < 1).any() or (rating > 5).any():

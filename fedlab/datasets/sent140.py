@@ -170,6 +170,8 @@ def _by_account(
                 f"{row[:1]!r:.40}: expected 0 or 4, id, date, query, user, text; get the file again"
             )
         accounts.setdefault(row[4], []).append((row[5], int(row[0] == "4")))
+    if not accounts:
+        raise ValueError(f"{str(file)!r} has no tweets: expected at least one; get the file again")
     parts: tuple[dict, dict] = {}, {}
     for account, tweets in sorted(accounts.items()):
         if len(tweets) < min_examples:

@@ -99,8 +99,8 @@ def load(
     _checks.check_int("max_length", max_length, 3)
     if source == "synthetic":
         return synthetic(max_length=max_length)
-    pieces = word_piece(vocabulary)
     parts = load_text(path=path, cache_dir=cache_dir, remove_headers=remove_headers)
+    pieces = word_piece(vocabulary)
     if partitioner is None:
         partitioner = partitioners.dirichlet(num_clients=100, alpha=1.0, seed=0)
     to_model = functools.partial(preprocess, pieces=pieces, max_length=max_length)

@@ -29,6 +29,26 @@ def test_every_data_set_has_the_same_interface(name):
         module.load("nosuch")
 
 
+SOURCES = [
+    (name, source)
+    for name in datasets.names()
+    for source in getattr(datasets.get(name), "SOURCES", ())
+    if source not in ("synthetic", "tfds")
+]
+
+
+@pytest.mark.parametrize("name, source", SOURCES)
+def test_wrong_files_are_named_in_one_line(tmp_path, name, source):
+    (tmp_path / "text.txt").write_text("to be or not\n")
+    (tmp_path / "empty.bin").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    for path in ("text.txt", "empty.bin", "folder", "missing"):
+        with pytest.raises((ValueError, FileNotFoundError), match=path) as error:
+            datasets.get(name).load(source, path=tmp_path / path)
+        assert "\n" not in str(error.value)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["empty.bin", "folder", "text.txt"]
+
+
 def test_data_sets_are_imported_without_heavy_libraries():
     names = [name for name in datasets.names() if name != "squad"]
     code = (
