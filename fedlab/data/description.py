@@ -205,7 +205,7 @@ def _described(
         rng = seeding.generator(0, "describe")
         order = rng.choice(len(ids), min(max_clients, len(ids)), replace=False)
     label = _label_column(clients[ids[0]], label)
-    found: dict[int, tuple[int, np.ndarray | None]] = {}
+    found: dict[int, tuple[int, _Labels]] = {}
     columns: dict[str, Column] = {}
     num_bytes = 0
     for i in order.tolist():
@@ -274,37 +274,59 @@ def _num_missing(column: np.ndarray) -> int:
     return int(missing.reshape(len(column), -1).any(axis=1).sum()) if column.size else 0
 
 
-def _labels(columns: Mapping[str, np.ndarray], name: str | None) -> np.ndarray | None:
-    """Returns the labels of a client, [number of labels]; None if they are not labels."""
+class _Labels(NamedTuple):
+    """What may be the labels of a client.
+
+    Attributes:
+      values: [number of labels] the values of the column; None if they are no labels.
+      positions: [number of labels] the positions of ones, if all values are zeros and
+        ones; else None.
+    """
+
+    values: np.ndarray | None
+    positions: np.ndarray | None = None
+
+
+def _labels(columns: Mapping[str, np.ndarray], name: str | None) -> _Labels:
+    """Returns what may be the labels of a client in a column."""
     column = columns.get(name) if name else None
     if column is None:
-        return None
+        return _Labels(None)
     kind = column.dtype.kind
+    if not column.size:
+        empty = column.reshape(-1).astype(object if kind in "OSU" else column.dtype)
+        return _Labels(empty, np.zeros(0, np.int64))
     if column.ndim > 1 and column.shape[1:] == (1,):
         column = column[:, 0]
     if column.ndim == 1:
         if kind == "O":
-            return np.array([_text(value) for value in column if value is not None], object)
-        return column[np.isfinite(column)] if kind == "f" else column
-    if column.ndim == 2 and kind in "biuf" and column.shape[1] > 1:
-        if not column.size or ((column == 0) | (column == 1)).all():
-            return np.nonzero(column)[1]  # one-hot or multi-hot
+            present = (value for value in column if value is not None and value == value)
+            return _Labels(np.array([*map(_text, present)], object))
+        return _Labels(column[np.isfinite(column)] if kind == "f" else column)
+    positions = None
+    if column.ndim == 2 and kind in "biuf" and ((column == 0) | (column == 1)).all():
+        positions = np.nonzero(column)[1]
     if kind not in "iu":
-        return None
+        return _Labels(None, positions)
     weight = columns.get("sample_weight")
     counted = column >= 0
     if weight is not None and weight.shape == column.shape[: weight.ndim]:
         counted &= (weight != 0).reshape(weight.shape + (1,) * (column.ndim - weight.ndim))
-    return column[counted]
+    return _Labels(column[counted], positions)
 
 
 def _text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def _distribution(values: list, names: Sequence[str] | None) -> tuple[Any, ...]:
+def _distribution(candidates: Sequence[_Labels], names: Sequence[str] | None) -> tuple[Any, ...]:
     """Returns (kind, labels, num_labels, counts, distances) of the labels of clients."""
-    nothing = np.zeros([len(values), 0], np.int64), np.full(len(values), np.nan)
+    nothing = np.zeros([len(candidates), 0], np.int64), np.full(len(candidates), np.nan)
+    hot = [each.positions for each in candidates]
+    # One-hot or multi-hot, if those of all clients are.
+    values: list[Any] = (
+        [each.values for each in candidates] if any(each is None for each in hot) else hot
+    )
     if any(each is None for each in values) or not any(map(len, values)):
         return None, (), 0, *nothing
     owners = np.repeat(np.arange(len(values)), [*map(len, values)])

@@ -113,7 +113,7 @@ def test_floats_with_few_values_are_classes():
         ([[5, 7, 7], [7, 5, -1]], [[1, 1, 1], [1, 0, 1]], ("5", "7"), [1, 3]),
         ([[5, 7], [7, 9]], [1, 0], ("5", "7"), [1, 1]),
         ([1.5, np.nan, 2.5, 2.5], None, ("1.5", "2.5"), [1, 2]),
-        (np.array(["a", None, "a"], object), None, ("a",), [2]),
+        (np.array(["a", None, "a", np.nan], object), None, ("a",), [2]),
     ],
 )
 def test_what_counts_as_a_label(y, weight, labels, counts):
@@ -123,6 +123,14 @@ def test_what_counts_as_a_label(y, weight, labels, counts):
     found = fl.data.describe(clients(ann=columns))
     assert found.labels == labels and found.counts.tolist() == [counts]
     assert found.distances == pytest.approx([0.0])
+
+
+def test_zeros_and_ones_are_positions_only_if_all_clients_have_them():
+    hot = described([[0, 1], [0, 1]], np.zeros([0, 2], np.int64), [[1, 0]])
+    assert hot.labels == ("0", "1") and hot.counts.tolist() == [[0, 2], [0, 0], [1, 0]]
+    tokens = described([[0, 1], [0, 1]], np.zeros([0, 2], np.int64), [[3, 0]])
+    assert tokens.labels == ("0", "1", "3")
+    assert tokens.counts.tolist() == [[2, 2, 0], [0, 0, 0], [1, 0, 1]]
 
 
 @pytest.mark.parametrize(
