@@ -131,7 +131,8 @@ def clients(
     num_rows = table.num_rows + sum(table.skipped.values())
     if partitioner is not None:
         return _split(columns, partitioner, valid, Source(table.name, num_rows, skipped, names))
-    codes = codes[valid]
+    if not valid.all():
+        codes, ids = _by_first_row(codes[valid], ids)
     sizes = np.bincount(codes, minlength=len(ids))
     if empty := int((sizes == 0).sum()):
         skipped[EMPTY_CLIENTS] = empty
@@ -346,6 +347,16 @@ def _client_codes(client: str, table: Table) -> tuple[np.ndarray, list[str], lis
     renumbered = np.maximum(np.cumsum(used) - 1, 0)[codes] if ids else codes
     named = [name for name, each in zip(ids, used) if each] or ["none"]
     return renumbered, named, _problems(client, read, table)
+
+
+def _by_first_row(codes: np.ndarray, ids: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Numbers clients in the order of their first row; those without a row come last."""
+    first = np.full(len(ids), len(codes))
+    first[codes[::-1]] = np.arange(len(codes))[::-1]  # of equal indices, the last one remains
+    order = np.argsort(first, kind="stable")
+    number = np.empty_like(order)
+    number[order] = np.arange(len(ids))
+    return number[codes], [ids[i] for i in order]
 
 
 def _wrong_ids(client: str, table: Table, what: str) -> ValueError:

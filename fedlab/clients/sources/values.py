@@ -268,8 +268,10 @@ def _rectangle(
 
     inner = _of_arrow(present.flatten(), owner, image_size)
     shape = [length, *inner.array.shape[1:]]
-    stacked = np.zeros([len(array), *shape], inner.array.dtype)
-    stacked[rows] = inner.array.reshape(len(rows), *shape)
+    stacked = inner.array.reshape(len(rows), *shape)
+    if len(rows) < len(array):
+        stacked = np.zeros([len(array), *shape], inner.array.dtype)
+        stacked[rows] = inner.array.reshape(len(rows), *shape)
     missing = missing.copy()
     missing[rows] = inner.missing.reshape(len(rows), length).any(axis=1)
     other_length[rows] |= inner.other_length.reshape(len(rows), length).any(axis=1)

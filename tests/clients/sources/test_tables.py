@@ -190,6 +190,37 @@ def test_every_row_gets_to_its_client_in_order(kind, tmp_path_factory, rows):
         assert clients[client_id]["y"].tolist() == [text for _, _, text in mine]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@hypothesis.given(
+    rows=st.lists(
+        st.tuples(
+            st.none() | st.integers(0, 2),
+            st.none() | st.integers(0, 9),
+            st.none() | st.sampled_from(["a", "b", "c d"]),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+@hypothesis.settings(max_examples=20, deadline=None)
+def test_skipping_is_reading_the_valid_rows(kind, tmp_path_factory, rows):
+    folder, names = tmp_path_factory.mktemp("rows"), ["user", "x", "text"]
+    valid = [row for row in rows if None not in row]
+    arguments = ("user", ["x"], "text")
+    if not valid:
+        with pytest.raises(ValueError, match="none of|no column|has no rows|kind"):
+            read(kind, folder, rows, names, *arguments, skip_invalid=True)
+        return
+    clients = read(kind, folder, rows, names, *arguments, skip_invalid=True)
+    assert clients.source.num_rows == len(rows)
+    assert clients.source.skipped.get("rows with a missing value", 0) == len(rows) - len(valid)
+    assert list(clients) == [*dict.fromkeys(str(row[0]) for row in valid)]
+    for client_id in clients:
+        mine = [row for row in valid if str(row[0]) == client_id]
+        assert clients[client_id]["x"].ravel().tolist() == [row[1] for row in mine]
+        assert clients[client_id]["y"].tolist() == [row[2] for row in mine]
+
+
 def test_the_same_table_has_the_same_fingerprint_in_every_form(tmp_path):
     prints = {
         read(kind, tmp_path, ROWS, NAMES, "user", ["age"], "city").fingerprint()
