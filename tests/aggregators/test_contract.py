@@ -184,6 +184,7 @@ def small_run(aggregator, rounds=2, algorithm=None, **options):
     )
 
 
+@pytest.mark.slow
 def test_settings_are_recorded_and_compared(tmp_path):
     small_run(clipped(quantized(mean(), 4), 0.5), rounds=1, run_dir=tmp_path / "run")
     small_run(clipped(quantized(mean(), 4), 0.5), rounds=2, run_dir=tmp_path / "run")

@@ -152,6 +152,7 @@ def test_epsilon_without_sampling_in_closed_form():
     assert found < replaced < rounds / (2 * z**2) + math.sqrt(2 * rounds * math.log(1 / delta)) / z
 
 
+@pytest.mark.slow
 def test_epsilon_so_far_in_every_round(tmp_path):
     aggregator = differentially_private(1.0, 3, 6, norm=0.5)
     options = {"cohort": fl.clients.poisson(3), "algorithm": UNIFORM, "seed": 4}

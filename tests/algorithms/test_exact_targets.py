@@ -358,6 +358,7 @@ def simulate_cohorts(algorithm, clients, cohorts, optimizer, steps):
     return run.model.get_weights()[0][:, 0]
 
 
+@pytest.mark.slow
 def test_control_variates_are_counted_among_the_bytes():
     clients, _, _ = regressions(num_clients=2)
     rows = []

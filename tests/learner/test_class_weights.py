@@ -163,6 +163,7 @@ def test_labels_of_sequences_are_classes_of_positions(ignore):
     assert run.clients[0]["num_examples"] == run.clients[0]["num_tokens"] == 20
 
 
+@pytest.mark.slow
 def test_a_model_of_a_fixed_batch_size_and_several_clients():
     clients = fl.ClientData.from_dict(
         {f"c{i}": {"x": X[i : i + 3 + i], "y": CLASSES[i : i + 3 + i]} for i in range(2)}

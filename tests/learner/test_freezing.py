@@ -137,6 +137,7 @@ def test_bytes_are_those_of_what_is_trained(tmp_path, names, non_trainable, down
 SGD, ADAMW = tf.keras.optimizers.SGD(0.5), tf.keras.optimizers.AdamW(0.1, weight_decay=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "non_trainable, optimizer",
     [

@@ -221,7 +221,13 @@ LAYERS = {
 }
 
 
-SLOW = {"convolutions in time", "masked recurrent", "other recurrent"}
+SLOW = {
+    "convolutions in time",
+    "masked recurrent",
+    "other recurrent",
+    "attention",
+    "normalizations",
+}
 
 
 @pytest.mark.parametrize(
@@ -390,6 +396,7 @@ class Delayed(Workers):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "delays, ended",
     [
@@ -643,6 +650,7 @@ def test_subclassed_models(kind):
     assert_equals_keras(built(kind), clients, make=lambda: built(kind))
 
 
+@pytest.mark.slow
 def test_own_loss_keeps_all_metrics():
     clients = make_clients(x=padded_ids, y=classes(6))
     setting = make_setting(built(OwnLoss), clients)._replace(build=lambda: built(OwnLoss))

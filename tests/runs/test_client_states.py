@@ -149,6 +149,7 @@ def whole():
     return simulate(8)
 
 
+@pytest.mark.slow
 def test_resumed_after_each_round(whole, tmp_path):
     for rounds in (1, 2, 3, 5, 8):
         weights = simulate(rounds, tmp_path / "run")

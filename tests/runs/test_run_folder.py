@@ -343,6 +343,7 @@ def remove(folder, *names):
         (folder / name).unlink()
 
 
+@pytest.mark.slow
 def test_a_missing_checkpoint_is_named_and_the_one_before_is_used(two_rounds, whole, caplog):
     remove(two_rounds, "checkpoints/round_000002.npz")
     with caplog.at_level(logging.WARNING, "fedlab"):
@@ -495,6 +496,7 @@ def test_missing_or_damaged_initial_weights_are_named(unseeded, tmp_path, damage
 # What stops a run.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "size_bytes",
     [

@@ -95,6 +95,7 @@ def test_a_run_of_the_other_stack_is_not_continued(other):
     assert after == before
 
 
+@pytest.mark.slow
 def test_a_run_of_the_other_stack_is_read(other, capsys, tmp_path):
     run = fl.runs.read_run(other)
     assert run.finished and run.config["stack"] == OTHER and len(run.history) == 2

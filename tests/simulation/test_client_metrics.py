@@ -49,6 +49,7 @@ def columns(seed, num_examples):
     }
 
 
+@pytest.mark.slow
 def test_rows_hold_what_fit_reports(tmp_path, capsys):
     data = {"a": columns(0, 7), "b": columns(1, 4), "empty": columns(2, 0), "bad": columns(3, 2)}
     data["bad"]["x"] = data["bad"]["x"] * np.nan

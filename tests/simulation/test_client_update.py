@@ -79,6 +79,7 @@ def kept(into):
     return mean._replace(name="kept", accumulate=accumulate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["scaffold", pytest.param("mime", marks=pytest.mark.slow)])
 def test_the_update_has_the_bits_of_the_round(name):
     layers = [

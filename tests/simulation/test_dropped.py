@@ -69,6 +69,7 @@ def test_the_finite_clients_alone_count_by_hand(engine, caplog):
         assert losses == {"good": 1.0, "better": 4.0, "bad": None, "worse": None, "nobody": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", pytest.param("tff", marks=pytest.mark.slow)])
 def test_a_lost_round_has_no_training_metrics(engine, tmp_path, caplog):
     if engine == "tff":

@@ -148,7 +148,7 @@ BROKEN = {
     "memory": (lambda: with_rounds(keeps_weights), "^memory grows by .* MB per round of a model"),
     "threads": (keeps_a_thread, r"^close\(\) leaves threads or child processes: \['<Thread"),
 }
-FAST = {"other batches", "unweighted mean", "order of the rows", "non-finite clients"}
+FAST = {"other batches", "unweighted mean"}
 
 
 @pytest.mark.parametrize("name", slowly(BROKEN, BROKEN.keys() - FAST))

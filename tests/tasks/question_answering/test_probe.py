@@ -257,6 +257,7 @@ def test_no_file(tmp_path):
 # ---- Pictures ----
 
 
+@pytest.mark.slow
 def test_pictures(run, tmp_path):
     record = probe_lib.read(run.path)
     files = plots.draw(record, tmp_path / "new" / "pictures")
