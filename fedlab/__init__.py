@@ -13,6 +13,8 @@ _PACKAGES = (
     "algorithms",
     "callbacks",
     "clients",
+    "clients.partitioners",
+    "data",
     "datasets",
     "engines",
     "evaluation",

@@ -1,5 +1,6 @@
 """The cache folder, for results and downloads that can be restored if they are lost."""
 
+import contextlib
 import hashlib
 import http.client
 import io
@@ -9,7 +10,7 @@ import pathlib
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -126,17 +127,23 @@ def _temporary(file: pathlib.Path) -> pathlib.Path:
     return file.with_name(f".{file.name}.{os.getpid()}")
 
 
-def _copy(request: urllib.request.Request, opened: BinaryIO, timeout_s: float) -> None:
+@contextlib.contextmanager
+def connection_errors() -> Iterator[None]:
+    """A context in which a connection's errors are raised as `ConnectionError`, in one line."""
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as response:
-            shutil.copyfileobj(response, opened)
-            expected = response.headers.get("Content-Length")
+        yield
     except urllib.error.HTTPError as error:
         raise ConnectionError(f"the server answered {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
         raise ConnectionError(str(error.reason)) from error
     except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
         raise ConnectionError(str(error) or type(error).__name__) from error
+
+
+def _copy(request: urllib.request.Request, opened: BinaryIO, timeout_s: float) -> None:
+    with connection_errors(), urllib.request.urlopen(request, timeout=timeout_s) as response:
+        shutil.copyfileobj(response, opened)
+        expected = response.headers.get("Content-Length")
     if expected is not None and opened.tell() != int(expected):
         raise ConnectionError(
             f"the server closed the connection after {opened.tell()} of {expected} bytes"

@@ -58,9 +58,9 @@ def published(temporary: pathlib.Path, file: pathlib.Path) -> Iterator[pathlib.P
     """
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, file)
-        _sync(file.parent)
+        sync(file.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -88,7 +88,8 @@ def explained(what: str, remedy: str) -> Iterator[None]:
 _NAMES = {errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS, errno.EINVAL, errno.EEXIST}
 
 
-def _sync(path: pathlib.Path) -> None:
+def sync(path: pathlib.Path) -> None:
+    """Waits until a file, or the names in a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -15,6 +15,7 @@ from fedlab.callbacks import Round
 from fedlab.callbacks._hooks import Hooks
 from fedlab.clients import Batching, ClientData
 from fedlab.clients.cohorts import Cohorts, rows_of
+from fedlab.data import description, description_json
 from fedlab.engines.setting import make_setting
 from fedlab.evaluation.evaluation import Global
 from fedlab.evaluation.evaluations import Evaluations
@@ -171,16 +172,16 @@ def simulate(
       Running:
 
       run_dir: a folder for the run: config.json, metrics.csv, events/ (TensorBoard),
-        clients.sqlite, initial.npz, checkpoints/, model.keras, report.html. The same
-        call with the same folder resumes an interrupted run, with bit-identical
-        results. Only `rounds`, `num_workers`, `progress` and `max_dropped_rounds` may
-        differ. If another setting, the model, its loss, metrics or optimizer, the data
-        or an evaluation set differs, the call is refused with its name. Functions are
-        compared by their code and the constants that they refer to, other objects by
-        their class and constructor arguments. Weights are not compared: a run resumes
-        from the initial weights in its folder, and warns if those of the model differ,
-        as they do if it is built without a seed. Only one process may use the folder at
-        a time.
+        clients.sqlite, data.json, initial.npz, checkpoints/, model.keras, report.html.
+        The same call with the same folder resumes an interrupted run, with
+        bit-identical results. Only `rounds`, `num_workers`, `progress` and
+        `max_dropped_rounds` may differ. If another setting, the model, its loss,
+        metrics or optimizer, the data or an evaluation set differs, the call is refused
+        with its name. Functions are compared by their code and the constants that they
+        refer to, other objects by their class and constructor arguments. Weights are
+        not compared: a run resumes from the initial weights in its folder, and warns if
+        those of the model differ, as they do if it is built without a seed. Only one
+        process may use the folder at a time.
       num_workers: threads of the local engine and of evaluation; by default the number
         of cores. It does not change the result.
       progress: True for a progress bar, False for no output, None for a bar on a
@@ -243,6 +244,7 @@ def simulate(
     folder = RunFolder.open(run_dir, setting, identity, rounds, read_tables)
     with contextlib.ExitStack() as stack:
         stack.callback(folder.close)
+        folder.describe(lambda: description_json.dumps(description.sample(clients)))
         stores: dict[str, Any] = {
             "client_states": folder.client_states,
             "client_history": cohorts.history,

@@ -74,6 +74,14 @@ def test_public_names_are_annotated_and_documented(module):
         f"{KERAS}.freezing",
         f"{KERAS}.identity",
         *(f"fedlab.clients.{path.stem}" for path in sorted((ROOT / "clients").glob("[!_]*.py"))),
+        *(
+            f"fedlab.clients.arrow.{path.stem}"
+            for path in sorted((ROOT / "clients" / "arrow").glob("[!_]*.py"))
+        ),
+        *(
+            f"fedlab.clients.partitioners.{path.stem}"
+            for path in sorted((ROOT / "clients" / "partitioners").glob("*[!_].py"))
+        ),
     ],
 )
 def test_examples_run(name):

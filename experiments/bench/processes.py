@@ -50,6 +50,11 @@ def resident_mb(pid):
     return _status_mb(pid, "VmRSS")
 
 
+def own_mb(pid):
+    """Returns the resident memory of the tree without mapped files (RssAnon), in MB."""
+    return _status_mb(pid, "RssAnon")
+
+
 def forget_peak(pid):
     """Resets the peaks of the tree to its present memory, by writing 5 to `clear_refs`."""
     for process in tree(pid):

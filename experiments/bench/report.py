@@ -135,6 +135,8 @@ def markdown(report):
             "Client states of SCAFFOLD:",
             _table(shown, {"round": ("round", "d"), **columns}, "round"),
         ]
+    if "data" in report:
+        parts += _data_parts(report["data"])
     for name, measured in report.get("methods", {}).items():
         table = [{"method": method, **numbers} for method, numbers in measured.items()]
         columns = {
@@ -147,6 +149,43 @@ def markdown(report):
         }
         parts += [f"Methods on {name}:", _table(table, columns, "method")]
     return "\n\n".join(parts) + "\n"
+
+
+def _data_parts(measured):
+    """The tables of `fedlab`'s data next to others'; `measured` is from `measure_data`."""
+    seconds = {"s": ("median_s", ".3f"), "CPU s": ("cpu_s", ".3f")}
+    ratios = {"over fedlab": ("ratio", ".1f"), "CPU over fedlab": ("cpu_ratio", ".1f")}
+    ways = [{"batches": way, **entry} for way, entry in measured["batches"].items()]
+    partitions = [
+        {"partition": name, **entry}
+        for name, entry in measured["partition"].items()
+        if "absent" not in entry
+    ]
+    columns = {
+        "partition": ("partition", "s"),
+        "s": ("partition_s", ".2f"),
+        "reading s": ("read_s", ".2f"),
+        "clients read": ("read", "d"),
+        "of": ("clients", "d"),
+        "CPU s": ("cpu_s", ".2f"),
+    }
+    steps = {
+        "step": ("step", "s"),
+        "s": ("seconds", ".2f"),
+        "CPU s": ("cpu_s", ".2f"),
+        "own MB": ("memory_mb", ".0f"),
+        "peak MB with files": ("peak_mb", ".0f"),
+    }
+    absent = measured["partition"]["flower"].get("absent")
+    return [
+        "Shuffled batches of clients of 28x28 images, seconds per epoch of all:",
+        _table(ways, {"batches": ("batches", "s"), **seconds, **ratios}, "batches"),
+        "Partition by writer:",
+        _table(partitions, columns, "partition"),
+        *([f"Flower Datasets was not measured: {absent}."] if absent else []),
+        "A population in a folder:",
+        _table(measured["population"], steps, "step"),
+    ]
 
 
 def _stacks_table(measured):

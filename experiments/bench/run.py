@@ -5,6 +5,7 @@
     scripts/bench --workloads=W1,W3b --json=bench.json
     scripts/bench --workloads= --scaling --memory
     scripts/bench --workloads= --algorithms --aggregators
+    scripts/bench --workloads= --data
     scripts/bench --stacks=modern,tff        both stacks in turn, the engine local
 
 Engines run in turn, each in its own process: local, tff, keras, local, tff ...
@@ -61,6 +62,17 @@ _AGGREGATORS = flags.DEFINE_bool(
 _STATES = flags.DEFINE_bool(
     "states", False, "Measure also the client states of SCAFFOLD, for up to 100,000 clients."
 )
+_DATA = flags.DEFINE_bool(
+    "data",
+    False,
+    "Measure also clients' data: batches next to tf.data, a partition next to Flower Datasets, and "
+    "a million clients in a folder.",
+)
+_FLOWER = flags.DEFINE_string(
+    "flower",
+    None,
+    "A Python that has flwr-datasets, for --data. The default is this one, if it has it.",
+)
 _METHODS_ON = flags.DEFINE_list(
     "methods_on", ["W3b", "W3"], "Workloads for --algorithms and --aggregators."
 )
@@ -108,11 +120,14 @@ def asked():
     }
     if not (_ALGORITHMS.value or _AGGREGATORS.value):
         methods_on = {}
-    if not (workloads or methods_on or _SCALING.value or _MEMORY.value or _STATES.value):
+    others = (_SCALING.value, _MEMORY.value, _STATES.value, _DATA.value)
+    if not (workloads or methods_on or any(others)):
         raise UsageError(
             "--workloads=: expected a workload, or one of --scaling, --memory, --algorithms, "
-            "--aggregators and --states"
+            "--aggregators, --states and --data"
         )
+    if _FLOWER.value and not pathlib.Path(_FLOWER.value).is_file():
+        raise UsageError(f"--flower={_FLOWER.value}: expected the path of a Python")
     if _QUICK.value:
         workloads, methods_on = (
             {name: w._replace(num_clients=w.quick_clients) for name, w in each.items()}
@@ -147,7 +162,8 @@ def _check_stacks(compared, engines):
             f"--engines={','.join(only_tff)}: expected local or keras with --stacks, since TFF "
             "runs on one stack only"
         )
-    if _SCALING.value or _MEMORY.value or _ALGORITHMS.value or _AGGREGATORS.value or _STATES.value:
+    others = (_SCALING, _MEMORY, _ALGORITHMS, _AGGREGATORS, _STATES, _DATA)
+    if any(flag.value for flag in others):
         raise UsageError("--stacks: expected no other measurements in the same run")
     for name in compared:
         if not stacks.PYTHONS[name].exists():
@@ -159,6 +175,7 @@ def _check_stacks(compared, engines):
 
 def main():
     from experiments.bench import (
+        data,
         limit,
         machine,
         measure,
@@ -235,6 +252,8 @@ def main():
     if _STATES.value:
         num_clients = 10_000 if quick else 100_000
         result["states"] = states.measure_states(num_clients, num_clients // 20, 2, seed, log)
+    if _DATA.value:
+        result["data"] = data.measure_data(_FLOWER.value, quick, seed, log)
     for name, workload in methods_on.items():
         log(f"{name}: methods in turn, {rounds} rounds of each after the first")
         measured = methods.measure_apart(

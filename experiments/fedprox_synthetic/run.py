@@ -79,29 +79,15 @@ def condition(drop, **options):
     return condition
 
 
-def logistic_regression():
-    """Returns a compiled model with 610 parameters, which are initially zero."""
-    import tensorflow as tf
-
-    from experiments.fedprox_synthetic import data
-
-    dense = tf.keras.layers.Dense(data.NUM_CLASSES, kernel_initializer="zeros")
-    model = tf.keras.Sequential([tf.keras.Input([data.DIM]), dense], name="logistic_regression")
-    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(tf.keras.optimizers.SGD(0.01), loss, metrics=["accuracy"])
-    return model
-
-
 def curve(name, percent, method, out):
     """Runs one method on one data set; returns the evaluated rows of its history."""
     import fedlab as fl
-    from experiments.fedprox_synthetic import data
 
     alpha, beta = (None, None) if name == "iid" else map(float, name.split(","))
-    train, test = data.synthetic(alpha, beta, seed=_SEED.value)
+    train, test = fl.datasets.fedprox_synthetic.load(alpha=alpha, beta=beta, seed=_SEED.value)
     mu = _MU.value if method == "FedProx, mu>0" else 0.0
     run = fl.simulate(
-        logistic_regression(),
+        fl.models.logistic_regression(learning_rate=0.01),
         train,
         fl.algorithms.fed_prox(mu),
         rounds=_ROUNDS.value,

@@ -5,7 +5,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from fedlab.cli import _arguments
+from fedlab._text import visible
+from fedlab.cli import _arguments, _data_files
 
 if TYPE_CHECKING:
     from fedlab import ClientData
@@ -16,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _arguments.add_model(parser)
     parser.add_argument(
         "--dataset",
-        default="shakespeare",
         help="the data set (default: shakespeare); `fedlab datasets` lists them",
     )
     _arguments.add_data(parser)
+    _data_files.add_file(parser)
     parser.add_argument(
         "--clients",
         metavar="N_OR_IDS",
@@ -41,8 +42,17 @@ def run(args: argparse.Namespace) -> None:
     from fedlab import models
     from fedlab.learner import graph
 
-    data = choose_clients(_arguments.load_data(args.dataset, args), args.clients)
+    _data_files.check_options(args, dataset=args.dataset, source=args.source, path=args.path)
+    if args.data is None:
+        args.dataset = args.dataset or "shakespeare"
+        data = choose_clients(_arguments.load_data(args.dataset, args), args.clients)
+        described = {"dataset": args.dataset, "source": args.source, "split": args.split}
     model = models.load(args.model, trust_model=args.trust_model)
+    if args.data is not None:
+        found = _data_files.read(args, input_names=graph.input_names(model))
+        data, described = choose_clients(found, args.clients), {"data": args.data}
+        if skipped := _data_files.skipped(found):
+            described["skipped"] = skipped
     if not graph.is_compiled(model):
         # Without compile() the metrics are unknown, except those of next-character
         # models.
@@ -59,9 +69,7 @@ def run(args: argparse.Namespace) -> None:
     metrics = fl.evaluate(model, data, batch_size=args.batch_size)
     result = {
         "model": args.model,
-        "dataset": args.dataset,
-        "source": args.source,
-        "split": args.split,
+        **described,
         "clients": len(data),
         "examples": sum(map(data.num_examples, data)),
         "metrics": {name: float(value) for name, value in metrics.items()},
@@ -85,7 +93,8 @@ def choose_clients(data: "ClientData", clients: str | None) -> "ClientData":
 
 def table(result: dict[str, Any]) -> str:
     """Formats the result as lines of name and value."""
-    rows = {name: result[name] for name in ("model", "dataset", "source", "split")}
+    names = ("model", "dataset", "source", "split", "data", "skipped")
+    rows = {name: visible(result[name]) for name in names if name in result}
     rows |= {name: f"{result[name]:,}" for name in ("clients", "examples")}
     rows |= {name: f"{value:.4f}" for name, value in result["metrics"].items()}
     width = max(map(len, rows))

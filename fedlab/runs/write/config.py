@@ -24,6 +24,7 @@ import numpy as np
 from fedlab import __version__
 from fedlab._files import write
 from fedlab._fingerprint import plain
+from fedlab.clients import client_ids as ids_lib
 from fedlab.runs.format import FORMAT_VERSION, LAYERS, read_config
 
 # Entries that may differ when a run is resumed. With other versions or another commit the
@@ -67,7 +68,7 @@ def resolve(setting: Any, more: Mapping[str, Any]) -> dict[str, Any]:
         **identity(model),
         "initial_weights": weights.hexdigest(),
         "num_clients": len(setting.clients),
-        "client_ids": hashlib.sha256("\n".join(setting.clients.client_ids).encode()).hexdigest(),
+        "client_ids": ids_lib.digest(setting.clients.client_ids),
         "training_data": setting.clients.fingerprint(),
         "versions": {
             "fedlab": __version__,

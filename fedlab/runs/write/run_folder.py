@@ -10,6 +10,7 @@
     metrics.csv, events/   the rounds as a table and for TensorBoard, from clients.sqlite
     model.keras            the trained model
     best.keras             the model of the best round, if a callback keeps it
+    data.json              what a sample of the clients has: see `fedlab.data.describe`
     report.html            a report: see `fedlab.runs.read.report`
     lock                   the process that writes
 
@@ -164,6 +165,17 @@ class RunFolder:
         if checkpoint:
             write(path / "metrics.csv", _csv(self.history))
             logger.info("resuming %s after round %d", path, about["round"])
+
+    def describe(self, description: Callable[[], bytes]) -> None:
+        """Writes data.json, unless it is there.
+
+        Args:
+          description: returns the contents, the description of the clients.
+        """
+        if self.path is None or (file := self.path / "data.json").exists():
+            return
+        with _failures_named(self.path):
+            write(file, description())
 
     def resume(self, initial: Sequence[Any]) -> list[Any] | None:
         """Returns the arrays of the state to continue from, or None without a folder.
