@@ -73,7 +73,7 @@ def load(
     """
     _download.check_source(source, SOURCES, None)
     if path is not None:
-        raise _checks.value_error("path", str(path), "None, since fedprox_synthetic is generated")
+        raise ValueError(f"path={str(path)!r}: expected None, since fedprox_synthetic is generated")
     if source == "synthetic":
         return synthetic(alpha=alpha, beta=beta)
     _check(num_clients, alpha, beta)

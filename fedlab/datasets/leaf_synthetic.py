@@ -75,7 +75,7 @@ def load(
     """
     _download.check_source(source, SOURCES, None)
     if path is not None:
-        raise _checks.value_error("path", str(path), "None, since leaf_synthetic is generated")
+        raise ValueError(f"path={str(path)!r}: expected None, since leaf_synthetic is generated")
     if source == "synthetic":
         return synthetic()
     p = _check(num_clients, num_classes, num_features, cluster_probabilities, train_fraction)
