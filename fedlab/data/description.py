@@ -246,7 +246,8 @@ def _label_column(columns: Mapping[str, np.ndarray], label: str | None) -> str |
 
 def _merged(before: Column | None, column: np.ndarray) -> Column:
     """Returns what is known of a column, with one more client."""
-    dtype, shape = _dtype_name(column), tuple(column.shape[1:])
+    dtype = _dtype_name(column)
+    shape: tuple[int | None, ...] = tuple(column.shape[1:])
     missing = _num_missing(column)
     if before is None:
         return Column(dtype, shape, missing)

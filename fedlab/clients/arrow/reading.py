@@ -63,7 +63,7 @@ class StoredClients:
                 )
                 self._examples = _MappedFile(self._path / files.EXAMPLES)
                 self._index = _Index(_MappedFile(self._path / files.CLIENTS), self._layouts)
-        self.client_ids = IndexedIds(self._index.ids)
+        self.client_ids: IndexedIds = IndexedIds(self._index.ids)
         self._checked = bytearray(len(self.client_ids))
         self._batch = functools.lru_cache(_OPEN_BATCHES)(self._open_batch)
 

@@ -61,8 +61,10 @@ class Partitioner:
 class Method(Protocol[P]):
     """A partitioner in its two forms."""
 
-    @overload
-    def __call__(self, column: str, /, *args: P.args, **kwargs: P.kwargs) -> Partitioner: ...
+    @overload  # Only older versions of mypy say that the first two overlap.
+    def __call__(  # type: ignore[overload-overlap, unused-ignore]
+        self, column: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Partitioner: ...
     @overload
     def __call__(self, data: Any, /, *args: P.args, **kwargs: P.kwargs) -> Partition: ...
     @overload
