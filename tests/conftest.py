@@ -7,7 +7,18 @@ import pathlib
 # Set before TensorFlow is imported, to silence its messages.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import hypothesis
 import pytest
+
+# The same examples in every run, however busy the machine is.
+hypothesis.settings.register_profile(
+    "fedlab",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("fedlab")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -73,7 +73,9 @@ def as_fit_rounds(columns: Mapping[str, tf.Tensor], model: tf.keras.Model) -> di
     For a model with float64 weights, the batch keeps its precision.
     """
     floatx = tf.as_dtype(tf.keras.backend.floatx())
-    if any(tf.as_dtype(weight.dtype) == tf.float64 for weight in model.weights):
+    # The words of Keras 2's lookup layers are among the weights, and have no dtype.
+    dtypes = {getattr(weight, "dtype", None) for weight in model.weights}
+    if dtypes & {tf.float64, "float64"}:
         return dict(columns)
     return {
         name: tf.cast(column, floatx) if column.dtype.is_floating else column

@@ -24,6 +24,12 @@ layers = keras.layers
 Input = keras.Input
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Layers that are built before their model have the same weights in any order of tests."""
+    keras.utils.set_random_seed(0)
+
+
 def make_clients(sizes=(7, 4, 5), **columns):
     """Clients of so many rows; columns: name -> function of (generator, rows)."""
     rng = np.random.default_rng(5)
