@@ -50,6 +50,7 @@ def test_adaptive_norm_of_andrew_et_al():
     assert 0.61803 * 2.71828 == pytest.approx(1.68, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_adaptive_norm_finds_the_quantile():
     updates = [[float(norm), 0.0] for norm in range(1, 11)]
     aggregator, state = clipped(mean(), adaptive(0.01, 0.75, 0.2)), None

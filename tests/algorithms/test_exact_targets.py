@@ -105,6 +105,7 @@ def gradient_descent(weights, a, b, rate, steps):
     return weights
 
 
+@pytest.mark.slow
 def test_fed_sgd_is_gradient_descent():
     clients, a, b = regressions()
     found = simulate(linear_model(3, SGD(0.125)), clients, algorithms.fed_sgd(), rounds=10)
@@ -205,6 +206,7 @@ def test_fed_prox_holds_clients_back():
     np.testing.assert_allclose(found, 2.0, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_fed_prox_fixed_point():
     """As for FedAvg, with c_i = 1 - (1 - eta (1 + mu))^tau_i.
 

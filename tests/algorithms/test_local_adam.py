@@ -49,6 +49,7 @@ def test_one_client_is_central_training_without_a_break(name):
         assert np.abs(anew - found).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_without_statistics_it_is_fed_avg():
     clients, _, _ = regressions()
     for rate in (1.0, 0.5):

@@ -151,6 +151,7 @@ def test_early_stopping_and_the_best_model():
     assert len(again.history) == 5 and keep.best == 1.0
 
 
+@pytest.mark.slow
 def test_the_best_model_keeps_statistics_too_and_may_be_the_initial_one():
     layers = tf.keras.layers
     normalized = tf.keras.Sequential(

@@ -481,6 +481,7 @@ def test_rows_in_any_order(tmp_path_factory, pieces, num_buckets, buffered_bytes
         assert same(opened[client_id], {"x": x[members], "text": text[members]})
 
 
+@pytest.mark.slow
 def test_memory_of_rows_does_not_grow_with_their_number(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "BUFFERED_BYTES", 2**20)
     monkeypatch.setattr(writing, "BATCH_BYTES", 2**20)
@@ -524,6 +525,7 @@ def test_wrong_rows_leave_nothing_behind(tmp_path, pieces, message):
 # --- simulation
 
 
+@pytest.mark.slow
 def test_a_simulation_from_a_folder_gives_the_same_bits(tmp_path):
     import tensorflow as tf
 

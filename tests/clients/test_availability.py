@@ -172,6 +172,7 @@ def test_sign_flipping_by_hand():
     )
 
 
+@pytest.mark.slow
 def test_noise_differs_by_client_and_round():
     def noisy(attackers, **options):
         return attacked_weight(attacks.noise(UNIFORM, attackers, stddev=1.0), **options)

@@ -84,6 +84,7 @@ def worst_known(clients, round_num, seed):
     ]
 
 
+@pytest.mark.slow
 def test_adaptive_samplers_see_client_rows_and_resume_bit_identically(tmp_path):
     options = {"cohort": adaptive(worst_known), "conditions": fl.clients.dropouts(0.2)}
     whole = run(8, **options)

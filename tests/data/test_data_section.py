@@ -69,6 +69,7 @@ def test_of_many_clients_a_sample_is_shown(tmp_path):
     assert (tmp_path / "run" / "report.html").stat().st_size < 500_000
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_it(whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "run")
     before = (folder / "data.json").read_bytes()

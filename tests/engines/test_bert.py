@@ -147,6 +147,7 @@ def test_one_full_batch_step_is_central_sgd(squad_checkpoint, sizes):
     assert largest_difference(run.model.get_weights(), expected) < 2e-6
 
 
+@pytest.mark.slow
 def test_one_client_is_central_training(squad_checkpoint):
     model = questions(squad_checkpoint, num_layers=1)
     clients = fl.clients.ClientData.from_dict(article_clients((6,)))

@@ -41,6 +41,7 @@ def clients(num_clients):
     )
 
 
+@pytest.mark.slow
 def test_blocks_of_several_clients_give_the_same_bits_for_any_number_of_workers():
     """19 clients are four blocks of 4 and one of 3."""
     assert block_size(19, multiply_adds(small_model())) == 4

@@ -266,6 +266,7 @@ def test_sequences_of_different_lengths_trained_and_evaluated():
         assert rows[client_id, "personal_loss"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_one_graph_serves_all_lengths():
     traced = []
     model_fn = recurrent_model

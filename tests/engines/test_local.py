@@ -267,6 +267,7 @@ def test_bits_do_not_depend_on_workers(num_workers):
     assert all(np.array_equal(a, b) for a, b in zip(first, second))
 
 
+@pytest.mark.slow
 def test_dropout_draws_differ_by_client_and_round():
     columns = {name: column[:4] for name, column in feature_clients()["c9"].items()}
     clients = ClientData.from_dict({"k0": columns, "k1": columns})
@@ -293,6 +294,7 @@ def test_client_with_a_non_finite_update_is_dropped_and_counted():
     assert np.isfinite(result.metrics["loss"]) and all(np.isfinite(w).all() for w in ours)
 
 
+@pytest.mark.slow
 def test_one_client_is_centralized_training():
     model = small_rnn()
     clients = char_clients()

@@ -187,6 +187,7 @@ def test_a_model_of_a_fixed_batch_size_and_several_clients():
     )
 
 
+@pytest.mark.slow
 def test_evaluation_is_unweighted_and_the_weights_belong_to_the_run(tmp_path):
     data = {"x": X, "y": CLASSES}
     run = trained(

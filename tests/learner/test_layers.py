@@ -336,6 +336,7 @@ def losses(setting, cohort):
     return {client["client_id"]: client["loss"] for client in result.clients}
 
 
+@pytest.mark.slow
 def test_draws_belong_to_the_client_whatever_its_place_and_worker():
     model, clients = quickly_noisy(), make_clients(range(1, 34), x=floats(6, 4), y=classes())
     cohort = list(clients.client_ids)  # 33 clients: blocks of two
@@ -679,6 +680,7 @@ def test_own_training_step_is_refused():
 # Short batches of a model built for one size.
 
 
+@pytest.mark.slow
 def test_blocks_of_clients_with_and_without_short_batches():
     """64 clients run in blocks of four; in some all clients' batches are full, in some none."""
     keras.utils.set_random_seed(4)

@@ -111,6 +111,7 @@ def test_one_round_of_one_client_is_a_fit(name, tmp_path):
     assert_one_round_is_a_fit(lambda: new_model(make(), column), column[:, None], tmp_path)
 
 
+@pytest.mark.slow
 def test_texts_are_vectorized_in_the_model(tmp_path):
     x = np.array(["a red fox", "red hen", "a hen", "unknown", "", "the the the"])
     run = assert_one_round_is_a_fit(text_model, x, tmp_path, per_client=True)

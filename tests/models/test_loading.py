@@ -354,6 +354,7 @@ def test_a_graph_that_writes_files():
     assert "WriteFile" in trust.find_graph_code(graphs)
 
 
+@pytest.mark.slow
 def test_keras_own_layers_are_harmless(tmp_path):
     x = layers.Input([6, 4])
     h = layers.Bidirectional(layers.SimpleRNN(2, return_sequences=True, kernel_regularizer="l2"))(

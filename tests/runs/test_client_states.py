@@ -190,6 +190,7 @@ def test_killed_within_a_round(whole, tmp_path, monkeypatch, moment):
     assert np.array_equal(simulate(8, tmp_path / "run"), whole)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_and_the_states_before_it(whole, tmp_path):
     simulate(5, tmp_path / "run")
     last = tmp_path / "run" / "checkpoints" / "round_000005.npz"

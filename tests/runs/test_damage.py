@@ -316,6 +316,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     st.dictionaries(st.sampled_from([*CONFIG, "stopped", "other"]), values),

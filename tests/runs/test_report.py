@@ -269,6 +269,7 @@ def test_samples_are_checked(made):
             fl.write_samples(made[0], samples)
 
 
+@pytest.mark.slow
 def test_damaged_samples_do_not_fail_a_run(tmp_path, caplog):
     clients = points([2], [1])
     for rounds in (1, 2):

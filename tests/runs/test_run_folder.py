@@ -147,6 +147,7 @@ def test_a_run_that_goes_on_has_each_event_once(two_rounds, whole):
     assert scalars(two_rounds) == scalars(whole.path)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_a_number_is_none(tmp_path):
     clients = fl.ClientData.from_dict(
         {
@@ -290,6 +291,7 @@ def test_config_says_the_stack(whole):
     assert config["stack"] == ("tff" if keras.__version__.startswith("2.") else "modern")
 
 
+@pytest.mark.slow
 def test_a_run_of_another_stack_is_refused(two_rounds, whole):
     config = json.loads((two_rounds / "config.json").read_text())
     this = config["stack"]
@@ -354,6 +356,7 @@ def test_a_missing_checkpoint_is_named_and_the_one_before_is_used(two_rounds, wh
     )
 
 
+@pytest.mark.slow
 def test_without_checkpoints_or_with_damaged_ones_alone_a_run_is_refused(two_rounds, whole):
     good = shutil.copytree(two_rounds / "checkpoints", two_rounds.parent / "checkpoints")
     for file in (two_rounds / "checkpoints").iterdir():
@@ -440,6 +443,7 @@ def unseeded(tmp_path_factory):
     return model, train(None, model), train, folder
 
 
+@pytest.mark.slow
 def test_a_model_without_a_seed_continues_from_the_weights_that_the_run_started_with(
     unseeded, tmp_path, caplog
 ):

@@ -182,6 +182,7 @@ def test_rounds_without_an_update_end_the_run_which_can_be_continued(tmp_path):
     ] == pytest.approx(0.64)
 
 
+@pytest.mark.slow
 def test_lost_rounds_before_an_interruption_count(tmp_path):
     run(GOALS, rounds=2, cohort=["bad"], run_dir=tmp_path / "run")
     with pytest.raises(

@@ -118,6 +118,7 @@ def test_counters_of_every_dtype_by_hand():
     assert large.tolist() == [True, False]
 
 
+@pytest.mark.slow
 def test_statistics_of_distant_features_track_the_data():
     # Features of mean 5 and standard deviation 3: statistics of 0 and 1 are far from these.
     clients, test = clients_of(a=24, b=40), clients_of(t=60)

@@ -23,7 +23,7 @@ NAMES = _modules.names("fedlab.algorithms")
 
 # By default one method of each kind: plain, with a server optimizer, with a client state, and with
 # a survey. All others have tests with exact targets.
-FAST = {"fed_avg", "scaffold"}
+FAST = {"fed_avg"}
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,7 @@ def test_the_numbers_are_those_of_the_file(capsys, files, tmp_path):
 # ---- Probe ----
 
 
+@pytest.mark.slow
 def test_the_probe_command_redraws_the_pictures(capsys, files, tmp_path):
     import fedlab as fl
 
@@ -219,6 +220,7 @@ def test_explain_an_answer(capsys, files, tmp_path):
     assert run_json(capsys, *common, f"--output={page}") == found and page.read_bytes() == first
 
 
+@pytest.mark.slow
 def test_explain_a_class(capsys, files, tmp_path):
     (tmp_path / "text.txt").write_text("Anna sold the map.")
     common = [
