@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fedlab.learner import stack
+from tests import quick
 from tests.agreement import record
 from tests.agreement.experiments import LOCAL, ROUNDS, TFF, keras
 from tests.stacks import IS_KERAS_3
@@ -34,13 +35,6 @@ FAST_TFF = {"fed_avg", "fed_avg, clipped", "fed_prox", "fed_adam", "mime_lite"}
 
 # Evaluation uses variances that Keras 2 and Keras 3 define differently; training does not.
 TRAINING_ONLY = {"cnn, batch normalization of images"}
-
-
-def named(experiments, fast):
-    assert fast <= set(experiments)
-    return [
-        pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in experiments
-    ]
 
 
 @functools.cache
@@ -66,12 +60,12 @@ def assert_same_weights(found, expected):
         np.testing.assert_allclose(value, other, rtol=0, atol=tolerance, err_msg=f"weight {i}")
 
 
-@pytest.mark.parametrize("name", named(LOCAL, FAST_LOCAL))
+@pytest.mark.parametrize("name", quick.only(FAST_LOCAL, LOCAL))
 def test_the_loss_curve_is_the_recorded_one(name):
     assert_same_losses(name, losses(name), record.read("local")[name])
 
 
-@pytest.mark.parametrize("name", named(TFF, FAST_TFF))
+@pytest.mark.parametrize("name", quick.only(FAST_TFF, TFF))
 def test_the_local_engine_gives_the_weights_of_tff(name):
     assert_same_weights(weights(name), record.read("tff")[name])
 

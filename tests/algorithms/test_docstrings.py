@@ -7,6 +7,7 @@ import pkgutil
 
 import pytest
 
+from tests import quick
 from tests.stacks import KERAS
 
 ROOMS = ("fedlab.algorithms", "fedlab.aggregators")
@@ -28,9 +29,7 @@ MODULES += [
 SLOW = ("fedlab.testing.algorithm",)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MODULES]
-)
+@pytest.mark.parametrize("name", quick.all_but(SLOW, MODULES))
 def test_examples(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 

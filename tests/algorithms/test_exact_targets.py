@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab import algorithms, optimizers
+from tests import quick
 from tests.quadratics import linear_model, points, regressions, simulate
 
 SGD = tf.keras.optimizers.SGD
@@ -235,9 +236,7 @@ SLOW = ("scaffold", "fed_dyn")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SOLVERS]
-)
+@pytest.mark.parametrize("name", quick.all_but(SLOW, SOLVERS))
 def test_several_local_steps_of_solvers_converge_to_the_solution(name):
     algorithm, rounds, options = SOLVERS[name]
     clients, a, b = regressions()

@@ -10,6 +10,7 @@ from fedlab import algorithms, optimizers
 from fedlab.engines import local
 from fedlab.engines import tff as tff_engine
 from fedlab.optimizers import schedules
+from tests import quick
 from tests.engines.test_tff import classes, features, make_setting, mlp, row_clients, weights_of
 
 pytest.importorskip("tensorflow_federated")
@@ -84,9 +85,7 @@ CASES = {
 FAST = ("fed_sgd", "fed_adam", "client schedule", "mime_lite")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in FAST else slow) for name in CASES]
-)
+@pytest.mark.parametrize("name", quick.only(FAST, CASES))
 def test_same_weights_round_by_round(name):
     algorithm, optimizer, schedule = CASES[name]
     tf.keras.utils.set_random_seed(1)

@@ -15,6 +15,7 @@ from fedlab.engines.batches import client_batches
 from fedlab.engines.rounds import Rounds
 from fedlab.engines.workers import Workers
 from fedlab.learner import clone
+from tests import quick
 from tests.engines.test_local import by_hand, compiled, feature_clients, make_setting, run
 from tests.keras_loop import largest_difference, one_round
 from tests.stacks import IS_KERAS_3
@@ -237,9 +238,7 @@ SLOW = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in LAYERS]
-)
+@pytest.mark.parametrize("name", quick.all_but(SLOW, LAYERS))
 def test_layers_equal_a_keras_loop(name):
     make, clients = LAYERS[name]
     assert_equals_keras(make(), clients())

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import fedlab as fl
 from fedlab.learner import clone, non_trainable_weights
+from tests import quick
 from tests.stacks import IS_KERAS_3
 
 keras = tf.keras
@@ -103,9 +104,7 @@ def assert_one_round_is_a_fit(make, x, tmp_path, per_client=False):
 SLOW = ("StringLookup, two unknown", "IntegerLookup, tf-idf", "Discretization", "Hashing")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in LAYERS]
-)
+@pytest.mark.parametrize("name", quick.all_but(SLOW, LAYERS))
 def test_one_round_of_one_client_is_a_fit(name, tmp_path):
     make, column = LAYERS[name]
     assert_one_round_is_a_fit(lambda: new_model(make(), column), column[:, None], tmp_path)

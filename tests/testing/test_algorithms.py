@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from fedlab import _modules, algorithms, optimizers
 from fedlab.testing import check_algorithm
+from tests import quick
 
 # The arguments that some methods need.
 ARGUMENTS = {
@@ -26,9 +27,7 @@ NAMES = _modules.names("fedlab.algorithms")
 FAST = {"fed_avg"}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in NAMES]
-)
+@pytest.mark.parametrize("name", quick.only(FAST, NAMES))
 def test_every_algorithm(name):
     check_algorithm(_modules.find("fedlab.algorithms", name)(**ARGUMENTS.get(name, {})))
 

@@ -10,16 +10,13 @@ from fedlab import _modules
 from fedlab.algorithms import fed_avg
 from fedlab.engines import local
 from fedlab.testing import check_engine
+from tests import quick
 
 NAMES = _modules.names("fedlab.engines", "start")
 SLOW = {"tff"}  # it starts a runtime three times
 
 
-def slowly(names, slow):
-    return [pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in names]
-
-
-@pytest.mark.parametrize("name", slowly(NAMES, SLOW))
+@pytest.mark.parametrize("name", quick.all_but(SLOW, NAMES))
 def test_every_engine(name):
     if name == "tff":
         pytest.importorskip("tensorflow_federated")
@@ -151,7 +148,7 @@ BROKEN = {
 FAST = {"other batches", "unweighted mean"}
 
 
-@pytest.mark.parametrize("name", slowly(BROKEN, BROKEN.keys() - FAST))
+@pytest.mark.parametrize("name", quick.only(FAST, BROKEN))
 def test_a_broken_engine_is_found(name):
     make, message = BROKEN[name]
     with pytest.raises(AssertionError, match=message):

@@ -9,6 +9,7 @@ import tensorflow as tf
 import fedlab as fl
 from fedlab.learner import reset_states
 from fedlab.tasks.generation.text import CHAR_VOCABULARY, decode, encode
+from tests import quick
 from tests.stacks import IS_KERAS_3
 
 layers = tf.keras.layers
@@ -88,9 +89,7 @@ def greedy_by_reading_again(model, prompt, num_chars):
 SLOW = ("nested", "probabilities", "not recurrent in one branch, uncompiled cell")
 
 
-@pytest.mark.parametrize(
-    "form", [pytest.param(form, marks=pytest.mark.slow if form in SLOW else ()) for form in FORMS]
-)
+@pytest.mark.parametrize("form", quick.all_but(SLOW, FORMS))
 def test_equals_reading_the_text_again(form):
     model = randomized(FORMS[form]())
     weights = model.get_weights()
