@@ -105,7 +105,7 @@ def find(
     """
     accepted = (*names, file.name)
     if path is not None:
-        return _given(pathlib.Path(path).expanduser(), accepted, dataset)
+        return given(path, accepted, dataset)
     folder = _cache.folder(cache_dir) / dataset
     for name in accepted:
         if (folder / name).is_file():
@@ -136,10 +136,7 @@ def given(path: str | os.PathLike, names: tuple[str, ...], dataset: str) -> path
     Raises:
       FileNotFoundError: there is none; the message lists the names.
     """
-    return _given(pathlib.Path(path).expanduser(), names, dataset)
-
-
-def _given(path: pathlib.Path, names: tuple[str, ...], dataset: str) -> pathlib.Path:
+    path = pathlib.Path(path).expanduser()
     if path.is_file():
         return path
     for name in names:

@@ -267,9 +267,9 @@ def _load_hdf5(path, source, trust_model):
     if version == saving.VERSION == 2:
         return _rebuild(_by_keras(path), source, trust_model, config, training, size_bytes)
     if version == saving.VERSION:
-        if operations := saving.operations_in(config):
+        if operation := saving.operation_in(config):
             raise ValueError(
-                f"{source} holds the operation {operations[0]!r}, which Keras 3 writes to HDF5 "
+                f"{source} holds the operation {operation!r}, which Keras 3 writes to HDF5 "
                 "files but cannot read from them: save the model as a .keras archive"
             )
         load = functools.partial(saving.load_hdf5, path, safe_mode=not trust_model)

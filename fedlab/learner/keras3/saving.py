@@ -111,21 +111,23 @@ def _operations():
     }
 
 
-def operations_in(config: Any) -> list[str]:
-    """Returns the classes of operations, such as `x + y`, in the configuration of an HDF5 file.
+def operation_in(config: Any) -> str | None:
+    """Returns the class of an operation, such as `x + y`, in the configuration of an HDF5 file.
 
-    Keras 3 writes them there, but looks for layers of these names when it loads the file.
+    Keras 3 writes operations there, but looks for layers of these names when it loads the
+    file.
     """
     layers = _get(_get(config, "config"), "layers")
-    found = []
     for node in layers if isinstance(layers, list) else ():
         name, inner = _get(node, "class_name"), _get(node, "config")
         if _get(inner, "layers") is not None:
-            found += operations_in(node)
+            if found := operation_in(node):
+                return found
         # Every layer but an InputLayer says whether it is trainable.
         elif isinstance(name, str) and name in _operation_names():
-            found += [name] if _get(inner, "trainable") is None else []
-    return found
+            if _get(inner, "trainable") is None:
+                return name
+    return None
 
 
 def _get(value, name):

@@ -35,6 +35,7 @@ import tensorflow as tf
 
 from fedlab import _checks
 from fedlab._files import explained, published, write
+from fedlab.data import description_json
 from fedlab.runs.format import MAKE_ROOM, RESTORE
 from fedlab.runs.write import config as config_lib
 from fedlab.runs.write.checkpoints import Checkpoint, Checkpoints
@@ -172,7 +173,7 @@ class RunFolder:
         Args:
           description: returns the contents, the description of the clients.
         """
-        if self.path is None or (file := self.path / "data.json").exists():
+        if self.path is None or (file := self.path / description_json.FILE).exists():
             return
         with _failures_named(self.path):
             write(file, description())
