@@ -144,7 +144,7 @@ def _batches(connection, num_clients, num_examples, batch_size, passes, seed):
         return sum(float(read_dataset(x, y, number)) for x, y in zip(images, labels))
 
     def in_python(number):
-        """As in a loop that people write: each batch is a step."""
+        """As in an ordinary training loop: each batch is a step."""
         return sum(
             float(read(*batch)) for x, y in zip(images, labels) for batch in dataset(x, y, number)
         )

@@ -216,7 +216,7 @@ class View:
             self._values = _numbers(array, layout._stored).view(layout.dtype)
 
     def read(self, first: int, num_rows: int, shape: Sequence[int]) -> np.ndarray:
-        """Returns some rows: a read-only array, which of numbers is no copy.
+        """Returns some rows as a read-only array. Numbers are not copied.
 
         Args:
           first: the first row.

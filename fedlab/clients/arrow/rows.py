@@ -37,15 +37,15 @@ def write_rows(
     ```
 
     A piece, a bucket and about 150 bytes per client are in memory. The buckets need as
-    much disk as the result. Clients are in the order of the buckets, and within a bucket
-    in that of their first rows. The rows of a client stay in their order.
+    much disk as the result. Clients are in the order of the buckets. Within a bucket they
+    are in the order of their first rows. The rows of a client stay in their order.
 
     Args:
       folder: a path that does not exist.
       pieces: pairs (client ids [n], columns name -> [n, ...]), such as the record batches
         of a large Parquet file. Ids as for `fedlab.partitioners.natural`. All pieces have
         the columns, dtypes and shapes of rows of the first one.
-      num_buckets: 1 or more, so many that a bucket fits into memory.
+      num_buckets: 1 to 4096. Use enough that each bucket fits into memory.
 
     Raises:
       FileExistsError: the folder exists.

@@ -26,7 +26,7 @@ from fedlab.clients.store import form_of
 BATCH_BYTES = 2**25
 """The size at which a record batch of examples is written."""
 
-_CLIENT_BYTES = 512  # what a client that is not yet written takes beside its values
+_CLIENT_BYTES = 512  # memory of a waiting client, in addition to its values
 
 
 def write(
