@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fedlab import _checks
-from fedlab.datasets import _download
-from fedlab.datasets._download import File
+from fedlab.datasets import _archives, _locate
+from fedlab.datasets._locate import File
 
 SHAPE = (32, 32, 3)
 _PIXELS = 32 * 32 * 3
@@ -38,7 +38,7 @@ def read(
       cache_dir: see `fedlab._cache.folder`.
 
     Raises:
-      FileNotFoundError, ConnectionError: as `_download.find`.
+      FileNotFoundError, ConnectionError: as `_locate.find`.
       ValueError: a file is damaged.
     """
     wanted = [name for each in names.values() for name in each]
@@ -47,13 +47,13 @@ def read(
         contents = {name: (folder / name, (folder / name).read_bytes()) for name in wanted}
     else:
         try:
-            archive = _download.find(file, dataset, path=path, cache_dir=cache_dir)
+            archive = _locate.find(file, dataset, path=path, cache_dir=cache_dir)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{error}; the extracted {wanted[0]} ... {wanted[-1]} can be there instead (the "
                 "Python version of the files, which Keras caches, is not read: it can run code)"
             ) from None
-        members = _download.members(archive, wanted)
+        members = _archives.members(archive, wanted)
         contents = {name: (archive, members[name]) for name in wanted}
     parts = {}
     for part, each in names.items():

@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from fedlab.datasets import _download
+from fedlab.datasets import _archives
 
 _DTYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
@@ -19,8 +19,8 @@ def read(file: pathlib.Path) -> np.ndarray:
       FileNotFoundError: there is no such file.
       ValueError: the file is damaged or in another format.
     """
-    data = _download.read(file)
-    with _download.readable(file, "an IDX file"):
+    data = _archives.read(file)
+    with _archives.readable(file, "an IDX file"):
         return parse(data)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedlab.datasets import _counts, _download, _idx
+from fedlab.datasets import _counts, _idx, _locate
 
 _PARTS = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -43,12 +43,10 @@ def downloaded(
 ) -> dict[str, pathlib.Path]:
     """Returns name -> path of the four files in the cache, downloaded if necessary."""
     files = {
-        name: _download.File(f"{name}.gz", f"{base}{name}.gz", f"sha256:{checksums[name]}")
+        name: _locate.File(f"{name}.gz", f"{base}{name}.gz", f"sha256:{checksums[name]}")
         for name in NAMES
     }
-    return {
-        name: _download.find(file, dataset, cache_dir=cache_dir) for name, file in files.items()
-    }
+    return {name: _locate.find(file, dataset, cache_dir=cache_dir) for name, file in files.items()}
 
 
 def read(files: dict[str, pathlib.Path]) -> dict[str, Images]:

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from fedlab.datasets import _download
+from fedlab.datasets import _archives
 
 
 def read(file: pathlib.Path, size: int, *, crop: bool = False) -> np.ndarray:
@@ -27,7 +27,7 @@ def read(file: pathlib.Path, size: int, *, crop: bool = False) -> np.ndarray:
         raise ModuleNotFoundError(
             "pictures need Pillow, which is not installed: pip install pillow"
         ) from None
-    with _download.readable(file, "a picture"), Image.open(file) as opened:
+    with _archives.readable(file, "a picture"), Image.open(file) as opened:
         picture = opened.convert("RGB")
         if not crop:
             return np.asarray(picture.resize((size, size)))

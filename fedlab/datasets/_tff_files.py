@@ -7,8 +7,8 @@ from typing import Any
 
 from fedlab import _cache
 from fedlab.clients.client_data import ClientData
-from fedlab.datasets import _download
-from fedlab.datasets._download import File
+from fedlab.datasets import _archives, _locate
+from fedlab.datasets._locate import File
 
 URL = "https://storage.googleapis.com/tff-datasets-public/"
 
@@ -44,12 +44,12 @@ def load(
     file = File(f"{sqlite}.lzma", f"{URL}{sqlite}.lzma")
     names = (sqlite,)
     try:
-        found = _download.find(file, dataset, path=path, cache_dir=cache_dir, names=names)
+        found = _locate.find(file, dataset, path=path, cache_dir=cache_dir, names=names)
     except FileNotFoundError as error:
         if not hdf5:
             raise
         raise FileNotFoundError(f"{error}; or with {' and '.join(hdf5.values())}") from None
-    plain = _download.decompressed(found, _cache.folder(cache_dir) / dataset)
+    plain = _archives.decompressed(found, _cache.folder(cache_dir) / dataset)
     return {
         part: ClientData.from_tff_file(plain, split=split, **options)
         for part, split in splits.items()

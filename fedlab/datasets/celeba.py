@@ -32,7 +32,7 @@ import numpy as np
 
 from fedlab import _checks
 from fedlab.clients.client_data import ClientData
-from fedlab.datasets import _counts, _download, _images, _pictures, _tff_files
+from fedlab.datasets import _counts, _images, _locate, _pictures, _tff_files
 
 SOURCES = ("auto", "leaf", "synthetic")
 SIZE = 84
@@ -82,7 +82,7 @@ def load(
       >>> len(train), len(test)  # doctest: +SKIP
       (8408, 935)
     """
-    _download.check_source(source, SOURCES, path, needs_path=("leaf",))
+    _locate.check_source(source, SOURCES, path, needs_path=("leaf",))
     if attribute not in ATTRIBUTES:
         raise _checks.value_error("attribute", attribute, f"one of {', '.join(ATTRIBUTES)}")
     if split not in NUM_CLIENTS:

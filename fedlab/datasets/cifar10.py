@@ -32,8 +32,8 @@ from typing import Any
 import numpy as np
 
 from fedlab.clients.client_data import ClientData
-from fedlab.datasets import _cifar_files, _counts, _download, _images, _tfds
-from fedlab.datasets._download import File
+from fedlab.datasets import _cifar_files, _counts, _images, _locate, _tfds
+from fedlab.datasets._locate import File
 from fedlab.datasets._mnist_files import Images
 
 CLASSES = (
@@ -94,7 +94,7 @@ def load(
       >>> train["client_0"]["x"].shape  # doctest: +SKIP
       (500, 24, 24, 3)
     """
-    _download.check_source(source, SOURCES, path)
+    _locate.check_source(source, SOURCES, path)
     _cifar_files.check_crop(crop)
     if source == "synthetic":
         return synthetic(crop=crop)

@@ -39,8 +39,8 @@ import numpy as np
 from fedlab import _checks
 from fedlab.clients import partitioners
 from fedlab.clients.client_data import ClientData
-from fedlab.datasets import _cifar_files, _counts, _download, _images, _tfds, _tff_files
-from fedlab.datasets._download import File
+from fedlab.datasets import _cifar_files, _counts, _images, _locate, _tfds, _tff_files
+from fedlab.datasets._locate import File
 from fedlab.datasets._mnist_files import Images
 from fedlab.datasets.cifar10 import preprocess
 
@@ -90,7 +90,7 @@ def load(
       >>> len(train), len(test)  # doctest: +SKIP
       (500, 100)
     """
-    _download.check_source(source, SOURCES, path)
+    _locate.check_source(source, SOURCES, path)
     _cifar_files.check_crop(crop)
     if partitioner is not None and source in ("auto", "synthetic"):
         raise ValueError(

@@ -31,7 +31,7 @@ import numpy as np
 
 from fedlab import _checks
 from fedlab.clients.client_data import ClientData
-from fedlab.datasets import _counts, _download, _images, _tff_files
+from fedlab.datasets import _counts, _images, _locate, _tff_files
 
 SOURCES = ("auto", "synthetic")
 NUM_CLIENTS = {"characters": 3400, "digits": 3383}
@@ -78,7 +78,7 @@ def load(
       >>> len(train), len(test)  # doctest: +SKIP
       (3383, 3383)
     """
-    _download.check_source(source, SOURCES, path)
+    _locate.check_source(source, SOURCES, path)
     _check_task(task)
     if source == "synthetic":
         return synthetic(task=task)

@@ -26,7 +26,7 @@ import pathlib
 from typing import Any
 
 from fedlab.clients.client_data import ClientData
-from fedlab.datasets import _download, _images, _keras_cache, _mnist_files, _tfds
+from fedlab.datasets import _images, _keras_cache, _locate, _mnist_files, _tfds
 
 CLASSES = (
     "T-shirt/top",
@@ -80,7 +80,7 @@ def load(
       >>> train["client_0"]["x"].shape  # doctest: +SKIP
       (600, 28, 28, 1)
     """
-    _download.check_source(source, SOURCES, path)
+    _locate.check_source(source, SOURCES, path)
     if source == "synthetic":
         return synthetic()
     if source == "tfds":

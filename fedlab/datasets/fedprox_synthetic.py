@@ -34,7 +34,7 @@ import numpy as np
 from fedlab import _checks
 from fedlab.clients import seeding
 from fedlab.clients.client_data import ClientData
-from fedlab.datasets import _download
+from fedlab.datasets import _locate
 
 SOURCES = ("auto", "synthetic")
 NUM_CLIENTS, DIM, NUM_CLASSES = 30, 60, 10
@@ -71,7 +71,7 @@ def load(
       >>> len(train), train["device_00"]["x"].shape[1]
       (30, 60)
     """
-    _download.check_source(source, SOURCES, None)
+    _locate.check_source(source, SOURCES, None)
     if path is not None:
         raise ValueError(f"path={str(path)!r}: expected None, since fedprox_synthetic is generated")
     if source == "synthetic":

@@ -39,8 +39,8 @@ import numpy as np
 
 from fedlab import _checks
 from fedlab.clients.client_data import ClientData
-from fedlab.datasets import _counts, _download, _images, _pictures, _tff_files
-from fedlab.datasets._download import File
+from fedlab.datasets import _archives, _counts, _images, _locate, _pictures, _tff_files
+from fedlab.datasets._locate import File
 
 SOURCES = ("auto", "synthetic")
 SIZE = 128
@@ -98,7 +98,7 @@ def load(
       >>> len(train)  # doctest: +SKIP
       233
     """
-    _download.check_source(source, SOURCES, path)
+    _locate.check_source(source, SOURCES, path)
     _check(version)
     if source == "synthetic":
         return synthetic()
@@ -196,7 +196,7 @@ def _index_files(path: Any, version: str, cache_dir: Any) -> dict[str, tuple[pat
     folder = None if path is None else pathlib.Path(path).expanduser()
     if version == "23k":
         found = {
-            part: _download.find(file, "gldv2", path=folder, cache_dir=cache_dir)
+            part: _locate.find(file, "gldv2", path=folder, cache_dir=cache_dir)
             for part, file in _FILES.items()
         }
         return {part: (file, file.read_bytes()) for part, file in found.items()}
@@ -204,16 +204,16 @@ def _index_files(path: Any, version: str, cache_dir: Any) -> dict[str, tuple[pat
         return {
             part: (folder / name, (folder / name).read_bytes()) for part, name in _NAMES.items()
         }
-    archive = _download.find(
+    archive = _locate.find(
         _ARCHIVE, "gldv2", path=folder, cache_dir=cache_dir, names=(_NAMES["train"],)
     )
-    members = _download.members(archive, list(_NAMES.values()))
+    members = _archives.members(archive, list(_NAMES.values()))
     return {part: (archive, members[name]) for part, name in _NAMES.items()}
 
 
 def _read(file: pathlib.Path, data: bytes, client: str | None, num_classes: int) -> ClientData:
     """Reads image_id, class and, for training, user_id."""
-    with _download.readable(file, "UTF-8 text"):
+    with _archives.readable(file, "UTF-8 text"):
         text = data.decode("utf-8-sig")
     reader = csv.DictReader(io.StringIO(text, newline=""))
     needed = ("image_id", "class", *(() if client is None else (client,)))

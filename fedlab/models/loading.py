@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from fedlab import _cache, _checks, _files, _json
+from fedlab import _cache, _checks, _download, _files, _json
 from fedlab.learner import finalize_adapted, saving
 from fedlab.models import _archive, _conversion, convert, limits, shipped, trust
 
@@ -135,7 +135,7 @@ def _load_url(url, trust_model, cache_dir):
     name = pathlib.PurePosixPath(parts.path).name or "model"
     file = _cache.folder(cache_dir) / "models" / f"{digest}-{name}"
     try:
-        _cache.download(url, file, check=lambda arrived: _format_of_file(arrived, url))
+        _download.download(url, file, check=lambda arrived: _format_of_file(arrived, url))
     except ConnectionError as error:
         raise ConnectionError(
             f"{url} could not be downloaded ({error}): check the URL and the network, or use a "

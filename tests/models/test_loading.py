@@ -831,7 +831,7 @@ def test_an_address_is_downloaded_once(model, server, tmp_path, name):
         learner.reset_states(model)
         assert same(loaded, model)
     assert len(Handler.requests) == 1
-    (kept,) = (tmp_path / "cache" / "models").iterdir()
+    (kept,) = (tmp_path / "cache" / "models").glob("[!.]*")
     assert kept.name.endswith(name)
 
 
@@ -842,8 +842,8 @@ def test_the_cache_of_the_environment(server, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     fl.models.load(f"{server}/model.keras")
     assert (
-        len(list((tmp_path / "own" / "models").iterdir()))
-        == len(list((tmp_path / "xdg" / "fedlab" / "models").iterdir()))
+        len(list((tmp_path / "own" / "models").glob("[!.]*")))
+        == len(list((tmp_path / "xdg" / "fedlab" / "models").glob("[!.]*")))
         == 1
     )
 
@@ -860,7 +860,7 @@ def test_failed_downloads_leave_nothing(server, tmp_path, path, kind, message):
     with pytest.raises(kind, match=message) as raised:
         fl.models.load(server + path, cache_dir=tmp_path)
     assert "\n" not in str(raised.value)
-    assert not list((tmp_path / "models").iterdir())
+    assert not list((tmp_path / "models").glob("[!.]*"))
 
 
 def test_no_network(shipped_model, tmp_path, monkeypatch):

@@ -1,21 +1,13 @@
-"""Downloads from a server in this process: resumed, verified, cached, and explained."""
+"""Downloads from a server in this process: resumed, verified, and explained."""
 
-import bz2
-import gzip
 import hashlib
 import http.server
-import io
-import lzma
 import re
-import tarfile
 import threading
-import zipfile
 
-import numpy as np
 import pytest
 
-from fedlab.datasets import _download
-from fedlab.datasets._download import File
+from fedlab import _download
 
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes: several blocks
 
@@ -175,93 +167,12 @@ def test_a_progress_bar_counts_the_bytes(server, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-# ---- find ----
+def test_a_file_that_fails_its_check_is_discarded(server, tmp_path):
+    def check(file):
+        raise ValueError(f"{file.stat().st_size} bytes are not a model")
 
-
-def test_find_prefers_path_then_cache_then_downloads(server, tmp_path):
-    file = File("data.bin", server.url, sha256(CONTENT))
-    options = {"cache_dir": tmp_path / "cache"}
-    assert _download.find(file, "some", **options) == tmp_path / "cache/some/data.bin"
-    assert _download.find(file, "some", **options).read_bytes() == CONTENT
-    assert server.requests == [None]
-    own = tmp_path / "own" / "data.bin"
-    own.parent.mkdir()
-    own.write_bytes(b"mine")
-    for path in (own, own.parent, str(own.parent)):
-        assert _download.find(file, "some", path=path, **options) == own
-    (tmp_path / "cache/some/data").write_bytes(b"decompressed")
-    assert _download.find(file, "some", names=("data",), **options).name == "data"
-
-
-def one_line(error):
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
-def test_errors_say_what_is_missing_and_where_to_put_it(server, tmp_path):
-    missing = File("other.bin", server.url.replace("data", "other"))
-    with pytest.raises(ConnectionError) as error:
-        _download.find(missing, "some", cache_dir=tmp_path)
-    message = one_line(error)
-    assert f"some: could not download {missing.url} (the server answered 404 Not Found)" in message
-    assert f"put it at {tmp_path}/some/other.bin, or pass path=" in message
-    with pytest.raises(FileNotFoundError) as error:
-        _download.find(missing, "some", path=tmp_path)
-    assert f"path='{tmp_path}': expected a folder with other.bin (some)" in one_line(error)
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError) as error:
-        _download.find(File("data.bin", server.url), "some", cache_dir=tmp_path / "file")
-    assert "pass cache_dir= a folder" in one_line(error)
-
-
-def test_an_unreachable_server_is_a_connection_error(tmp_path):
-    with Server() as closed:
-        url = f"http://127.0.0.1:{closed.server_port}/data.bin"
-    with pytest.raises(ConnectionError, match="could not download .*refused"):
-        _download.find(File("data.bin", url), "some", cache_dir=tmp_path)
-
-
-# ---- Compression and archives ----
-
-
-@pytest.mark.parametrize(
-    "end, compress", [("gz", gzip.compress), ("bz2", bz2.compress), ("lzma", lzma.compress)]
-)
-def test_compressed_files_are_decompressed_once(tmp_path, end, compress):
-    content = np.random.default_rng(0).bytes(50_000)
-    file, cache = tmp_path / f"data.sqlite.{end}", tmp_path / "cache"
-    file.write_bytes(compress(content))
-    for _ in range(2):
-        plain = _download.decompressed(file, cache)
-        assert plain == cache / "data.sqlite" and plain.read_bytes() == content
-        assert _download.read(file) == content
-        file.touch()
-    assert _download.decompressed(plain, tmp_path) == plain
-    damaged = tmp_path / f"damaged.{end}"
-    damaged.write_bytes(compress(content)[:-200])
-    with pytest.raises(ValueError, match="damaged") as error:
-        _download.decompressed(damaged, cache)
-    assert str(damaged) in one_line(error)
-    assert entries(cache) == ["data.sqlite"]
-    (tmp_path / "data.sqlite").write_bytes(b"beside the compressed file")
-    assert _download.decompressed(file, cache) == tmp_path / "data.sqlite"
-
-
-def test_members_of_archives(tmp_path):
-    zipped = tmp_path / "a.zip"
-    with zipfile.ZipFile(zipped, "w") as archive:
-        archive.writestr("ml-100k/u.data", b"zip")
-    tarred = tmp_path / "a.tar.gz"
-    with tarfile.open(tarred, "w:gz") as archive:
-        for name in ("a/x.bin", "a/xx.bin"):
-            info = tarfile.TarInfo(name)
-            info.size = 3
-            archive.addfile(info, io.BytesIO(f"t{name[2:4]}".encode()))
-    assert _download.members(zipped, ["ml-100k/u.data"]) == {"ml-100k/u.data": b"zip"}
-    assert _download.members(zipped, ["u.data"]) == {"u.data": b"zip"}
-    assert _download.members(tarred, ["xx.bin", "x.bin"]) == {"xx.bin": b"txx", "x.bin": b"tx."}
-    with pytest.raises(ValueError, match="expected one file 'y.bin' in the archive, found 0"):
-        _download.members(tarred, ["y.bin"])
-    zipped.write_bytes(b"not an archive")
-    with pytest.raises(ValueError, match="damaged or in another format"):
-        _download.members(zipped, ["u.data"])
+    with pytest.raises(ValueError, match="1024000 bytes are not a model"):
+        _download.download(server.url, tmp_path / "data.bin", check=check)
+    assert entries(tmp_path) == []
+    _download.download(server.url, tmp_path / "data.bin", check=lambda file: file.read_bytes())
+    assert server.requests == [None, None]
