@@ -39,7 +39,7 @@ COMPOSED = {
 }
 
 
-@pytest.mark.parametrize("name", quick.only(("mean", "median", "quantized"), NAMES))
+@pytest.mark.parametrize("name", quick.only(("mean",), NAMES))
 def test_every_aggregator_keeps_the_contract(name):
     fl.testing.check_aggregator(
         _modules.find("fedlab.aggregators", name)(**ARGUMENTS.get(name, {}))

@@ -25,13 +25,10 @@ FAST_LOCAL = {
     "dense, fed_prox, momentum",
     "dense, scaffold",
     "dense, fed_adam",
-    "dense, adam",
-    "cnn",
     "cnn, batch normalization",
     "cnn, batch normalization of images",
-    "gru, adam, fed_yogi",
 }
-FAST_TFF = {"fed_avg", "fed_avg, clipped", "fed_prox", "fed_adam", "mime_lite"}
+FAST_TFF = {"fed_avg", "fed_prox", "fed_adam"}
 
 # Evaluation uses variances that Keras 2 and Keras 3 define differently; training does not.
 TRAINING_ONLY = {"cnn, batch normalization of images"}

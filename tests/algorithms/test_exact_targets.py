@@ -30,6 +30,7 @@ def test_fed_avg_fixed_point():
         np.testing.assert_allclose(found, np.dot(p * SHRUNK, GOALS) / np.sum(p * SHRUNK), rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "weighting, p",
     [("num_examples", P), pytest.param("uniform", np.ones(3) / 3, marks=pytest.mark.slow)],

@@ -240,6 +240,7 @@ def test_label_flipping_trains_on_the_other_labels():
     assert not np.array_equal(attacked[0], run(clients, fl.algorithms.fed_avg())[0])
 
 
+@pytest.mark.slow
 def test_masked_labels_are_not_flipped():
     columns = {
         name: {"x": np.full([4, 5], 3, np.int32), "y": np.array([[0, 1, 2, 3, -1]] * 4, np.int32)}
@@ -261,6 +262,7 @@ def test_masked_labels_are_not_flipped():
     assert all(np.array_equal(a, b) for a, b in zip(turned, honest))
 
 
+@pytest.mark.slow
 def test_a_share_attacks_in_every_round_and_by_seed():
     clients = {f"c{k}": [1.0] for k in range(200)}
     algorithm = attacks.sign_flipping(UNIFORM, 0.3)

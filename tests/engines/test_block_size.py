@@ -55,6 +55,7 @@ def test_blocks_of_several_clients_give_the_same_bits_for_any_number_of_workers(
             np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_blocks_do_not_change_the_average(monkeypatch):
     """One client per block gives the same weights but for the order of sums."""
     options = dict(rounds=2, clients_per_round=19, batch_size=2, seed=3, progress=False)

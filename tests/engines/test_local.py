@@ -96,7 +96,7 @@ MODELS = {
 @pytest.mark.parametrize(
     "name",
     [
-        "gru",
+        pytest.param("gru", marks=pytest.mark.slow),
         pytest.param("gru reset_before", marks=pytest.mark.slow),
         pytest.param("lstm, 2 layers", marks=pytest.mark.slow),
         "stateful gru",

@@ -120,6 +120,7 @@ def test_texts_are_vectorized_in_the_model(tmp_path):
     assert [run.history[1][name] for name in ("bytes_down", "bytes_up")] == [4 * 41, 4 * 41]
 
 
+@pytest.mark.slow
 def test_resuming_with_another_vocabulary_is_refused(tmp_path):
     def simulate(words):
         model = new_model(adapted(layers.StringLookup(output_mode="one_hot"), words), WORDS)

@@ -187,6 +187,7 @@ def test_presets_in_a_folder(tmp_path, build):
     assert simulated(preset).history[-1]["train_loss"] > 0
 
 
+@pytest.mark.slow
 def test_frozen_backbone():
     model = classifier()
     fl.models.freeze(model, model.backbone.name)

@@ -165,6 +165,7 @@ def test_an_algorithm_that_looks_twice_at_a_batch_counts_it_once():
         np.testing.assert_array_equal(ours, expected)
 
 
+@pytest.mark.slow
 def test_a_client_with_statistics_that_are_not_finite_is_dropped():
     clients = {name: dict(clients_of(a=8, b=4)[name]) for name in ("a", "b")}
     clients["b"]["x"] = clients["b"]["x"] * np.float32(
@@ -179,6 +180,7 @@ def test_a_client_with_statistics_that_are_not_finite_is_dropped():
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_fine_tuning_follows_the_clients_statistics():
     model, own, test = normalized_alone(), clients_of(a=16), clients_of(a=8)
     ours = fl.evaluate_personalized(model, own, test, batch_size=16, local_epochs=3, num_workers=1)
@@ -192,6 +194,7 @@ def private(**options):
     return dict(aggregator=aggregator, **options)
 
 
+@pytest.mark.slow
 def test_private_aggregators_take_no_statistics_but_constants():
     clients, algorithm = clients_of(a=8, b=4), fl.algorithms.fed_avg(client_weighting="uniform")
     with pytest.raises(

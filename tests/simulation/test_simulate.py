@@ -138,6 +138,7 @@ def test_an_interrupted_run_resumes_bit_identically(whole_run, data, tmp_path):
     assert same_weights(run, done) and done.history == run.history
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     whole_run, data, tmp_path, caplog
 ):
@@ -166,6 +167,7 @@ def test_a_folder_of_other_things_is_refused(data, tmp_path):
         simulate(data, run_dir=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_subclassed_model_comes_as_a_function(data):
     class Model(keras.Model):
         def __init__(self):

@@ -5,7 +5,6 @@ import tensorflow as tf
 
 from fedlab import _modules, algorithms, optimizers
 from fedlab.testing import check_algorithm
-from tests import quick
 
 # The arguments that some methods need.
 ARGUMENTS = {
@@ -22,12 +21,8 @@ ARGUMENTS = {
 NAMES = _modules.names("fedlab.algorithms")
 
 
-# By default one method of each kind: plain, with a server optimizer, with a client state, and with
-# a survey. All others have tests with exact targets.
-FAST = {"fed_avg"}
-
-
-@pytest.mark.parametrize("name", quick.only(FAST, NAMES))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_every_algorithm(name):
     check_algorithm(_modules.find("fedlab.algorithms", name)(**ARGUMENTS.get(name, {})))
 
@@ -95,8 +90,8 @@ def broken_by_nan():
     [
         (broken_dtype, "the weights that server_update of .fed_avg. returns is \\[float32"),
         pytest.param(broken_purity, "depends on the order", marks=pytest.mark.slow),
-        (broken_by_order, "depends on the order"),
-        (broken_by_nan, "does not drop a non-finite client"),
+        pytest.param(broken_by_order, "depends on the order", marks=pytest.mark.slow),
+        pytest.param(broken_by_nan, "does not drop a non-finite client", marks=pytest.mark.slow),
         (lambda: algorithms.fed_avg(server_learning_rate=0.0), "does not change the weights"),
     ],
 )

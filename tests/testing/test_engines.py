@@ -13,7 +13,7 @@ from fedlab.testing import check_engine
 from tests import quick
 
 NAMES = _modules.names("fedlab.engines", "start")
-SLOW = {"tff"}  # it starts a runtime three times
+SLOW = {"local", "tff"}  # they start a runtime or threads several times
 
 
 @pytest.mark.parametrize("name", quick.all_but(SLOW, NAMES))
@@ -145,7 +145,7 @@ BROKEN = {
     "memory": (lambda: with_rounds(keeps_weights), "^memory grows by .* MB per round of a model"),
     "threads": (keeps_a_thread, r"^close\(\) leaves threads or child processes: \['<Thread"),
 }
-FAST = {"other batches", "unweighted mean"}
+FAST = {"unweighted mean"}
 
 
 @pytest.mark.parametrize("name", quick.only(FAST, BROKEN))

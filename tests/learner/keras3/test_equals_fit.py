@@ -357,7 +357,7 @@ CASES = {
 }
 
 
-QUICK = ("dense", "masked recurrent", "nested", "noise", "frozen inside", "texts")
+QUICK = ("dense", "nested", "noise", "frozen inside", "texts")
 
 
 @pytest.mark.parametrize("name", quick.only(QUICK, CASES))

@@ -54,7 +54,7 @@ def optimizers():
     return {**made, "exclusions": excluding}
 
 
-QUICK = ("schedule", "clipnorm", "AdamW", "Nadam", "exclusions")
+QUICK = ("clipnorm", "AdamW", "exclusions")
 
 
 @pytest.mark.parametrize("name", quick.only(QUICK, optimizers()) if IS_KERAS_3 else ())
