@@ -73,7 +73,8 @@ def load(
       (train, test).
 
     Raises:
-      As `fedlab.datasets.mnist.load`.
+      ValueError, FileNotFoundError, ModuleNotFoundError, ConnectionError: as
+        `fedlab.datasets.mnist.load`.
 
     Example:
       >>> train, test = load()  # doctest: +SKIP

@@ -118,7 +118,7 @@ def load_text(
       in which the training lines end is divided.
 
     Raises:
-      As in `load`.
+      ValueError, FileNotFoundError, ModuleNotFoundError, ConnectionError: as in `load`.
 
     Example:
       >>> train, test = load_text()  # doctest: +SKIP

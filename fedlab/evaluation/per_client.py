@@ -122,7 +122,7 @@ def evaluate_federated(
       local: examples of every one of these clients, to evaluate personalized models
         too.
       algorithm: one with a personalization, by default
-      `fedlab.algorithms.fine_tuning()`.
+        `fedlab.algorithms.fine_tuning()`.
       batch_size, local_epochs, max_batches: how a client reads its local examples; see
         `fedlab.clients.Batching`.
       evaluation_batch_size: test examples per step.

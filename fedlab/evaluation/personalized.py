@@ -115,7 +115,7 @@ def personalize(
       local: the clients' local examples.
       client_id: the client, one of `local`.
       algorithm, batch_size, local_epochs, max_batches, seed: as in
-      `evaluate_personalized`.
+        `evaluate_personalized`.
 
     Returns:
       A compiled Keras model of the same architecture with the client's weights.

@@ -11,7 +11,14 @@ from fedlab import cli
 from tests.scripts.test_setup import write_script
 
 ROOT = Path(__file__).resolve().parents[2]
-CALLED = ["scripts/setup", "scripts/lint", "scripts/test", ".ci/wheel", ".ci/commands"]
+CALLED = [
+    "scripts/setup",
+    "scripts/lint",
+    "scripts/docs",
+    "scripts/test",
+    ".ci/wheel",
+    ".ci/commands",
+]
 
 
 def run(tmp_path, failing=None):
@@ -44,6 +51,7 @@ def test_everything_runs_on_the_modern_stack_and_the_reference_on_tff(tmp_path):
         ".ci/commands --stack=tff",
         "scripts/lint ",
         "scripts/lint --stack=tff",
+        "scripts/docs ",
         ".ci/wheel ",
     ]
 
@@ -52,7 +60,7 @@ def test_everything_runs_on_the_modern_stack_and_the_reference_on_tff(tmp_path):
 def test_one_failure_fails_the_run_after_everything_ran(tmp_path, failing):
     done = run(tmp_path, failing)
     assert done.returncode == 1
-    assert len(done.stdout.splitlines()) == 9
+    assert len(done.stdout.splitlines()) == 10
 
 
 def names_of(parser, before=()):

@@ -368,6 +368,21 @@ def test_lint_uses_the_environment_of_the_stack(tmp_path, stack):
     assert done.stdout.split() == programs
 
 
+@pytest.mark.parametrize(
+    "arguments, expected", [([], "build"), (["--serve"], "serve")], ids=["build", "serve"]
+)
+def test_the_documentation_is_built_without_warnings(tmp_path, arguments, expected):
+    done = run_script(tmp_path, "docs", 'echo "$*"', *arguments, venv=".venv")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"-m mkdocs {expected} --strict --quiet\n")
+    assert (tmp_path / "setup.txt").read_text() == "setup --stack=modern\n"
+
+
+def test_the_documentation_needs_the_modern_stack(tmp_path):
+    done = run_script(tmp_path, "docs", "exit 1", "--stack=tff")
+    assert done.returncode == 2 and "expected --stack=modern" in done.stderr
+
+
 @pytest.mark.parametrize("stack", STACKS)
 def test_the_stacks_have_demos_of_their_own(tmp_path, stack):
     done = run_script(tmp_path, "demo", 'echo "$*"', f"--stack={stack}", "-x", venv=VENVS[stack])
@@ -375,7 +390,9 @@ def test_the_stacks_have_demos_of_their_own(tmp_path, stack):
     assert done.stdout.split()[3:] == [*folder, "-x"]
 
 
-@pytest.mark.parametrize("name", ["audit", "bench", "demo", "lint", "lock", "pretrain", "test"])
+@pytest.mark.parametrize(
+    "name", ["audit", "bench", "demo", "docs", "lint", "lock", "pretrain", "test"]
+)
 def test_every_script_refuses_an_unknown_stack(tmp_path, name):
     done = run_script(tmp_path, name, "exit 1", "--stack=new")
     expected = f"{name}: --stack=new: expected --stack=modern or --stack=tff\n"

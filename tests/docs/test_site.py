@@ -1,0 +1,56 @@
+"""Links lead to files, every page is in the navigation, and the site builds without warnings."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.docs.pages import PAGES, ROOT
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md", "SECURITY.md"])
+def test_links_lead_to_files(page):
+    text = re.sub(r"^```.*?^```$", "", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE)
+    targets = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
+    assert targets or page != "README.md"
+    for target in targets:
+        assert ((ROOT / page).parent / target).exists(), target
+
+
+def in_navigation(entry):
+    if isinstance(entry, str):
+        yield entry
+    for each in (
+        entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else ()
+    ):
+        yield from in_navigation(each)
+
+
+def test_every_page_is_in_the_navigation():
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    shown = set(in_navigation(settings["nav"]))
+    assert {page.removeprefix("docs/") for page in PAGES} - {"README.md"} <= shown
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_warnings(tmp_path):
+    pytest.importorskip("mkdocs")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
+        cwd=ROOT,
+        env={"PATH": "", "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "api" / "algorithms.html").read_text()
+    assert "FedAvg" in page and 'id="fedlab.algorithms.scaffold.scaffold"' in page
+    # Nothing is loaded from another address.
+    for page in tmp_path.rglob("*.html"):
+        loaded = re.findall(
+            r'<(?:script|link|img)[^>]*(?:src|href)="?(https?:[^" >]+)', page.read_text()
+        )
+        assert not loaded, (page.name, loaded)
