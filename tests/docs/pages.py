@@ -1,5 +1,7 @@
 """The pages of the documentation, their code blocks, and what their comments ask for.
 
+    python tests/docs/pages.py README.md    prints the page's program, for other environments
+
 A page may have these comments, each at the start of a line:
 
     <!-- test: slow -->                     the page is slow: its code takes more than 5 s
@@ -10,6 +12,7 @@ A page may have these comments, each at the start of a line:
     <!-- test: set-up
     code that runs here and that readers do not see
     -->
+    <!-- test: set-up of docs/page.md -->   the same, with the first Python block of another page
 
 and these, directly before a block:
 
@@ -23,6 +26,7 @@ for any lines. Other languages are not looked at.
 """
 
 import re
+import sys
 import textwrap
 from pathlib import Path
 from typing import NamedTuple
@@ -86,6 +90,9 @@ def read(name: str) -> Page:
             modules += rest.split(", ")
         elif word == "within":
             within = float(rest)
+        elif word == "set-up" and rest.startswith("of "):
+            first = next(b for b in read(rest.split()[1]).blocks if b.language == "python")
+            blocks.append(first._replace(line=line, skip="", run=False))
         elif word == "set-up":
             blocks.append(Block("python", rest, line, "", False))
         elif word == "skip" and rest:
@@ -143,3 +150,9 @@ def commands(code: str) -> list[str]:
     joined = code.replace("\\\n", " ")
     without = (re.sub(r"(^|\s)#.*", "", line).strip() for line in joined.splitlines())
     return [line for line in without if line]
+
+
+if __name__ == "__main__":
+    for block in read(sys.argv[1]).blocks:
+        if block.language == "python" and not block.skip:
+            print(block.code)
