@@ -135,6 +135,12 @@ def test_epsilon_grows_with_rounds_and_clients_and_shrinks_with_noise():
     assert spent(z=0.0) == math.inf
 
 
+def test_accounting_prints_no_warnings(caplog):
+    """The accountant warns of each Renyi order that it leaves out."""
+    assert epsilon(Privacy(0.51, 100, 1000, 1e-5, "poisson"), 1) > 0
+    assert not caplog.records
+
+
 def test_epsilon_without_sampling_in_closed_form():
     """T Gaussians are one of noise z / sqrt(T): Balle and Wang 2018, Theorem 8."""
     z, rounds, delta = 2.0, 10, 1e-5

@@ -7,8 +7,7 @@ Jeremy Bernstein et al. ICLR 2019. https://arxiv.org/abs/1810.05291
     w = w - learning_rate * sign(sum_k v_k)
 """
 
-import tensorflow as tf
-
+from fedlab import ops
 from fedlab.algorithms import Algorithm, ClientResult
 
 
@@ -17,16 +16,16 @@ def sign_sgd(learning_rate):
         return ()
 
     def client_init(task, weights):
-        return [tf.zeros_like(w) for w in weights]
+        return [ops.zeros_like(w) for w in weights]
 
     def client_step(task, weights, state, batch):
         return [s + g for s, g in zip(state, task.gradients(weights, batch))]
 
     def client_final(task, weights, state, counts):
-        return ClientResult(delta=[tf.sign(s) for s in state], weight=tf.constant(1.0))
+        return ClientResult(delta=[ops.sign(s) for s in state], weight=ops.ones([]))
 
     def server_update(weights, state, update):
-        return [w - learning_rate * tf.sign(d) for w, d in zip(weights, update.delta)], state
+        return [w - learning_rate * ops.sign(d) for w, d in zip(weights, update.delta)], state
 
     settings = {"learning_rate": learning_rate}
     return Algorithm(

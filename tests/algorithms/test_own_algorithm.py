@@ -1,4 +1,4 @@
-"""The algorithm of docs/writing-an-algorithm.md: it is short, runs, and passes the check."""
+"""The algorithm of docs/writing-an-algorithm.md, in under 40 lines: it runs, and is checked."""
 
 import inspect
 import pathlib
@@ -14,8 +14,6 @@ from tests.quadratics import linear_model, points, simulate
 
 def test_the_page_shows_it():
     page = pathlib.Path(__file__).resolve().parents[2] / "docs" / "writing-an-algorithm.md"
-    if not page.exists():
-        pytest.skip("the page is being written")
     assert inspect.getsource(sign_sgd) in page.read_text()
 
 

@@ -25,6 +25,8 @@ KERAS_VERSION = KERAS[-1]
 NOT_EXECUTED = {
     "docs/datasets.md": ["needs the files of a data set"],
     "docs/kerashub.md": ["downloads weights"] * 4,
+    "docs/migrating-from-flower.md": ["needs Flower"],
+    "docs/migrating-from-tff.md": ["needs --stack=tff"] * 2,
     "docs/performance.md": ["must be called before TensorFlow computes anything"],
     "experiments/shakespeare/README.md": ["needs --stack=tff"],
 }
