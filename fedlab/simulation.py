@@ -348,6 +348,7 @@ class _RoundEnd:
 def _row(round_num, result, setting, seconds):
     """A round's row of the history, without evaluation."""
     trained, changing = _message_sizes(setting.model)
+    trained -= result.local_bytes
     extra = result.more_bytes_up + (changing if setting.non_trainable == "average" else 0)
     # An aggregator that encodes updates reports their size itself.
     aggregated = {"bytes_up": trained * result.num_finished, **result.aggregator}

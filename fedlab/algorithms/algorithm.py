@@ -25,15 +25,17 @@ more:
 - `weigh(client)`: a number per client that depends on its `fedlab.clients.ClientStats`, such as
   its last loss. It is computed in Python before the round. Clients read it from
   `counts.client_weight`.
+- `local_weights`: the positions of weights that never leave the clients, such as those of
+  FedRecon's local layers. They are neither sent nor aggregated: their part of the delta is zero.
 - `personalize`: a pass that computes the personalized weights of a client at evaluation.
 - `prepare(model, schedule)`: the algorithm for one compiled model, if it depends on the model's
   optimizer or layers. `schedule` is the schedule of the clients' learning rate, or None.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from fedlab import _checks, optimizers
+from fedlab import _checks, ops, optimizers
 from fedlab.clients.client_stats import ClientStats
 from fedlab.ops import Nest, Tensor, Weights
 from fedlab.optimizers import Optimizer
@@ -207,6 +209,21 @@ class Algorithm(NamedTuple):
     personalize: Pass | None = None
     prepare: Callable[[Any, Schedule | None], "Algorithm"] | None = None
     weigh: Callable[[ClientStats], float] | None = None
+    local_weights: frozenset[int] = frozenset()
+
+
+def sent(algorithm: Algorithm, weights: Sequence[Any]) -> list[Any]:
+    """Returns those of a list like the weights that travel between server and clients."""
+    return [w for i, w in enumerate(weights) if i not in algorithm.local_weights]
+
+
+def with_local(algorithm: Algorithm, delta: Sequence[Tensor], weights: Weights) -> list[Tensor]:
+    """Returns the delta of all weights: that of those that are sent, and zeros for the others."""
+    deltas = iter(delta)
+    return [
+        ops.zeros_like(w) if i in algorithm.local_weights else next(deltas)
+        for i, w in enumerate(weights)
+    ]
 
 
 def prepare(algorithm: Algorithm, model: Any, schedule: Schedule | None = None) -> Algorithm:

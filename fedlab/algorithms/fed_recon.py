@@ -162,6 +162,7 @@ def fed_recon(
             client_final=client_final,
             server_update=server_update,
             personalize=Pass(client_init, reconstruct, personalized_weights),
+            local_weights=frozenset(i for i, local in enumerate(is_local) if local),
         )
 
     def server_update(weights, state, update):

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from fedlab.aggregators import mean
 from fedlab.algorithms import Pass, Task
+from fedlab.algorithms.algorithm import sent
 from fedlab.engines import batches as batching
 from fedlab.engines import blocks, structure
 from fedlab.engines.engine import Setting, Work, averaged_weights
@@ -257,7 +258,7 @@ def _train(replica, setting):
         def added():
             total, extras, non_trainable_sum = sums
             folded = aggregator.accumulate(
-                aggregator_state, total, result.delta, result.weight, seed
+                aggregator_state, total, sent(algorithm, result.delta), result.weight, seed
             )
             who = f"what accumulate of {aggregator.name} returns"
             total = structure.check_alike(folded, total, who, "zero gives its form.")
@@ -329,7 +330,7 @@ def zero_sums(
     unchanged = [change(non_trainable[i], non_trainable[i]) for i in averaged]
     extras = algorithm.extras(weights)
     return (
-        setting.aggregator.zero(aggregator_state, weights),
+        setting.aggregator.zero(aggregator_state, sent(algorithm, weights)),
         structure.tensors(extras, f"what extras of {algorithm.name!r} returns"),
         average.zero((), unchanged) if averaged else (),
     )

@@ -101,6 +101,8 @@ class RoundResult(NamedTuple):
       aggregator: name -> float, metrics of the aggregator.
       more_bytes_down, more_bytes_up: what the algorithm sends to and from each client in addition
         to the weights and their delta.
+      local_bytes: the size of the trainable weights that are not sent
+        (`Algorithm.local_weights`).
     """
 
     metrics: dict[str, float | None]
@@ -109,6 +111,7 @@ class RoundResult(NamedTuple):
     aggregator: dict[str, float]
     more_bytes_down: int = 0
     more_bytes_up: int = 0
+    local_bytes: int = 0
 
 
 class Mapper(Protocol):

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from fedlab.aggregators import privacy
 from fedlab.algorithms import Update, prepare
+from fedlab.algorithms.algorithm import sent, with_local
 from fedlab.algorithms.weighting import client_weight
 from fedlab.clients import seeding
 from fedlab.clients.client_stats import ClientHistory
@@ -74,7 +75,8 @@ class Rounds:
         privacy.check_extras(aggregator.privacy, algorithm, extras)
         who = f"the state that server_init of {algorithm.name!r} returns"
         server = structure.tensors(algorithm.server_init(trainable), who)
-        return State(trainable, non_trainable, server, aggregator.init(trainable))
+        sent_weights = sent(algorithm, trainable)
+        return State(trainable, non_trainable, server, aggregator.init(sent_weights))
 
     def weights(self, state: State) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Returns the trainable and non-trainable weights as NumPy arrays."""
@@ -109,9 +111,9 @@ class Rounds:
         seed = tf.constant(seeding.stateless(self.setting.seed, "aggregator", round_num))
         delta, aggregator_state, aggregated = aggregator.report(state.aggregator, total, seed)
         who = f"the update that {aggregator.name} reports"
-        structure.check_weights(delta, state.trainable, who)
+        structure.check_weights(delta, sent(algorithm, state.trainable), who)
         update = Update(
-            delta,
+            with_local(algorithm, delta, state.trainable),
             extras,
             shared.survey,
             tf.constant(num_finished, tf.float32),
@@ -129,6 +131,7 @@ class Rounds:
             {name: float(value) for name, value in aggregated.items()},
             _num_bytes((shared.broadcast, shared.survey)),
             _num_bytes((extras, shared.survey)),
+            _num_bytes(state.trainable) - _num_bytes(sent(algorithm, state.trainable)),
         )
         return State(trainable, non_trainable, server, aggregator_state), result
 

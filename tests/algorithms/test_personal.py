@@ -84,6 +84,34 @@ def test_fed_recon_round_by_round():
     ]  # the examples that trained
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        fl.aggregators.mean,
+        fl.aggregators.quantized,
+        lambda: fl.aggregators.differentially_private(1.0, 2, 3, norm=1.0, sampling="uniform"),
+    ],
+    ids=["mean", "quantized", "private"],
+)
+def test_local_layers_are_neither_sent_nor_aggregated(make):
+    """No noise reaches them, and their bytes are not counted."""
+    run = fl.simulate(
+        model_with_offset(),
+        clients_with_offsets([3.0, -1.0, 2.0], 5),
+        algorithms.fed_recon(["own"], client_weighting="uniform"),
+        aggregator=make(),
+        batch_size=1,
+        rounds=1,
+        clients_per_round=2,
+        num_workers=1,
+        progress=False,
+    )
+    shared, own = weights_of(run.model)
+    assert own == -0.25 and not np.array_equal(shared, [0.5, 0.5])
+    # The two weights of 8 bytes that are shared, for each of two clients.
+    assert run.history[1]["bytes_down"] == run.history[1]["bytes_up"] == 2 * 2 * 8
+
+
 @pytest.mark.slow
 def test_fed_recon_finds_what_is_shared_where_fed_avg_does_not():
     offsets = [4.0, -4.0, 2.0, -1.0]
