@@ -32,7 +32,7 @@ __getattr__, __dir__, __all__ = lazily(
     __name__,
     {
         "ClientData": "fedlab.clients",
-        "Run": "fedlab.simulation",
+        "Run": "fedlab.run",
         "answer": "fedlab.tasks.question_answering.answering",
         "client_update": "fedlab.inspection",
         "evaluate": "fedlab.evaluation.central",

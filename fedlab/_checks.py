@@ -7,9 +7,11 @@ not obvious.
     clients: expected a fedlab.ClientData, got list
 """
 
+import difflib
 import math
 import numbers
 import types
+from collections.abc import Iterable
 from typing import Any, TypeGuard
 
 
@@ -143,6 +145,17 @@ def kind(value: Any) -> str:
         return type(value).__name__
     module = isinstance(value, types.ModuleType)
     return f"{'class' if isinstance(value, type) else 'module' if module else 'function'} {name}"
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Returns the end of an error about an unknown name, or "" if no choice resembles it.
+
+    Example:
+      >>> did_you_mean("trian", ["evaluate", "train"]), did_you_mean("x", ["train"])
+      ("; did you mean 'train'?", '')
+    """
+    found = difflib.get_close_matches(name, list(choices), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def _shown(value: Any) -> str:

@@ -3,7 +3,7 @@
 import io
 import warnings
 
-from fedlab import _files
+from fedlab import _extras, _files
 from fedlab._text import visible
 
 # The Okabe-Ito palette, which people with any colour vision can tell apart.
@@ -21,9 +21,7 @@ def new(width, height):
     try:
         import matplotlib.figure
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "plots need matplotlib, which is not installed: pip install matplotlib"
-        ) from None
+        raise _extras.error("plots need", "matplotlib") from None
     return matplotlib.figure.Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from fedlab._checks import did_you_mean
+
 
 def find(package: str, name: str, attribute: str | None = None) -> Any:
     """Returns the object `attribute` of the module `package.name`.
@@ -21,7 +23,10 @@ def find(package: str, name: str, attribute: str | None = None) -> Any:
     allowed = names(package, attribute)
     if name not in allowed:
         kind = package.rpartition(".")[2]
-        raise ValueError(f"{name!r} is not one of the {kind}: expected {', '.join(allowed)}")
+        raise ValueError(
+            f"{name!r} is not one of the {kind}: expected {', '.join(allowed)}"
+            f"{did_you_mean(str(name), allowed)}"
+        )
     return getattr(importlib.import_module(f"{package}.{name}"), attribute or name)
 
 
@@ -64,6 +69,7 @@ def lazily(
         else:
             raise AttributeError(
                 f"module {package!r} has no attribute {name!r}: expected {', '.join(allowed)}"
+                f"{did_you_mean(name, allowed)}"
             )
         setattr(sys.modules[package], name, value)
         return value

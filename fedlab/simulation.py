@@ -2,12 +2,11 @@
 
 import contextlib
 import functools
-import pathlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from fedlab import _checks, _progress, engines, ops
+from fedlab import _checks, _interrupted, _progress, engines, ops
 from fedlab._dropped_clients import DroppedClients
 from fedlab.aggregators import Aggregator, privacy
 from fedlab.algorithms import Algorithm
@@ -20,44 +19,10 @@ from fedlab.engines.setting import make_setting
 from fedlab.evaluation.evaluation import Global
 from fedlab.evaluation.evaluations import Evaluations
 from fedlab.learner import statistics, weight_arrays, with_weights
+from fedlab.run import Run
 from fedlab.runs.read.report import write_report_of_run
 from fedlab.runs.read.tables import read_tables
 from fedlab.runs.write.run_folder import RunFolder, known
-
-
-class Run(NamedTuple):
-    """The result of a simulation.
-
-    Attributes:
-      model: a compiled Keras model of the same architecture with the final global
-        weights. The model that was passed is unchanged.
-      history: one dict per round, name -> number, the columns of metrics.csv. Round 0
-        is the evaluation before training. The training metrics of a round without a
-        usable update are None.
-      clients: one dict per client and round: round, client_id, num_examples,
-        num_tokens, num_steps, weight, loss, dropped, reason, metrics. `reason` says why
-        the client was dropped: "not finite", what its condition says ("dropout",
-        "deadline"), or "". `metrics` is a dict of its other training metrics, name ->
-        float. A loss or metric that is not a number is None, as is the loss of a client
-        without examples. Engine "tff" does not know the loss and metrics of single
-        clients. With a run folder, this is a sequence that reads from it.
-      path: the run folder, or None.
-      evaluations: one dict per client, round and metric of the sets whose clients are
-        evaluated one by one (`fedlab.per_client`): round, part (the set's name),
-        client_id, num_examples, metric, value. With a run folder, this is a sequence
-        that reads from it.
-      best: a compiled Keras model with the global weights of the best round, if
-        `fedlab.callbacks.BestModel` was among the callbacks, or None.
-      stopped: why a callback stopped the run before its last round, or None.
-    """
-
-    model: Any
-    history: list[dict[str, Any]]
-    clients: Sequence[dict[str, Any]]
-    path: pathlib.Path | None
-    evaluations: Sequence[dict[str, Any]]
-    best: Any = None
-    stopped: str | None = None
 
 
 def simulate(
@@ -184,8 +149,10 @@ def simulate(
         process may use the folder at a time.
       num_workers: threads of the local engine and of evaluation; by default the number
         of cores. It does not change the result.
-      progress: True for a progress bar, False for no output, None for a bar on a
-        terminal and one log line per round elsewhere.
+      progress: False for no output. By default, there is a progress bar on a terminal
+        and in a notebook, and one line per round on stderr elsewhere. If logging is
+        configured to show informational records of the logger "fedlab", the lines are
+        log records. True for a bar even if stderr is not a terminal.
       max_dropped_rounds: the run stops with an error after this number of consecutive
         rounds without a usable update: no client's update was finite (NaN in the data,
         divergence) or arrived (see `conditions`). The training metrics of such a round
@@ -244,13 +211,14 @@ def simulate(
     folder = RunFolder.open(run_dir, setting, identity, rounds, read_tables)
     with contextlib.ExitStack() as stack:
         stack.callback(folder.close)
+        stack.enter_context(_interrupted.explained(folder.path, rounds, folder.last_saved))
         folder.describe(lambda: description_json.dumps(description.sample(clients)))
         stores: dict[str, Any] = {
             "client_states": folder.client_states,
             "client_history": cohorts.history,
         }
         process = stack.enter_context(contextlib.closing(start_engine(setting._replace(**stores))))
-        report = stack.enter_context(_progress.reporter(progress, rounds, len(folder.history)))
+        report = stack.enter_context(_progress.reporter(progress, rounds, folder.history))
         end_round = _RoundEnd(process, setting, evaluations, hooks, folder, report)
         state = end_round.resume(process.init(*weight_arrays(setting.model)))
         dropped.resume(folder.history)
@@ -309,7 +277,7 @@ class _RoundEnd:
         best = None if best is None else with_weights(build(), *best)
         folder.finish(model, write_report_of_run, best, hooks.stopped)
         tables = folder.history, folder.clients, folder.path, folder.evaluations
-        run = Run(model, *tables, best, hooks.stopped)
+        run = Run(model, *tables, best, hooks.stopped, folder.settings)
         hooks.end(run)
         return run
 

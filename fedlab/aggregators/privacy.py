@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from fedlab import _checks
+from fedlab import _checks, _extras
 
 SAMPLINGS = ("poisson", "uniform")
 
@@ -40,8 +40,12 @@ def metrics(privacy: Privacy, rounds: int) -> dict[str, float]:
 
     `epsilon` is what the rounds have spent; see `epsilon`. With "uniform" sampling there is also
     `epsilon_poisson`, which Poisson sampling of as many clients would have spent. It hides
-    whether a client exists, so it is a comparison, not a guarantee of this run.
+    whether a client exists, so it is a comparison, not a guarantee of this run. Without
+    dp-accounting, there are no metrics, and a warning says so once.
     """
+    if package := _extras.missing("dp_accounting"):
+        _extras.skipped("epsilon, the privacy spent, is not computed", package)
+        return {}
     spent = {"epsilon": epsilon(privacy, rounds)}
     if privacy.sampling == "uniform":
         spent["epsilon_poisson"] = epsilon(privacy._replace(sampling="poisson"), rounds)
@@ -64,6 +68,9 @@ def epsilon(privacy: Privacy, rounds: int) -> float:
     Returns:
       A number of at least 0.
 
+    Raises:
+      ModuleNotFoundError: dp-accounting is not installed.
+
     Example: 120 of 3,383 clients in each of 100 rounds.
       >>> round(epsilon(Privacy(1.2, 120, 3383, 1e-5, "poisson"), 100), 2)
       1.71
@@ -74,6 +81,8 @@ def epsilon(privacy: Privacy, rounds: int) -> float:
         return 0.0
     if not privacy.noise_multiplier:
         return float("inf")
+    if package := _extras.missing("dp_accounting"):
+        raise _extras.error("epsilon needs", package)
     return _spent(privacy, rounds)
 
 

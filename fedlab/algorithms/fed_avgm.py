@@ -24,7 +24,9 @@ def fed_avgm(
     """FedAvgM (Hsu et al. 2019, Section 4.3; Reddi et al. 2021, with a momentum of 0.9).
 
     Args:
-      server_learning_rate: at least 0, or a schedule over rounds.
+      server_learning_rate: at least 0, or a schedule over rounds. In the experiments of Reddi et
+        al., the default was the best on CIFAR-100 and Stack Overflow, and 0.3 on EMNIST and
+        Shakespeare. Source: as in `fed_adam`.
       momentum: at least 0 and below 1.
       nesterov: whether to use Nesterov's form of momentum, as in Hsu et al.
       client_weighting: as in `fed_avg`.

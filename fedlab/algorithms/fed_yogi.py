@@ -16,7 +16,7 @@ from fedlab.optimizers.optimizer import Rate
 
 
 def fed_yogi(
-    server_learning_rate: Rate,
+    server_learning_rate: Rate = 0.01,
     *,
     beta_1: float = 0.9,
     beta_2: float = 0.999,
@@ -27,14 +27,17 @@ def fed_yogi(
 ) -> Algorithm:
     """FedYogi (Reddi et al. 2021, Algorithm 2), by default as in the authors' code.
 
-    Args: as in `fed_adam`, and so are the arguments for the rule as published.
+    The authors found it the most consistently good of their methods.
+
+    Args: as in `fed_adam`, and so are the arguments for the rule as published. In the paper's
+      experiments, the same server rates as for FedAdam were the best.
 
     Returns:
       An `Algorithm`.
 
     Example:
-      >>> fed_yogi(0.01).name
-      'fed_yogi'
+      >>> fed_yogi().settings["server_learning_rate"]
+      0.01
     """
     yogi = optimizers.yogi(
         server_learning_rate, beta_1, beta_2, epsilon, initial_accumulator_value, bias_correction

@@ -15,11 +15,12 @@ import pkgutil
 import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fedlab import __version__, tasks
+from fedlab._checks import did_you_mean
 from fedlab._text import visible
-from fedlab.cli._ending import debugging, ending_on_sigterm, fail
+from fedlab.cli._ending import debugging, ending_on_sigterm, fail, interrupted
 from fedlab.cli._startup import hide_messages_of_tensorflow
 
 # For experiment scripts. It imports absl, which --help need not wait for.
@@ -48,13 +49,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python flushes standard output again at exit, which must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except KeyboardInterrupt:
-        print("fedlab: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt as error:
+        return interrupted(error)
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser that reports wrong arguments in one line, without argparse's usage lines."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Reports an unknown flag before a missing one, which it may be meant as."""
+        flags = self._option_string_actions
+        if not any(isinstance(each, argparse._SubParsersAction) for each in self._actions):
+            for argument in sys.argv[1:] if args is None else args:
+                if argument == "--":
+                    break
+                flag = argument.partition("=")[0]
+                if flag.startswith("--") and flag not in flags:
+                    self.error(f"unknown flag {flag:.100}{did_you_mean(flag, flags)}")
+        return super().parse_known_args(args, namespace)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += did_you_mean(str(value), map(str, action.choices or ()))
+            raise
 
     def error(self, message: str) -> NoReturn:
         line = visible(" ".join(message.split()))

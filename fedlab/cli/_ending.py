@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from fedlab import _interrupted
 from fedlab._text import visible
 
 MISTAKES = (
@@ -30,6 +31,17 @@ def fail(error: BaseException) -> int:
     """Prints an error as one line and returns the exit code: 2 for wrong input, else 1."""
     print(f"fedlab: error: {visible(_one_line(error))}", file=sys.stderr)
     return 2 if _is_mistake(error) else 1
+
+
+def interrupted(error: KeyboardInterrupt, run_dir_flag: str | None = "--run_dir") -> int:
+    """Prints which round of a simulation is saved and how to resume. Returns the exit code.
+
+    Args:
+      error: what Ctrl-C has raised.
+      run_dir_flag: the flag that names the run folder, or None.
+    """
+    print(f"fedlab: {visible(_interrupted.line(error, run_dir_flag))}", file=sys.stderr)
+    return 128 + signal.SIGINT
 
 
 def debugging() -> bool:

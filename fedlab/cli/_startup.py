@@ -20,23 +20,30 @@ from fedlab.cli._ending import debugging
 
 # "I0000 00:00:1796017356.884183    2275 port.cc:153] oneDNN custom operations are on."
 _NOISE = re.compile(rb"[IW]\d{4} [\d:.]+ +\d+ \S+\] |WARNING: All log messages before absl::")
+_INFO = re.compile(rb"I\d{4} [\d:.]+ +\d+ \S+\] |WARNING: All log messages before absl::")
+# TF_CPP_MIN_LOG_LEVEL -> what TensorFlow should hide, but prints before it reads the variable.
+_HIDDEN = {"0": None, "1": _INFO}
 
 
 def hide_messages_of_tensorflow() -> None:
     """Hides informational messages of TensorFlow in this process, from when it is imported.
 
-    Errors stay visible, also those with which TensorFlow ends the process. With
-    FEDLAB_DEBUG=1 everything does.
+    Errors with which TensorFlow ends the process stay visible. With FEDLAB_DEBUG=1
+    everything does. A TF_CPP_MIN_LOG_LEVEL that the user has set is respected.
     """
     # Read by TensorFlow's C++ part when it is imported.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    hidden = _HIDDEN.get(level, _NOISE)
     waiting = any(isinstance(finder, _Finder) for finder in sys.meta_path)
-    if not ("tensorflow" in sys.modules or waiting or debugging()):
-        sys.meta_path.insert(0, _Finder())
+    if hidden is not None and not ("tensorflow" in sys.modules or waiting or debugging()):
+        sys.meta_path.insert(0, _Finder(hidden))
 
 
 class _Finder(importlib.abc.MetaPathFinder):
     """Finds TensorFlow once, with a loader that filters standard error."""
+
+    def __init__(self, hidden: re.Pattern[bytes]):
+        self._hidden = hidden
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -46,19 +53,19 @@ class _Finder(importlib.abc.MetaPathFinder):
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
+            spec.loader = _Loader(spec.loader, self._hidden)
         return spec
 
 
 class _Loader(importlib.abc.Loader):
-    def __init__(self, loader: importlib.abc.Loader):
-        self._loader = loader
+    def __init__(self, loader: importlib.abc.Loader, hidden: re.Pattern[bytes]):
+        self._loader, self._hidden = loader, hidden
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        with without_lines(_NOISE):
+        with without_lines(self._hidden):
             self._loader.exec_module(module)
 
 

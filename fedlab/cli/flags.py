@@ -6,7 +6,6 @@ import math
 import os
 import pathlib
 import re
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
-from fedlab.cli._ending import MISTAKES, debugging, ending_on_sigterm, fail
+from fedlab.cli._ending import MISTAKES, debugging, ending_on_sigterm, fail, interrupted
 from fedlab.cli._startup import hide_messages_of_tensorflow
 
 
@@ -64,9 +63,8 @@ def run_with_flags(main: Callable[[], Any], check: Callable[[], Any] | None = No
             if debugging():
                 raise
             sys.exit(fail(error))
-        except KeyboardInterrupt:
-            print("fedlab: interrupted", file=sys.stderr)
-            sys.exit(128 + signal.SIGINT)
+        except KeyboardInterrupt as error:
+            sys.exit(interrupted(error, "--run_dir" if "run_dir" in flags.FLAGS else None))
 
     app.run(run, flags_parser=parse)
 

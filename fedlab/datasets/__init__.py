@@ -4,6 +4,8 @@ import importlib
 import pkgutil
 from types import ModuleType
 
+from fedlab._checks import did_you_mean
+
 
 def names() -> tuple[str, ...]:
     """Returns the names of the data sets, in alphabetical order.
@@ -30,7 +32,8 @@ def get(name: str) -> ModuleType:
     """
     if name not in names():
         raise ValueError(
-            f"data set {name!r}: expected one of {', '.join(names())}; check the spelling"
+            f"data set {name!r}: expected one of {', '.join(names())}"
+            f"{did_you_mean(str(name), names()) or '; check the spelling'}"
         )
     return importlib.import_module(f"{__name__}.{name}")
 

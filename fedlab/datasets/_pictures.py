@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from fedlab import _extras
 from fedlab.datasets import _archives
 
 
@@ -24,9 +25,7 @@ def read(file: pathlib.Path, size: int, *, crop: bool = False) -> np.ndarray:
     try:
         from PIL import Image
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "pictures need Pillow, which is not installed: pip install pillow"
-        ) from None
+        raise _extras.error("pictures need", "PIL") from None
     with _archives.readable(file, "a picture"), Image.open(file) as opened:
         picture = opened.convert("RGB")
         if not crop:

@@ -7,7 +7,7 @@ import gzip
 import json
 import os
 
-from fedlab import _cache, _files
+from fedlab import _cache, _extras, _files
 from fedlab.datasets import _squad_json
 
 
@@ -35,9 +35,10 @@ def _prepare(version, data_dir):
     try:
         import tensorflow_datasets as tfds
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "source='tfds' needs tensorflow-datasets: pip install tensorflow-datasets, or use "
-            "source='json' with path= a folder of SQuAD's files"
+        raise _extras.error(
+            "source='tfds' needs",
+            "tensorflow_datasets",
+            "or use source='json' with path= a folder of SQuAD's files",
         ) from None
     try:
         builder = tfds.builder(f"squad/v{version}", data_dir=str(data_dir))

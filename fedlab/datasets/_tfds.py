@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fedlab import _extras
 from fedlab.datasets._mnist_files import Images
 
 
@@ -36,9 +37,8 @@ def arrays(
     try:
         import tensorflow_datasets as tfds
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "source='tfds' needs tensorflow-datasets: pip install tensorflow-datasets, or use "
-            "source='auto'"
+        raise _extras.error(
+            "source='tfds' needs", "tensorflow_datasets", "or use source='auto'"
         ) from None
     folder = pathlib.Path(path or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
     folder = folder.expanduser()

@@ -34,3 +34,20 @@ def best(values: Iterable[float | None], name: str) -> Any:
     """
     numbers = [value for value in values if value is not None and value == value]
     return (min if lower_is_better(name) else max)(numbers, default=None)
+
+
+def by_importance(names: Iterable[str]) -> list[str]:
+    """Returns metrics by importance: scores of evaluations, their losses, training metrics.
+
+    Of the training metrics, the loss comes first.
+
+    Example:
+      >>> by_importance(["train_accuracy", "train_loss", "test_loss", "test_accuracy"])
+      ['test_accuracy', 'test_loss', 'train_loss', 'train_accuracy']
+    """
+
+    def place(name: str) -> tuple[bool, bool]:
+        trained = name.startswith("train_")
+        return trained, lower_is_better(name) != trained
+
+    return sorted(names, key=place)

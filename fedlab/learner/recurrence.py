@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from fedlab import _extras
 from fedlab.learner import _graph_scans
 
 try:
@@ -25,7 +26,10 @@ def _scan(name, batch, *arguments):
     """Runs the loop `name` in the form that suits the number of rows of `batch`."""
     plain = getattr(_graph_scans, name)
     # A loop on a GPU should not return to the CPU at each call.
-    if _compiled_scans is None or tf.config.get_visible_devices("GPU"):
+    if tf.config.get_visible_devices("GPU"):
+        return plain(*arguments)
+    if _compiled_scans is None:
+        _extras.skipped("LSTM and GRU layers train in TensorFlow's slower loops", "numba")
         return plain(*arguments)
     compiled = getattr(_compiled_scans, name)
     if batch.shape[0] is not None:

@@ -100,6 +100,34 @@ def test_bad_usage(capsys, arguments):
     assert ": error: " in err and err.endswith(" --help shows what is allowed.\n")
 
 
+@pytest.mark.parametrize(
+    "arguments, meant",
+    [
+        (["evalute"], "did you mean 'evaluate'?"),
+        (["runs", "lst"], "did you mean 'list'?"),
+        (["generate", "--modle=m", "--prompt=a"], "did you mean '--model'?"),
+        (["evaluate", "--model=m", "--split=tset"], "did you mean 'test'?"),
+        (["aggregators", "--zzz"], "unknown flag --zzz; fedlab aggregators --help"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_unknown_name_suggests_the_closest_one(capsys, arguments, meant):
+    code, _, err = exit_of(capsys, *arguments)
+    assert code == 2 and meant in err and err.count("\n") == 1
+
+
+def test_unknown_names_suggest_the_closest_one():
+    for call, meant in (
+        (lambda: fl.datasets.get("shakespear"), "shakespeare"),
+        (lambda: _modules.find("fedlab.algorithms", "fed_adm"), "fed_adam"),
+        (lambda: _modules.find("fedlab.aggregators", "men"), "mean"),
+        (lambda: _modules.find("fedlab.engines", "locl", "start"), "local"),
+        (lambda: fl.simulte, "simulate"),
+    ):
+        with pytest.raises((ValueError, AttributeError), match=f"; did you mean '{meant}'\\?$"):
+            call()
+
+
 def test_without_a_command_there_is_help(capsys):
     assert cli.main([]) == 2
     out, err = capsys.readouterr()
@@ -208,6 +236,68 @@ def run(args):
 datasets.run = run
 sys.exit(cli.main(["datasets"]))
 """
+
+
+def note(path, saved):
+    """A script that is interrupted in a simulation."""
+    return f"""
+import pathlib, sys
+from fedlab import _interrupted, cli
+from fedlab.cli import datasets
+
+def run(args):
+    with _interrupted.explained({path!r} and pathlib.Path({path!r}), 80, lambda: {saved!r}):
+        raise KeyboardInterrupt
+
+datasets.run = run
+if "--script" in sys.argv:
+    run(None)
+sys.exit(cli.main(["datasets"]))
+"""
+
+
+@pytest.mark.parametrize(
+    "path, saved, command, call",
+    [
+        (
+            "runs/x",
+            12,
+            "interrupted: round 12 of 80 is saved in runs/x; resume with: ",
+            "round 12 of 80 is saved in runs/x; run the same call again to resume",
+        ),
+        (
+            "runs/x",
+            None,
+            "interrupted: no round is saved in runs/x yet; resume with: ",
+            "no round is saved in runs/x yet; run the same call again to resume",
+        ),
+        (
+            None,
+            None,
+            "interrupted: nothing is saved; pass --run_dir=FOLDER to be able to resume such a run",
+            "nothing is saved; pass run_dir= to be able to resume such a run",
+        ),
+    ],
+    ids=["saved", "not yet", "no folder"],
+)
+def test_ctrl_c_says_what_is_saved_and_how_to_resume(tmp_path, path, saved, command, call):
+    script = tmp_path / "a script.py"
+    script.write_text(note(path, saved))
+    environment = {**os.environ, "PYTHONPATH": ROOT}
+    done, direct = (
+        subprocess.run(
+            [sys.executable, script, *more],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=60,
+        )
+        for more in (["--seed=1"], ["--script"])
+    )
+    resume = f"{sys.executable} '{script}' --seed=1" if path else ""
+    assert (done.returncode, done.stderr) == (130, f"fedlab: {command}{resume}\n")
+    assert direct.returncode == -signal.SIGINT
+    assert direct.stderr.endswith(f"\nKeyboardInterrupt\n{call}\n")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,12 @@ def in_a_new_process(tmp_path, tensorflow, **environment):
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
-        env={**os.environ, "PYTHONPATH": path, "FEDLAB_DEBUG": "0", **environment},
+        env={
+            **{k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
+            "PYTHONPATH": path,
+            "FEDLAB_DEBUG": "0",
+            **environment,
+        },
         timeout=60,
     )
     return done.returncode, done.stdout, done.stderr
@@ -63,6 +68,13 @@ def test_the_import_of_tensorflow(tmp_path):
     code, out, err = in_a_new_process(tmp_path, PRINTS)
     assert (code, out) == (0, b"tensorflow True\n")
     assert err == OTHERS[0] + LATER
+
+
+def test_the_level_that_the_user_has_set(tmp_path):
+    warning = INFO.replace(b"I0000", b"W0000")
+    prints = f"import os\nos.write(2, {INFO + warning!r})\n"
+    for level, shown in (("0", INFO + warning), ("1", warning), ("2", b"")):
+        assert in_a_new_process(tmp_path, prints, TF_CPP_MIN_LOG_LEVEL=level)[2] == shown + LATER
 
 
 def test_nothing_is_hidden_when_debugging(tmp_path):

@@ -174,11 +174,12 @@ def test_a_damaged_one_is_named_and_the_one_before_it_is_used(three, damage, cap
         assert three.last().about["round"] == 2
     assert (
         "round_000003.npz is damaged" in caplog.text
-        and "the previous checkpoint is used" in caplog.text
+        and "the run resumes from the checkpoint of round 2" in caplog.text
     )
+    assert len(caplog.records) == 1
 
 
-def test_a_missing_one_and_all_damaged(three):
+def test_a_missing_one_and_all_damaged(three, caplog):
     three.file(3).unlink()
     assert three.last().about["round"] == 2
     three.file(2).write_bytes(b"")
@@ -187,6 +188,7 @@ def test_a_missing_one_and_all_damaged(three):
         match=r"every checkpoint in .* is damaged \(round_000002.npz\): restore",
     ):
         three.last()
+    assert not caplog.records
     three.file(2).unlink()
     assert three.last() is None
 

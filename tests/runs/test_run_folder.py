@@ -357,6 +357,17 @@ def test_a_missing_checkpoint_is_named_and_the_one_before_is_used(two_rounds, wh
 
 
 @pytest.mark.slow
+def test_a_damaged_checkpoint_is_reported_once(two_rounds, whole, caplog):
+    file = two_rounds / "checkpoints" / "round_000002.npz"
+    file.write_bytes(file.read_bytes()[:-1])
+    with caplog.at_level(logging.WARNING, "fedlab"):
+        assert same(run(two_rounds), whole)
+    (record,) = caplog.records
+    assert "round_000002.npz is damaged" in record.getMessage()
+    assert "resumes from the checkpoint of round 1" in record.getMessage()
+
+
+@pytest.mark.slow
 def test_without_checkpoints_or_with_damaged_ones_alone_a_run_is_refused(two_rounds, whole):
     good = shutil.copytree(two_rounds / "checkpoints", two_rounds.parent / "checkpoints")
     for file in (two_rounds / "checkpoints").iterdir():

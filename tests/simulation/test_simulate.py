@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import signal
 import subprocess
 import sys
 
@@ -87,6 +88,42 @@ def test_history_and_tables(whole_run):
     )
 
 
+@pytest.mark.parametrize("in_folder", [True, False], ids=["in a folder", "in memory"])
+def test_ctrl_c_says_which_round_is_saved(data, tmp_path, in_folder):
+    def interrupt(round):
+        if round.round_num == 2:  # which is not saved yet
+            signal.raise_signal(signal.SIGINT)
+
+    folder = tmp_path / "run" if in_folder else None
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            simulate(data, callbacks=[interrupt], run_dir=folder)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert raised.value.__notes__ == [
+        f"round 1 of 3 is saved in {folder}; run the same call again to resume"
+        if in_folder
+        else "nothing is saved; pass run_dir= to be able to resume such a run"
+    ]
+
+
+def test_a_run_in_memory_has_settings_and_a_report(data, tmp_path, whole_run):
+    run = simulate(data, rounds=1, evaluate_on={"other": data[1], "each": fl.per_client(data[1])})
+    config = json.loads((whole_run.path / "config.json").read_text())
+    data_of_the_run = {"initial_weights", "client_ids", "training_data", "evaluation_data"}
+    only_in_folders = {*data_of_the_run, "rounds", "commit"}
+    assert config.keys() - run.settings.keys() == only_in_folders
+    assert run.settings["algorithm_settings"]["server_momentum"] == 0.5
+    assert whole_run.settings.items() <= {**config, **whole_run.settings}.items()
+    assert str(run).startswith("Run: fed_avg, 1 round, 2 clients per round, ")
+    pytest.importorskip("jinja2")
+    page = run.report(tmp_path / "page.html").read_text()
+    assert page == (tmp_path / "page.html").read_text() and "fed_avg" in page
+    assert all(client["client_id"] in page for client in run.clients[:1])
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+
+
 def test_the_model_handed_over_is_not_changed(data):
     model = small_model()
     before = model.get_weights()
@@ -150,7 +187,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     last.write_bytes(damaged)
     with caplog.at_level(logging.WARNING, "fedlab"):
         run = simulate(data, rounds=3, **options)
-    assert "round_000002.npz is damaged" in caplog.text
+    (record,) = (each for each in caplog.records if "round_000002.npz" in each.getMessage())
+    assert "round_000002.npz is damaged" in record.getMessage()
     assert same_weights(whole_run, run)
 
 

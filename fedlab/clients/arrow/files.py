@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fedlab import _extras
 from fedlab.clients.arrow.columns import Layout
 
 ABOUT, CLIENTS, EXAMPLES = "clients.json", "clients.arrow", "examples.arrow"
@@ -32,10 +33,7 @@ def check_installed() -> None:
     try:
         import pyarrow.ipc  # noqa: F401
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "ClientData.save and ClientData.open need pyarrow, which is not installed: "
-            "pip install 'fedlab-keras[data]'"
-        ) from None
+        raise _extras.error("ClientData.save and ClientData.open need", "pyarrow") from None
 
 
 def shape_of(layout: Layout) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fedlab import _checks
+from fedlab import _checks, _extras
 from fedlab.clients import seeding
 from fedlab.clients.partitioners._method import Partition, method
 from fedlab.clients.partitioners.dirichlet import dirichlet
@@ -95,9 +95,7 @@ def cluster_labels(embeddings: Any, num_clusters: int, seed: int) -> np.ndarray:
         from sklearn.cluster import KMeans
         from threadpoolctl import threadpool_limits
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "clusters need scikit-learn, which is not installed: pip install scikit-learn"
-        ) from None
+        raise _extras.error("clusters need", "sklearn") from None
     with threadpool_limits(1):
         means = KMeans(num_clusters, n_init=1, random_state=int(rng.integers(2**31)))
         return means.fit_predict(array).astype(np.int64)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fedlab import _checks
+from fedlab import _checks, _extras
 from fedlab.clients import seeding
 from fedlab.clients.client_data import ClientData
 
@@ -236,9 +236,8 @@ def _rotate(images: np.ndarray, angle: float) -> np.ndarray:
     try:
         from scipy import ndimage
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            f"rotating by {angle} degrees needs SciPy, which is not installed: pip install scipy, "
-            "or use multiples of 90"
+        raise _extras.error(
+            f"rotating by {angle} degrees needs", "scipy", "or use multiples of 90"
         ) from None
     return ndimage.rotate(images, angle, axes=(2, 1), reshape=False, order=1)
 

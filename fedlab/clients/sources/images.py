@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fedlab import _checks
+from fedlab import _checks, _extras
 
 MODES = {"rgb": "RGB", "grayscale": "L", "rgba": "RGBA"}
 
@@ -60,9 +60,7 @@ def decode(
     try:
         from PIL import Image, ImageOps
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "Pillow is needed to read images; install it with pip install 'fedlab-keras[data]'"
-        ) from None
+        raise _extras.error("images need", "PIL") from None
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
             image: Any = ImageOps.exif_transpose(opened)

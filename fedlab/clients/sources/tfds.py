@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fedlab import _checks
+from fedlab import _checks, _extras
 from fedlab.clients.client_data import ClientData
 from fedlab.clients.sources import images, tables, values
 from fedlab.clients.sources import roles as roles_lib
@@ -80,10 +80,7 @@ def _builder(dataset: Any, data_dir: str | os.PathLike | None) -> Any:
     try:
         import tensorflow_datasets as tfds
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "from_tfds needs tensorflow-datasets; install it with pip install "
-            "'fedlab-keras[tfds]'"
-        ) from None
+        raise _extras.error("from_tfds needs", "tensorflow_datasets") from None
     try:
         builder = tfds.builder(dataset, data_dir=None if data_dir is None else str(data_dir))
     except (tfds.core.DatasetNotFoundError, ValueError) as error:

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fedlab import _extras
 from fedlab.clients.sources import images
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-INSTALL = "install pyarrow with pip install 'fedlab-keras[data]'"
 
 
 class Values(NamedTuple):
@@ -64,7 +63,7 @@ def arrow() -> Any:
     try:
         import pyarrow
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(f"pyarrow is needed to read tables; {INSTALL}") from None
+        raise _extras.error("tables need", "pyarrow") from None
     return pyarrow
 
 

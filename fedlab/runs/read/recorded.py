@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from fedlab import _checks, _files, _json
 from fedlab.evaluation.metric_names import STATISTICS, best
 from fedlab.runs.format import read_config
+from fedlab.runs.read import views
 from fedlab.runs.read.tables import FILE, TABLES, damaged, database, read_rounds
 
 # Columns of metrics.csv that are not metrics, whatever the evaluation sets are called.
@@ -124,6 +125,30 @@ class RecordedRun(NamedTuple):
     def total(self, column: str) -> float:
         """Returns the sum of a column over the rounds."""
         return sum(self.curve(column)[1])
+
+    def __repr__(self) -> str:
+        ended = f"stopped: {self.stopped}" if self.stopped else ""
+        return views.summary(
+            self.history, self.config, self.path, ended or "not finished" * (not self.finished)
+        )
+
+    __str__ = __repr__
+
+    def plot(self, path: str | os.PathLike | None = None) -> Any:
+        """Plots the curves of the metrics; see `fedlab.Run.plot`."""
+        return views.plot(self.history, path)
+
+    def to_dataframe(self, table: str = "history") -> Any:
+        """Returns a table of the run as a `pandas.DataFrame`; see `fedlab.Run.to_dataframe`."""
+        return views.to_dataframe(
+            table, lambda name: self.history if name == "history" else self.rows(name)
+        )
+
+    def report(self, path: str | os.PathLike | None = None) -> pathlib.Path:
+        """Writes the report of the run; see `fedlab.runs.write_report`."""
+        from fedlab.runs.read.report import write_report
+
+        return write_report(self.path, path)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Returns the rows of the table "clients" or "evaluations", in the order written."""

@@ -10,14 +10,13 @@ The page is made from the files of the run folder. Two of them are optional:
 import datetime
 import errno
 import importlib.resources
-import importlib.util
 import json
 import logging
 import os
 import pathlib
 from typing import Any
 
-from fedlab import _files
+from fedlab import _extras, _files
 from fedlab._wording import duration, number, size, spoken
 from fedlab.runs.read import report_sections, run_settings
 from fedlab.runs.read.recorded import RecordedRun, read_run
@@ -88,7 +87,7 @@ def write_samples(path: str | os.PathLike, samples: list[dict[str, str]]) -> Non
 def write_report_of_run(path: pathlib.Path) -> None:
     """Writes the report at the end of a run; logs a line if that is not possible."""
     if (library := missing()) is not None:
-        logger.info("no %s is written: %s is not installed.", FILE, library)
+        _extras.skipped(f"{FILE} is not written", library)
         return
     try:
         write_report(path)
@@ -98,13 +97,12 @@ def write_report_of_run(path: pathlib.Path) -> None:
 
 def missing() -> str | None:
     """Returns the name of a library that reports need and that is not installed, or None."""
-    names = ("jinja2", "matplotlib")
-    return next((name for name in names if importlib.util.find_spec(name) is None), None)
+    return _extras.missing("jinja2", "matplotlib")
 
 
 def _template() -> Any:
     if (name := missing()) is not None:
-        raise ModuleNotFoundError(f"reports need the library {name}: pip install {name}")
+        raise _extras.error("reports need", name)
     import jinja2
 
     environment = jinja2.Environment(

@@ -133,6 +133,7 @@ class Checkpoints:
         for unfinished in self.folder.glob("*.tmp"):
             unfinished.unlink()
         rounds = self.rounds()
+        damaged = []
         for round_num in reversed(rounds):
             file = self.file(round_num)
             try:
@@ -140,8 +141,15 @@ class Checkpoints:
                 if checkpoint.about["round"] != round_num:
                     raise DamagedError(f"it is of round {checkpoint.about['round']}")
             except DamagedError as error:
-                logger.warning("%s is damaged (%s); the previous checkpoint is used.", file, error)
+                damaged.append(f"{file} is damaged ({error})")
                 continue
+            for each in damaged:
+                logger.warning(
+                    "%s: the run resumes from the checkpoint of round %d, and the rounds after it "
+                    "run again.",
+                    each,
+                    round_num,
+                )
             if round_num == rounds[-1]:
                 self._remove_old()  # a kill may have come before `save` did
             return checkpoint

@@ -31,26 +31,27 @@ from fedlab.runs.format import FORMAT_VERSION, LAYERS, read_config
 # bits may differ. For the initial weights see `InitialState.resume`.
 _NOT_COMPARED = {"versions", "commit", "rounds", "stopped", "initial_weights"}
 
-_MOST_NAMED = 3  # differing settings in an error
+_MOST_NAMED = 6  # differing settings in an error
+# What kind of thing a dict of `fedlab._fingerprint` or of Keras describes. Things of two
+# kinds have settings that only one of them has, which are not compared.
+_KINDS = ("class", "function", "name")
+_SETTINGS_OF = {"algorithm": "algorithm_settings", "aggregator": "aggregator_settings"}
 _HASH = re.compile("[0-9a-f]{64}")
 
 
-def resolve(setting: Any, more: Mapping[str, Any]) -> dict[str, Any]:
+def resolve(setting: Any, more: Mapping[str, Any], with_data: bool = True) -> dict[str, Any]:
     """Returns the settings of a run as JSON values.
 
     Args:
       setting: an engine's `Setting`.
       more: name -> other settings that decide what the run computes.
+      with_data: whether to include hashes of the data and of the initial weights, for
+        which all of it is read.
     """
     import tensorflow as tf
 
     from fedlab.learner import identity, stack
 
-    model = setting.model
-    weights = hashlib.sha256()
-    for variable in model.weights:
-        if hasattr(variable, "assign"):  # lookup tables cannot be assigned
-            weights.update(variable.numpy().tobytes())
     config = {
         "format_version": FORMAT_VERSION,
         "stack": stack.name(),
@@ -65,11 +66,9 @@ def resolve(setting: Any, more: Mapping[str, Any]) -> dict[str, Any]:
         "non_trainable": setting.non_trainable,
         "precision": setting.precision,
         "client_learning_rate": plain(setting.client_learning_rate),
-        **identity(model),
-        "initial_weights": weights.hexdigest(),
+        **identity(setting.model),
         "num_clients": len(setting.clients),
-        "client_ids": ids_lib.digest(setting.clients.client_ids),
-        "training_data": setting.clients.fingerprint(),
+        **(_hashes(setting) if with_data else {}),
         "versions": {
             "fedlab": __version__,
             "tensorflow": tf.__version__,
@@ -79,6 +78,18 @@ def resolve(setting: Any, more: Mapping[str, Any]) -> dict[str, Any]:
         },
     }
     return json.loads(json.dumps(config))
+
+
+def _hashes(setting: Any) -> dict[str, str]:
+    weights = hashlib.sha256()
+    for variable in setting.model.weights:
+        if hasattr(variable, "assign"):  # lookup tables cannot be assigned
+            weights.update(variable.numpy().tobytes())
+    return {
+        "initial_weights": weights.hexdigest(),
+        "client_ids": ids_lib.digest(setting.clients.client_ids),
+        "training_data": setting.clients.fingerprint(),
+    }
 
 
 def check_or_write(path: pathlib.Path, config: Mapping[str, Any]) -> None:
@@ -99,10 +110,7 @@ def check_or_write(path: pathlib.Path, config: Mapping[str, Any]) -> None:
     _check_stack(path, config, before)
     found = differences(config, before)
     if found:
-        named = [
-            f"{name} is {_shown(value)}, was {_shown(earlier)}"
-            for name, value, earlier in found[:_MOST_NAMED]
-        ]
+        named = [_named(*each) for each in found[:_MOST_NAMED]]
         more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
         raise ValueError(
             f"{path} holds a run of other settings: {'; '.join(named)}{more}; "
@@ -144,7 +152,8 @@ def _write(path: pathlib.Path, config: Mapping[str, Any]) -> None:
 def differences(config: Mapping[str, Any], before: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Returns (path, value, value before) of each setting that differs.
 
-    If the kinds of layers differ, the settings of the layers are left out.
+    If the kinds of layers differ, the settings of the layers are left out. If there is
+    another algorithm, optimizer or the like, the settings that only one of them has are.
 
     Example:
       >>> before = {"seed": 1, "layers": [{"rate": 0.1}]}
@@ -153,15 +162,22 @@ def differences(config: Mapping[str, Any], before: Mapping[str, Any]) -> list[tu
     """
     left_out = {*_NOT_COMPARED, *(LAYERS if config.get("model") != before.get("model") else ())}
     names = [name for name in dict.fromkeys([*config, *before]) if name not in left_out]
-    return [
-        each for name in names for each in _differences(name, config.get(name), before.get(name))
-    ]
+    other = {of for name, of in _SETTINGS_OF.items() if config.get(name) != before.get(name)}
+    found: list[tuple[str, Any, Any]] = []
+    for name in names:
+        found += _differences(name, config.get(name), before.get(name), name in other)
+    return found
 
 
-def _differences(path: str, value: Any, before: Any) -> Iterator[tuple[str, Any, Any]]:
+def _differences(
+    path: str, value: Any, before: Any, other: bool = False
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yields what `differences` returns. `other`: the dicts are of two kinds of things."""
     if isinstance(value, dict) and isinstance(before, dict):
+        other = other or any(value.get(kind) != before.get(kind) for kind in _KINDS)
         for name in dict.fromkeys([*value, *before]):
-            yield from _differences(f"{path}.{name}", value.get(name), before.get(name))
+            if not other or (name in value and name in before) or name in _KINDS:
+                yield from _differences(f"{path}.{name}", value.get(name), before.get(name))
     elif isinstance(value, list) and isinstance(before, list) and value and before:
         for i, (each, earlier) in enumerate(itertools.zip_longest(value, before)):
             yield from _differences(f"{path}[{i}]", each, earlier)
@@ -170,11 +186,41 @@ def _differences(path: str, value: Any, before: Any) -> Iterator[tuple[str, Any,
         yield path, value, before
 
 
+def _named(path: str, value: Any, before: Any) -> str:
+    """A difference in words."""
+    if path.endswith(".code") and None not in (value, before):
+        return f"the code of {path.removesuffix('.code')} has changed"
+    return f"{path} is {_shown(value)}, was {_shown(before)}"
+
+
 def _shown(value: Any) -> str:
-    if isinstance(value, str) and _HASH.fullmatch(value):
-        value = value[:8]
-    text = repr(value)
+    text = _text(value)
     return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _text(value: Any) -> str:
+    """A setting as text.
+
+    Example:
+      >>> _text({"name": "cosine", "rate": 0.30000001192092896})
+      'cosine(rate=0.3)'
+    """
+    if isinstance(value, str) and _HASH.fullmatch(value):
+        return repr(value[:8])
+    if isinstance(value, float):
+        with np.errstate(over="ignore"):
+            single = np.float32(value)
+        if single == value:  # Keras keeps hyperparameters in float32
+            return min(repr(value), str(single), key=len)
+    if isinstance(value, dict):
+        kind = next((kind for kind in _KINDS if kind in value), None)
+        if kind == "function":
+            return f"the function {value[kind]}"
+        settings = (f"{k}={_text(v)}" for k, v in value.items() if k not in (kind, "code"))
+        return f"{value[kind] if kind else ''}({', '.join(settings)})"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    return repr(value)
 
 
 def _commit() -> str | None:

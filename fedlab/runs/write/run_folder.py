@@ -58,6 +58,8 @@ class RunFolder:
 
     Attributes:
       path: the folder, or None.
+      settings: the contents of config.json. Without a folder, it lacks what describes the
+        data and the initial weights.
       history: rows of the rounds so far.
       clients, evaluations: rows of these tables so far. They are read from the folder when
         they are used, so that memory does not grow.
@@ -67,9 +69,14 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: pathlib.Path | None = None, lock: Any = None, tables: Sequence[Any] = ()
+        self,
+        path: pathlib.Path | None = None,
+        lock: Any = None,
+        tables: Sequence[Any] = (),
+        settings: Mapping[str, Any] | None = None,
     ):
         self.path = path
+        self.settings = settings or {}
         self.client_states = ClientStates(path and path / "client_states.sqlite")
         self.history: list[Row] = []
         self.clients, self.evaluations = tables or ([], [])
@@ -79,6 +86,7 @@ class RunFolder:
             self._stack.callback(lock.release)
         self._stack.callback(self.client_states.close)
         self._checkpoint: Checkpoint | None = None
+        self._last_saved: int | None = None
 
     @classmethod
     def open(
@@ -104,7 +112,7 @@ class RunFolder:
             run cannot be resumed.
         """
         if path is None:
-            return cls()
+            return cls(settings=config_lib.resolve(setting, more, with_data=False))
         if not isinstance(path, (str, os.PathLike)):
             raise _checks.type_error("run_dir", path, "the path of a folder or None")
         path, config = pathlib.Path(path), {**config_lib.resolve(setting, more), "rounds": rounds}
@@ -116,7 +124,7 @@ class RunFolder:
                 )
             path.mkdir(parents=True, exist_ok=True)
             with _failures_named(path):
-                folder = cls(path, hold(path / "lock"), read_tables(path))
+                folder = cls(path, hold(path / "lock"), read_tables(path), config)
         try:
             with _failures_named(path):
                 config_lib.check_or_write(path, config)
@@ -137,6 +145,7 @@ class RunFolder:
         )
         self._checkpoint = checkpoint = self._checkpoints.last()
         about = checkpoint.about if checkpoint else {"round": -1, "client_states": 0}
+        self._last_saved = about["round"] if checkpoint else None
         last = self._records.last_round()
         if checkpoint is None and last:
             raise ValueError(
@@ -152,7 +161,8 @@ class RunFolder:
             )
         self.client_states.oldest_checkpoint = min(self._checkpoints.rounds(), default=None)
         self.client_states.rewind(max(0, about["round"]), about["client_states"])
-        if last is not None and last > about["round"]:
+        # `Checkpoints.last` has reported a damaged one.
+        if last is not None and last > about["round"] and not self._checkpoints.file(last).exists():
             logger.warning(
                 "%s is missing: the run ended before it was written, or it was removed; "
                 "its round runs again.",
@@ -236,6 +246,7 @@ class RunFolder:
                     [*checkpoint.arrays, *callbacks[1]],
                 )
             self._checkpoints.save(checkpoint)
+            self._last_saved = row["round"]
             self.client_states.oldest_checkpoint = self._checkpoints.rounds()[0]
             write(self.path / "metrics.csv", _csv(self.history))
             self._events.add(ended, row)
@@ -266,6 +277,10 @@ class RunFolder:
                     with published(temporary, self.path / f"{name}.keras"):
                         each.save(temporary)
             write_report(self.path)
+
+    def last_saved(self) -> int | None:
+        """Returns the last round that has a checkpoint in the folder, or None."""
+        return self._last_saved
 
     def close(self) -> None:
         """Closes the files and releases the lock."""

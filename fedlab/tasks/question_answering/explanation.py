@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fedlab import _checks
+from fedlab import _checks, _extras
 from fedlab.clients import seeding
 from fedlab.tasks.question_answering import spans
 from fedlab.tasks.question_answering.answering import answer, window_length
@@ -254,9 +254,7 @@ class _LimeText:
         try:
             from lime.lime_text import IndexedString, LimeTextExplainer
         except ModuleNotFoundError:
-            raise ModuleNotFoundError(
-                "explanations need lime, which is not installed: pip install lime"
-            ) from None
+            raise _extras.error("explanations need", "lime") from None
         self._parts = parts
         self._text = "\n".join(parts.values())
         self._offsets, offset = {}, 0

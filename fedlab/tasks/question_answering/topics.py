@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fedlab import _checks
+from fedlab import _checks, _extras
 from fedlab.clients import seeding
 
 _MAX_WORDS = 10_000
@@ -52,9 +52,7 @@ def topics(texts: Iterable[str], num_topics: int = 30, seed: int = 0) -> np.ndar
         from sklearn.preprocessing import normalize
         from threadpoolctl import threadpool_limits
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "topics need scikit-learn, which is not installed: pip install scikit-learn"
-        ) from None
+        raise _extras.error("topics need", "sklearn") from None
     state = int(seeding.generator(seed, "topics").integers(2**31))
     with threadpool_limits(1):
         vectorizer = TfidfVectorizer(

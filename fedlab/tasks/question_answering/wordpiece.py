@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedlab import _files
+from fedlab import _extras, _files
 from fedlab._text import is_unicode
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
@@ -168,9 +168,7 @@ def _tokenizer(ids):
     try:
         import tokenizers
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "word pieces need tokenizers, which is not installed: pip install tokenizers"
-        ) from None
+        raise _extras.error("word pieces need", "tokenizers") from None
     tokenizer = tokenizers.Tokenizer(
         tokenizers.models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100)
     )
