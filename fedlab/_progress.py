@@ -199,6 +199,9 @@ def _terminal(state: _State) -> Iterator[Callable[[Row], None]]:
     import rich.console
     import rich.live
 
+    def show(row: Row) -> None:
+        state.add(row)
+
     console = rich.console.Console(stderr=True, force_terminal=True, highlight=False)
     live = rich.live.Live(
         _Bar(state),
@@ -208,7 +211,7 @@ def _terminal(state: _State) -> Iterator[Callable[[Row], None]]:
         redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
     )
     with live, _logging_above(live):
-        yield lambda row: state.add(row) and None
+        yield show
 
 
 class _Bar:

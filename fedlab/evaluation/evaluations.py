@@ -48,6 +48,7 @@ class Evaluations:
         }
         if with_data and each:
             settings["evaluation_data"] = {e.name: e.settings["data"]() for e in each}
+        if each:
             settings["evaluate_every"] = self._every
             settings["evaluation_batch_size"] = self._batch_size
         return settings
