@@ -51,8 +51,6 @@ class Run(NamedTuple):
         ended = f"stopped: {self.stopped}" if self.stopped else ""
         return views.summary(self.history, self.settings, self.path, ended)
 
-    __str__ = __repr__
-
     def plot(self, path: str | os.PathLike | None = None) -> Any:
         """Plots the curves of the evaluation and training metrics over the rounds.
 

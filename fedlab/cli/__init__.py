@@ -77,7 +77,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         line = visible(" ".join(message.split()))
-        self.exit(2, f"{self.prog}: error: {line}; {self.prog} --help shows what is allowed.\n")
+        line += " " if line.endswith("?") else "; "
+        self.exit(2, f"{self.prog}: error: {line}{self.prog} --help shows what is allowed.\n")
 
 
 def _run(argv: Sequence[str] | None) -> int:

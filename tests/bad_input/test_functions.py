@@ -238,6 +238,18 @@ SIMULATE = {
         "86",
     ),
     # Evaluation
+    "Run: an unknown table": (
+        lambda g: fl.Run(None, [], [], None, []).to_dataframe("rounds"),
+        "table='rounds'",
+    ),
+    "Run: a report without a place": (
+        lambda g: fl.Run(None, [{"round": 0}], [], None, []).report(),
+        "path=None",
+    ),
+    "Run: nothing to plot": (
+        lambda g: fl.Run(None, [{"round": 0}], [], None, []).plot(),
+        "no metrics",
+    ),
     "evaluate: no model": (lambda g: fl.evaluate(None, g.points), "NoneType"),
     "evaluate: not compiled": (lambda g: fl.evaluate(g.uncompiled, classified()), "'uncompiled'"),
     "evaluate: no data": (lambda g: fl.evaluate(g.linear, None), "NoneType"),

@@ -132,8 +132,6 @@ class RecordedRun(NamedTuple):
             self.history, self.config, self.path, ended or "not finished" * (not self.finished)
         )
 
-    __str__ = __repr__
-
     def plot(self, path: str | os.PathLike | None = None) -> Any:
         """Plots the curves of the metrics; see `fedlab.Run.plot`."""
         return views.plot(self.history, path)

@@ -59,11 +59,11 @@ def summary(history: Sequence[Row], settings: Row, path: os.PathLike | None, end
     dropped = sum(row.get("clients_dropped") or 0 for row in trained)
     seconds = sum(row.get("seconds") or 0 for row in trained)
     facts = [
-        settings.get("algorithm"),
+        settings.get("algorithm", ""),
         f"{num_rounds:,} round{'s' * (num_rounds != 1)}",
-        asked and f"{asked / len(trained):.4g} clients per round",
-        dropped and f"{dropped:,} dropped",
-        seconds and f"{duration(seconds)} of training",
+        f"{asked / len(trained):.4g} clients per round" if asked else "",
+        f"{dropped:,} dropped" if dropped else "",
+        f"{duration(seconds)} of training" if seconds else "",
     ]
     lines = [f"Run: {', '.join(filter(None, facts))}"]
     lines += [ended] if ended else []
