@@ -92,10 +92,7 @@ def load(
         _checks.check_int("vocabulary", vocabulary, what="or the words themselves")
     if source == "synthetic":
         return synthetic(max_words=max_words)
-    if source == "leaf":
-        parts = _leaf(pathlib.Path(path or "").expanduser())
-    else:
-        parts = _by_account(*_tweets(path, cache_dir), min_examples)
+    parts = load_text(source, path=path, cache_dir=cache_dir, min_examples=min_examples)
     words = most_frequent(parts[0], vocabulary) if isinstance(vocabulary, int) else vocabulary
     places = _vocabulary.ids(words)
 
@@ -104,6 +101,31 @@ def load(
         return {"x": x, "y": columns["y"]}
 
     return parts[0].map(to_model), parts[1].map(to_model)
+
+
+def load_text(
+    source: str = "auto",
+    *,
+    path: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    min_examples: int = 10,
+) -> tuple[ClientData, ClientData]:
+    """Loads the tweets as texts, for models with a vocabulary of their own.
+
+    Args:
+      source: "auto" or "leaf"; see the module.
+      path, cache_dir, min_examples: as in `load`.
+
+    Returns:
+      (train, test), with the columns text, [n] str, and y, [n] int32.
+
+    Raises: as `load`.
+    """
+    _download.check_source(source, ("auto", "leaf"), path, needs_path=("leaf",))
+    _checks.check_int("min_examples", min_examples, 2)
+    if source == "leaf":
+        return _leaf(pathlib.Path(path or "").expanduser())
+    return _by_account(*_tweets(path, cache_dir), min_examples)
 
 
 def split_words(text: str) -> list[str]:

@@ -216,18 +216,34 @@ def synthetic(
       >>> train["client_2"]["input_ids"].shape, test.client_ids
       ((20, 24), ('test',))
     """
-    _checks.check_int("num_clients", num_clients)
-    _checks.check_int("num_examples", num_examples)
     _checks.check_int("max_length", max_length, 3)
     to_model = functools.partial(
         preprocess, pieces=WordPiece(SYNTHETIC_VOCABULARY), max_length=max_length
     )
+    train, test = synthetic_text(num_clients, seed, num_examples=num_examples)
+    return train.map(to_model), test.map(to_model)
+
+
+def synthetic_text(
+    num_clients: int = 10, seed: int = 0, *, num_examples: int = 20
+) -> tuple[ClientData, ClientData]:
+    """Returns the messages of `synthetic` as texts: the columns text, [n] str, and y, [n] int32.
+
+    Args: as in `synthetic`.
+
+    Example:
+      >>> train, test = synthetic_text(num_clients=3)
+      >>> CLASSES[train["client_0"]["y"][0]], train["client_0"]["text"][0]
+      ('sci.space', 'know with the space the please with is know sci the think new')
+    """
+    _checks.check_int("num_clients", num_clients)
+    _checks.check_int("num_examples", num_examples)
     made = {}
     for k in range(num_clients):
         rng = seeding.generator(seed, "twenty_newsgroups client", k)
         made[f"client_{k}"] = _messages(rng, num_examples)
     test = {"test": _messages(seeding.generator(seed, "twenty_newsgroups test"), 2 * num_examples)}
-    return ClientData.from_dict(made).map(to_model), ClientData.from_dict(test).map(to_model)
+    return ClientData.from_dict(made), ClientData.from_dict(test)
 
 
 def _messages(rng: np.random.Generator, num_examples: int) -> dict[str, np.ndarray]:
