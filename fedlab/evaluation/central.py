@@ -1,6 +1,7 @@
 """Central evaluation: what `model.evaluate` of Keras returns, computed on all cores."""
 
 import collections.abc
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -10,13 +11,16 @@ import tensorflow as tf
 from fedlab import _checks
 from fedlab.clients import Batching, ClientData
 from fedlab.clients.batching import MOST_ROWS
-from fedlab.clients.columns import check_columns, num_rows
+from fedlab.clients.columns import check_columns, concatenate, num_bytes, num_rows
 from fedlab.engines import batches as batching
 from fedlab.engines import blocks, checks, client_work
 from fedlab.engines.engine import Mapper, Work
 from fedlab.engines.workers import Workers
 from fedlab.evaluation.evaluation import Evaluation
 from fedlab.learner import check_compiled, check_inputs, clone, recurrent_states, weight_arrays
+
+HELD_BYTES = 2**28
+"""The size limit of the examples that are kept as tensors between evaluations: 256 MiB."""
 
 _STEPS_AT_ONCE = 8
 
@@ -70,7 +74,10 @@ def evaluation(
 
 
 class Examples:
-    """The examples of a data set, checked and laid out once for all evaluations.
+    """The examples of a data set, checked once, and laid out in parts of a few batches.
+
+    Parts up to `HELD_BYTES` in all are kept between evaluations. Further parts are read
+    from the clients again in each evaluation, so that a data set can exceed the memory.
 
     Args:
       model, data, batch_size: as in `evaluate`.
@@ -84,33 +91,80 @@ class Examples:
     """
 
     def __init__(self, model: Any, data: ClientData | Mapping[str, np.ndarray], batch_size: int):
-        groups = _groups(data)
-        self.columns = groups[0]
-        self.num_examples = sum(map(num_rows, groups))
+        self._clients = _clients(data)
         reading = Batching(batching.fixed_batch_size(model) or batch_size)
-        fill = batching.fill_for(model, reading)
-        self._specs = blocks.column_specs_of(groups)
-        self._pieces = []
-        for columns in groups:
+        self._batch_size = reading.batch_size
+        self._fill = batching.fill_for(model, reading)
+        self._last: tuple[str, dict[str, np.ndarray]] = "", {}
+        # A recurrent state that continues from batch to batch needs one stream.
+        most = math.inf if recurrent_states(model) else _STEPS_AT_ONCE * reading.batch_size
+        self._parts = self._divide(most)
+        if not self._parts:
+            raise ValueError("every client is empty: expected an example to evaluate on")
+        self.num_examples, self._held, held_bytes = 0, {}, 0
+        shapes: dict[Any, dict[str, np.ndarray]] = {}
+        for i, part in enumerate(self._parts):
+            columns = self._read(part)
             check_inputs(model, columns)
             checks.check(model, reading, columns)
-            part = batching.in_order(columns, reading.batch_size, fill)
-            block, num_steps = blocks.make_block([part], [blocks.pack(columns)]), len(part.real)
-            # A recurrent state that continues from batch to batch needs one stream.
-            at_once = num_steps if recurrent_states(model) else _STEPS_AT_ONCE
-            self._pieces += [
-                (block, tf.constant([first, min(first + at_once, num_steps)]))
-                for first in range(0, num_steps, at_once or 1)
-            ]
+            shapes.setdefault(_shapes(columns), columns)
+            self.num_examples += num_rows(columns)
+            held_bytes += num_bytes(columns)
+            if held_bytes <= HELD_BYTES:
+                self._held[i] = self._lay_out(columns)
+        self.columns = next(iter(shapes.values()))
+        self._specs = blocks.column_specs_of([*shapes.values()])
 
     def evaluate(self, engine: Mapper, weights: tuple[list[Any], list[Any]]) -> dict[str, float]:
         """Evaluates weights, (trainable, non-trainable); returns metric -> float."""
         weights = tf.nest.map_structure(tf.convert_to_tensor, weights)
 
-        def work(state):
-            return client_work.evaluate(weights, state, self._specs, lambda piece: (piece, None))
+        def prepare(i):
+            held = self._held.get(i)
+            return held or self._lay_out(self._read(self._parts[i])), None
 
-        return merged(engine, work, self._pieces)
+        def work(state):
+            return client_work.evaluate(weights, state, self._specs, prepare)
+
+        return merged(engine, work, range(len(self._parts)))
+
+    def _divide(self, most_rows: float) -> list[list[tuple[str, slice]]]:
+        """Returns the parts: lists of (client id, its rows), with at most `most_rows` in all.
+
+        All parts but the last have exactly so many. If clients have rows of different
+        shapes, such as sequences of different lengths, this holds for each shape.
+        """
+        parts: dict[Any, list[list[tuple[str, slice]]]] = {}
+        free: dict[Any, float] = {}  # in the last part
+        for client_id in filter(self._clients.num_examples, self._clients):
+            columns = self._columns(client_id)
+            shapes, first = _shapes(columns), 0
+            while first < num_rows(columns):
+                if not free.get(shapes):
+                    parts.setdefault(shapes, []).append([])
+                    free[shapes] = most_rows
+                size = int(min(free[shapes], num_rows(columns) - first))
+                parts[shapes][-1].append((client_id, slice(first, first + size)))
+                free[shapes] -= size
+                first += size
+        return [part for of_shape in parts.values() for part in of_shape]
+
+    def _columns(self, client_id: str) -> dict[str, np.ndarray]:
+        if self._last[0] != client_id:
+            self._last = client_id, self._clients.in_schema(client_id)
+        return self._last[1]
+
+    def _read(self, part: list[tuple[str, slice]]) -> dict[str, np.ndarray]:
+        read = []
+        for client_id, rows in part:
+            columns = self._columns(client_id)
+            read.append((client_id, {name: column[rows] for name, column in columns.items()}))
+        return concatenate(read, self._clients.schema)
+
+    def _lay_out(self, columns: dict[str, np.ndarray]) -> tuple[blocks.Block, tf.Tensor]:
+        batches = batching.in_order(columns, self._batch_size, self._fill)
+        block = blocks.make_block([batches], [blocks.pack(columns)])
+        return block, blocks.all_steps(block)
 
 
 def merged(engine: Mapper, work: Callable[[list], Work], items: Iterable[Any]) -> dict[str, float]:
@@ -141,23 +195,14 @@ def check_batch_size(name: str, batch_size: int) -> None:
     _checks.check_int(name, batch_size, 1, MOST_ROWS, "such as 64")
 
 
-def _groups(data):
-    """The examples as a list of columns, one for each shape of rows."""
-    if not isinstance(data, (ClientData, collections.abc.Mapping)):
+def _clients(data: ClientData | Mapping[str, np.ndarray]) -> ClientData:
+    if isinstance(data, ClientData):
+        return data
+    if not isinstance(data, collections.abc.Mapping):
         expected = "a fedlab.ClientData, or columns name -> array [n, ...]"
         raise _checks.type_error("data", data, expected)
-    groups = _of_one_shape(data) if isinstance(data, ClientData) else [check_columns(data)]
-    if not any(map(num_rows, groups)):
-        raise ValueError("every client is empty: expected an example to evaluate on")
-    return groups
+    return ClientData.from_dict({"examples": check_columns(data)})
 
 
-def _of_one_shape(clients):
-    """The columns of all clients, concatenated where their rows have the same shape."""
-    if not any(column.is_open for column in clients.schema.values()):
-        return [clients.to_arrays()]
-    alike = {}
-    for client_id in filter(clients.num_examples, clients):
-        shapes = tuple(column.shape[1:] for column in clients.in_schema(client_id).values())
-        alike.setdefault(shapes, []).append(client_id)
-    return [clients.to_arrays(client_ids) for client_ids in alike.values()]
+def _shapes(columns: Mapping[str, np.ndarray]) -> tuple[tuple[int, ...], ...]:
+    return tuple(column.shape[1:] for column in columns.values())
