@@ -269,6 +269,10 @@ def check():
             "--dataset=squad_topics: expected --path=FOLDER of SQuAD's files; or use "
             "--dataset=synthetic, which reads no file"
         )
+    reads_path = _DATA.value is None and _DATASET.value != "synthetic"
+    if _PATH.value is not None and not reads_path:
+        what = f"--data={_DATA.value}" if _DATA.value else "--dataset=synthetic"
+        raise UsageError(f"--path={_PATH.value}: expected no path with {what}; leave it out")
     without = _CLIENT.value is None if _DATA.value else _DATASET.value == "twenty_newsgroups"
     if _PARTITION.value == "natural" and without:
         what = "--client=COLUMN" if _DATA.value else "dirichlet or uniform"

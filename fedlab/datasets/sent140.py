@@ -121,7 +121,7 @@ def load_text(
 
     Raises: as `load`.
     """
-    _download.check_source(source, ("auto", "leaf"), path, needs_path=("leaf",))
+    _locate.check_source(source, ("auto", "leaf"), path, needs_path=("leaf",))
     _checks.check_int("min_examples", min_examples, 2)
     if source == "leaf":
         return _leaf(pathlib.Path(path or "").expanduser())

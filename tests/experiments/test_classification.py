@@ -165,6 +165,7 @@ def rows_of(file):
         (["--text=review"], "--text: expected only with --data=FILE"),
         (["--data=r.csv", "--text=review"], "expected --text=COLUMN and --label=COLUMN as well"),
         ([], "--dataset=squad_topics: expected --path=FOLDER of SQuAD's files"),
+        (["--dataset=synthetic", "--path=x"], "--path=x: expected no path with --dataset=synth"),
         (
             ["--dataset=twenty_newsgroups", "--partition=natural"],
             "--partition=natural: expected dirichlet or uniform",
