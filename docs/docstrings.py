@@ -5,7 +5,8 @@ import re
 import griffe
 
 # griffe knows the section Examples, whose code it highlights.
-_EXAMPLE = re.compile(r"^(\s*)Example:$", re.MULTILINE)
+_EXAMPLE = re.compile(r"^( *)Example:$", re.MULTILINE)
+_TITLED = re.compile(r"^( *)Example: (\S.*)$", re.MULTILINE)
 # A heading of a group of arguments, such as "Who participates:".
 _GROUP = re.compile(r"^ +[A-Z][a-z ]+:\n\n(?= +\w)", re.MULTILINE)
 
@@ -16,5 +17,6 @@ class Docstrings(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **kwargs) -> None:
         if obj.docstring:
             text = _EXAMPLE.sub(r"\1Examples:", obj.docstring.value)
+            text = _TITLED.sub(r"\1Examples:\n\1  \2\n", text)
             before, args, after = text.partition("\nArgs:\n")
             obj.docstring.value = before + args + _GROUP.sub("", after)

@@ -48,6 +48,9 @@ def test_the_site_builds_without_warnings(tmp_path):
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "api" / "algorithms.html").read_text()
     assert "FedAvg" in page and 'id="fedlab.algorithms.scaffold.scaffold"' in page
+    # Examples are code. Without the extension of griffe, `>>>` would become quotations.
+    pages = "".join(path.read_text() for path in (tmp_path / "api").glob("*.html"))
+    assert "<blockquote>" not in pages
     # Nothing is loaded from another address.
     for page in tmp_path.rglob("*.html"):
         loaded = re.findall(
