@@ -20,9 +20,9 @@ from mkdocs.structure.files import File, Files
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parents[1]
-# Shown as pages of the site, with the pictures next to them.
+# Shown as pages of the site, with the pictures and notebooks next to them.
 OUTSIDE = ("experiments/*/README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-PICTURES = ("experiments/*/*.png",)
+NEXT_TO_THEM = ("experiments/*/*.png", "experiments/*/*.ipynb")
 
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 _API = re.compile(r"^<!-- api: ([\w.]+) -->$", re.MULTILINE)
@@ -30,8 +30,8 @@ _FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 
 
 def on_files(files: Files, config) -> Files:
-    """Adds the pages and pictures that are not in docs/."""
-    for pattern in (*OUTSIDE, *PICTURES):
+    """Adds the pages and files that are not in docs/."""
+    for pattern in (*OUTSIDE, *NEXT_TO_THEM):
         for path in sorted(ROOT.glob(pattern)):
             name = path.relative_to(ROOT).as_posix()
             files.append(File.generated(config, name, abs_src_path=str(path)))
