@@ -1,4 +1,4 @@
-"""The Shakespeare experiment from the command line: tables, files, and the tutorial notebook."""
+"""The Shakespeare experiment from the command line: tables and files."""
 
 import csv
 import importlib.util
@@ -116,42 +116,3 @@ def test_precision_reaches_the_clients(finished, small_model, tmp_path):
     assert rounded[0]["other_loss"] == exact[0]["other_loss"]  # evaluation is float32
     assert rounded[2]["train_loss"] != exact[2]["train_loss"]
     assert float(rounded[2]["train_loss"]) == pytest.approx(float(exact[2]["train_loss"]), rel=0.01)
-
-
-@pytest.mark.slow
-def test_the_tutorial_notebook_runs(tmp_path):
-    import nbclient
-    import nbformat
-
-    notebook = nbformat.read(ROOT / "experiments" / "shakespeare" / "tutorial.ipynb", as_version=4)
-    os.environ["PYTHONPATH"] = str(ROOT)
-    client = nbclient.NotebookClient(
-        notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}
-    )
-    client.execute()
-    text = "\n".join(
-        output.get("text", "")
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-        for output in cell.outputs
-    )
-    losses = {
-        line.split()[2]: [float(x) for x in line.split("[")[1].rstrip("]").split(",")]
-        for line in text.splitlines()
-        if line.startswith("train loss")
-    }
-    local = losses.pop("local")
-    if importlib.util.find_spec("tensorflow_federated"):
-        assert local == pytest.approx(losses.pop("tff"), abs=2e-5)
-    else:
-        assert "scripts/setup --stack=tff" in text
-    assert not losses
-    assert (
-        local[0] < 2.5
-    ), "the first round trains from the pretrained weights, far below ln 86 = 4.45"
-    assert any(
-        "image/png" in output.get("data", {})
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-        for output in cell.outputs
-    )
