@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib.util
 import pathlib
+import re
 
 import pytest
 
@@ -49,6 +50,22 @@ def missing(path):
                 yield f"{name} has no annotation of {argument.arg}"
         if node.returns is None:
             yield f"{name} has no annotation of what it returns"
+        for unknown in documented(node) - {argument.arg for argument in arguments}:
+            yield f"{name} documents {unknown}, which is not an argument"
+
+
+def documented(function):
+    """The names in the section Args of a docstring, such as "beta_1, beta_2: ..."."""
+    section = re.search(
+        r"^Args:\n(.*?)(?=^\S|\Z)", ast.get_docstring(function) or "", re.DOTALL | re.MULTILINE
+    )
+    # "Running:" is the heading of a group.
+    entries = re.findall(
+        r"^  (\*{0,2}[a-z_]\w*(?:, [a-z_]\w*)*):(?: |$)",
+        section[1] if section else "",
+        re.MULTILINE,
+    )
+    return {name.lstrip("*") for entry in entries for name in entry.split(", ")}
 
 
 MODULES = sorted(
