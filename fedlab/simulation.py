@@ -212,6 +212,7 @@ def simulate(
     with contextlib.ExitStack() as stack:
         stack.callback(folder.close)
         stack.enter_context(_interrupted.explained(folder.path, rounds, folder.last_saved))
+        hooks.configure(folder.settings, folder.path)
         folder.describe(lambda: description_json.dumps(description.sample(clients)))
         stores: dict[str, Any] = {
             "client_states": folder.client_states,

@@ -72,10 +72,14 @@ class Hooks:
         """The callbacks' names and settings.
 
         Not their code: a tracker may hold something that differs in every process, such
-        as
-        a connection.
+        as a connection.
         """
         return [{"name": callback.name, **callback.settings} for callback in self._callbacks]
+
+    def configure(self, settings, path):
+        """Tells callbacks the settings of the run, the contents of config.json, and its folder."""
+        for callback in self._callbacks:
+            callback.on_settings(settings, path)
 
     def begin(self, history, about, arrays):
         """Starts the run, or resumes it.

@@ -1,5 +1,6 @@
 """What a callback is, and what it sees of a round."""
 
+import pathlib
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -52,6 +53,15 @@ class Callback:
     def name(self) -> str:
         """The callback's name in the run folder: the name of its class."""
         return type(self).__name__
+
+    def on_settings(self, settings: Mapping[str, Any], path: pathlib.Path | None) -> None:
+        """Called once per call of `simulate`, before `on_run_begin`.
+
+        Args:
+          settings: the settings of the run as JSON values, the contents of config.json;
+            see `Run.settings`.
+          path: the run folder, or None.
+        """
 
     def on_run_begin(self, history: Sequence[Row]) -> None:
         """Called once per call of `simulate`, before its first round.
