@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from fedlab import __version__, tasks
 from fedlab._checks import did_you_mean
 from fedlab._text import visible
+from fedlab.cli import _help
 from fedlab.cli._ending import debugging, ending_on_sigterm, fail, interrupted
 from fedlab.cli._startup import hide_messages_of_tensorflow
 
@@ -86,7 +87,7 @@ def _run(argv: Sequence[str] | None) -> int:
         prog="fedlab", description="Federated learning for Keras models.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"fedlab {__version__}")
-    add_commands(parser, _commands())
+    add_commands(parser, _commands(), grouped=True)
     args = parser.parse_args(argv)
     if not hasattr(args, "run"):
         parser.print_help(sys.stderr)
@@ -101,21 +102,30 @@ def _run(argv: Sequence[str] | None) -> int:
         return fail(error)
 
 
-def add_commands(parser: argparse.ArgumentParser, modules: Mapping[str, str]) -> None:
+def add_commands(
+    parser: argparse.ArgumentParser, modules: Mapping[str, str], grouped: bool = False
+) -> None:
     """Adds subcommands.
 
     Args:
       parser: the command's parser.
       modules: subcommand -> full name of its module.
+      grouped: whether --help lists the commands in groups; see `_help`.
     """
     commands = parser.add_subparsers(metavar="COMMAND")
+    summaries = {}
     for name, module_name in modules.items():
         module = importlib.import_module(module_name)
         summary = (module.__doc__ or "").splitlines()[0]
-        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        summaries[name] = summary
+        shown = {} if grouped else {"help": summary}
+        command = commands.add_parser(name, description=summary, allow_abbrev=False, **shown)
         # A group of commands has no run(); see add_group.
         command.set_defaults(run=getattr(module, "run", None))
         module.add_arguments(command)
+    if grouped:
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.epilog = _help.grouped(summaries)
 
 
 def add_group(parser: argparse.ArgumentParser, package: str, path: Iterable[str]) -> None:

@@ -5,7 +5,28 @@ Modules are not imported, since they may need TensorFlow, which takes seconds to
 
 import ast
 import pathlib
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterator, Sequence
+
+
+def show(lines: str) -> None:
+    """Prints lines of a name and a description: folded on a terminal, as they are elsewhere."""
+    if not sys.stdout.isatty():
+        print(lines)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    width = max(40, shutil.get_terminal_size().columns - 1)
+    console = Console(width=width, highlight=False, soft_wrap=True)
+    for line in lines.splitlines():
+        name, gap, _ = line.partition("  ")
+        start = len(line) - len(line[len(name) :].lstrip())
+        folded = Text(textwrap.fill(line, width, subsequent_indent=" " * min(start, width // 2)))
+        folded.stylize("bold", 0, len(name) if gap else 0)
+        console.print(folded)
 
 
 def listing(package: str) -> str:

@@ -11,4 +11,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prints the list."""
-    print(_listing.listing("aggregators"))
+    _listing.show(_listing.listing("aggregators"))

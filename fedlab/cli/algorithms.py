@@ -11,4 +11,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prints the list."""
-    print(_listing.listing("algorithms"))
+    _listing.show(_listing.listing("algorithms"))

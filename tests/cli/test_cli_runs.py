@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -91,7 +92,7 @@ def test_a_list_of_runs_with_little_in_common_is_no_wider_for_it(capsys, runs, m
     assert "all loss " in fast and ", each loss " in fast and "train loss" not in fast
 
 
-def test_list_marks_what_is_no_run_or_damaged(capsys, runs):
+def test_list_marks_damaged_runs_and_leaves_out_what_is_no_run(capsys, runs):
     (runs / "bert").mkdir()
     (runs / "bert" / "config.json").write_text('{"hidden_size": 8}')
     shutil.copytree(runs / "slow", runs / "cut")
@@ -106,17 +107,29 @@ def test_list_marks_what_is_no_run_or_damaged(capsys, runs):
     (runs / "text" / "clients.sqlite").write_text("no database " * 100)
     lines = fedlab(capsys, "runs", "list", runs).splitlines()
     marked = {line.split()[0]: line for line in lines if "  ! " in line}
-    assert set(marked) == {"bert", "cut", "torn", "without", "text"} and len(lines) == 3 + 5
-    assert (
-        "is a run folder of format version None" in marked["bert"]
-        and "config.json is damaged" in marked["torn"]
-    )
+    assert set(marked) == {"cut", "torn", "without", "text"} and len(lines) == 3 + 4
+    assert "config.json is damaged" in marked["torn"]
     assert (
         "has no clients.sqlite" in marked["without"]
         and "is damaged" in marked["text"] + marked["cut"]
     )
     found = json.loads(fedlab(capsys, "runs", "list", runs, "--json"))
-    assert sum("problem" in each for each in found) == 5
+    assert sum("problem" in each for each in found) == 4
+
+
+@pytest.mark.parametrize("width, titles", [(200, 7), (60, 4)])
+def test_a_list_fits_the_terminal(capsys, runs, monkeypatch, width, titles):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert cli.main(["runs", "list", str(runs)]) == 0
+    lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) < width
+    head = re.split("  +", lines[0].strip())
+    assert head[:2] == ["run", "rounds"] and head[-1] == "settings that differ"
+    assert len(head) == titles
+    assert ("left out, use --json" in " ".join(lines)) == (width == 60)
+    folded = "".join(line[-30:].strip() for line in lines[1:]) if width == 60 else " ".join(lines)
+    assert "algorithm_settings.server_learning_rate=1.0" in folded
 
 
 def test_rounds_asked_are_those_of_the_last_start(capsys, runs):

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     """Prints the list."""
     from fedlab.runs.read import recorded, run_settings
 
-    paths = recorded.find_runs(args.folder)
+    paths = [path for path in recorded.find_runs(args.folder) if not _is_foreign(path)]
     if not paths:
         raise FileNotFoundError(
             f"there is no run in {args.folder!r}: expected a folder that contains run folders"
@@ -68,13 +68,22 @@ def run(args: argparse.Namespace) -> None:
             for i in range(len(found))
         ]
         shown = [labels[each.path] for each in found]
-        print(
-            _table.text(
-                _runs.comparison(found, shown, [("settings that differ", cells)], _MOST_METRICS)
-            )
-        )
+        rows = _runs.comparison(found, shown, [("settings that differ", cells)], _MOST_METRICS)
+        # Of the metrics, which begin in column 3, the first one is the most important.
+        _table.show(rows, drop=[*range(len(rows[0]) - 2, 3, -1), 2])
     for path, problem in problems.items():
         print(visible(f"{labels[path]}  ! {problem}"))
+
+
+def _is_foreign(path):
+    """Whether the config.json in a folder is not that of a run, but of another program."""
+    from fedlab import _json
+
+    try:
+        config = _json.read(path / "config.json", _json.MOST_LEVELS)
+    except (ValueError, OSError):
+        return False  # it may be a damaged run
+    return not (isinstance(config, dict) and "format_version" in config)
 
 
 def _readable(path):
