@@ -4,6 +4,7 @@ Imports nothing slow.
 """
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,29 @@ def non_negative_int(text: str) -> int:
     return _int(text, 0)
 
 
+def positive_float(text: str) -> float:
+    """The argparse type for a finite number above 0."""
+    return _float(text, lambda value: value > 0, "a number above 0")
+
+
+def fraction(text: str) -> float:
+    """The argparse type for a number of at least 0 and below 1."""
+    return _float(text, lambda value: 0 <= value < 1, "a number of at least 0 and below 1")
+
+
 def int_of(minimum: int, maximum: int) -> Callable[[str], int]:
     """Returns the argparse type for an integer between two bounds."""
     return lambda text: _int(text, minimum, maximum)
+
+
+def _float(text: str, allowed: Callable[[float], bool], expected: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and allowed(value)):
+        raise argparse.ArgumentTypeError(f"{text!r:.100}: expected {expected}")
+    return value
 
 
 def _int(text: str, minimum: int, maximum: int | None = None) -> int:
@@ -59,8 +80,8 @@ def add_trust_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """Adds the options for data: --source, --path, --split, --num_clients."""
+def add_data(parser: argparse._ActionsContainer, split: bool = True) -> None:
+    """Adds the options for data: --source, --path, --split (if `split`), --num_clients."""
     parser.add_argument(
         "--source",
         help="the source of the data, such as synthetic (default: that of the data set's load())",
@@ -69,12 +90,13 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--path",
         help="the folder with the source's files, instead of packaged or downloaded files",
     )
-    parser.add_argument(
-        "--split",
-        choices=SPLITS,
-        default="test",
-        help="the part of each client's data to read (default: test)",
-    )
+    if split:
+        parser.add_argument(
+            "--split",
+            choices=SPLITS,
+            default="test",
+            help="the part of each client's data to read (default: test)",
+        )
     parser.add_argument(
         "--num_clients",
         type=int_of(1, 100_000),
@@ -86,6 +108,11 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 def load_data(dataset: str, args: argparse.Namespace) -> "ClientData":
     """Returns the data that the options of `add_data` select."""
+    return load_splits(dataset, args)[SPLITS.index(args.split)]
+
+
+def load_splits(dataset: str, args: argparse.Namespace) -> "tuple[ClientData, ClientData]":
+    """Returns the training data and the test data that the options of `add_data` select."""
     import inspect
 
     from fedlab import datasets
@@ -98,7 +125,5 @@ def load_data(dataset: str, args: argparse.Namespace) -> "ClientData":
             raise ValueError(
                 f"--path={args.path}: expected no path with --source=synthetic, which reads no file"
             )
-        splits = module.synthetic(num_clients=args.num_clients)
-    else:
-        splits = module.load(args.source, path=args.path)
-    return splits[SPLITS.index(args.split)]
+        return module.synthetic(num_clients=args.num_clients)
+    return module.load(args.source, path=args.path)

@@ -13,7 +13,7 @@ import pathlib
 from typing import TYPE_CHECKING
 
 from fedlab._text import visible
-from fedlab.cli import _arguments, _data_files
+from fedlab.cli import _arguments, _data_files, _listing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     if given and not shown:
         raise ValueError(f"--{given}: expected only with `fedlab datasets show NAME`")
     if not names:
-        print(listing())
+        _listing.show(listing())
     elif shown:
         print(description(names[0], args))
     else:

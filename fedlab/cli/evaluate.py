@@ -6,14 +6,23 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fedlab._text import visible
-from fedlab.cli import _arguments, _data_files
+from fedlab.cli import _arguments, _data_files, _preprocessing
 
 if TYPE_CHECKING:
     from fedlab import ClientData
 
 
+_EXAMPLE = """\
+example:
+  fedlab evaluate --model runs/visits/model.keras --data visits.csv --client user_id \\
+    --label bought
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EXAMPLE
     _arguments.add_model(parser)
     parser.add_argument(
         "--dataset",
@@ -49,7 +58,12 @@ def run(args: argparse.Namespace) -> None:
         described = {"dataset": args.dataset, "source": args.source, "split": args.split}
     model = models.load(args.model, trust_model=args.trust_model)
     if args.data is not None:
-        found = _data_files.read(args, input_names=graph.input_names(model))
+        known = _preprocessing.of_model(args.model)
+        names, classes = graph.input_names(model), known.class_names or None
+        found = _data_files.read(args, input_names=names, class_names=classes)
+        if args.text is not None:
+            known = _preprocessing.of_data(args, found, model, known)
+            found = _preprocessing.apply(found, known)
         data, described = choose_clients(found, args.clients), {"data": args.data}
         if skipped := _data_files.skipped(found):
             described["skipped"] = skipped

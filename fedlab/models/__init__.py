@@ -3,6 +3,7 @@
 from fedlab.learner import clone, freeze
 from fedlab.models import bert
 from fedlab.models.char_rnn import char_rnn, compile_char_rnn
+from fedlab.models.dense import dense
 from fedlab.models.images import celeba_cnn, emnist_cnn, fedavg_cnn, lenet, two_nn
 from fedlab.models.loading import load
 from fedlab.models.resnet import resnet18
@@ -16,6 +17,7 @@ __all__ = [
     "char_rnn",
     "clone",
     "compile_char_rnn",
+    "dense",
     "emnist_cnn",
     "fedavg_cnn",
     "freeze",

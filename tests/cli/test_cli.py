@@ -69,11 +69,15 @@ def test_help_names_every_command(capsys):
         "evaluate",
         "explain",
         "generate",
+        "new",
         "report",
         "runs",
         "squad",
+        "train",
     ]
-    assert all(name in out for name in cli.command_names())
+    assert all(f"  {name} " in out for name in cli.command_names())
+    titles = [line for line in out.splitlines() if line.endswith(":") and line[0] != " "]
+    assert titles[-5:] == ["train:", "use a model:", "look at runs:", "what there is:", "more:"]
 
 
 def test_version(capsys):
@@ -83,7 +87,7 @@ def test_version(capsys):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["train"],
+        ["fit"],
         ["evaluate"],
         ["evaluate", "--model=m", "--batch_size=0"],
         ["evaluate", "--model=m", "--split=all"],

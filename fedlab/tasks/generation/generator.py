@@ -14,6 +14,7 @@ def generate(
     num_chars: int = 300,
     temperature: float = 1.0,
     seed: int = 0,
+    vocabulary: str | None = None,
 ) -> str:
     """Continues a text, character by character.
 
@@ -31,13 +32,14 @@ def generate(
       model: a Sequential or Functional model with GRU, LSTM or other recurrent layers,
         stateful or not, of any fixed batch size or none: character ids, [batch, time]
         or [batch, time, 1], -> logits or probabilities, [batch, time, 86] or [batch,
-        86]. Compiled or not.
-      prompt: at least one character, all from
-        `fedlab.tasks.generation.text.CHAR_VOCABULARY`.
+        86]; or as many as another vocabulary has. Compiled or not.
+      prompt: at least one character, all from the vocabulary.
       num_chars: number of characters to add, 0 or more.
       temperature: 0 or more. Below 1, likely characters become more likely. Above 1,
         probabilities become more equal.
       seed: seed of the draws, 0 or more.
+      vocabulary: the model's characters in the order of their ids; by default
+        `fedlab.tasks.generation.text.CHAR_VOCABULARY`.
 
     Returns:
       The prompt and its continuation.
@@ -51,8 +53,9 @@ def generate(
       >>> len(generate(char_rnn(units=8, embedding_dim=4), "To be", num_chars=10))
       15
     """
-    _check(prompt, num_chars, temperature, seed)
-    copy = _single_stateful_copy(model)
+    characters = text_lib.CHAR_VOCABULARY if vocabulary is None else vocabulary
+    _check(prompt, num_chars, temperature, seed, characters)
+    copy = _single_stateful_copy(model, len(characters))
     to_logits = tf.math.log if _gives_probabilities(copy) else tf.identity
     dtype = tf.as_dtype(copy.inputs[0].dtype)
 
@@ -62,7 +65,7 @@ def generate(
         return to_logits(outputs[0, -1] if len(outputs.shape) == 3 else outputs[0])
 
     rng = np.random.default_rng(seed)
-    ids = list(text_lib.encode(prompt))
+    ids = list(text_lib.encode(prompt, characters))
     unread = ids
     for _ in range(num_chars):
         logits = read(np.asarray([unread], dtype.as_numpy_dtype)).numpy().astype(np.float64)
@@ -73,7 +76,7 @@ def generate(
             )
         unread = [_draw(logits, temperature, rng)]
         ids += unread
-    return text_lib.decode(np.asarray(ids))
+    return text_lib.decode(np.asarray(ids), characters)
 
 
 def _draw(logits, temperature, rng):
@@ -88,21 +91,24 @@ def _draw(logits, temperature, rng):
     )
 
 
-def _check(prompt, num_chars, temperature, seed):
+def _check(prompt, num_chars, temperature, seed, characters):
     if not isinstance(prompt, str) or not prompt:
         raise ValueError(f"prompt={prompt!r}: expected a text of at least one character")
-    if outside := sorted(set(prompt) - set(text_lib.CHAR_VOCABULARY)):
+    if not isinstance(characters, str) or len(set(characters)) < max(1, len(characters)):
+        raise _checks.value_error("vocabulary", characters, "different characters")
+    if outside := sorted(set(prompt) - set(characters)):
+        default = characters == text_lib.CHAR_VOCABULARY
         raise ValueError(
             f"prompt: expected characters of the vocabulary, got "
-            f"{', '.join(map(repr, outside[:10]))}; rewrite it, or pass "
-            "fedlab.generation.text.normalize(prompt)"
+            f"{', '.join(map(repr, outside[:10]))}; rewrite it"
+            f"{', or pass fedlab.generation.text.normalize(prompt)' if default else ''}"
         )
     for name, value in (("num_chars", num_chars), ("seed", seed)):
         _checks.check_int(name, value, 0)
     _checks.check_number("temperature", temperature, 0)
 
 
-def _single_stateful_copy(model):
+def _single_stateful_copy(model, characters):
     """Returns a stateful copy that reads one text of any length, from state zero."""
     if not isinstance(model, tf.keras.Model):
         raise ValueError(
@@ -115,7 +121,6 @@ def _single_stateful_copy(model):
             "model cannot be copied"
         )
     shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
-    characters = len(text_lib.CHAR_VOCABULARY)
     if len(shapes) != 2 or len(shapes[0]) not in (2, 3) or shapes[0][2:] not in ((), (1,)):
         raise ValueError(
             f"model {model.name!r}: expected one input [batch, time] of character ids and one "

@@ -1,16 +1,19 @@
 """Character ids and sequences: the preprocessing of TFF's text-generation tutorial."""
 
 import unicodedata
+from collections.abc import Mapping
 
 import numpy as np
 
 from fedlab import _checks
+from fedlab.clients import ClientData
 
 # The order is that of the published models (Reddi et al. 2020; TFF's tutorial): a
 # character's id is its index.
 CHAR_VOCABULARY = (
     "dhlptx@DHLPTX $(,048cgkoswCGKOSW[_#'/37;?bfjnrvzBFJNRVZ\"&*.26:\naeimquyAEIMQUY]!%)-159\r"
 )
+UNKNOWN = "\ufffd"  # the first character of vocabularies other than this one
 UNKNOWN_ID = 0  # for unknown characters, as in TFF's tutorial; also the id of "d"
 PADDING_X = 0
 PADDING_Y = -1  # a Keras loss with ignore_class=-1 ignores these targets
@@ -31,41 +34,46 @@ _SPELLED_OUT = str.maketrans(
 )  # fmt: skip
 
 
-def encode(text: str | bytes) -> np.ndarray:
+def encode(text: str | bytes, vocabulary: str = CHAR_VOCABULARY) -> np.ndarray:
     """Returns the ids of a text's characters.
 
     Args:
       text: a str, with one id per character, or bytes, with one id per byte as in TFF's
         `bytes_split`.
+      vocabulary: the characters in the order of their ids; see `vocabulary`.
 
     Returns:
-      int32 [n], ids in [0, 86). Characters outside the vocabulary get id 0, as in TFF's
-      tutorial.
+      int32 [n], ids in [0, 86), or below the length of another vocabulary. Characters
+      outside the vocabulary get id 0, as in TFF's tutorial.
 
     Raises:
-      TypeError: text is neither str nor bytes.
+      TypeError: text is neither str nor bytes, or bytes with another vocabulary.
 
     Example:
       >>> encode("dht")
       array([0, 1, 4], dtype=int32)
     """
-    if isinstance(text, bytes):
+    if isinstance(text, bytes) and vocabulary == CHAR_VOCABULARY:
         return _ID_OF_BYTE[np.frombuffer(text, np.uint8)]
     if not isinstance(text, str):
         raise TypeError(
             f"text: expected str or bytes, got {type(text).__name__}; decode or join it first"
         )
+    if vocabulary != CHAR_VOCABULARY:
+        ids = {char: i for i, char in enumerate(vocabulary)}
+        return np.array([ids.get(char, UNKNOWN_ID) for char in text], np.int32)
     if text.isascii():
         return _ID_OF_BYTE[np.frombuffer(text.encode("ascii"), np.uint8)]
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     return _ID_OF_BYTE[np.minimum(codes, 255)]  # 255 itself is not in the vocabulary
 
 
-def decode(ids: np.ndarray) -> str:
+def decode(ids: np.ndarray, vocabulary: str = CHAR_VOCABULARY) -> str:
     """Returns the text of ids, without those that are -1, the padding of targets.
 
     Args:
       ids: integers in [0, 86) or -1, of any shape, which is read row by row.
+      vocabulary: the characters in the order of their ids; see `vocabulary`.
 
     Returns:
       The characters as one str.
@@ -85,11 +93,13 @@ def decode(ids: np.ndarray) -> str:
             f"ids of dtype {flat.dtype}: expected integers; use argmax on a model's outputs"
         )
     flat = flat[flat != PADDING_Y]
-    if flat.size and not 0 <= flat.min() <= flat.max() < len(CHAR_VOCABULARY):
+    if flat.size and not 0 <= flat.min() <= flat.max() < len(vocabulary):
         raise ValueError(
-            f"ids from {flat.min()} to {flat.max()}: expected 0 to {len(CHAR_VOCABULARY) - 1}, or "
+            f"ids from {flat.min()} to {flat.max()}: expected 0 to {len(vocabulary) - 1}, or "
             f"{PADDING_Y}; subtract the special ids that another preprocessing added"
         )
+    if vocabulary != CHAR_VOCABULARY:
+        return "".join(vocabulary[i] for i in flat)
     return _VOCABULARY_BYTES[flat].tobytes().decode("ascii")
 
 
@@ -187,6 +197,86 @@ def sequences(
     if missing := rows * chunk - len(used):  # only the last row has padding
         x[-1, -missing:], y[-1, -missing:], sample_weight[-1, -missing:] = PADDING_X, PADDING_Y, 0.0
     return {"x": x, "y": y, "sample_weight": sample_weight}
+
+
+def vocabulary(clients: ClientData, column: str = "x") -> str:
+    """Returns the characters of clients' texts in the order of their ids.
+
+    The first one, U+FFFD, stands for unknown characters. The others are sorted.
+
+    Args:
+      clients: clients with a column of texts.
+      column: its name.
+
+    Raises:
+      ValueError: there is no such column of texts.
+
+    Example:
+      >>> clients = ClientData.from_dict({"ann": {"x": ["to be", "or"]}})
+      >>> vocabulary(clients)
+      '\ufffd beort'
+    """
+    found: set[str] = set()
+    for client_id in clients:
+        found.update(_joined(clients[client_id], column, client_id))
+    return UNKNOWN + "".join(sorted(found - {UNKNOWN}))
+
+
+def next_characters(
+    clients: ClientData,
+    column: str = "x",
+    *,
+    length: int = 100,
+    vocabulary: str = CHAR_VOCABULARY,
+) -> ClientData:
+    """Returns clients' texts as examples of next characters; see `sequences`.
+
+    The texts of a client are joined by line breaks. With the default vocabulary, they are
+    first rewritten with its characters; see `normalize`.
+
+    Args:
+      clients: clients with a column of texts, such as those of `ClientData.from_csv`.
+      column: its name.
+      length: characters per row, 1 or more.
+      vocabulary: the characters in the order of their ids: those of the model, or for
+        a new model `fedlab.tasks.generation.text.vocabulary(clients)`.
+
+    Returns:
+      A ClientData with the columns x, y and sample_weight. Texts are encoded when a
+      client is used.
+
+    Raises:
+      ValueError: there is no such column of texts.
+
+    Example:
+      >>> clients = ClientData.from_dict({"ann": {"x": ["to be", "or not"]}})
+      >>> rows = next_characters(clients, length=6)["ann"]
+      >>> decode(rows["x"][0]), decode(rows["y"][1])
+      ('to be\n', 'r not')
+    """
+    _checked_length(length)
+    _joined(clients[clients.client_ids[0]], column, clients.client_ids[0])
+
+    def read(client_id: str) -> dict[str, np.ndarray]:
+        text = _joined(clients[client_id], column, client_id)
+        text = normalize(text) if vocabulary == CHAR_VOCABULARY else text
+        return sequences(encode(text, vocabulary), length)
+
+    made = ClientData(clients.client_ids, read)
+    made._source = clients.source
+    return made
+
+
+def _joined(columns: Mapping[str, np.ndarray], column: str, client_id: str) -> str:
+    array = columns.get(column)
+    if array is None or array.dtype.kind not in "OSU" or array.ndim != 1:
+        has = "no such column" if array is None else f"{array.dtype} {list(array.shape)}"
+        raise ValueError(
+            f"column {column!r} of client {client_id!r}: expected texts [n], got {has}; choose "
+            "another column"
+        )
+    texts = (each.decode() if isinstance(each, bytes) else str(each) for each in array)
+    return "\n".join(texts)
 
 
 def _checked_length(length: int) -> int:
