@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fedlab import _wording
+from fedlab._text import visible
 from fedlab.evaluation.metric_names import STATISTICS, by_importance
 
 logger = logging.getLogger("fedlab")
@@ -101,7 +102,7 @@ class _State:
         first, ended = self._first
         return (self._now - ended) / (self.done - first) * (self.rounds - self.done)
 
-    def parts(self, width: int, least_bar: int = _LEAST_BAR) -> tuple[str, list[str], str]:
+    def parts(self, width: int, least_bar: int = _LEAST_BAR) -> tuple[str, str, str]:
         """Returns (round, metrics, time) so that they and a bar fit a width.
 
         The first metric matters most. At little width, the others are left out, then the
@@ -118,18 +119,17 @@ class _State:
         ]
         if self._clients:
             metrics.append(f"{self._clients / seconds:.3g} clients/s")
-        shown: list[str] = []
-        room = width - len(count) - (len(clock) and len(clock) + 1)
-        for i, metric in enumerate(metrics):
-            if not i and len(metric) + 1 > room and clock:
-                room, clock = room + len(clock) + 1, ""
-            if len(metric) + 1 + (least_bar + 1 if i else 0) > room:
-                if not i and room > 8:
-                    shown.append(f"{metric[: room - 2]}…")
+        room = width - len(count) - 1
+        shown = metrics[0] if metrics else ""
+        if clock and len(shown) + 1 + len(clock) > room:
+            clock = ""
+        room -= len(clock) + 1 if clock else 0
+        for metric in metrics[1:]:
+            longer = f"{shown}, {metric}"
+            if len(longer) + 1 + least_bar > room:
                 break
-            shown.append(metric)
-            room -= len(metric) + 1
-        return count, shown, clock
+            shown = longer
+        return count, shown if len(shown) <= room else f"{shown[: max(0, room - 1)]}…", clock
 
 
 def short(name: str) -> str:
@@ -140,11 +140,11 @@ def short(name: str) -> str:
       ('test acc', 'train loss')
     """
     words = [_SHORT.get(word, word) for word in _KINDS.sub("", name).split("_")]
-    return " ".join(filter(None, words)) or name
+    return visible(" ".join(filter(None, words)) or name)
 
 
 def _spoken(name: str) -> str:
-    return _wording.spoken(_KINDS.sub("", name))
+    return visible(_wording.spoken(_KINDS.sub("", name)))
 
 
 def _clock(seconds: int) -> str:
@@ -227,9 +227,7 @@ class _Bar:
 
         state, width = self._state, options.max_width
         count, metrics, clock = state.parts(width)
-        texts = [Text(count)]
-        texts += [Text(each, style="" if i else "bold") for i, each in enumerate(metrics)]
-        texts += [Text(clock, style="cyan")] if clock else []
+        texts = [Text(count), *(Text(text) for text in (metrics, clock) if text)]
         room = min(40, width - sum(text.cell_len + 1 for text in texts))
         line: list[Any] = [*texts]
         if room >= _LEAST_BAR:

@@ -118,7 +118,8 @@ def test_the_bar_fits_the_terminal(columns):
     if columns >= 40:
         assert "3/3" in bars[-1] and "new clients acc 0.5000" in bars[-1]
     if columns >= 80:
-        assert "train loss 0.5000" in bars[-1] and any("0:01 left" in bar for bar in bars)
+        assert "acc 0.5000, train loss 0.5000" in bars[-1]
+        assert any("0:01 left" in bar for bar in bars)
     assert lines.count("printed") == lines.count("warned") == 1
 
 

@@ -5,7 +5,6 @@ first message there is (engine, workload, seed).
 """
 
 import multiprocessing.connection
-import os
 import signal
 import sys
 import time
@@ -82,9 +81,11 @@ def _first_weights(model, weights):
 
 def _prepare(engine, workload, seed):
     started = time.perf_counter()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import logging
 
+    from fedlab.cli._startup import hide_messages_of_tensorflow
+
+    hide_messages_of_tensorflow()
     import tensorflow as tf
 
     from fedlab import _modules, one_core_per_client

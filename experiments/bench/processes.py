@@ -5,6 +5,8 @@ import multiprocessing
 
 import psutil
 
+from fedlab.cli._startup import hide_messages_of_tensorflow
+
 
 def answers(function, *arguments):
     """Yields what `function(connection, *arguments)` sends from a new process.
@@ -14,7 +16,7 @@ def answers(function, *arguments):
     """
     spawn = multiprocessing.get_context("spawn")  # TensorFlow does not work after a fork
     receive, send = spawn.Pipe(duplex=False)
-    child = spawn.Process(target=function, args=(send, *arguments), daemon=True)
+    child = spawn.Process(target=_quietly, args=(function, send, *arguments), daemon=True)
     child.start()
     send.close()
     try:
@@ -29,6 +31,11 @@ def answers(function, *arguments):
     finally:
         child.kill()
         child.join()
+
+
+def _quietly(function, *arguments):
+    hide_messages_of_tensorflow()
+    function(*arguments)
 
 
 def tree(pid):
