@@ -118,6 +118,9 @@ def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_resumes(finished, tmp_
     finally:
         process.kill()
     assert process.returncode == 130 and "Traceback" not in error, error
+    assert (
+        f" of 60 is saved in {folder}; resume with: {sys.executable} -m experiments.squad" in error
+    )
     assert list(folder.glob("checkpoints/round_*.npz")) and not (folder / "model.keras").exists()
     again = run(*SMALL, f"--run_dir={folder}")
     assert again.returncode == 0, again.stderr
