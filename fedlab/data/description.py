@@ -116,9 +116,9 @@ class Description(NamedTuple):
         Raises:
           ModuleNotFoundError: matplotlib is not installed.
         """
-        from fedlab.runs.read import data_plots
+        from fedlab.data import plots
 
-        data_plots.save(self, file)
+        plots.save(self, file)
 
 
 def describe(

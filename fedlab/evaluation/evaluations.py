@@ -38,6 +38,9 @@ class Evaluations:
             _evaluation(name, data, setting, evaluation_batch_size)
             for name, data in _by_name(evaluate_on).items()
         ]
+        self._clients = {
+            name: _counts(data, setting.clients) for name, data in _by_name(evaluate_on).items()
+        }
         self._every, self._batch_size, self._rounds = evaluate_every, evaluation_batch_size, rounds
 
     def settings(self, with_data: bool) -> dict[str, Any]:
@@ -48,6 +51,9 @@ class Evaluations:
         }
         if with_data and each:
             settings["evaluation_data"] = {e.name: e.settings["data"]() for e in each}
+            settings["evaluation_clients"] = {
+                name: count() for name, count in self._clients.items() if count
+            }
         if each:
             settings["evaluate_every"] = self._every
             settings["evaluation_batch_size"] = self._batch_size
@@ -113,6 +119,18 @@ def _by_name(evaluate_on):
                 "of the training metrics"
             )
     return evaluate_on
+
+
+def _counts(data, training) -> Callable[[], dict[str, int]] | None:
+    """Returns a function that counts the clients of a set, and those of them that may train."""
+    test = data.test if isinstance(data, PerClient) else data
+    test = test[1] if isinstance(test, tuple) and len(test) == 2 else test
+    if not isinstance(test, ClientData):
+        return None
+    return lambda: {
+        "clients": len(test),
+        "training": sum(client_id in training for client_id in test.client_ids),
+    }
 
 
 def _evaluation(name, data, setting, batch_size) -> Evaluation:

@@ -28,6 +28,9 @@ FORMAT_VERSION = 2
 LAYERS = ("layers", "input_layers", "output_layers", "inputs", "weights")
 """Settings that describe the layers in more detail than "model"."""
 
+FOR_PEOPLE = ("model_name", "layer_table", "evaluation_clients")
+"""Entries of config.json that only describe the run in its report."""
+
 RESTORE = "restore an undamaged copy or start a new run folder"
 MAKE_ROOM = "make room on the disk and run the same command again; the last checkpoint is intact"
 """What to do about a damaged file and about a disk that cannot be written."""

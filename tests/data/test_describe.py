@@ -252,7 +252,7 @@ def test_pictures_of_few_and_many_clients(tmp_path, num_clients, num_labels):
 
 def test_the_heat_map_shows_the_shares():
     pytest.importorskip("matplotlib")
-    from fedlab.runs.read import data_plots
+    from fedlab.data import plots as data_plots
 
     few = data_plots.pictures(described([0, 0, 1], [1]))
     assert few[-1].wide and few[-1].title == "Labels by client: 2 clients"

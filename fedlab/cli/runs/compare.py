@@ -1,4 +1,4 @@
-"""Compares runs: results, settings that differ, and a plot of their curves."""
+"""Compares runs: results, settings that differ, a plot of their curves, and a page."""
 
 import argparse
 import os
@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="round",
         help="the horizontal axis (default: round)",
     )
+    parser.add_argument(
+        "--report",
+        metavar="FILE.html",
+        help="write a page with settings, results, curves and clients of the runs",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
@@ -53,6 +58,8 @@ def run(args: argparse.Namespace) -> None:
     metric = choose_metric(found, labels, args.metric) if args.plot is not None else None
     if metric is not None:
         draw(found, labels, metric, args.x, args.plot)
+    if args.report is not None:
+        _write_page(found, labels, args.report)
     if args.json:
         print(
             _table.dumps(
@@ -74,6 +81,16 @@ def run(args: argparse.Namespace) -> None:
         print("\nNo setting differs.")
     if metric is not None:
         print("\n" + visible(f"{args.plot}: {metric} by {args.x}"))
+    if args.report is not None:
+        print("\n" + visible(args.report))
+
+
+def _write_page(found: Sequence["RecordedRun"], labels: Sequence[str], file: str) -> None:
+    from fedlab.runs.read.comparison import write_comparison_page
+
+    if not file.lower().endswith((".html", ".htm")):
+        raise ValueError(f"--report={file}: expected a name that ends in .html")
+    write_comparison_page(found, labels, file)
 
 
 def choose_metric(

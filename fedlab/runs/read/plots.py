@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedlab import _figure
-from fedlab.runs.read import _svg
+from fedlab import _figure, _svg
 
-_SIZE = (3.6, 2.7)  # inches, the width of a phone
+_SIZE = (4.2, 2.8)  # inches, the width of a phone
+_DASHES = ("-", "--", "-.", ":")  # curves differ by more than their colour
 _MOST_MARKERS = 30
 _BINS = 24
 _MOST = 1e100  # larger numbers overflow in matplotlib's computation of the axes
@@ -47,7 +47,6 @@ def curves(
     for i, each in enumerate(series):
         number = i if each.colour is None else each.colour
         colour = _figure.COLOURS[number % len(_figure.COLOURS)]
-        style = {} if number < len(_figure.COLOURS) else {"linestyle": "--"}
         marker = "o" if len(each.x) <= _MOST_MARKERS else None
         label = _figure.plain(_figure.shortened(each.label, 60))
         axis.plot(
@@ -58,7 +57,7 @@ def curves(
             marker=marker,
             markersize=3,
             label=label,
-            **style,
+            linestyle=_DASHES[number % len(_DASHES)],
         )
         if each.low is not None and each.high is not None:
             band = _drawable(each.low), _drawable(each.high)

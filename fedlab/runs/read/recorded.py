@@ -262,6 +262,9 @@ def _check_config(file: pathlib.Path, config: Mapping[str, Any]) -> None:
         ("evaluation_examples", "an object of numbers, names and objects", _are_sets),
         ("versions", "an object", lambda value: isinstance(value, dict)),
         ("stopped", "a string", lambda value: isinstance(value, str)),
+        ("model_name", "a string", lambda value: isinstance(value, str)),
+        ("evaluation_clients", "an object of counts", _are_client_counts),
+        ("layer_table", "a list of layers", _are_layers),
     ):
         value = config.get(name)
         if value is not None and not is_valid(value):
@@ -278,6 +281,26 @@ def _is_count(value: Any) -> bool:
 def _are_sets(value: Any) -> bool:
     """Whether a value maps evaluation sets to counts, names of functions, or objects."""
     return isinstance(value, dict) and all(map(_is_set, value.values()))
+
+
+def _are_client_counts(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(counts, dict) and _is_count(counts.get("clients")) and
+        _is_count(counts.get("training")) for counts in value.values()
+    )
+
+
+def _are_layers(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(layer, dict)
+        and isinstance(layer.get("name"), str)
+        and isinstance(layer.get("class"), str)
+        and isinstance(layer.get("output"), list)
+        and all(isinstance(shape, str) for shape in layer["output"])
+        and _is_count(layer.get("parameters"))
+        and _is_count(layer.get("trainable_parameters"))
+        for layer in value
+    )
 
 
 def _is_set(about: Any) -> bool:

@@ -1,8 +1,9 @@
 """Writes report.html: a run as one page that needs no other file and no TensorFlow.
 
-The page is made from the files of the run folder. Two of them are optional:
+The page is made from the files of the run folder. Some of them are optional:
 
     samples.json     texts that a model has written: see `write_samples`
+    comparison.json  an evaluation before and after training: see `results.write_comparison`
     probe.npz        what an `fl.question_answering.Probe` has recorded; without it,
                      probe_*.png, the pictures of `fedlab squad probe`
 """
@@ -17,15 +18,13 @@ import pathlib
 from typing import Any
 
 from fedlab import _extras, _files
-from fedlab._wording import duration, number, size, spoken
-from fedlab.runs.read import report_sections, run_settings
+from fedlab.runs.read import chosen, report_sections, run_settings, summary
 from fedlab.runs.read.recorded import RecordedRun, read_run
 
 logger = logging.getLogger("fedlab")
 
 FILE = "report.html"
 _TEMPLATE = "report.html.jinja"
-_MOST_METRICS = 6  # among the numbers at the top
 
 
 def write_report(path: str | os.PathLike, output: str | os.PathLike | None = None) -> pathlib.Path:
@@ -47,18 +46,10 @@ def write_report(path: str | os.PathLike, output: str | os.PathLike | None = Non
       >>> write_report("runs/first")  # doctest: +SKIP
       PosixPath('runs/first/report.html')
     """
-    template = _template()
+    check_libraries()
     run = read_run(path)
     output = pathlib.Path(output) if output is not None else run.path / FILE
-    if not output.parent.is_dir():
-        raise FileNotFoundError(
-            f"{output} would be in a folder that does not exist: create it or choose another file"
-        )
-    page = template.render(_page(run)).encode(errors="replace")  # a path may be invalid UTF-8
-    with _files.explained(str(output), "choose another file"):
-        if output.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
-        _files.write(output, page)
+    write_page(output, render(_TEMPLATE, _page(run)))
     return output
 
 
@@ -100,36 +91,65 @@ def missing() -> str | None:
     return _extras.missing("jinja2", "matplotlib")
 
 
-def _template() -> Any:
-    if (name := missing()) is not None:
-        raise _extras.error("reports need", name)
+def render(template: str, variables: dict[str, Any]) -> bytes:
+    """Returns a page.
+
+    Args:
+      template: the name of a template in this folder.
+      variables: its variables.
+
+    Raises:
+      ModuleNotFoundError: jinja2 or matplotlib is not installed.
+    """
+    check_libraries()
     import jinja2
 
+    def source(name: str) -> str:
+        return (importlib.resources.files(__package__) / name).read_text(encoding="utf-8")
+
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(source),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return environment.from_string(
-        (importlib.resources.files(__package__) / _TEMPLATE).read_text(encoding="utf-8")
-    )
+    # A path may be invalid UTF-8.
+    return environment.get_template(template).render(variables).encode(errors="replace")
+
+
+def check_libraries() -> None:
+    """Raises ModuleNotFoundError if a library that reports need is not installed."""
+    if (name := missing()) is not None:
+        raise _extras.error("reports need", name)
+
+
+def write_page(output: pathlib.Path, page: bytes) -> None:
+    """Writes a page, whole or not at all."""
+    if not output.parent.is_dir():
+        raise FileNotFoundError(
+            f"{output} would be in a folder that does not exist: create it or choose another file"
+        )
+    with _files.explained(str(output), "choose another file"):
+        if output.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
+        _files.write(output, page)
 
 
 def _page(run: RecordedRun) -> dict[str, Any]:
     """Returns the variables of the template."""
-    rounds = run.config.get("rounds")
     ended = datetime.datetime.fromtimestamp(run.times[-1], datetime.UTC) if run.times else None
-    state = "finished" if run.finished else "not finished"
     versions = dict(run.config.get("versions") or {})
     return {
         "name": run.path.resolve().name,
-        "state": f"{state}: {run.rounds_done}{f' of {rounds}' if rounds else ''} rounds",
+        "state": summary.title(run),
         "finished": run.finished,
         "ended": ended and ended.strftime("%Y-%m-%d %H:%M UTC"),
-        "tiles": _tiles(run),
+        "sentences": summary.sentences(run),
+        "tiles": summary.tiles(run),
         "sections": report_sections.sections(run),
-        "settings": {
-            name: run_settings.shown(name, value)
-            for name, value in run_settings.flat(run.config).items()
-        },
+        "chosen": _shown(chosen.chosen(run.config)),
+        "settings": _shown(run_settings.flat(run.config)),
         "record": {
             **{f"version of {name}": version for name, version in versions.items()},
             "commit": run.config.get("commit") or "unknown",
@@ -137,21 +157,5 @@ def _page(run: RecordedRun) -> dict[str, Any]:
     }
 
 
-def _tiles(run: RecordedRun) -> list[tuple[str, str, str]]:
-    """Returns (title, number, remark) of the numbers at the top of the page."""
-    results = {name: each for name, each in run.results().items() if name[:6] != "train_"}
-    tiles = []
-    for name, result in [*results.items()][:_MOST_METRICS]:
-        first, top = number(run.curve(name)[1][0]), number(result["best"])
-        remark = f"{first} at first, best {top} in round {result['best_round']}"
-        tiles.append((spoken(name), number(result["last"]), remark))
-    if seconds := run.total("seconds"):
-        per_round = duration(seconds / max(1, run.rounds_done))
-        remark = f"{per_round} per round, without evaluation"
-        tiles.append(("training time", duration(seconds), remark))
-    down, up = run.total("bytes_down"), run.total("bytes_up")
-    if down + up:
-        tiles.append(("sent", size(down + up), f"{size(down)} down, {size(up)} up"))
-    if epsilons := run.curve("epsilon")[1]:
-        tiles.append(("privacy spent", f"ε = {number(epsilons[-1])}", "after the last round"))
-    return tiles
+def _shown(settings: dict[str, Any]) -> dict[str, str]:
+    return {name: run_settings.shown(name, value) for name, value in settings.items()}

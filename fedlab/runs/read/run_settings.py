@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedlab.runs.format import LAYERS
+from fedlab.runs.format import FOR_PEOPLE, LAYERS
 
 if TYPE_CHECKING:
     from fedlab.runs.read.recorded import RecordedRun
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _HASH = re.compile("[0-9a-f]{64}")
 _OF_KERAS = ("loss", "metrics", "weighted_metrics", "optimizer")
 _OPERATIONS = {"TFOpLambda", "SlicingOpLambda"}  # which are layers in Keras 2 only
-_NOT_SETTINGS = {"format_version", "versions", "commit", "rounds", "stopped"}
+_NOT_SETTINGS = {"format_version", "versions", "commit", "rounds", "stopped", *FOR_PEOPLE}
 
 
 def flat(config: Mapping[str, Any], layers: bool = False) -> dict[str, Any]:

@@ -25,11 +25,11 @@ from fedlab import __version__
 from fedlab._files import write
 from fedlab._fingerprint import plain
 from fedlab.clients import client_ids as ids_lib
-from fedlab.runs.format import FORMAT_VERSION, LAYERS, read_config
+from fedlab.runs.format import FOR_PEOPLE, FORMAT_VERSION, LAYERS, read_config
 
 # Entries that may differ when a run is resumed. With other versions or another commit the
 # bits may differ. For the initial weights see `InitialState.resume`.
-_NOT_COMPARED = {"versions", "commit", "rounds", "stopped", "initial_weights"}
+_NOT_COMPARED = {"versions", "commit", "rounds", "stopped", "initial_weights", *FOR_PEOPLE}
 
 _MOST_NAMED = 6  # differing settings in an error
 # What kind of thing a dict of `fedlab._fingerprint` or of Keras describes. Things of two
@@ -51,6 +51,7 @@ def resolve(setting: Any, more: Mapping[str, Any], with_data: bool = True) -> di
     import tensorflow as tf
 
     from fedlab.learner import identity, stack
+    from fedlab.learner.layer_table import layer_table
 
     config = {
         "format_version": FORMAT_VERSION,
@@ -67,6 +68,8 @@ def resolve(setting: Any, more: Mapping[str, Any], with_data: bool = True) -> di
         "precision": setting.precision,
         "client_learning_rate": plain(setting.client_learning_rate),
         **identity(setting.model),
+        "model_name": str(setting.model.name),
+        "layer_table": layer_table(setting.model),
         "num_clients": len(setting.clients),
         **(_hashes(setting) if with_data else {}),
         "versions": {
@@ -143,6 +146,11 @@ def update(path: pathlib.Path, **settings: Any) -> None:
     after = {**before, **settings}
     if after != before:
         _write(path, after)
+
+
+def for_people(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the entries that folders of earlier versions may lack."""
+    return {name: config[name] for name in FOR_PEOPLE if name in config}
 
 
 def _write(path: pathlib.Path, config: Mapping[str, Any]) -> None:

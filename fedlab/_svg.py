@@ -10,8 +10,6 @@ from fedlab import _figure
 # `text` replaces this by the text colour of the page. In a PNG it is dark enough on white.
 INK = "#123456"
 
-# Too dark for a dark page, which may set another: --blue.
-_BLUE = _figure.COLOURS[0].lower()
 
 
 def new(width: float, height: float) -> tuple[Any, Any]:
@@ -58,4 +56,7 @@ def text(figure: Any, name: str) -> str:
     # Every picture has these ids, and nothing refers to them.
     text = re.sub('<g id="[^"]*"', "<g", out.getvalue())
     text = text[text.index("<svg") :].replace(INK, "currentColor")
-    return text.replace(_BLUE, f"var(--blue, {_BLUE})")
+    # A page sets the colours that its background needs: --c0, --c1, ...
+    for i, colour in enumerate(map(str.lower, _figure.COLOURS)):
+        text = text.replace(colour, f"var(--c{i}, {colour})")
+    return text

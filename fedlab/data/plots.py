@@ -5,17 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedlab import _figure
+from fedlab import _figure, _svg
 from fedlab.data import description as description_lib
 from fedlab.data.description import Description
-from fedlab.runs.read import _svg
 
 _FEW = 30  # clients that are shown one by one
 _FEW_CELLS = 15  # rows and columns whose cells have numbers
 _MOST_CLIENTS = 1000  # columns of a heat map
 _MOST_NAMES = 36  # of labels
 _BINS = 30
-_SIZE = (3.6, 2.7)
+_SIZE = (4.2, 2.8)
 _WIDTH = 9.0
 
 
@@ -125,7 +124,7 @@ def _heat_map(figure: Any, axis: Any, found: Description) -> None:
     shares = found.shares[order].T  # [labels, clients]
     most = 1.0 if len(found.labels) <= 3 else max(0.05, float(np.quantile(shares, 0.995)))
     image = axis.imshow(
-        shares, aspect="auto", interpolation="nearest", cmap="Blues", vmin=0, vmax=most
+        shares, aspect="auto", interpolation="nearest", cmap=_shades(), vmin=0, vmax=most
     )
     axis.grid(False)
     names = [_figure.plain(_figure.shortened(name, 24)) for name in found.labels]
@@ -147,12 +146,20 @@ def _heat_map(figure: Any, axis: Any, found: Description) -> None:
                     ha="center",
                     va="center",
                     fontsize=7,
-                    color="white" if share > 0.6 * most else "black",
+                    color="white" if share > 0.6 * most else axis.yaxis.label.get_color(),
                 )
     bar = figure.colorbar(image, ax=axis, pad=0.01, fraction=0.03)
     bar.set_label("share of the client's labels", fontsize=8, color=axis.yaxis.label.get_color())
     bar.ax.tick_params(labelsize=8, colors=axis.yaxis.label.get_color())
     bar.outline.set_visible(False)
+
+
+def _shades() -> Any:
+    """From transparent to dark blue, for light and for dark pages."""
+    from matplotlib.colors import LinearSegmentedColormap, to_rgb
+
+    blue = to_rgb(_figure.COLOURS[0])
+    return LinearSegmentedColormap.from_list("shades", [(*blue, 0.0), (*blue, 1.0)])
 
 
 def _order(found: Description) -> np.ndarray:
