@@ -43,6 +43,7 @@ __getattr__, __dir__, __all__ = lazily(
         "per_client": "fedlab.evaluation.per_client",
         "personalize": "fedlab.evaluation.personalized",
         "simulate": "fedlab.simulation",
+        "write_comparison": "fedlab.runs.read.results",
         "write_report": "fedlab.runs.read.report",
         "write_samples": "fedlab.runs.read.report",
     },

@@ -11,7 +11,6 @@ from fedlab import _figure
 INK = "#123456"
 
 
-
 def new(width: float, height: float) -> tuple[Any, Any]:
     """Returns (figure, axis) of this size in inches, with axes, ticks and texts in `INK`."""
     figure = _figure.new(width, height)

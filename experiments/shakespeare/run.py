@@ -4,7 +4,7 @@
 
 Some roles are held out and never trained on. Before, during and after training, the
 global model is evaluated on the last lines of each role, which are held out too: those
-of the held-out roles ("other") and those of the other roles ("same").
+of the held-out roles ("new_clients") and those of the other roles ("held_out_text").
 """
 
 import os
@@ -16,6 +16,9 @@ from experiments import common, training
 from fedlab.cli.flags import UsageError, check_engine, run_with_flags
 
 flags.adopt_module_key_flags(training)
+# The evaluation sets, and the names by which their examples are drawn. The latter are those of
+# the runs that the README reports.
+_SETS = {"new_clients": "other", "held_out_text": "same"}
 _MODEL = flags.DEFINE_string(
     "model", "dickens_char_rnn", "Name of a shipped model, or a path or address of a Keras model."
 )
@@ -114,7 +117,8 @@ def load_algorithm():
 def load_clients():
     """Returns (training clients, held-out text by name).
 
-    "other" is text of clients that never train, "same" is text of the training clients.
+    "new_clients" is text of clients that never train, "held_out_text" is text of the
+    training clients that they do not train on.
     """
     import fedlab as fl
 
@@ -127,38 +131,50 @@ def load_clients():
                 f"--cohort={','.join(unknown[:3])}: expected clients of the data, such as "
                 f"{train.client_ids[0]}"
             )
-        same, other = (
-            _COHORT.value,
-            [client_id for client_id in test if client_id not in _COHORT.value],
-        )
+        training_ids = _COHORT.value
+        new_ids = [client_id for client_id in test if client_id not in training_ids]
     else:
-        train, others = train.split_clients(_HELD_OUT.value, training.SEED.value)
-        same, other = train.client_ids, others.client_ids
-    held_out = {
-        name: test.select([i for i in ids if i in test]).to_arrays()
-        for name, ids in (("other", other), ("same", same))
+        train, new = train.split_clients(_HELD_OUT.value, training.SEED.value)
+        training_ids, new_ids = train.client_ids, new.client_ids
+    sets = dict(zip(_SETS, (new_ids, training_ids)))
+    ids = {
+        name: [i for i in ids if i in test and test.num_examples(i)] for name, ids in sets.items()
     }
-    return train, {name: columns for name, columns in held_out.items() if columns}
+    return train, {name: test.select(each) for name, each in ids.items() if each}
 
 
 def draw(sets, size):
     """Draws at most `size` examples of each set; a smaller draw is a subset of a larger one."""
+    import numpy as np
+
+    import fedlab as fl
     from fedlab.clients import seeding
 
     drawn = {}
-    for name, columns in sets.items():
-        rows = seeding.generator(training.SEED.value, "evaluation", name).permutation(
-            len(columns["x"])
-        )[:size]
-        drawn[name] = {column: values[sorted(rows)] for column, values in columns.items()}
+    for name, clients in sets.items():
+        rng = seeding.generator(training.SEED.value, "evaluation", _SETS[name])
+        ends = np.cumsum([clients.num_examples(client_id) for client_id in clients])
+        rows = np.sort(rng.permutation(ends[-1])[:size])
+        owners = np.searchsorted(ends, rows, side="right")
+        chosen = {}
+        for i in np.unique(owners):
+            columns = clients[clients.client_ids[i]]
+            mine = rows[owners == i] - ends[i] + len(columns["x"])
+            chosen[clients.client_ids[i]] = {name: each[mine] for name, each in columns.items()}
+        drawn[name] = fl.ClientData.from_dict(chosen)
     return drawn
+
+
+def num_examples(clients):
+    """Returns the number of examples of all clients together."""
+    return sum(map(clients.num_examples, clients))
 
 
 def print_table(history):
     """Prints the learning curve."""
     names = [("round", "round"), ("train_loss", "train loss"), ("train_accuracy", "train acc.")]
-    for part in ("other", "same"):
-        names += [(f"{part}_loss", f"{part} loss"), (f"{part}_accuracy", f"{part} acc.")]
+    for part, title in (("new_clients", "new"), ("held_out_text", "held-out")):
+        names += [(f"{part}_loss", f"{title} loss"), (f"{part}_accuracy", f"{title} acc.")]
     names = [(key, title) for key, title in names if any(key in row for row in history)] + [
         ("seconds", "seconds")
     ]
@@ -180,7 +196,7 @@ def main():
     logging.info(
         "%d clients may train; evaluation sets: %s",
         len(train),
-        {k: len(v["x"]) for k, v in evaluation_sets.items()},
+        {name: num_examples(each) for name, each in evaluation_sets.items()},
     )
     run = fl.simulate(
         model,
@@ -195,14 +211,26 @@ def main():
     )
     print_table(run.history)
     print()
-    for name, columns in draw(held_out, _COMPARISON_EXAMPLES.value).items():
-        before, after = (fl.evaluate(m, columns)["accuracy"] for m in (model, run.model))
-        clients = {"other": "held-out clients", "same": "the clients that train"}[name]
+    comparison = {}
+    for name, clients in draw(held_out, _COMPARISON_EXAMPLES.value).items():
+        before, after = (fl.evaluate(m, clients) for m in (model, run.model))
+        trained = len(clients) if name == "held_out_text" else 0
+        comparison[name] = {
+            "examples": num_examples(clients),
+            "clients": len(clients),
+            "training": trained,
+            "before": before,
+            "after": after,
+        }
+        whose = "clients that train" if trained else "clients that never train"
+        change = after["accuracy"] - before["accuracy"]
         print(
-            f"Accuracy on new text of {clients}: {before:.4f} before, {after:.4f} after "
-            f"{training.ROUNDS.value} rounds "
-            f"({after - before:+.4f}; {len(columns['x'])} sequences)."
+            f"Accuracy on new text of {whose}: {before['accuracy']:.4f} before, "
+            f"{after['accuracy']:.4f} after {training.ROUNDS.value} rounds "
+            f"({change:+.4f}; {num_examples(clients)} sequences)."
         )
+    if run.path:
+        fl.write_comparison(run.path, comparison)
     if _NUM_CHARS.value:
         samples = []
         for title, text_model in (("Before", model), ("After", run.model)):

@@ -31,7 +31,7 @@ def curves(folder):
         preset = [f"--flagfile={_HERE / 'tutorial.flags'}", "--num_chars=0"]
         options = [f"--engine={engine}", f"--run_dir={folder / engine}"]
         _run(engine, folder, "run", [*preset, *options])
-        results[engine] = _curve(folder / engine / "metrics.csv", "same_accuracy")
+        results[engine] = _curve(folder / engine / "metrics.csv", "held_out_text_accuracy")
     return results
 
 

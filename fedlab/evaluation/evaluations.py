@@ -1,7 +1,7 @@
 """All evaluations of a simulation."""
 
 import collections.abc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from fedlab import _checks
@@ -19,6 +19,7 @@ class Evaluations:
       evaluate_on, evaluate_every, evaluation_batch_size: as in `fedlab.simulate`.
       setting: the run's `Setting`.
       rounds: the number of rounds; the last one is always evaluated.
+      training_ids: the clients that may train.
 
     Raises:
       TypeError, ValueError: an argument is wrong.
@@ -31,6 +32,7 @@ class Evaluations:
         evaluation_batch_size: int,
         setting: Setting,
         rounds: int,
+        training_ids: Collection[str],
     ):
         _checks.check_int("evaluate_every", evaluate_every)
         _checks.check_int("evaluation_batch_size", evaluation_batch_size)
@@ -39,7 +41,7 @@ class Evaluations:
             for name, data in _by_name(evaluate_on).items()
         ]
         self._clients = {
-            name: _counts(data, setting.clients) for name, data in _by_name(evaluate_on).items()
+            name: _counts(data, training_ids) for name, data in _by_name(evaluate_on).items()
         }
         self._every, self._batch_size, self._rounds = evaluate_every, evaluation_batch_size, rounds
 
@@ -121,7 +123,7 @@ def _by_name(evaluate_on):
     return evaluate_on
 
 
-def _counts(data, training) -> Callable[[], dict[str, int]] | None:
+def _counts(data, training_ids) -> Callable[[], dict[str, int]] | None:
     """Returns a function that counts the clients of a set, and those of them that may train."""
     test = data.test if isinstance(data, PerClient) else data
     test = test[1] if isinstance(test, tuple) and len(test) == 2 else test
@@ -129,7 +131,7 @@ def _counts(data, training) -> Callable[[], dict[str, int]] | None:
         return None
     return lambda: {
         "clients": len(test),
-        "training": sum(client_id in training for client_id in test.client_ids),
+        "training": sum(client_id in training_ids for client_id in test.client_ids),
     }
 
 

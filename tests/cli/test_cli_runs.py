@@ -251,6 +251,10 @@ def test_report(capsys, runs, tmp_path):
             ["runs", "compare", "RUN", "RUN", "--plot=NOWHERE/a.png"],
             "expected an existing folder",
         ),
+        (
+            ["runs", "compare", "RUN", "RUN", "--report=NOWHERE/a.html"],
+            "in a folder that does not exist",
+        ),
         (["runs", "export", "RUN", "--output=NOWHERE/a.csv"], "expected an existing folder"),
         (["runs", "export", "RUN", "EMPTY"], "holds no run"),
         (["report", "EMPTY"], "holds no run"),
@@ -291,6 +295,7 @@ def test_no_tensorflow_is_imported(runs, tmp_path):
             str(runs / "slow"),
             str(runs / "more" / "fast"),
             f"--plot={tmp_path / 'c.png'}",
+            f"--report={tmp_path / 'c.html'}",
         ],
         ["runs", "export", str(runs / "slow")],
         ["report", str(runs / "slow")],

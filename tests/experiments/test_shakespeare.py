@@ -49,7 +49,7 @@ def test_run_prints_the_curve_and_writes_the_folder(finished):
     result, folder = finished
     assert result.returncode == 0, result.stderr
     assert (
-        "Accuracy on new text of held-out clients" in result.stdout
+        "Accuracy on new text of clients that never train" in result.stdout
         and "--- After ---" in result.stdout
     )
     with open(folder / "metrics.csv") as file:
@@ -113,6 +113,6 @@ def test_precision_reaches_the_clients(finished, small_model, tmp_path):
         list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
         for folder in (finished[1], tmp_path / "run")
     )
-    assert rounded[0]["other_loss"] == exact[0]["other_loss"]  # evaluation is float32
+    assert rounded[0]["new_clients_loss"] == exact[0]["new_clients_loss"]  # evaluation is float32
     assert rounded[2]["train_loss"] != exact[2]["train_loss"]
     assert float(rounded[2]["train_loss"]) == pytest.approx(float(exact[2]["train_loss"]), rel=0.01)

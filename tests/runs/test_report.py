@@ -86,25 +86,25 @@ def page(made):
 
 
 def test_every_section_is_there(page, made):
-    name = f"Over clients: $each$ {EVIL}"
+    name = f"Clients: $each$ {EVIL}"
     assert [heading for heading in page.texts if heading] == [
+        "Samples",
         "Learning curves",
         name,
+        "Model",
         "Data",
         "Participation",
         "Communication",
         "Privacy",
-        "Samples",
         "Settings",
     ]
     history = made[1].history
     assert f"ε = {number(history[-1]['epsilon'])} after round 3" in page.text("Privacy")
     assert f"loss better by {number(history[-1][f'$each$ {EVIL}_loss_gain'])}" in page.text(name)
     asked = sum(row.get("clients_asked", 0) for row in history)
-    assert f"{asked * 8} bytes down" in page.text(None)  # one weight in float64
-    assert "O, speak again" in page.text("Samples") and "batching.batch_size 8" in page.text(
-        "Settings"
-    )
+    assert f"{asked * 8} bytes to clients" in page.text(None)  # one weight in float64
+    assert "O, speak again" in page.text("Samples")
+    assert "batching.batch_size 8" in page.text("Settings")
 
 
 def test_nothing_in_the_data_becomes_markup(page, made):
@@ -167,7 +167,7 @@ def test_nothing_in_the_folder_becomes_markup(made, tmp_path):
         f"value {EVIL}",
         f"title {EVIL}",
         f"text {EVIL}",
-        f"{EVIL} by round",
+        f"{EVIL} on central is 0.5000 in every evaluation",
     ):
         assert part in shown, part
     assert (
@@ -190,8 +190,9 @@ def test_it_needs_no_other_file(page, made):
 def test_every_picture_is_sound_and_of_its_own_names(page, made):
     pictures = re.findall(r"<svg.*?</svg>", (made[0] / "report.html").read_text(), re.DOTALL)
     assert (
-        len(pictures) == 2 * 3 + 2 + 3 + 2 + 1 + 1
-    )  # two metrics by round, bytes and seconds; clients; data; participation; bytes; privacy
+        len(pictures) == 2 * 3 + 2 + 2 + 2 + 1 + 1
+    )  # two metrics by round, bytes and seconds; clients; data without the sizes, which are
+    # equal; participation; bytes; privacy
     ids = []
     for picture in pictures:
         root = xml.etree.ElementTree.fromstring(picture)
@@ -260,8 +261,8 @@ def test_a_run_without_evaluation_shows_the_clients_train_losses(tmp_path):
         model, clients, rounds=1, clients_per_round=2, run_dir=tmp_path / "run", progress=False
     )
     found = Page((tmp_path / "run" / "report.html").read_text())
-    assert "The train loss of each client when it last took part" in found.text("Over clients")
-    assert "c1 9" in found.text("Over clients")  # (1 - 4)^2, before its step
+    assert "The train loss of each client when it last took part" in found.text("Clients")
+    assert "c1 1 9" in found.text("Clients")  # one example; (1 - 4)^2, before its step
 
 
 def test_samples_are_checked(made):
@@ -356,6 +357,6 @@ def test_a_browser_draws_it(made, tmp_path, width):
     found = json.loads(
         re.search(r"FOUND(\{.*?\})END</pre>", done.stdout).group(1).replace("&quot;", '"')
     )
-    assert found["pictures"] == found["drawn"] == 13 and found["sections"] == 8
+    assert found["pictures"] == found["drawn"] == 15 and found["sections"] == 10
     assert found["width"] <= width
     assert "CONSOLE" not in done.stderr, done.stderr

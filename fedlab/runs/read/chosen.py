@@ -63,7 +63,7 @@ _KERAS = {
     "weighted_metrics": (None,),
 }
 # What the page shows elsewhere, or what says nothing to people.
-_SHOWN_ELSEWHERE = ("stack", "model", "evaluation_", "num_clients")
+_SHOWN_ELSEWHERE = ("stack", "model", "evaluation_examples", "evaluation_data", "num_clients")
 _IDENTITIES = ("initial_weights", "client_ids", "training_data")
 _NAMES = ("name", "fn", "dtype")
 
@@ -93,7 +93,7 @@ def chosen(config: Mapping[str, Any]) -> dict[str, Any]:
         name: value
         for name, value in run_settings.flat(config).items()
         if not (name in defaults and any(_equal(value, each) for each in defaults[name]))
-        and not _is_detail(name, value)
+        and not is_detail(name, value)
     }
 
 
@@ -151,12 +151,21 @@ def _equal(value: Any, default: Any) -> bool:
     return type(value) is type(default) and value == default
 
 
-def _is_detail(name: str, value: Any) -> bool:
+def is_detail(name: str, value: Any) -> bool:
+    """Whether a setting says little to people, such as a hash of the data.
+
+    Example:
+      >>> is_detail("training_data", "9a59ebda" * 8), is_detail("seed", 0)
+      (True, False)
+    """
     last = name.rpartition(".")[2].partition("[")[0]
     return (
         name in _IDENTITIES
         or name.startswith(_SHOWN_ELSEWHERE)
-        or (last in _NAMES and name.startswith(("loss", "metrics", "weighted_metrics", "optimizer")))
+        or (
+            last in _NAMES and name.startswith(("loss", "metrics", "weighted_metrics", "optimizer"))
+        )
         or last == "code"
+        or name.startswith(("layers", "weights", "inputs", "input_layers", "output_layers"))
         or value in ({}, [])
     )

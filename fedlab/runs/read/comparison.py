@@ -18,6 +18,7 @@ _TEMPLATE = "comparison.html.jinja"
 _MOST_METRICS = 8
 _MOST_CLIENTS = 10  # whose results differ most
 _BEST = "★"
+_NOTHING = "–"
 
 
 def write_comparison_page(
@@ -82,12 +83,11 @@ def _sentences(
 ) -> list[str]:
     names = [chosen.method(run.config)[0] for run in runs]
     methods = ", ".join(dict.fromkeys(names))
-    differing = len(run_settings.differing(runs))
-    what = "One setting differs" if differing == 1 else f"{number(differing) or 0} settings differ"
-    found = [f"{len(runs)} runs with {methods}. {what if differing else 'No setting differs'}."]
+    found = [f"{len(runs)} runs with {methods}."]
     if not metrics:
         return [*found, "The runs have no metric in common."]
-    column = metrics[0]
+    # Rather a metric that all runs have.
+    column = max(metrics, key=lambda name: sum(name in run.results() for run in runs))
     last = {
         label: run.results()[column]["last"]
         for run, label in zip(runs, labels)
@@ -95,16 +95,19 @@ def _sentences(
     }
     order = sorted(last, key=last.__getitem__, reverse=not lower_is_better(column))
     top, *others = order
+    ties = [name for name in order if last[name] == last[top]]
+    others = [name for name in others if name not in ties]
     title = _title(runs, column)
-    if len({*last.values()}) == 1:
-        found.append(f"All runs end with the same {title}: {number(last[top])}.")
+    if len(last) > 1 and not others:
+        found.append(f"{' and '.join(ties)} end with the same {title}: {number(last[top])}.")
     else:
         listed = ", ".join(f"{name} {number(last[name])}" for name in others[:5])
         kind = "lowest" if lower_is_better(column) else "highest"
-        found.append(
-            f"{top} ends with the {kind} {title}, {number(last[top])}; the other"
-            f"{'s' if len(others) > 1 else ''}: {listed}{' …' if len(others) > 5 else ''}."
-        )
+        what = f"with the {kind} {title}, {number(last[top])}"
+        rest = f"; the other{'s' if len(others) > 1 else ''}: {listed}" if others else ""
+        more = " …" if len(others) > 5 else ""
+        verb = "ends" if len(ties) == 1 else "end"
+        found.append(f"{' and '.join(ties)} {verb} {what}{rest}{more}.")
     return found
 
 
@@ -112,11 +115,19 @@ def _settings(runs: Sequence[RecordedRun], labels: Sequence[str]) -> Section:
     differing = run_settings.differing(runs)
     if not differing:
         return section("Settings that differ", "No setting differs.")
-    rows = [
-        [name, *("" if v is None else run_settings.shown(name, v) for v in values)]
-        for name, values in differing.items()
-    ]
-    return section("Settings that differ", tables=[table(["setting", *labels], rows)])
+    head = ["setting", *labels]
+    main, details = [], []
+    for name, values in differing.items():
+        cells = [_NOTHING if v is None else run_settings.shown(name, v) for v in values]
+        is_detail = all(v is None or chosen.is_detail(name, v) for v in values)
+        (details if is_detail else main).append([name, *cells])
+    more = [section("Data and layers that differ", tables=[table(head, details)])]
+    return section(
+        "Settings that differ",
+        "" if main else "Only data or layers differ.",
+        tables=[table(head, main)] if main else [],
+        more=more if details else [],
+    )
 
 
 def _results(
@@ -176,19 +187,17 @@ def _curves(
     if all(run.total("seconds") for run in runs):
         axes["seconds"] = [report_curves.seconds(run) for run in runs]
     drawn: dict[str, list[dict[str, Any]]] = {}
-    notes = []
     for column in metrics[:_MOST_METRICS]:
         curves = [(run.curve(column), label) for run, label in zip(runs, labels)]
         if all(len(values) < 2 or len({*values}) == 1 for (_, values), _ in curves):
             continue
-        notes += _equal_curves(curves, _title(runs, column))
         for axis, places in axes.items():
             series = [
                 plots.Series(_label(label), [where[r] for r in rounds], values, colour=i)
                 for i, (((rounds, values), label), where) in enumerate(zip(curves, places))
                 if rounds
             ]
-            figure = plots.curves(series, axis, spoken(_metric(runs, column)), (4.4, 2.9))
+            figure = plots.curves(_merged(series), axis, spoken(_metric(runs, column)), (4.4, 2.9))
             title = f"{_title(runs, column)} by {axis}"
             ends = "; ".join(
                 f"{label}: {number(values[-1])}" for (_, values), label in curves if values
@@ -210,7 +219,7 @@ def _curves(
         )
         if axis in drawn
     ]
-    lead = " ".join(["Round 0 is before training.", *notes])
+    lead = "Round 0 is before training."
     return section("Learning curves", lead, drawn["round"], more=more, wide=True)
 
 
@@ -222,13 +231,16 @@ def _label(label: str) -> str:
     return label.replace(os.sep, "/")
 
 
-def _equal_curves(curves: Sequence[tuple[Any, str]], title: str) -> list[str]:
-    groups: dict[tuple, list[str]] = {}
-    for curve, label in curves:
-        groups.setdefault(tuple(map(tuple, curve)), []).append(label)
-    return [
-        f"{' and '.join(same)} have the same {title}." for same in groups.values() if len(same) > 1
-    ]
+def _merged(series: Sequence[plots.Series]) -> list[plots.Series]:
+    """Returns the curves, with one curve for those that are the same."""
+    found: dict[tuple, plots.Series] = {}
+    for each in series:
+        key = tuple(each.x), tuple(each.y)
+        before = found.get(key)
+        found[key] = (
+            each if before is None else before._replace(label=f"{before.label} and {each.label}")
+        )
+    return list(found.values())
 
 
 def _clients(runs: Sequence[RecordedRun], labels: Sequence[str]) -> list[Section]:
@@ -237,9 +249,7 @@ def _clients(runs: Sequence[RecordedRun], labels: Sequence[str]) -> list[Section
     return [each for part in parts if (each := _clients_of(runs, labels, part))]
 
 
-def _clients_of(
-    runs: Sequence[RecordedRun], labels: Sequence[str], part: str
-) -> Section | None:
+def _clients_of(runs: Sequence[RecordedRun], labels: Sequence[str], part: str) -> Section | None:
     found = []
     for i, (run, label) in enumerate(zip(runs, labels)):
         if part in run.per_client_parts:
@@ -256,7 +266,9 @@ def _clients_of(
         ordered = sorted(values[metric].values(), reverse=lower_is_better(metric))
         places = 100 * (np.arange(len(ordered)) + 0.5) / len(ordered)
         series.append(plots.Series(_label(label), places.tolist(), ordered, colour=i))
-    figure = plots.curves(series, "% of clients, the worst first", spoken(metric), (4.4, 2.9))
+    figure = plots.curves(
+        _merged(series), "% of clients, the worst first", spoken(metric), (4.4, 2.9)
+    )
     title = f"{spoken(part)}: {spoken(metric)} over clients"
     ends = "; ".join(f"{line.label}: median {number(float(np.median(line.y)))}" for line in series)
     pictures = [picture(figure, f"clients {part}", title, f"{title}. {ends}")]
@@ -268,7 +280,7 @@ def _clients_of(
         row = next(row for row in run.history if row["round"] == last)
         rows.append([label, *(number(row.get(column)) for column in columns)])
     tables = [table(head, rows, numbers=True)]
-    lead = f"{spoken(metric).capitalize()} on each client of “{spoken(part)}” after the last round."
+    lead = f"{spoken(metric)[:1].upper()}{spoken(metric)[1:]} on each client of “{spoken(part)}” after the last round."
     if len(found) == 2:
         tables.append(_differences(found[0], found[1], metric))
     return section(f"Clients: {spoken(part)}", lead, pictures, tables, wide=True)
@@ -315,7 +327,14 @@ def _costs(runs: Sequence[RecordedRun], labels: Sequence[str]) -> Section:
                 number(epsilons[-1]) if epsilons else "",
             ]
         )
-    head = ["run", "training time", "would be sent down", "would be sent up", "dropped clients", "ε"]
+    head = [
+        "run",
+        "training time",
+        "would be sent down",
+        "would be sent up",
+        "dropped clients",
+        "ε",
+    ]
     kept = [0, *(i for i in range(1, len(head)) if any(row[i] not in ("", "0") for row in rows))]
     return section(
         "Costs",

@@ -285,8 +285,10 @@ def _are_sets(value: Any) -> bool:
 
 def _are_client_counts(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(counts, dict) and _is_count(counts.get("clients")) and
-        _is_count(counts.get("training")) for counts in value.values()
+        isinstance(counts, dict)
+        and _is_count(counts.get("clients"))
+        and _is_count(counts.get("training"))
+        for counts in value.values()
     )
 
 

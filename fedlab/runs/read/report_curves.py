@@ -104,12 +104,10 @@ def _constant(run: RecordedRun, column: str) -> str:
     rounds, values = run.curve(column)
     when = f"in round {rounds[0]}" if len(rounds) == 1 else "in every evaluation"
     part, metric = run.split(column)
-    return f"{spoken(metric).capitalize()} on {spoken(part)} is {number(values[0])} {when}."
+    return f"{spoken(metric)[:1].upper()}{spoken(metric)[1:]} on {spoken(part)} is {number(values[0])} {when}."
 
 
-def _distinct(
-    run: RecordedRun, columns: Sequence[str]
-) -> tuple[list[str], list[tuple[str, str]]]:
+def _distinct(run: RecordedRun, columns: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """Returns the columns without repeated curves, and pairs of equal columns."""
     kept: dict[tuple, str] = {}
     twins = []

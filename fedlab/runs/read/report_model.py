@@ -118,9 +118,7 @@ def _shape(text: str) -> str:
     return " × ".join("*" if size == "None" else size for size in sizes) or "scalar"
 
 
-def _connections(
-    described: Sequence[Mapping[str, Any]], shown: set[str]
-) -> dict[str, list[str]]:
+def _connections(described: Sequence[Mapping[str, Any]], shown: set[str]) -> dict[str, list[str]]:
     """Returns name -> the shown layers that a layer reads, directly or through hidden ones."""
     names = {each["name"] for each in described}
     parents = {
@@ -165,5 +163,5 @@ def _weights(run: RecordedRun) -> list[tuple[int, bool]]:
     return [
         (math.prod(int(size) for size in match[1].split(",") if size.strip()), bool(match[2]))
         for match in matches
-        if match
+        if match and len(match[1]) < 100  # else it is damaged
     ]

@@ -67,7 +67,9 @@ def _model(run: RecordedRun) -> Section | None:
         lead.append("Frozen layers keep their weights, which are not sent.")
     if others:
         what = f"{number(others)} more layer{'' if others == 1 else 's'}"
-        lead.append(f"{what}, mostly without parameters, {'is' if others == 1 else 'are'} left out.")
+        lead.append(
+            f"{what}, mostly without parameters, {'is' if others == 1 else 'are'} left out."
+        )
     return section("Model", " ".join(lead), layers=layers)
 
 

@@ -173,9 +173,7 @@ def _sorted(run: RecordedRun, changes: list[Change]) -> list[Change]:
     """Returns the sets in their order, the training data last, and scores before losses."""
     parts = list(dict.fromkeys(change.part for change in changes))
     parts.sort(key=lambda part: is_training_data(run, part))
-    return sorted(
-        changes, key=lambda each: (parts.index(each.part), lower_is_better(each.metric))
-    )
+    return sorted(changes, key=lambda each: (parts.index(each.part), lower_is_better(each.metric)))
 
 
 def about(run: RecordedRun, part: str) -> str:
@@ -208,7 +206,9 @@ def explanation(run: RecordedRun, part: str) -> str:
         tuned = "; fine-tuned: after training on local examples" if "local" in about else ""
         clients = number(about["clients"])
         whose = f" ({which(counts)})" if counts else ""
-        return f"{clients} clients{whose}, evaluated one by one; means are weighted by examples{tuned}"
+        return (
+            f"{clients} clients{whose}, evaluated one by one; means are weighted by examples{tuned}"
+        )
     if isinstance(about, dict) and {"local", "test"} == about.keys():
         test = number(about["test"])
         whose = f" of {number(counts['clients'])} clients, {which(counts)}" if counts else ""

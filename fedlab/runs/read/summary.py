@@ -90,9 +90,7 @@ def tiles(run: RecordedRun) -> list[dict[str, Any]]:
         remark = f"{size(down)} to clients, {size(up)} from them, in a real deployment"
         found.append(_tile("would be sent", size(down + up), remark))
     if epsilons := run.curve("epsilon")[1]:
-        found.append(
-            _tile("privacy spent", f"ε = {number(epsilons[-1])}", "after the last round")
-        )
+        found.append(_tile("privacy spent", f"ε = {number(epsilons[-1])}", "after the last round"))
     return found
 
 
