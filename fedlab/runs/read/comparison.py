@@ -280,7 +280,8 @@ def _clients_of(runs: Sequence[RecordedRun], labels: Sequence[str], part: str) -
         row = next(row for row in run.history if row["round"] == last)
         rows.append([label, *(number(row.get(column)) for column in columns)])
     tables = [table(head, rows, numbers=True)]
-    lead = f"{spoken(metric)[:1].upper()}{spoken(metric)[1:]} on each client of “{spoken(part)}” after the last round."
+    name = spoken(metric)
+    lead = f"{name[:1].upper()}{name[1:]} on each client of “{spoken(part)}” after the last round."
     if len(found) == 2:
         tables.append(_differences(found[0], found[1], metric))
     return section(f"Clients: {spoken(part)}", lead, pictures, tables, wide=True)

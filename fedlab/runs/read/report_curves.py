@@ -104,7 +104,8 @@ def _constant(run: RecordedRun, column: str) -> str:
     rounds, values = run.curve(column)
     when = f"in round {rounds[0]}" if len(rounds) == 1 else "in every evaluation"
     part, metric = run.split(column)
-    return f"{spoken(metric)[:1].upper()}{spoken(metric)[1:]} on {spoken(part)} is {number(values[0])} {when}."
+    name = spoken(metric)
+    return f"{name[:1].upper()}{name[1:]} on {spoken(part)} is {number(values[0])} {when}."
 
 
 def _distinct(run: RecordedRun, columns: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
