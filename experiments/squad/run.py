@@ -199,6 +199,18 @@ def write_articles(folder, before, after):
     write(pathlib.Path(folder) / "articles.csv", out.getvalue().encode())
 
 
+def _comparison(before, after, windows):
+    """Returns the main result of the report."""
+    metrics = ("exact_match", "f1")
+    return {
+        "examples": len(windows.questions),
+        "clients": len({question.title for question in windows.questions}),
+        "training": 0,
+        "before": {name: before[name] for name in metrics},
+        "after": {name: after[name] for name in metrics},
+    }
+
+
 def print_table(history):
     """Prints the evaluated rounds of the learning curve."""
     names = [
@@ -274,6 +286,7 @@ def main():
     print(f"F1 is higher after than before in {higher} of the articles.")
     if run.path:
         write_articles(run.path, articles_before, articles_after)
+        fl.write_comparison(run.path, {"held_out_articles": _comparison(before, after, compared)})
         print(
             f"The model is in {os.path.join(run.path, 'model.keras')}, the curve in metrics.csv "
             "beside it, each article in articles.csv."
