@@ -85,9 +85,9 @@ def chosen(config: Mapping[str, Any]) -> dict[str, Any]:
             defaults[name] = (arguments[argument],)
     defaults["aggregator"] = ("mean",)
     for kind, folder in (("algorithm", "algorithms"), ("aggregator", "aggregators")):
-        name = config.get(kind)
-        if isinstance(name, str) and (file := _method_file(folder, name)) is not None:
-            for argument, value in _defaults(file, name).items():
+        called = str(config.get(kind))
+        if (file := _method_file(folder, called)) is not None:
+            for argument, value in _defaults(file, called).items():
                 defaults[f"{kind}_settings.{argument}"] = (value,)
     return {
         name: value

@@ -113,7 +113,8 @@ def _distinct(run: RecordedRun, columns: Sequence[str]) -> tuple[list[str], list
     kept: dict[tuple, str] = {}
     twins = []
     for column in columns:
-        key = tuple(map(tuple, run.curve(column)))
+        rounds, values = run.curve(column)
+        key = tuple(rounds), tuple(values)
         if key in kept:
             twins.append((column, kept[key]))
         else:

@@ -82,8 +82,7 @@ def _joined(
     layers = [each for each in described if each.get("trainable") is not None]
     if table and [row["class"] for row in table] != [each["class"] for each in layers]:
         layers = [{"name": row["name"], "class": row["class"]} for row in table]
-    known = table or [None] * len(layers)
-    return [_row(each, row) for each, row in zip(layers, known)]
+    return [_row(each, table[i] if table else None) for i, each in enumerate(layers)]
 
 
 def _row(layer: Mapping[str, Any], row: Mapping[str, Any] | None) -> dict[str, Any]:
