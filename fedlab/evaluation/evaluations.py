@@ -53,10 +53,10 @@ class Evaluations:
         }
         if with_data and each:
             settings["evaluation_data"] = {e.name: e.settings["data"]() for e in each}
+        if each:
             settings["evaluation_clients"] = {
                 name: count() for name, count in self._clients.items() if count
             }
-        if each:
             settings["evaluate_every"] = self._every
             settings["evaluation_batch_size"] = self._batch_size
         return settings
