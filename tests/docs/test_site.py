@@ -1,5 +1,6 @@
 """Links lead to files, every page is in the navigation, and the site builds without warnings."""
 
+import configparser
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 import yaml
 
+from fedlab import cli
 from tests.docs.pages import PAGES, ROOT
 
 
@@ -32,6 +34,21 @@ def test_every_page_is_in_the_navigation():
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
     shown = set(in_navigation(settings["nav"]))
     assert {page.removeprefix("docs/") for page in PAGES} - {"README.md"} <= shown
+
+
+def test_the_page_on_installing_lists_the_extras():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    # The page gives a script and a command in place of these.
+    extras = set(settings["options.extras_require"]) - {"tff", "shakespeare"}
+    page = (ROOT / "docs" / "installation.md").read_text()
+    table = [line.partition(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
+    assert extras == set(re.findall(r"`(\w+)`", "".join(table)))
+
+
+def test_the_page_on_the_command_line_shows_every_command():
+    page = (ROOT / "docs" / "command-line.md").read_text()
+    assert not [name for name in cli.command_names() if f"fedlab {name}" not in page]
 
 
 @pytest.mark.slow
