@@ -83,6 +83,7 @@ class WandB(Tracker):
         run_id = run_id or secrets.token_hex(8)
         if (left := _open.pop(run_id, None)) is not None:
             left.finish(exit_code=1)  # of a simulation that an error has ended
+        mode: Any = self._mode
         self._folder.mkdir(parents=True, exist_ok=True)
         name = self._run_name or (None if self._path is None else self._path.absolute().name)
         self._run = wandb.init(
@@ -91,7 +92,7 @@ class WandB(Tracker):
             name=name,
             id=run_id,
             dir=str(self._folder),
-            mode=self._mode,  # type: ignore[arg-type]
+            mode=mode,
             config=dict(self._parameters),
             resume="allow" if self._mode == "online" else None,
             reinit="create_new",

@@ -118,7 +118,7 @@ def add_commands(
         module = importlib.import_module(module_name)
         summary = (module.__doc__ or "").splitlines()[0]
         summaries[name] = summary
-        shown = {} if grouped else {"help": summary}
+        shown: dict[str, Any] = {} if grouped else {"help": summary}
         command = commands.add_parser(name, description=summary, allow_abbrev=False, **shown)
         # A group of commands has no run(); see add_group.
         command.set_defaults(run=getattr(module, "run", None))

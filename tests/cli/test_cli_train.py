@@ -2,7 +2,12 @@
 
 import argparse
 import json
+import os
+import pathlib
 import random
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -139,6 +144,33 @@ def test_folders_of_images(fedlab, folder, tmp_path):
     assert "classes    cats, dogs" in out and "train      3 clients, 12 examples" in out
     out = fedlab(f"datasets show {data.removeprefix('--data ')} --image_size 2,2")
     assert "12" in out
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_resumes_with_the_same_command(folder, tmp_path):
+    root = pathlib.Path(fl.__file__).parents[1]
+    data = f"--data {folder}/visits.csv --client user --label bought --x minutes".split()
+    # A background job starts with Ctrl-C ignored.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from fedlab import cli; sys.exit(cli.main())"
+    )
+    command = [sys.executable, "-c", program, "train", *data, "--run_dir", "run", "--rounds"]
+    options = dict(cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)}, text=True)
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with subprocess.Popen([*command, "5000"], **options, **pipes) as process:
+        for line in process.stderr:
+            if line.startswith("round 2 of 5000: "):
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "resume" in err and "--run_dir run" in err
+    done = len(fl.runs.read_run(tmp_path / "run").history)
+    resumed = subprocess.run([*command, str(done + 1)], **options, capture_output=True, timeout=300)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"after {done + 1} rounds" in resumed.stdout
+    assert len(fl.runs.read_run(tmp_path / "run").history) == done + 2
 
 
 def test_expressions():

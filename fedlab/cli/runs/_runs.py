@@ -68,9 +68,9 @@ def comparison(runs, labels, others=(), most_metrics=math.inf):
     from fedlab._wording import duration, spoken
 
     results = [run.results() for run in runs]
-    metrics = dict.fromkeys(name for found in results for name in found)
+    metrics = by_interest(dict.fromkeys(name for found in results for name in found))
     if len(metrics) > most_metrics:
-        metrics = {}
+        metrics = []
         others = [("results (best)", [_first_results(found) for found in results]), *others]
     rows = [["run", "rounds", "time", *map(spoken, metrics), *(title for title, _ in others)]]
     for i, (run, label, found) in enumerate(zip(runs, labels, results)):
