@@ -107,7 +107,7 @@ def test_bad_usage(capsys, arguments):
 @pytest.mark.parametrize(
     "arguments, meant",
     [
-        (["evalute"], "did you mean 'evaluate'?"),
+        (["trian"], "did you mean 'train'?"),
         (["runs", "lst"], "did you mean 'list'?"),
         (["generate", "--modle=m", "--prompt=a"], "did you mean '--model'?"),
         (["evaluate", "--model=m", "--split=tset"], "did you mean 'test'?"),
