@@ -102,6 +102,10 @@ def check():
         for flag in (_APPLICATION, _FREEZE_BASE):
             if flag.present:
                 raise UsageError(f"--{flag.name}: expected only with --pretrained=FILE")
+    elif _MODEL.present:
+        raise UsageError(
+            f"--model={_MODEL.value}: expected no --model with --pretrained, which replaces it"
+        )
     if _EPSILON.value is not None and RATES[_ALGORITHM.value][2] is None:
         raise UsageError(
             f"--server_epsilon={_EPSILON.value}: expected only with --algorithm=fed_adagrad, "
