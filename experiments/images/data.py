@@ -29,7 +29,7 @@ CLASSES = flags.DEFINE_list(
 NUM_IMAGES = flags.DEFINE_integer(
     "num_images",
     None,
-    "Training images, drawn at random. Default: all; 2,000 of synthetic images.",
+    "Training images, drawn at random. Default: all. Of synthetic images there are 2,000 or more.",
     lower_bound=1,
 )
 
@@ -135,7 +135,9 @@ def _writers(module: Any, num_writers: int | None, seed: int, natural: bool) -> 
     if SOURCE.value == "synthetic":
         if natural:
             return module.synthetic(num_writers or 10, **options)
-        num_images = max(10, NUM_IMAGES.value or _SYNTHETIC)
+        num_images = max(_SYNTHETIC, NUM_IMAGES.value or 0)
+        if CLASSES.value is not None:  # leaves enough of them to draw from
+            num_images *= -(-2 * len(class_names(None)) // len(CLASSES.value))
         # EMNIST's clients keep a fifth of their examples for testing.
         each = -(-num_images // 10) * (5 if options else 4) // 4 + 1
         return module.synthetic(10, num_examples=each, **options)

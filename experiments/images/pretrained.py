@@ -6,6 +6,7 @@ images -> resize and convert the channels, if the base needs it -> base -> Dense
 """
 
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -109,16 +110,17 @@ def _application(name: str, file: str | os.PathLike, image_size: int) -> tuple[t
     if module is None:
         known = ", ".join(sorted(application_modules()))
         raise ValueError(f"--application={name}: expected one of {known}")
-    if not os.path.isfile(file):
-        raise FileNotFoundError(f"--pretrained={file}: expected a file of the weights of {name}")
     try:
-        built = getattr(module, name)(
-            include_top=False,
-            weights=os.fspath(file),
-            input_shape=(image_size, image_size, 3),
-            pooling="avg",
-        )
-    except (ValueError, OSError, KeyError, IndexError) as error:
+        with warnings.catch_warnings():
+            # Keras 3 warns of layers that the file lacks, and would leave them random.
+            warnings.filterwarnings("error", message="Skipping")
+            built = getattr(module, name)(
+                include_top=False,
+                weights=os.fspath(file),
+                input_shape=(image_size, image_size, 3),
+                pooling="avg",
+            )
+    except (ValueError, OSError, KeyError, IndexError, UserWarning) as error:
         first = " ".join(str(error).split())[:200]
         raise ValueError(
             f"--pretrained={file}: expected the weights of {name} without its classifier (a file "

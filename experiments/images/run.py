@@ -6,6 +6,7 @@
 The run folder also gets clients.png, which labels each client has, and curves.png.
 """
 
+import math
 import os
 import pathlib
 import time
@@ -105,6 +106,11 @@ def check():
     elif _MODEL.present:
         raise UsageError(
             f"--model={_MODEL.value}: expected no --model with --pretrained, which replaces it"
+        )
+    elif not os.path.isfile(_PRETRAINED.value):
+        raise UsageError(
+            f"--pretrained={_PRETRAINED.value}: expected an existing file; `python -m "
+            "experiments.images.pretrain` writes one"
         )
     if _EPSILON.value is not None and RATES[_ALGORITHM.value][2] is None:
         raise UsageError(
@@ -275,7 +281,7 @@ def draw_curves(history, file):
 def traffic(history, model):
     """Says what a client receives and sends per round."""
     row = history[-1]
-    trained = sum(weight.shape.num_elements() for weight in model.trainable_weights)
+    trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     return (
         f"{trained:,} of {model.count_params():,} parameters train. A client receives "
         f"{row['bytes_down'] // row['clients_asked']:,} bytes per round and sends "

@@ -72,11 +72,8 @@ def test_iid_clients_are_balanced_and_others_are_not():
 
 
 def test_classes_and_numbers_of_images_are_chosen():
-    everything = label_counts("--partition=uniform").sum(axis=0)
-    chosen = label_counts("--classes=7,2,5", num_classes=3).sum(axis=0)
-    assert chosen.tolist() == everything[[7, 2, 5]].tolist()
-    fewer = label_counts("--num_images=300", "--partition=shards(num_clients=20)")
-    assert fewer.sum() == 300
+    chosen = label_counts("--classes=7,2,5", "--num_images=1900", num_classes=3)
+    assert chosen.sum() == 1900 and chosen.sum(axis=0).min() > 300
     names, test = computed(
         "[images.names, sorted(set(images.test['y'].tolist()))]",
         "--source=synthetic",
@@ -100,9 +97,9 @@ def test_emnist_is_read_from_a_file_by_writer_or_divided(tmp_path):
     assert len(some) == 2 and all(labels[writer] == y for writer, y in some.items())
     # f0001 has neither 0 nor 36.
     few, names = computed(
-        f"[{LABELS}, images.names]", *real, "--partition=natural", "--classes=0,36"
+        f"[{LABELS}, images.names]", *real, "--partition=natural", "--classes=36,0"
     )
-    assert (few, names) == ({"f0000": [0], "f0002": [0, 0, 1]}, ["0", "a"])
+    assert (few, names) == ({"f0000": [1], "f0002": [1, 1, 0]}, ["a", "0"])
     divided = computed(LABELS, *real, "--partition=uniform", "--num_clients=3")
     assert sorted(y for own in divided.values() for y in own) == [0, 0, 0, 10, 10, 10, 36, 61, 61]
     assert {len(own) for own in divided.values()} == {3}
@@ -132,6 +129,7 @@ def test_rounds_to_a_target_are_counted_as_in_the_paper():
         (["--source=npm"], "--source=npm: expected published, tfds, synthetic"),
         (["--source=synthetic", "--path=x"], "expected no path"),
         (["--freeze_base"], "--freeze_base: expected only with --pretrained=FILE"),
+        (["--pretrained=none.keras"], "expected an existing file; `python -m experiments.images."),
         (["--pretrained=x.keras", "--model=two_nn"], "expected no --model with --pretrained"),
         (["--server_epsilon=1"], "fed_adagrad, fed_adam or fed_yogi"),
         (["--algorithm=fed_adam", "--server_momentum=0.9"], "fed_avg or fed_prox"),
@@ -327,7 +325,6 @@ def test_the_commands_write_models_tables_and_pictures(tmp_path):
     [
         ["--data=emnist", "--partition=natural", "--algorithm=fed_adam", "--target=0.01"],
         ["--data=mnist", "--partition=shards", "--algorithm=fed_sgd"],
-        ["--partition=dirichlet", "--algorithm=scaffold"],
     ],
     ids=lambda arguments: arguments[-2],
 )
