@@ -1,12 +1,11 @@
 """What the callbacks for experiment trackers have in common."""
 
-import importlib.util
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedlab import _checks
+from fedlab import _checks, _extras
 from fedlab.callbacks.callback import Callback, Round, Row
 from fedlab.runs.read import run_settings
 
@@ -103,12 +102,10 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def require(module: str, what: str, extra: str) -> None:
-    """Raises ModuleNotFoundError, with the extra to install, if a module is missing."""
-    if importlib.util.find_spec(module) is None:
-        raise ModuleNotFoundError(
-            f"{what} needs {module}, which is not installed: pip install 'fedlab-keras[{extra}]'"
-        )
+def require(package: str, what: str) -> None:
+    """Raises ModuleNotFoundError, with the extra to install, if a package is missing."""
+    if _extras.missing(package):
+        raise _extras.error(f"{what} needs", package)
 
 
 def check_text(name: str, value: Any, none: bool = False) -> None:

@@ -63,7 +63,7 @@ class MLflow(Tracker):
         check_text("experiment", experiment)
         check_text("run_name", run_name, none=True)
         check_text("tracking_uri", os.fspath(tracking_uri))
-        require("mlflow", "fedlab.callbacks.MLflow", "mlflow")
+        require("mlflow", "fedlab.callbacks.MLflow")
         self._experiment, self._run_name = experiment, run_name
         self._uri = os.fspath(tracking_uri)
         # Not the address, which may contain a password.

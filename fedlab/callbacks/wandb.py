@@ -69,7 +69,7 @@ class WandB(Tracker):
         check_text("folder", os.fspath(folder))
         if mode not in MODES:
             raise _checks.value_error("mode", mode, f"one of {', '.join(map(repr, MODES))}")
-        require("wandb", "fedlab.callbacks.WandB", "wandb")
+        require("wandb", "fedlab.callbacks.WandB")
         self._project, self._run_name, self._entity = project, run_name, entity
         self._folder, self._mode = pathlib.Path(folder), mode
         self.settings = {"project": project, "artifacts": artifacts}
@@ -123,4 +123,4 @@ class WandB(Tracker):
         if stopped is not None:
             self._run.summary["stopped"] = stopped
         self._run.finish()
-        _open.pop(self._run_id, None)
+        _open.pop(str(self._run_id), None)
