@@ -366,7 +366,10 @@ def _title(
     sets = {"train": train, **evaluate_on}
     for name, data in sets.items():
         examples = sum(map(data.num_examples, data))
-        rows[name.replace("_", " ")] = f"{len(data):,} clients, {examples:,} examples"
+        rows[name.replace("_", " ")] = (
+            f"{len(data):,} client{'s' * (len(data) != 1)}, "
+            f"{examples:,} example{'s' * (examples != 1)}"
+        )
     if skipped := _data_files.skipped(train):
         rows["skipped"] = skipped
     made = args.model or "a new recurrent network" if args.text else args.model or "a dense network"
