@@ -329,8 +329,9 @@ def main():
         f"\nAccuracy on {len(compared['y'])} held-out texts: {shares[0]:.4f} before and "
         f"{shares[1]:.4f} after {training.ROUNDS.value} rounds."
     )
-    sent = next(row for row in run.history if row.get("clients_finished"))
-    print(f"A client sends {sent['bytes_up'] // sent['clients_finished']:,} bytes per round.")
+    if not _CENTRALIZED.value:
+        sent = next(row for row in run.history if row.get("clients_finished"))
+        print(f"A client sends {sent['bytes_up'] // sent['clients_finished']:,} bytes per round.")
     if run.path:
         write_labels(run.path, found.class_names, compared["y"], before, after)
         described.save(run.path / "clients.png")
