@@ -1,6 +1,5 @@
 """Texts with labels: from standard data sets, from SQuAD's questions, and from a table."""
 
-import argparse
 import pathlib
 from typing import NamedTuple
 
@@ -118,6 +117,15 @@ def synthetic(division: Division) -> Texts:
     return Texts(_divided(clients.to_arrays(), division), test, names)
 
 
+# Of each kind of table: the function of ClientData, and its options.
+_READERS: dict[str, tuple[str, dict[str, str]]] = {
+    ".csv": ("from_csv", {}),
+    ".tsv": ("from_csv", {"delimiter": "\t"}),
+    ".jsonl": ("from_jsonl", {}),
+    ".parquet": ("from_parquet", {}),
+}
+
+
 def table(file: str, client: str | None, text: str, label: str, division: Division) -> Texts:
     """The rows of a table: .csv, .tsv, .jsonl or .parquet.
 
@@ -132,13 +140,17 @@ def table(file: str, client: str | None, text: str, label: str, division: Divisi
       FileNotFoundError, TypeError, ValueError: the table cannot be read, a column does
         not exist or has other values, or a row is not valid.
     """
-    from fedlab.cli import _data_files
-
-    options = argparse.Namespace(
-        data=file, client=client, x=text, label=label, skip_invalid=False, split="train"
-    )
-    everyone = fl.clients.partitioners.uniform(num_clients=1, seed=0)
-    clients = _data_files.read(options, everyone)
+    path = pathlib.Path(file)
+    suffix = next((each for each in path.suffixes[::-1] if each not in (".gz", ".bz2")), "")
+    if suffix not in _READERS:
+        raise ValueError(
+            f"--data={file}: expected a file whose name ends with one of {', '.join(_READERS)}; "
+            "rename it"
+        )
+    name, options = _READERS[suffix]
+    everyone = None if client else fl.clients.partitioners.uniform(num_clients=1, seed=0)
+    reader = getattr(fl.ClientData, name)
+    clients = reader(path, client, text, label, partitioner=everyone, **options)
     columns = clients.to_arrays()
     texts, labels = columns["x"], columns["y"]
     if texts.dtype != object or not all(isinstance(each, str) for each in texts):

@@ -85,7 +85,7 @@ LABELS = ("good", "bad", "fair")
 def reviews(file, num_rows=40):
     """Writes a CSV file: a label, a text with its name, and one of 8 users in turn."""
     with open(file, "w", newline="") as out:
-        table = csv.writer(out)
+        table = csv.writer(out, delimiter="\t" if file.suffix == ".tsv" else ",")
         table.writerow(["user", "review", "stars"])
         for i in range(num_rows):
             label = LABELS[i % 3]
@@ -102,9 +102,9 @@ def test_a_table_with_natural_clients_holds_out_clients(tmp_path):
     assert dict(pairs(found.clients) + pairs(found.held_out)) == labels
 
 
-@pytest.mark.parametrize("client", [None, "user"])
-def test_a_table_divided_by_label_holds_out_texts(tmp_path, client):
-    found = texts.table(reviews(tmp_path / "r.csv"), client, "review", "stars", DIRICHLET)
+@pytest.mark.parametrize(("client", "name"), [(None, "r.csv"), ("user", "r.tsv")])
+def test_a_table_divided_by_label_holds_out_texts(tmp_path, client, name):
+    found = texts.table(reviews(tmp_path / name), client, "review", "stars", DIRICHLET)
     assert len(pairs(found.held_out)) == 10 and len(found.clients) == 6
     together = [text for text, _ in pairs(found.clients) + pairs(found.held_out)]
     assert sorted(together) == sorted(f"{LABELS[i % 3]} text {i}" for i in range(40))
@@ -128,6 +128,11 @@ def test_wrong_columns(tmp_path, text, label, message):
     file.write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(ValueError, match=message):
         texts.table(str(file), None, text, label, DIRICHLET)
+
+
+def test_a_file_of_another_kind(tmp_path):
+    with pytest.raises(ValueError, match="ends with one of .csv, .tsv, .jsonl, .parquet; rename"):
+        texts.table(reviews(tmp_path / "r.xlsx"), None, "review", "stars", DIRICHLET)
 
 
 def test_synthetic_messages():
