@@ -148,9 +148,10 @@ def update(path: pathlib.Path, **settings: Any) -> None:
         _write(path, after)
 
 
-def for_people(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the entries that folders of earlier versions may lack."""
-    return {name: config[name] for name in FOR_PEOPLE if name in config}
+def for_people(path: pathlib.Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the entries that only describe the run and that the folder lacks."""
+    before = read_config(path)
+    return {name: config[name] for name in FOR_PEOPLE if name in config and name not in before}
 
 
 def _write(path: pathlib.Path, config: Mapping[str, Any]) -> None:

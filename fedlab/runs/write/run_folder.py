@@ -129,7 +129,7 @@ class RunFolder:
             with _failures_named(path):
                 config_lib.check_or_write(path, config)
                 folder._open_files()
-                config_lib.update(path, rounds=rounds, **config_lib.for_people(config))
+                config_lib.update(path, rounds=rounds, **config_lib.for_people(path, config))
         except BaseException:
             folder.close()
             raise
