@@ -199,10 +199,8 @@ def simulate(
     watched = setting.algorithm.weigh is not None
     cohorts = Cohorts(clients, clients_per_round, cohort, seed, engine, watched)
     privacy.check_cohorts(setting.aggregator.privacy, cohorts.sampler, len(clients))
-    # Samplers such as `Adaptive` are tuples as well.
-    training_ids = set(cohort) if type(cohort) in (list, tuple) else clients
     evaluations = Evaluations(
-        evaluate_on, evaluate_every, evaluation_batch_size, setting, rounds, training_ids
+        evaluate_on, evaluate_every, evaluation_batch_size, setting, rounds, cohorts.candidates
     )
     hooks = Hooks(callbacks)
     identity = {

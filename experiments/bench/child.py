@@ -98,6 +98,11 @@ def _prepare(engine, workload, seed):
 
         def start(setting):
             return PlainTffProcess(setting, workload.make_model)
+    elif engine == "flower":
+        from experiments.bench.plain_flower import FlowerProcess
+
+        def start(setting):
+            return FlowerProcess(workload, seed)
     else:
         start = _modules.find("fedlab.engines", engine, "start")
         if engine == "local":

@@ -29,7 +29,7 @@ def describe():
 
 def versions():
     """Returns the versions of the libraries of this environment; None for a missing one."""
-    names = ("tensorflow", "keras", "tensorflow-federated", "numpy", "numba")
+    names = ("tensorflow", "keras", "tensorflow-federated", "flwr", "numpy", "numba")
     return {name.replace("-", "_"): _version(name) for name in names}
 
 

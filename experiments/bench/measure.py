@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.bench import child, processes
 
-ENGINES = ("local", "tff", "plain_tff", "keras")
+ENGINES = ("local", "tff", "plain_tff", "flower", "keras")
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -115,20 +115,28 @@ class Engine:
 
 
 @contextlib.contextmanager
-def running(engines, workload, seed):
-    """Yields name -> `Engine`; all are ready, and closed at the end."""
+def running(engines, workload, seed, pythons=None):
+    """Yields name -> `Engine`; all are ready, and closed at the end.
+
+    Args:
+      engines: their names.
+      workload: a `Workload`.
+      seed: of weights, data and batches.
+      pythons: engine -> its interpreter, for those that need another one.
+    """
     with contextlib.ExitStack() as stack:
         children = {}
         for name in engines:
-            children[name] = Engine(name, workload, seed)
+            python = (pythons or {}).get(name, sys.executable)
+            children[name] = Engine(name, workload, seed, python)
             stack.callback(children[name].close)
         for engine in children.values():
             engine.wait_ready()
         yield children
 
 
-def measure(workload, engines, steady_rounds, seed, log=lambda text: None):
-    """Measures a workload on each of `engines`.
+def measure(workload, engines, steady_rounds, seed, log=lambda text: None, pythons=None):
+    """Measures a workload on each of `engines`; see `running` for `pythons`.
 
     Returns:
       A dict with one entry per engine:
@@ -144,7 +152,7 @@ def measure(workload, engines, steady_rounds, seed, log=lambda text: None):
           and after the last round, None without another engine.
         weight_diff: engine -> `max_weight_diff` after the last round.
     """
-    with running(engines, workload, seed) as children:
+    with running(engines, workload, seed, pythons) as children:
         times, start_s, diffs = {name: [] for name in children}, {}, []
         for round_num in range(1, 2 + steady_rounds):
             for name, engine in children.items():

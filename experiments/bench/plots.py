@@ -6,9 +6,16 @@ COLOURS = {
     "local": common.BLUE,
     "tff": common.ORANGE,
     "plain_tff": common.SKY,
+    "flower": common.GREEN,
     "keras": common.LIGHT_GREY,
 }
-_NAMES = {"local": "fedlab", "tff": "TFF", "plain_tff": "plain TFF", "keras": "Keras loop"}
+_NAMES = {
+    "local": "fedlab",
+    "tff": "TFF",
+    "plain_tff": "plain TFF",
+    "flower": "Flower",
+    "keras": "Keras loop",
+}
 
 
 def draw_seconds(workloads, abouts, path):

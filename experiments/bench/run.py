@@ -71,7 +71,8 @@ _DATA = flags.DEFINE_bool(
 _FLOWER = flags.DEFINE_string(
     "flower",
     None,
-    "A Python that has flwr-datasets, for --data. The default is this one, if it has it.",
+    "A Python that has flwr-datasets, for --data (the default is this one, if it has it), or "
+    "fedlab and flwr[simulation], for --engines=flower.",
 )
 _METHODS_ON = flags.DEFINE_list(
     "methods_on", ["W3b", "W3"], "Workloads for --algorithms and --aggregators."
@@ -126,6 +127,8 @@ def asked():
             "--workloads=: expected a workload, or one of --scaling, --memory, --algorithms, "
             "--aggregators, --states and --data"
         )
+    if "flower" in engines:
+        _check_flower()
     if _FLOWER.value and not pathlib.Path(_FLOWER.value).is_file():
         raise UsageError(f"--flower={_FLOWER.value}: expected the path of a Python")
     if _QUICK.value:
@@ -138,6 +141,17 @@ def asked():
         raise UsageError(f"--json={json_path}: expected a file in an existing folder")
     check_folder("out", _OUT.value)
     return engines, compared, workloads, methods_on, json_path, pathlib.Path(_OUT.value)
+
+
+def _check_flower():
+    """Raises UsageError if the engine `flower` cannot be measured as asked."""
+    if not _FLOWER.value:
+        raise UsageError(
+            "--engines=flower: expected --flower=PYTHON as well, of an environment with fedlab and "
+            "flwr[simulation]"
+        )
+    if _SCALING.value or _MEMORY.value:
+        raise UsageError("--engines=flower: expected only workloads, not --scaling or --memory")
 
 
 def _default_engines(compared):
@@ -156,11 +170,11 @@ def _check_stacks(compared, engines):
 
     if len(compared) < 2:
         raise UsageError(f"--stacks={','.join(compared)}: expected modern,tff or tff,modern")
-    only_tff = [name for name in engines if name in ("tff", "plain_tff")]
-    if only_tff:
+    bound = [name for name in engines if name in ("tff", "plain_tff", "flower")]
+    if bound:
         raise UsageError(
-            f"--engines={','.join(only_tff)}: expected local or keras with --stacks, since TFF "
-            "runs on one stack only"
+            f"--engines={','.join(bound)}: expected local or keras with --stacks, since others "
+            "run in one environment only"
         )
     others = (_SCALING, _MEMORY, _ALGORITHMS, _AGGREGATORS, _STATES, _DATA)
     if any(flag.value for flag in others):
@@ -226,7 +240,8 @@ def main():
         ]
         log(f"best: {best['flops_per_s'] / 1e9:.1f} GFLOP/s, {best['form']}, shape {best['shape']}")
     for name, workload in on_engines.items():
-        measured = measure.measure(workload, engines, rounds, seed, log)
+        pythons = {"flower": _FLOWER.value} if _FLOWER.value else None
+        measured = measure.measure(workload, engines, rounds, seed, log, pythons)
         cohort = {
             "num_clients": workload.num_clients,
             "num_batches": workload.num_batches,

@@ -25,7 +25,7 @@ class Tracker(Callback):
             raise _checks.type_error("artifacts", artifacts, "True or False")
         self._artifacts = artifacts
         self._parameters: dict[str, str] = {}
-        self._path: pathlib.Path | None = None
+        self._run_dir: pathlib.Path | None = None
         self._run_id: str | None = None
         self._begun = False
 
@@ -44,7 +44,7 @@ class Tracker(Callback):
         named = {name: _shown(value) for name, value in run_settings.flat(settings).items()}
         rounds = {"rounds": str(settings["rounds"])} if "rounds" in settings else {}
         self._parameters = {**named, **rounds}
-        self._path = path
+        self._run_dir = path
 
     def on_run_begin(self, history: Sequence[Row]) -> None:
         """See `Callback`."""
@@ -58,7 +58,7 @@ class Tracker(Callback):
     def on_run_end(self, run: Any) -> None:
         """See `Callback`."""
         self._ensure_begun()
-        files = [] if self._path is None or not self._artifacts else self._files(self._path)
+        files = [] if self._run_dir is None or not self._artifacts else self._files(self._run_dir)
         self._finish(files, run.stopped)
 
     def state(self) -> dict[str, Any]:

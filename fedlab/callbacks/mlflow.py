@@ -85,10 +85,10 @@ class MLflow(Tracker):
         found = client.get_experiment_by_name(self._experiment)
         experiment = client.create_experiment(self._experiment) if found is None else None
         experiment = experiment or found.experiment_id
-        name = self._run_name or (None if self._path is None else self._path.absolute().name)
+        name = self._run_name or (None if self._run_dir is None else self._run_dir.absolute().name)
         tags = {"fedlab.version": __version__}
-        if self._path is not None:
-            tags["fedlab.run_dir"] = str(self._path.absolute())
+        if self._run_dir is not None:
+            tags["fedlab.run_dir"] = str(self._run_dir.absolute())
         run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
         self._log_parameters(run_id)
         return run_id

@@ -85,7 +85,7 @@ class WandB(Tracker):
             left.finish(exit_code=1)  # of a simulation that an error has ended
         mode: Any = self._mode
         self._folder.mkdir(parents=True, exist_ok=True)
-        name = self._run_name or (None if self._path is None else self._path.absolute().name)
+        name = self._run_name or (None if self._run_dir is None else self._run_dir.absolute().name)
         self._run = wandb.init(
             project=self._project,
             entity=self._entity,

@@ -20,6 +20,7 @@ class Cohorts:
 
     Attributes:
       sampler: the cohort sampler.
+      candidates: the ids of the clients that may train.
       history: the `ClientHistory` of the rounds so far. It stays empty if nothing needs
         it.
 
@@ -37,6 +38,7 @@ class Cohorts:
         watched: bool = False,
     ):
         self.sampler = _sampler(clients_per_round, cohort)
+        self.candidates = sampling.fixed_cohort(self.sampler) or clients
         adaptive = isinstance(self.sampler, sampling.Adaptive)
         self._watched = watched or adaptive
         if engine == "tff" and adaptive:

@@ -126,6 +126,12 @@ def fixed(cohort: Iterable[str]) -> Sampler:
     return functools.partial(_fixed, cohort=cohort)
 
 
+def fixed_cohort(sampler: Any) -> list[str] | None:
+    """Returns the clients of a sampler made by `fixed`, or None for another sampler."""
+    is_fixed = isinstance(sampler, functools.partial) and sampler.func is _fixed
+    return list(sampler.keywords["cohort"]) if is_fixed else None
+
+
 def _fixed(client_ids: Sequence[str], round_num: int, seed: int, *, cohort: list[str]) -> list[str]:
     known = ids_lib.members(client_ids)
     if unknown := [client_id for client_id in cohort if client_id not in known]:

@@ -31,19 +31,28 @@ def optimizer_config(optimizer: tf.keras.optimizers.Optimizer) -> dict[str, Any]
     Raises:
       ValueError: the schedule has no get_config.
     """
+    config = own_config(optimizer)
+    if isinstance(config.get("learning_rate"), dict):
+        config["learning_rate"] = optimizer._learning_rate
+    if isinstance(optimizer, _LossScale):
+        config["inner_optimizer"] = copy_optimizer(optimizer.inner_optimizer)
+    return config
+
+
+def own_config(optimizer: tf.keras.optimizers.Optimizer) -> dict[str, Any]:
+    """Returns what `get_config` of a Keras optimizer returns.
+
+    Raises:
+      ValueError: the optimizer or its schedule has no get_config.
+    """
     try:
-        config = dict(optimizer.get_config())
+        return dict(optimizer.get_config())
     except NotImplementedError:
         schedule = getattr(optimizer, "_learning_rate", None)
         name = type(schedule if isinstance(schedule, _Schedule) else optimizer).__name__
         raise ValueError(
             f"{name}, which the model is compiled with, has no get_config: define it"
         ) from None
-    if isinstance(config.get("learning_rate"), dict):
-        config["learning_rate"] = optimizer._learning_rate
-    if isinstance(optimizer, _LossScale):
-        config["inner_optimizer"] = copy_optimizer(optimizer.inner_optimizer)
-    return config
 
 
 def copy_metric(metric: Any) -> Any:

@@ -51,6 +51,8 @@ CASES = [
     ("bench.run", "--workloads= --algorithms --methods_on=W9", "W9"),
     ("bench.run", "--workloads=", "--workloads"),
     ("bench.run", "--engines=spark", "spark"),
+    ("bench.run", "--engines=local,flower", "--flower=PYTHON"),
+    ("bench.run", "--engines=flower --flower={f}/missing", "--flower="),
     ("bench.run", "--json={f}/missing/bench.json", "missing"),
     ("bench.run", "--out={f}/text.txt", "text.txt"),
     ("dickens.run", "--books={f}/missing", "missing"),

@@ -15,6 +15,7 @@ from keras.src.engine import functional
 from keras.src.engine.base_preprocessing_layer import PreprocessingLayer
 
 from fedlab import _fingerprint
+from fedlab.learner.copying import own_config
 from fedlab.learner.keras2.graph import compile_arguments
 
 _NUMBERED = re.compile(r"(.*?)(?:_(\d+))?", re.DOTALL)
@@ -75,7 +76,7 @@ def _only(metrics):
 
 def _optimizer(model):
     optimizer = model.optimizer
-    config = _fingerprint.plain(optimizer.get_config(), traced=True)
+    config = _fingerprint.plain(own_config(optimizer), traced=True)
     use_decay = getattr(optimizer, "_use_weight_decay", None)
     if use_decay is not None:
         without = [i for i, weight in enumerate(model.trainable_weights) if not use_decay(weight)]

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from fedlab import _fingerprint
+from fedlab.learner.copying import own_config
 from fedlab.learner.keras3.cloning import is_adapted
 from fedlab.learner.keras3.graph import compile_arguments, is_functional
 from fedlab.learner.weight_decay import weight_decay_exclusions
@@ -73,7 +74,7 @@ def _only(metrics):
 
 def _optimizer(model):
     optimizer = model.optimizer
-    config = _fingerprint.plain(optimizer.get_config(), traced=True)
+    config = _fingerprint.plain(own_config(optimizer), traced=True)
     config.pop("name", None)
     excluded = weight_decay_exclusions(optimizer, model.trainable_weights)
     if any(excluded):
