@@ -9,7 +9,6 @@ that module, so that no list of names has to be kept up to date.
 """
 
 import importlib
-import os
 import posixpath
 import re
 import sys
@@ -18,7 +17,6 @@ from types import ModuleType
 
 from mkdocs.structure.files import File, Files
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parents[1]
 # Shown as pages of the site, with the pictures and notebooks next to them.
 OUTSIDE = ("experiments/*/README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
@@ -87,6 +85,9 @@ def entries(name: str) -> list[str]:
 
 def _imported(name: str) -> ModuleType:
     sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
+    from fedlab.cli._startup import hide_messages_of_tensorflow
+
+    hide_messages_of_tensorflow()
     return importlib.import_module(name)
 
 
