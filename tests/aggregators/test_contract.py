@@ -46,7 +46,8 @@ def test_every_aggregator_keeps_the_contract(name):
     )
 
 
-@pytest.mark.parametrize("name", quick.only([*COMPOSED][:1], COMPOSED))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMPOSED)
 def test_compositions_keep_the_contract(name):
     fl.testing.check_aggregator(COMPOSED[name]())
 

@@ -349,6 +349,7 @@ def test_tff_gives_the_same():
     assert clients.to_tff().element_type_structure["x"] == tf.TensorSpec([None], tf.int64)
 
 
+@pytest.mark.slow
 def test_empty_clients_train_next_to_others():
     clients = ClientData.from_dict(
         {

@@ -93,15 +93,8 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("gru", marks=pytest.mark.slow),
-        pytest.param("gru reset_before", marks=pytest.mark.slow),
-        pytest.param("lstm, 2 layers", marks=pytest.mark.slow),
-        "stateful gru",
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
 def test_equals_a_keras_loop(name):
     setting = make_setting(MODELS[name](), char_clients(), epochs=2)
     ours, result = run(setting)

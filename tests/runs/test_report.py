@@ -323,6 +323,7 @@ frame.srcdoc = PAGE;
 </script></body></html>"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 1200])
 def test_a_browser_draws_it(made, tmp_path, width):
     """Every picture is drawn, nothing is wider than the page, and the console is silent."""

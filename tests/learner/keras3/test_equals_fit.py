@@ -357,7 +357,7 @@ CASES = {
 }
 
 
-QUICK = ("dense", "nested", "noise", "frozen inside", "texts")
+QUICK = ("dense", "nested", "noise", "frozen inside")
 
 
 @pytest.mark.parametrize("name", quick.only(QUICK, CASES))
