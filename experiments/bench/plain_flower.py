@@ -76,8 +76,9 @@ class FlowerProcess:
         return weights, None
 
     def close(self):
-        """Ends Ray's processes. The thread ends with this process."""
+        """Ends Ray's processes and this one, which Flower's threads would keep alive."""
         ray.shutdown()
+        os._exit(0)
 
     def _simulate(self, server, client, resources):
         try:
