@@ -9,10 +9,10 @@ run that was interrupted is resumed.
 
 import pathlib
 
-from absl import flags, logging
+from absl import flags
 
-from experiments import common
-from fedlab.cli.flags import UsageError, check_folder, run_with_flags
+from experiments import common, presets
+from fedlab.cli.flags import run_with_flags
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _PRESETS = flags.DEFINE_list(
@@ -32,16 +32,10 @@ _MARKERS = {"pretrained": "o", "frozen": "^", "scratch": "s"}
 def history(preset, centralized, folder):
     """Completes a run; returns its evaluated rows, its seconds, and what it prints at its end."""
     name = f"{preset}_centralized" if centralized else preset
-    arguments = [f"--flagfile={_HERE / preset}.flags", *_FLAGS.value]
-    arguments += [f"--path={pathlib.Path(_PATH.value).resolve()}"] if _PATH.value else []
-    arguments += ["--centralized"] if centralized else []
-    arguments.append(f"--run_dir={folder / name}")
-    log = folder / f"{name}.log"
-    logging.info("%s runs, with its output in %s: %s", name, log, " ".join(arguments))
-    common.run_module("experiments.classification.run", arguments, log)
-    rows = common.read_table(folder / name / "metrics.csv")
+    arguments = [*_FLAGS.value, *(["--centralized"] if centralized else [])]
+    rows = presets.complete(_HERE, preset, arguments, _PATH.value, folder, name)
     seconds = sum(float(row["seconds"] or 0) for row in rows)
-    said = log.read_text(encoding="utf-8").splitlines()
+    said = (folder / f"{name}.log").read_text(encoding="utf-8").splitlines()
     ending = [line for line in said if line.startswith(("Accuracy on", "A client sends"))]
     return [row for row in rows if row["held_out_accuracy"]], seconds, ending
 
@@ -81,11 +75,7 @@ def draw(results, file):
 
 def check():
     """Raises UsageError if a preset or the folder cannot be used."""
-    unknown = [preset for preset in _PRESETS.value if not (_HERE / f"{preset}.flags").is_file()]
-    if unknown or not _PRESETS.value:
-        known = ", ".join(sorted(file.stem for file in _HERE.glob("*.flags")))
-        raise UsageError(f"--presets={','.join(_PRESETS.value)}: expected some of {known}")
-    check_folder("folder", _FOLDER.value)
+    presets.check(_PRESETS.value, _HERE, _FOLDER.value)
 
 
 def main():

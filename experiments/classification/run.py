@@ -16,10 +16,11 @@ import time
 
 from absl import flags, logging
 
-from experiments import common, training
+from experiments import common, encoder, training
 from fedlab.cli.flags import UsageError, check_engine, run_with_flags
 
 flags.adopt_module_key_flags(training)
+flags.adopt_module_key_flags(encoder)
 for _flag, _default in (
     (training.CLIENTS_PER_ROUND, 4),
     (training.CLIENT_LEARNING_RATE, 2e-4),
@@ -81,22 +82,6 @@ _PRETRAINED = flags.DEFINE_string(
     "Weights to start from: minilm, the path of a BERT checkpoint, or a .keras file that this "
     "script has written. Default: random.",
 )
-_HIDDEN_SIZE = flags.DEFINE_integer(
-    "hidden_size", 384, "Width of a model with random weights.", lower_bound=1
-)
-_NUM_LAYERS = flags.DEFINE_integer(
-    "num_layers",
-    6,
-    "Number of blocks; of pretrained weights, the first ones are used.",
-    lower_bound=1,
-)
-_NUM_HEADS = flags.DEFINE_integer(
-    "num_heads", 12, "Attention heads of a model with random weights.", lower_bound=1
-)
-_INTERMEDIATE_SIZE = flags.DEFINE_integer(
-    "intermediate_size", 1536, "Feed-forward width with random weights.", lower_bound=1
-)
-_DROPOUT = flags.DEFINE_float("dropout", 0.1, "Rate of dropout.", lower_bound=0.0, upper_bound=0.99)
 _FREEZE = flags.DEFINE_bool(
     "freeze", False, "Train and send only the head: the encoder keeps its weights."
 )
@@ -105,14 +90,6 @@ _ALGORITHM = flags.DEFINE_enum(
 )
 _PROXIMAL = flags.DEFINE_float(
     "proximal", 0.01, "mu of fed_prox, which keeps clients near the server.", lower_bound=0.0
-)
-_CLIENT_OPTIMIZER = flags.DEFINE_enum(
-    "client_optimizer", "Adam", ["SGD", "Adam", "AdamW"], "Keras optimizer of the clients."
-)
-_CENTRALIZED = flags.DEFINE_bool(
-    "centralized",
-    False,
-    "One client that has all the data, and takes the steps of clients_per_round.",
 )
 _EVALUATION = flags.DEFINE_integer(
     "evaluation_examples", 500, "Held-out texts drawn for the curve.", lower_bound=1
@@ -181,22 +158,12 @@ def load_model(num_classes, vocabulary):
                 f"{model.output_shape}"
             )
     else:
-        sizes = dict(num_layers=_NUM_LAYERS.value, dropout=_DROPOUT.value)
-        if _PRETRAINED.value is None:
-            sizes |= dict(
-                vocab_size=len(vocabulary),
-                max_positions=max(512, _MAX_LENGTH.value),
-                hidden_size=_HIDDEN_SIZE.value,
-                num_heads=_NUM_HEADS.value,
-                intermediate_size=_INTERMEDIATE_SIZE.value,
-            )
-        model = fl.models.bert.classification(
-            num_classes, _PRETRAINED.value, length=_MAX_LENGTH.value, **sizes
-        )
+        sizes = encoder.sizes(_PRETRAINED.value, len(vocabulary), _MAX_LENGTH.value)
+        model = fl.models.bert.classification(num_classes, _PRETRAINED.value, **sizes)
     vocabulary.check_fits(model.get_layer("embeddings_word").input_dim)
     if _FREEZE.value:
         fl.models.freeze(model, "*", keep="head*")
-    model.optimizer = training.client_optimizer(_CLIENT_OPTIMIZER.value)
+    model.optimizer = training.client_optimizer(encoder.CLIENT_OPTIMIZER.value)
     return model
 
 
@@ -282,11 +249,7 @@ def check():
             f"--server_momentum={training.SERVER_MOMENTUM.value}: expected 0 with "
             "--algorithm=fed_adam; use --algorithm=fed_avg"
         )
-    if _CENTRALIZED.value and training.LOCAL_EPOCHS.value > 1:
-        raise UsageError(
-            f"--local_epochs={training.LOCAL_EPOCHS.value}: expected 1 with --centralized; raise "
-            "--max_batches instead"
-        )
+    encoder.check_centralized()
     check_engine(training.ENGINE.value)
 
 
@@ -301,7 +264,7 @@ def main():
     model = load_model(len(found.class_names), vocabulary)
     clients, held_out = (tokenized(part, vocabulary) for part in (found.clients, found.held_out))
     described = fl.data.describe(found.clients, names=found.class_names)
-    if _CENTRALIZED.value:
+    if encoder.CENTRALIZED.value:
         clients = fl.ClientData.from_dict({"all": clients.to_arrays()})
     compared = draw(held_out, _COMPARISON.value)
     logging.info(
@@ -317,9 +280,7 @@ def main():
         clients,
         load_algorithm(),
         **training.simulation_options(),
-        clients_per_round=1 if _CENTRALIZED.value else training.CLIENTS_PER_ROUND.value,
-        max_batches=training.MAX_BATCHES.value
-        * (training.CLIENTS_PER_ROUND.value if _CENTRALIZED.value else 1),
+        **encoder.cohort_options(),
         evaluate_on={"held_out": draw(held_out, _EVALUATION.value)},
     )
     print_table(run.history)
@@ -329,7 +290,7 @@ def main():
         f"\nAccuracy on {len(compared['y'])} held-out texts: {shares[0]:.4f} before and "
         f"{shares[1]:.4f} after {training.ROUNDS.value} rounds."
     )
-    if not _CENTRALIZED.value:
+    if not encoder.CENTRALIZED.value:
         sent = next(row for row in run.history if row.get("clients_finished"))
         print(f"A client sends {sent['bytes_up'] // sent['clients_finished']:,} bytes per round.")
     if run.path:

@@ -11,10 +11,10 @@ what clients have.
 
 import pathlib
 
-from absl import flags, logging
+from absl import flags
 
-from experiments import common
-from fedlab.cli.flags import UsageError, check_folder, run_with_flags
+from experiments import common, presets
+from fedlab.cli.flags import run_with_flags
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _PRESETS = flags.DEFINE_list(
@@ -41,14 +41,8 @@ _COLORS = (common.BLUE, common.VERMILION, common.GREEN, common.ORANGE, common.PI
 
 def complete(preset, folder):
     """Completes the run of a preset; returns the rows of its metrics.csv with numbers."""
-    arguments = [f"--flagfile={_HERE / preset}.flags", *_FLAGS.value]
-    arguments += [f"--source={_SOURCE.value}"] if _SOURCE.value else []
-    arguments += [f"--path={pathlib.Path(_PATH.value).resolve()}"] if _PATH.value else []
-    arguments.append(f"--run_dir={folder / preset}")
-    log = folder / f"{preset}.log"
-    logging.info("%s runs, with its output in %s: %s", preset, log, " ".join(arguments))
-    common.run_module("experiments.images.run", arguments, log)
-    rows = common.read_table(folder / preset / "metrics.csv")
+    arguments = [*_FLAGS.value, *([f"--source={_SOURCE.value}"] if _SOURCE.value else [])]
+    rows = presets.complete(_HERE, preset, arguments, _PATH.value, folder)
     return [{name: float(value) for name, value in row.items() if value} for row in rows]
 
 
@@ -153,11 +147,7 @@ def table(results, clients):
 
 def check():
     """Raises UsageError if a preset or the folder cannot be used."""
-    unknown = [preset for preset in _PRESETS.value if not (_HERE / f"{preset}.flags").is_file()]
-    if unknown or not _PRESETS.value:
-        known = ", ".join(sorted(file.stem for file in _HERE.glob("*.flags")))
-        raise UsageError(f"--presets={','.join(_PRESETS.value)}: expected some of {known}")
-    check_folder("folder", _FOLDER.value)
+    presets.check(_PRESETS.value, _HERE, _FOLDER.value)
 
 
 def main():

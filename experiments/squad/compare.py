@@ -8,10 +8,10 @@ plot. A run that was interrupted is resumed.
 
 import pathlib
 
-from absl import flags, logging
+from absl import flags
 
-from experiments import common
-from fedlab.cli.flags import UsageError, check_folder, run_with_flags
+from experiments import common, presets
+from fedlab.cli.flags import run_with_flags
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _PRESETS = flags.DEFINE_list(
@@ -41,13 +41,8 @@ _STYLES = {
 
 def history(preset, folder):
     """Completes the run of a preset; returns its evaluated rows and its seconds."""
-    arguments = [f"--flagfile={_HERE / preset}.flags", f"--source={_SOURCE.value}", *_FLAGS.value]
-    arguments += [f"--path={pathlib.Path(_PATH.value).resolve()}"] if _PATH.value else []
-    arguments.append(f"--run_dir={folder / preset}")
-    log = folder / f"{preset}.log"
-    logging.info("%s runs, with its output in %s: %s", preset, log, " ".join(arguments))
-    common.run_module("experiments.squad.run", arguments, log)
-    rows = common.read_table(folder / preset / "metrics.csv")
+    arguments = [f"--source={_SOURCE.value}", *_FLAGS.value]
+    rows = presets.complete(_HERE, preset, arguments, _PATH.value, folder)
     seconds = sum(float(row["seconds"] or 0) for row in rows)
     return [row for row in rows if row["held_out_f1"]], seconds
 
@@ -94,11 +89,7 @@ def draw(results, file):
 
 def check():
     """Raises UsageError if a preset or the folder cannot be used."""
-    unknown = [preset for preset in _PRESETS.value if not (_HERE / f"{preset}.flags").is_file()]
-    if unknown or not _PRESETS.value:
-        known = ", ".join(sorted(file.stem for file in _HERE.glob("*.flags")))
-        raise UsageError(f"--presets={','.join(_PRESETS.value)}: expected some of {known}")
-    check_folder("folder", _FOLDER.value)
+    presets.check(_PRESETS.value, _HERE, _FOLDER.value)
 
 
 def main():

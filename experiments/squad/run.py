@@ -15,10 +15,11 @@ import time
 
 from absl import flags, logging
 
-from experiments import common, training
+from experiments import common, encoder, training
 from fedlab.cli.flags import UsageError, check_engine, run_with_flags
 
 flags.adopt_module_key_flags(training)
+flags.adopt_module_key_flags(encoder)
 for _flag, _default in (
     (training.CLIENTS_PER_ROUND, 4),
     (training.CLIENT_LEARNING_RATE, 2e-4),
@@ -59,36 +60,12 @@ _PRETRAINED = flags.DEFINE_string(
     None,
     "Weights to start from: minilm, or the path of a BERT checkpoint. Default: random.",
 )
-_HIDDEN_SIZE = flags.DEFINE_integer(
-    "hidden_size", 384, "Width of a model with random weights.", lower_bound=1
-)
-_NUM_LAYERS = flags.DEFINE_integer(
-    "num_layers",
-    6,
-    "Number of blocks; of pretrained weights, the first ones are used.",
-    lower_bound=1,
-)
-_NUM_HEADS = flags.DEFINE_integer(
-    "num_heads", 12, "Attention heads of a model with random weights.", lower_bound=1
-)
-_INTERMEDIATE_SIZE = flags.DEFINE_integer(
-    "intermediate_size", 1536, "Feed-forward width with random weights.", lower_bound=1
-)
-_DROPOUT = flags.DEFINE_float("dropout", 0.1, "Rate of dropout.", lower_bound=0.0, upper_bound=0.99)
 _FREEZE = flags.DEFINE_list(
     "freeze",
     None,
     "Layers that keep their weights and are not sent: names, or patterns such as 'embeddings_*'.",
 )
 _KEEP = flags.DEFINE_list("keep", None, "Layers to train although --freeze matches them.")
-_CENTRALIZED = flags.DEFINE_bool(
-    "centralized",
-    False,
-    "One client that has all the data, and takes the steps of clients_per_round.",
-)
-_CLIENT_OPTIMIZER = flags.DEFINE_enum(
-    "client_optimizer", "Adam", ["SGD", "Adam", "AdamW"], "Keras optimizer of the clients."
-)
 _KEEP_MODELS = flags.DEFINE_bool(
     "keep_models",
     False,
@@ -117,19 +94,12 @@ def load_model(windows):
     import fedlab as fl
 
     tf.keras.utils.set_random_seed(training.SEED.value)
-    sizes = dict(num_layers=_NUM_LAYERS.value, dropout=_DROPOUT.value, length=_MAX_LENGTH.value)
-    if _PRETRAINED.value is None:
-        sizes |= dict(
-            vocab_size=len(windows.vocabulary),
-            max_positions=max(512, _MAX_LENGTH.value),
-            hidden_size=_HIDDEN_SIZE.value,
-        )
-        sizes |= dict(num_heads=_NUM_HEADS.value, intermediate_size=_INTERMEDIATE_SIZE.value)
+    sizes = encoder.sizes(_PRETRAINED.value, len(windows.vocabulary), _MAX_LENGTH.value)
     model = fl.models.bert.question_answering(_PRETRAINED.value, **sizes)
     fl.question_answering.spans.check_model(model, windows)
     if _FREEZE.value or _KEEP.value:
         fl.models.freeze(model, *(_FREEZE.value or ()), keep=_KEEP.value or ())
-    model.optimizer = training.client_optimizer(_CLIENT_OPTIMIZER.value)
+    model.optimizer = training.client_optimizer(encoder.CLIENT_OPTIMIZER.value)
     return model
 
 
@@ -148,7 +118,7 @@ def make_clients(windows):
     if not _ALL_WINDOWS.value:
         rows = {client_id: own[windows.y[own].any(axis=1)] for client_id, own in rows.items()}
         rows = {client_id: own for client_id, own in rows.items() if len(own)}
-    if _CENTRALIZED.value:
+    if encoder.CENTRALIZED.value:
         rows = {"all": np.concatenate(list(rows.values()))}
     return fl.ClientData(rows, lambda client_id: windows.columns(rows[client_id]))
 
@@ -225,11 +195,7 @@ def print_table(history):
 
 def check():
     """Raises an error if flags contradict each other, or the engine cannot run."""
-    if _CENTRALIZED.value and training.LOCAL_EPOCHS.value > 1:
-        raise UsageError(
-            f"--local_epochs={training.LOCAL_EPOCHS.value}: expected 1 with --centralized; raise "
-            "--max_batches instead"
-        )
+    encoder.check_centralized()
     if _KEEP_MODELS.value and not training.RUN_DIR.value:
         raise UsageError("--keep_models: expected a run folder; give --run_dir=FOLDER")
     check_engine(training.ENGINE.value)
@@ -264,9 +230,7 @@ def main():
             server_momentum=training.SERVER_MOMENTUM.value,
         ),
         **training.simulation_options(),
-        clients_per_round=1 if _CENTRALIZED.value else training.CLIENTS_PER_ROUND.value,
-        max_batches=training.MAX_BATCHES.value
-        * (training.CLIENTS_PER_ROUND.value if _CENTRALIZED.value else 1),
+        **encoder.cohort_options(),
         evaluate_on=evaluate_on,
     )
     print_table(run.history)

@@ -20,10 +20,11 @@ class Tracker(Callback):
     part of every checkpoint, so that a resumed simulation continues the same run.
     """
 
-    def __init__(self, artifacts: bool):
+    def __init__(self, artifacts: bool, run_name: str | None):
         if not isinstance(artifacts, bool):
             raise _checks.type_error("artifacts", artifacts, "True or False")
-        self._artifacts = artifacts
+        check_text("run_name", run_name, none=True)
+        self._artifacts, self._given_name = artifacts, run_name
         self._parameters: dict[str, str] = {}
         self._run_dir: pathlib.Path | None = None
         self._run_id: str | None = None
@@ -33,6 +34,13 @@ class Tracker(Callback):
     def run_id(self) -> str | None:
         """The id of the tracker's run, or None before round 0."""
         return self._run_id
+
+    @property
+    def _run_name(self) -> str | None:
+        """The name of the tracker's run: the given one, or that of the run folder."""
+        if self._given_name or self._run_dir is None:
+            return self._given_name
+        return self._run_dir.absolute().name
 
     def on_settings(self, settings: Mapping[str, Any], path: pathlib.Path | None) -> None:
         """See `Callback`."""

@@ -59,12 +59,11 @@ class MLflow(Tracker):
         tracking_uri: str | os.PathLike = "mlruns",
         artifacts: bool = False,
     ):
-        super().__init__(artifacts)
+        super().__init__(artifacts, run_name)
         check_text("experiment", experiment)
-        check_text("run_name", run_name, none=True)
         check_text("tracking_uri", os.fspath(tracking_uri))
         require("mlflow", "fedlab.callbacks.MLflow")
-        self._experiment, self._run_name = experiment, run_name
+        self._experiment = experiment
         self._uri = os.fspath(tracking_uri)
         # Not the address, which may contain a password.
         self.settings = {"experiment": experiment, "artifacts": artifacts}
@@ -85,11 +84,10 @@ class MLflow(Tracker):
         found = client.get_experiment_by_name(self._experiment)
         experiment = client.create_experiment(self._experiment) if found is None else None
         experiment = experiment or found.experiment_id
-        name = self._run_name or (None if self._run_dir is None else self._run_dir.absolute().name)
         tags = {"fedlab.version": __version__}
         if self._run_dir is not None:
             tags["fedlab.run_dir"] = str(self._run_dir.absolute())
-        run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+        run_id = client.create_run(experiment, run_name=self._run_name, tags=tags).info.run_id
         self._log_parameters(run_id)
         return run_id
 

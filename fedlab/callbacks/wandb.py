@@ -62,15 +62,14 @@ class WandB(Tracker):
         mode: str = "offline",
         artifacts: bool = False,
     ):
-        super().__init__(artifacts)
+        super().__init__(artifacts, run_name)
         check_text("project", project)
-        check_text("run_name", run_name, none=True)
         check_text("entity", entity, none=True)
         check_text("folder", os.fspath(folder))
         if mode not in MODES:
             raise _checks.value_error("mode", mode, f"one of {', '.join(map(repr, MODES))}")
         require("wandb", "fedlab.callbacks.WandB")
-        self._project, self._run_name, self._entity = project, run_name, entity
+        self._project, self._entity = project, entity
         self._folder, self._mode = pathlib.Path(folder), mode
         self.settings = {"project": project, "artifacts": artifacts}
         self._run: Any = None
@@ -85,11 +84,10 @@ class WandB(Tracker):
             left.finish(exit_code=1)  # of a simulation that an error has ended
         mode: Any = self._mode
         self._folder.mkdir(parents=True, exist_ok=True)
-        name = self._run_name or (None if self._run_dir is None else self._run_dir.absolute().name)
         self._run = wandb.init(
             project=self._project,
             entity=self._entity,
-            name=name,
+            name=self._run_name,
             id=run_id,
             dir=str(self._folder),
             mode=mode,

@@ -38,7 +38,7 @@ class Cohorts:
         watched: bool = False,
     ):
         self.sampler = _sampler(clients_per_round, cohort)
-        self.candidates = sampling.fixed_cohort(self.sampler) or clients
+        self.candidates = set(sampling.fixed_cohort(self.sampler) or ()) or clients
         adaptive = isinstance(self.sampler, sampling.Adaptive)
         self._watched = watched or adaptive
         if engine == "tff" and adaptive:
