@@ -546,7 +546,8 @@ def test_a_simulation_from_a_folder_gives_the_same_bits(tmp_path):
     results = []
     for data in (clients, fl.ClientData.open(tmp_path / "clients")):
         tf.keras.utils.set_random_seed(0)
-        model = tf.keras.Sequential([tf.keras.Input([3]), tf.keras.layers.Dense(2)])
+        layers = [tf.keras.Input([3]), tf.keras.layers.Dense(2, name="logits")]
+        model = tf.keras.Sequential(layers, name="linear")
         model.compile("sgd", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         train, test = data.split(0.2, by="example")
         run = fl.simulate(
