@@ -19,8 +19,12 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 # Shown as pages of the site, with the pictures and notebooks next to them.
-OUTSIDE = ("experiments/*/README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-NEXT_TO_THEM = ("experiments/*/*.png", "experiments/*/*.ipynb")
+STUDIES = ("experiments/*", "experiments/papers/*")
+OUTSIDE = (
+    *(f"{folder}/README.md" for folder in STUDIES),
+    *("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
+)
+NEXT_TO_THEM = tuple(f"{folder}/*.{kind}" for folder in STUDIES for kind in ("png", "ipynb"))
 
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 _API = re.compile(r"^<!-- api: ([\w.]+) -->$", re.MULTILINE)

@@ -34,7 +34,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for pattern in ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "experiments/*/README.md")
+    for pattern in (
+        *("README.md", "CONTRIBUTING.md", "docs/**/*.md"),
+        *("experiments/*/README.md", "experiments/papers/*/README.md"),
+    )
     for path in ROOT.glob(pattern)
 )
 LANGUAGES = {"python", "sh", "text", "csv", "json", "sql", "toml", "yaml", "bibtex"}

@@ -1,0 +1,1 @@
+"""Studies that reproduce papers: `python -m experiments.papers --list`."""

@@ -1,0 +1,147 @@
+"""The studies of papers: their records, measures, tables and command."""
+
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from experiments.papers import measures, pages, results, study
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def record(case="a", seed=0, rows=(), **settings):
+    return {
+        "case": case,
+        "seed": seed,
+        "settings": settings,
+        "versions": {},
+        "cores": 2,
+        "seconds": 90.0,
+        "columns": ["round", "test_accuracy"],
+        "rows": [list(row) for row in rows],
+        "figures": {},
+    }
+
+
+def test_no_number_of_the_pages_is_typed_by_hand():
+    made = pages.all_pages()
+    assert len(made) == 1 + len(study.names()) > 1
+    for file, text in made.items():
+        assert file.read_text(encoding="utf-8") == text, f"{file}: run experiments.papers --write"
+
+
+@pytest.mark.parametrize("name", study.names())
+def test_a_study_is_complete(name):
+    found = study.load(name)
+    assert (found.name, set(found.scales)) == (name, set(study.SCALES))
+    for scale in study.SCALES:
+        settings = found.scales[scale]
+        cases = found.cases(settings)
+        assert json.loads(json.dumps(settings)) == settings, "settings are kept as JSON"
+        assert len(set(case[:2] for case in cases)) == len(cases) > 0
+        assert {case.seed for case in cases} == set(settings["seeds"])
+    readme = (study.FOLDER / name / "README.md").read_text()
+    assert found.url in readme and f"experiments.papers {name}" in readme
+    assert f"experiments/papers/{name}/README.md" in (ROOT / "mkdocs.yml").read_text()
+
+
+@pytest.mark.parametrize("name", study.names())
+@pytest.mark.parametrize("scale", ["small", "paper"])
+def test_kept_records_are_of_the_study(name, scale):
+    found = study.load(name)
+    kept = results.read(results.kept(found, scale))
+    settings = {key: value for key, value in found.scales[scale].items() if key != "seeds"}
+    known = {case.name for case in found.cases(found.scales[scale])}
+    for each in kept:
+        assert each["settings"] == settings
+        assert each["case"] in known
+    assert len({(each["case"], each["seed"]) for each in kept}) == len(kept)
+
+
+def test_rounds_to_a_target_use_the_best_so_far_and_interpolate():
+    rows = [(0, 0.1), (10, 0.5), (20, 0.3), (30, 0.9), (40, 0.2)]
+    given = record(rows=rows)
+    assert measures.rounds_to(given, "test_accuracy", 0.1) == 0
+    assert measures.rounds_to(given, "test_accuracy", 0.3) == pytest.approx(5)
+    assert measures.rounds_to(given, "test_accuracy", 0.6) == pytest.approx(
+        22.5
+    )  # from 0.5, not 0.3
+    assert measures.rounds_to(given, "test_accuracy", 0.91) == math.inf
+
+
+def test_means_count_the_evaluations_of_the_last_rounds():
+    given = record(rows=[(0, 0.0), (10, 0.2), (20, 0.4), (30, 0.9)])
+    assert measures.mean_of_last(given, "test_accuracy", 20) == pytest.approx(0.65)
+    assert measures.last(given, "test_accuracy") == 0.9
+
+
+def test_a_record_has_the_evaluated_rounds(tmp_path):
+    history = [
+        {"round": 0, "test_accuracy": 0.123456789, "test_loss": None, "seconds": None},
+        {"round": 1, "train_loss": 2.0, "seconds": 3.0, "bytes_up": 8, "clients_asked": 2},
+        {"round": 2, "train_loss": 1.0, "test_accuracy": 0.5, "seconds": 4.0},
+    ]
+    outcome = study.Outcome(history, {"centralized": 1 / 3})
+    made = results.record(study.Case("a", 1), {"rounds": 2}, outcome, seconds=1.0)
+    assert made["columns"] == ["round", "test_accuracy", "train_loss"]
+    assert made["rows"] == [[0, 0.123457, None], [2, 0.5, 1.0]]
+    assert (made["figures"], made["seconds"]) == ({"centralized": 0.333333}, 7.0)
+    results.write(tmp_path / "small.json", [made])
+    assert results.read(tmp_path / "small.json") == [made]
+
+
+def test_records_replace_those_of_the_same_case_and_not_those_of_other_settings(tmp_path):
+    file = tmp_path / "paper.json"
+    results.merge(file, [record("b", rounds=9), record("a", 1, rounds=9)])
+    results.merge(file, [record("a", 1, [(0, 0.5)], rounds=9), record("a", 0, rounds=9)])
+    kept = results.read(file)
+    assert [(each["case"], each["seed"]) for each in kept] == [("a", 0), ("a", 1), ("b", 0)]
+    assert kept[1]["rows"] == [[0, 0.5]]
+    with pytest.raises(ValueError, match="other settings .rounds."):
+        results.merge(file, [record("a", 2, rounds=8)])
+    assert results.read(file) == kept
+
+
+def test_the_table_shows_mean_and_spread():
+    def rows(records):
+        assert list(records) == ["a", "b"]
+        return [
+            study.Row("one", "accuracy, %", 57.0, [50.0, 54.0]),
+            study.Row("two", "rounds", "> 9", [math.inf, 3.0], 0, "slow"),
+            study.Row("three", "rounds", None, []),
+        ]
+
+    found = study.load(study.names()[0])._replace(rows=rows)
+    lines = pages.table(found, results.by_case([record("b"), record("a")]))
+    assert lines[2:] == [
+        "| one | accuracy, % | 57.0 | 52.0 ± 2.8 | 2 |  |",
+        "| two | rounds | > 9 | not reached by 1 | 2 | slow |",
+        "| three | rounds |  | not run |  |  |",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "no study: expected one of"),
+        (["reddi"], "study 'reddi': expected one of"),
+        (["reddi2021", "--cases=fed_avg,x"], "--cases=fed_avg,x: expected some of fed_adagrad"),
+        (["reddi2021", "--seeds=a"], "--seeds=a: expected integers"),
+        (["reddi2021", "--path=/nowhere"], "--path=/nowhere: expected a folder"),
+    ],
+)
+def test_wrong_flags_are_one_line(arguments, message, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.papers", *arguments, f"--out={tmp_path / 'out'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2 and not done.stdout
+    assert message in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
