@@ -16,7 +16,8 @@ class DroppedClients:
     """Watches for dropped clients in every round.
 
     Warnings go to the logger "fedlab". Clients that are dropped by the run's
-    `conditions` cause a warning only if no client of a round is left.
+    `conditions` cause a warning only if no client of a round is left. A round whose sampler
+    has drawn no client, as Poisson sampling may, does not count as a round without an update.
 
     Args:
       max_dropped_rounds: the run stops after this number of consecutive rounds without
@@ -65,7 +66,7 @@ class DroppedClients:
         self._count(row)
         dropped = _dropped(row, clients)
         not_finite = [client_id for reason, client_id in dropped if reason == _NOT_FINITE]
-        if self._num_lost and not self._warned_of_round:
+        if self._num_lost and clients and not self._warned_of_round:
             logger.warning("round %d has no usable update (%s).", row["round"], _told(dropped))
             self._warned_of_clients = self._warned_of_round = True
         elif not_finite and not self._warned_of_clients:
@@ -81,7 +82,7 @@ class DroppedClients:
         self._check(row["round"], _told(dropped))
 
     def _count(self, row):
-        if "clients_finished" in row:
+        if row.get("clients_asked"):
             self._num_lost = 0 if row["clients_finished"] else self._num_lost + 1
 
     def _check(self, round_num, reasons):

@@ -60,7 +60,7 @@ class Cohorts:
           clients.
         """
         cohort = self._sample(round_num)
-        if not cohort:
+        if not cohort and not sampling.may_be_empty(self.sampler):
             raise ValueError(
                 f"the cohort of round {round_num} is empty: expected at least one client; "
                 "increase clients_per_round"

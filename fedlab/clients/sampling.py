@@ -86,7 +86,8 @@ def poisson(clients_per_round: float) -> Sampler:
 
     A cohort has `clients_per_round` clients on average. Differential privacy costs
     least with this kind of sampling. A cohort is empty with a probability of about
-    exp(-clients_per_round), which raises an error.
+    exp(-clients_per_round). The server's update of such a round has no client in it, but
+    a private aggregator adds its noise.
 
     Args:
       clients_per_round: a number above 0, at most the number of clients.
@@ -108,6 +109,11 @@ def _poisson(
     draws = seeding.generator(seed, "cohort", round_num).random(num_clients)
     chosen = np.flatnonzero(draws * num_clients < clients_per_round).tolist()
     return [client_ids[i] for i in chosen]
+
+
+def may_be_empty(sampler: Any) -> bool:
+    """Whether the sampler draws cohorts without a client on purpose."""
+    return getattr(sampler, "func", None) is _poisson
 
 
 def fixed(cohort: Iterable[str]) -> Sampler:

@@ -135,19 +135,30 @@ def test_conditions_do_not_depend_on_workers_or_interruptions_and_are_recorded(t
     assert config["algorithm_settings"]["sign_flipping"] == {"attackers": 0.5, "scale": 1.0}
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (
-            {"cohort": lambda client_ids, round_num, seed: []},
-            "the cohort of round 1 is empty: expected at least one client",
-        ),
-        ({"cohort": fl.clients.poisson(1e-9)}, "the cohort of round 1 is empty"),
-    ],
-)
-def test_nobody_is_an_error_that_says_so(options, message):
-    with pytest.raises(ValueError, match=message):
-        line_run(**options)
+def test_nobody_is_an_error_that_says_so():
+    with pytest.raises(ValueError, match="the cohort of round 1 is empty: expected at least one"):
+        line_run(cohort=lambda client_ids, round_num, seed: [])
+
+
+def test_a_round_without_a_client_changes_nothing_but_adds_the_noise_of_privacy(tmp_path):
+    def run(rounds, noise=None, **options):
+        private = fl.aggregators.differentially_private
+        aggregator = private(noise, 1, 5, norm=1.0) if noise else None
+        options = {"cohort": fl.clients.poisson(1), "seed": 5, "max_dropped_rounds": 1, **options}
+        return line_run(None, UNIFORM, rounds=rounds, aggregator=aggregator, **options)
+
+    sizes = [row["clients_asked"] for row in run(6).history[1:]]
+    empty = sizes.index(0, 1) + 1  # the first empty round after round 1
+    assert sizes[0] and any(sizes[empty:])
+    before, after = run(empty - 1), run(empty, run_dir=tmp_path / "run")
+    assert weight(after) == weight(before) != 0.0
+    assert after.history[empty]["clients_finished"] == after.history[empty]["bytes_up"] == 0
+    assert after.history[empty].get("train_loss") is None
+    resumed = run(6, run_dir=tmp_path / "run")
+    assert weight(resumed) == weight(run(6)) != weight(after)
+    with_noise = run(empty, noise=1.0)
+    assert weight(with_noise) != weight(run(empty - 1, noise=1.0))
+    assert with_noise.history[empty]["epsilon"] > with_noise.history[empty - 1]["epsilon"]
 
 
 # Attackers.
