@@ -64,7 +64,6 @@ class Row(NamedTuple):
       values: ours, one per seed; math.inf for a target that was not reached.
       digits: decimals that are shown.
       note: why ours differs, or what to know.
-      seconds: how long the runs took, summed over the seeds; set by `results.table`.
     """
 
     name: str
