@@ -70,8 +70,8 @@ SCALES = {
     "small": {
         **_PAPER,
         "num_images": 8000,
-        "targets": {**table.TARGETS, "2nn": 0.9, "cnn": 0.93},
-        "lower_targets": {"2nn": 0.8, "cnn": 0.85},
+        "targets": {"2nn": 0.9, "cnn": 0.9},
+        "lower_targets": {"2nn": 0.8, "cnn": 0.8},
         "rows": dict(
             [
                 _small("2nn_iid_fedsgd", 1500, 10),
@@ -80,11 +80,11 @@ SCALES = {
                 _small("2nn_shards_fedsgd", 1500, 10),
                 _small("2nn_shards_e1_b10", 600, 2),
                 _small("2nn_shards_e5_b10", 300, 1),
-                _small("cnn_iid_fedsgd", 500, 10),
-                _small("cnn_iid_e1_b10", 100, 2),
+                _small("cnn_iid_fedsgd", 400, 10),
+                _small("cnn_iid_e1_b10", 60, 2),
                 _small("cnn_iid_e5_b10", 30, 1),
-                _small("cnn_shards_fedsgd", 500, 10),
-                _small("cnn_shards_e1_b10", 200, 2),
+                _small("cnn_shards_fedsgd", 400, 10),
+                _small("cnn_shards_e1_b10", 150, 3),
                 _small("cnn_shards_e5_b10", 60, 1),
             ]
         ),
