@@ -1,0 +1,234 @@
+"""Rounds that six algorithms need under label skew (Karimireddy et al. 2020, section 7)."""
+
+import math
+import statistics
+
+from experiments import common
+from experiments.papers import measures
+from experiments.papers.study import Case, Outcome, Row, Study, Verdict
+
+ALGORITHMS = {
+    "fed_avg": "FedAvg",
+    "fed_prox": "FedProx",
+    "fed_nova": "FedNova",
+    "scaffold": "SCAFFOLD",
+    "fed_dyn": "FedDyn",
+    "mime": "Mime",
+}
+PARTITIONS = {
+    "iid": "IID",
+    "dirichlet": "Dirichlet(0.5)",
+    "two_labels": "two labels",
+    "uneven_steps": "two labels, uneven steps",
+}
+_COLORS = dict(
+    zip(
+        ALGORITHMS,
+        (common.GREY, common.ORANGE, common.GREEN, common.BLUE, common.VERMILION, common.PINK),
+    )
+)
+
+_SMALL = dict(
+    source="published",
+    num_train=10_000,
+    num_clients=20,
+    clients_per_round=20,
+    local_epochs=10,
+    batches_per_epoch=5,
+    rounds=20,
+    evaluate_every=1,
+    learning_rates=[0.03, 0.1, 0.3],
+    mu=1.0,
+    alpha=0.1,
+    algorithms=list(ALGORITHMS),
+    partitions=list(PARTITIONS),
+    seeds=[0, 1],
+)
+SCALES = {
+    "smoke": {
+        **_SMALL,
+        "source": "synthetic",
+        "num_train": 400,
+        "num_clients": 5,
+        "clients_per_round": 5,
+        "local_epochs": 1,
+        "rounds": 1,
+        "learning_rates": [0.1],
+        "algorithms": ["fed_avg", "fed_dyn"],
+        "partitions": ["uneven_steps"],
+        "seeds": [0],
+    },
+    "small": _SMALL,
+    "paper": {
+        **_SMALL,
+        "num_train": 60_000,
+        "num_clients": 100,
+        "clients_per_round": 20,
+        "rounds": 500,
+        "evaluate_every": 5,
+        "seeds": [0],
+    },
+}
+
+
+def cases(settings):
+    """The cases `<partition>-<algorithm>-<rate>`."""
+    return [
+        Case(
+            case_name(partition, algorithm, rate),
+            seed,
+            dict(partition=partition, algorithm=algorithm, rate=rate),
+        )
+        for seed in settings["seeds"]
+        for partition in settings["partitions"]
+        for algorithm in settings["algorithms"]
+        for rate in settings["learning_rates"]
+    ]
+
+
+def case_name(partition, algorithm, rate):
+    return f"{partition}-{algorithm}-{rate:g}"
+
+
+def train(case, setup):
+    import fedlab as fl
+    from experiments.papers.drift import task
+
+    settings, partition = setup.settings, case.options["partition"]
+    columns, test = task.load(settings, setup.path, case.seed)
+    num_clients = settings["num_clients"]
+    clients = fl.partitioners.clients(columns, task.partitioner(partition, num_clients, case.seed))
+    run = fl.simulate(
+        task.make_model(case.options["rate"]),
+        clients,
+        task.algorithm(case.options["algorithm"], settings, clients),
+        rounds=settings["rounds"],
+        clients_per_round=settings["clients_per_round"],
+        local_epochs=settings["local_epochs"],
+        batch_size=settings["num_train"] // num_clients // settings["batches_per_epoch"],
+        seed=case.seed,
+        conditions=task.share_of_steps if partition == "uneven_steps" else None,
+        evaluate_on={"test": test},
+        evaluate_every=settings["evaluate_every"],
+        evaluation_batch_size=2500,
+        run_dir=setup.run_dir,
+        num_workers=setup.num_workers,
+        max_dropped_rounds=None,
+    )
+    return Outcome(run.history)
+
+
+def final(record):
+    """Returns the accuracy after the last round, in %."""
+    return 100 * measures.last(record, "test_accuracy")
+
+
+def tuned(records, partition, algorithm):
+    """Returns (records by seed, rate) of the rate with the best final accuracy."""
+    settings = next(iter(records.values()))[0]["settings"]
+    runs = {
+        rate: records[case_name(partition, algorithm, rate)]
+        for rate in settings["learning_rates"]
+        if case_name(partition, algorithm, rate) in records
+    }
+    best = max(runs, key=lambda rate: statistics.fmean(map(final, runs[rate])), default=None)
+    return runs.get(best, []), best
+
+
+def rounds_to_fed_avg(records, partition, algorithm):
+    """Returns the rounds in which a tuned algorithm reaches FedAvg's final accuracy, by seed."""
+    targets = {record["seed"]: final(record) for record in tuned(records, partition, "fed_avg")[0]}
+    return [
+        measures.rounds_to(record, "test_accuracy", targets[record["seed"]] / 100)
+        for record in tuned(records, partition, algorithm)[0]
+        if record["seed"] in targets
+    ]
+
+
+def rows(records):
+    settings = next(iter(records.values()))[0]["settings"]
+    made = []
+    for partition in settings["partitions"]:
+        for algorithm in settings["algorithms"]:
+            runs, rate = tuned(records, partition, algorithm)
+            name = f"{PARTITIONS[partition]}, {ALGORITHMS[algorithm]}"
+            accuracies = [final(record) for record in runs]
+            measure = f"accuracy after {settings['rounds']} rounds, %"
+            note = "" if rate is None else f"rate {rate:g}"
+            made.append(Row(name, measure, None, accuracies, note=note))
+            needed = rounds_to_fed_avg(records, partition, algorithm)
+            made.append(Row(name, "rounds to FedAvg's last accuracy", None, needed))
+    return made
+
+
+def verdict(records):
+    told, holds = [], []
+    for partition in ("dirichlet", "two_labels"):
+        needed = {
+            algorithm: statistics.fmean(values)
+            for algorithm in ALGORITHMS
+            if (values := rounds_to_fed_avg(records, partition, algorithm))
+        }
+        if len(needed) == len(ALGORITHMS):
+            holds.append(needed["scaffold"] < needed["fed_avg"])
+            named = ", ".join(f"{ALGORITHMS[each]} {_rounds(needed[each])}" for each in needed)
+            told.append(f"{PARTITIONS[partition]}, rounds to FedAvg's last accuracy: {named}.")
+    if len(holds) < 2:
+        return Verdict(None, "Dirichlet(0.5) and two labels have not run with all algorithms.")
+    uneven = {
+        algorithm: statistics.fmean(map(final, runs))
+        for algorithm in ALGORITHMS
+        if (runs := tuned(records, "uneven_steps", algorithm)[0])
+    }
+    if "fed_avg" in uneven and "fed_nova" in uneven:
+        told.append(
+            f"If clients also take different numbers of steps, FedAvg ends at "
+            f"{uneven['fed_avg']:.1f} % and FedNova, which corrects for them, at "
+            f"{uneven['fed_nova']:.1f} %."
+        )
+    return Verdict(all(holds), " ".join(told))
+
+
+def _rounds(mean):
+    return f"{mean:.1f}" if math.isfinite(mean) else "not reached"
+
+
+def draw(records, file):
+    settings = next(iter(records.values()))[0]["settings"]
+    shown = settings["partitions"]
+    with common.picture(file, max(4.0, 2.8 * len(shown)), 3.3, 1, len(shown)) as (_, [axes]):
+        for axis, partition in zip(axes, shown):
+            for algorithm in settings["algorithms"]:
+                runs, _ = tuned(records, partition, algorithm)
+                for i, record in enumerate(runs):
+                    numbers, values = measures.curve(record, "test_accuracy")
+                    axis.plot(
+                        numbers[1:],
+                        measures.percent(values[1:]),
+                        color=_COLORS[algorithm],
+                        label=None if i else ALGORITHMS[algorithm],
+                        alpha=0.8,
+                        linewidth=1.2,
+                    )
+            axis.set_title(PARTITIONS[partition], fontsize=9)
+            axis.set(xlabel="round")
+            axis.grid(alpha=0.3)
+        axes[0].set(ylabel="test accuracy, %")
+        axes[-1].legend(frameon=False, loc="lower right", fontsize=8)
+
+
+STUDY = Study(
+    name="drift",
+    title="SCAFFOLD: Stochastic Controlled Averaging for Federated Learning",
+    paper="Karimireddy et al. 2020",
+    url="https://arxiv.org/abs/1910.06378",
+    claim="If clients have different labels, SCAFFOLD needs fewer rounds than FedAvg.",
+    data="Fashion-MNIST; scale `small` draws 10,000 of its training images.",
+    scales=SCALES,
+    cases=cases,
+    train=train,
+    rows=rows,
+    verdict=verdict,
+    draw=draw,
+    order=5,
+)
