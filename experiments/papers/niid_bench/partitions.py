@@ -48,7 +48,7 @@ def dirichlet(
         for label in np.unique(labels):
             rows = rng.permutation(np.flatnonzero(labels == label))
             shares = rng.dirichlet(np.full(num_clients, alpha)) * (sizes < equal_share)
-            ends = np.cumsum(shares / shares.sum())[:-1] * len(rows)
+            ends = np.rint(np.cumsum(shares / shares.sum())[:-1] * len(rows))
             for client, piece in enumerate(np.split(rows, ends.astype(int))):
                 parts[client].append(piece)
                 sizes[client] += len(piece)

@@ -54,7 +54,7 @@ SCALES = {
         "mu": [0.01],
         "units": [8, 8],
     },
-    "small": {**_PAPER, "datasets": ["mnist"], "rounds": 10, "mu": [0.01], "seeds": [0, 1]},
+    "small": {**_PAPER, "datasets": ["mnist"], "rounds": 5, "mu": [0.01], "seeds": [0, 1]},
     "paper": _PAPER,
 }
 
