@@ -221,8 +221,13 @@ def verdict(records):
     ]
     means = [(spent, statistics.fmean(each)) for spent, each in curve(records, setting["clients"])]
     moderate = next((value for spent, value in means if spent <= setting["target"]), None)
-    if len(means) < len(private) or moderate is None or math.isfinite(means[0][0]):
+    if len(means) < len(private):
         return Verdict(None, f"{len(means)} of {len(private)} noise multipliers have run.")
+    if moderate is None or math.isfinite(means[0][0]):
+        return Verdict(
+            None,
+            f"Runs without noise and with an epsilon of at most {setting['target']:g} are needed.",
+        )
     values = [value for _, value in means]
     falls = all(after <= before + CHANCE for before, after in zip(values, values[1:]))
     holds = values[0] - moderate <= LITTLE and falls and values[0] - values[-1] > LITTLE
