@@ -1,0 +1,1 @@
+"""Singhal et al. 2021 on MovieLens."""
