@@ -14,7 +14,7 @@ PUBLISHED = {
     "centralized": (1.36, 40.8),
 }
 COLORS = dict(zip(PUBLISHED, (common.BLUE, common.VERMILION, common.GREY)))
-_DATA = {"synthetic": "synthetic", "100k": "MovieLens 100k", "1m": "MovieLens 1M"}
+_DATA = {"synthetic": "synthetic data", "100k": "MovieLens 100k", "1m": "MovieLens 1M"}
 
 _PAPER = dict(
     versions=["100k", "1m"],
