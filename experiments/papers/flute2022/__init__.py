@@ -1,0 +1,1 @@
+"""The speed of Fed-Shakespeare, as measured by FLUTE (Garcia et al. 2022)."""
