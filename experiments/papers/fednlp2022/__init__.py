@@ -1,0 +1,1 @@
+"""Lin et al. 2022 (FedNLP) on SQuAD."""
