@@ -113,16 +113,20 @@ def records():
 
 
 def test_gains_are_means_over_the_sets_whose_clients_differ(records):
-    rows = {(row.name, row.measure.rpartition("; ")[2]): row for row in study.rows(records)}
-    mu_1 = "FedProx, mu = 1, above FedAvg, 90 % stragglers"
-    assert rows[mu_1, "the paper's rule"].values == pytest.approx([40.0, 41.0])
-    assert rows[mu_1, "last 20 of 60 rounds"].values == pytest.approx([20.0, 20.0])
-    spread = rows["FedAvg, 90 % stragglers", "last 20 of 60 rounds"]
-    assert spread.values == pytest.approx([4.0, 4.0])
-    assert rows["synthetic(0.5, 0.5), 90 %: FedProx, mu = 0", "last 20 of 60 rounds"].values == (
-        pytest.approx([61.0, 61.0])
+    rows = {(row.name, row.measure): row.values for row in study.rows(records)}
+    mean = "mean of the synthetic sets, 90 % stragglers"
+    last = "in the last 20 of 60 rounds"
+    above = "points of accuracy above FedAvg"
+    assert rows[f"{mean}: FedProx, mu = 1", f"{above} by the paper's rule"] == (
+        pytest.approx([40.0, 41.0])
     )
-    assert not rows["IID, 90 %: FedAvg", "last 20 of 60 rounds"].values
+    assert rows[f"{mean}: FedProx, mu = 1", f"{above} {last}"] == pytest.approx([20.0, 20.0])
+    assert rows[f"{mean}: FedAvg", f"range of the accuracy {last}, points"] == (
+        pytest.approx([4.0, 4.0])
+    )
+    case = "synthetic(0.5, 0.5), 90 % stragglers: FedProx, mu = 0"
+    assert rows[case, f"accuracy {last}, %"] == pytest.approx([61.0, 61.0])
+    assert not rows["IID, 90 % stragglers: FedAvg", f"accuracy {last}, %"]
 
 
 def test_the_verdict_needs_a_gain_on_every_set_and_every_case(records):
