@@ -1,0 +1,1 @@
+"""TFF's tutorial Federated Learning for Text Generation."""
