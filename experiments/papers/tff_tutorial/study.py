@@ -344,7 +344,7 @@ def rows(records):
 
 
 def _characters(checks):
-    return f"{checks[0]['characters']:.0f} characters" if checks else ""
+    return f"{checks[0]['characters']:,.0f} characters" if checks else ""
 
 
 def _helped(differences):
@@ -411,9 +411,9 @@ def draw(records, file):
                 loss.plot(*measures.curve(record, "train_loss"), **shown)
         accuracy.axhline(task.CHANCE, color=common.GREY, linewidth=1)
         accuracy.text(5, task.CHANCE + 0.01, "chance, 1/86", color=common.GREY, ha="right")
-        accuracy.set(xlabel="round", ylabel="evaluation accuracy", ylim=(0, 0.75))
+        accuracy.set(xlabel="round", ylabel="evaluation accuracy", ylim=(0, 0.65))
         loss.set(xlabel="round", ylabel="train loss", ylim=(0, None), xticks=range(1, 6))
-        accuracy.legend(frameon=False, loc="upper left", fontsize=7, ncols=2)
+        loss.legend(*accuracy.get_legend_handles_labels(), frameon=False, loc="lower left")
         found = list(gains(records).items())[::-1]
         for y, (_, differences) in enumerate(found):
             gained.plot(differences, [y] * len(differences), "o", color=common.BLUE, alpha=0.7)
