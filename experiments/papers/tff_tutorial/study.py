@@ -32,6 +32,10 @@ PUBLISHED = {
 }
 # One round of one client from random weights: train loss, accuracy.
 FIRST_STEP = {"first_step": (4.281, 0.145), "first_step_collapsed": (4.399, 0.139)}
+_FIRST_NOTES = {
+    "first_step": "2020-02-18",
+    "first_step_collapsed": "2022-06-16; 4.399 to 4.404 and 0.129 to 0.147 in five outputs",
+}
 RANDOM_TEXT = 0.011
 
 # The cases of the five suggested extensions: title, options. Their first case is the base.
@@ -322,7 +326,7 @@ def rows(records):
         title += ", recurrent weights lost" if name != "first_step" else ""
         for measure, published in (("loss", loss), ("accuracy", accuracy)):
             ours = [each["figures"][measure] for each in records.get(name, [])]
-            made.append(Row(title, f"train {measure}", published, ours, 3))
+            made.append(Row(title, f"train {measure}", published, ours, 3, _FIRST_NOTES[name]))
     checks = [each["figures"] for each in records.get("random_text", [])]
     for name, title, published, note in (
         ("few", "random text", RANDOM_TEXT, f"chance: {task.CHANCE:.4f}; 800 characters"),
@@ -370,6 +374,17 @@ def verdict(records):
         f"Federated training takes the accuracy from {before:.3f} to {healthy:.3f}. With random "
         f"recurrent weights on the clients it falls to {collapsed:.3f}."
     )
+    steps = [
+        f"{statistics.fmean(each['figures']['loss'] for each in records[name]):.3f} "
+        f"(published: {FIRST_STEP[name][0]:.3f})"
+        for name in FIRST_STEP
+        if name in records
+    ]
+    if len(steps) == 2:
+        told += (
+            f" One round from random weights has the train loss {steps[0]}, and {steps[1]} if the "
+            "clients lose the recurrent weights."
+        )
     differences = gains(records)
     for kind, word in (("helps", "Helped"), ("hurts", "Hurt"), ("undecided", "Undecided")):
         named = [
