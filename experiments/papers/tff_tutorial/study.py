@@ -329,7 +329,7 @@ def rows(records):
             made.append(Row(title, f"train {measure}", published, ours, 3, _FIRST_NOTES[name]))
     checks = [each["figures"] for each in records.get("random_text", [])]
     for name, title, published, note in (
-        ("few", "random text", RANDOM_TEXT, f"chance: {task.CHANCE:.4f}; 800 characters"),
+        ("few", "random text", RANDOM_TEXT, f"chance: {task.CHANCE:.4f} ± 0.0038; 800 characters"),
         ("many", "random text", None, _characters(checks)),
         ("untrained", "random text, random weights", None, _characters(checks)),
         ("example", "a role's text, pretrained", "0.391", "another pretrained model"),
