@@ -437,6 +437,8 @@ def draw(records, file):
         gained.set_yticklabels([_title(name) for name, _ in found], fontsize=7)
         for axis in axes:
             axis.grid(alpha=0.3)
+        if not found:
+            gained.set_visible(False)
 
 
 STUDY = Study(
