@@ -200,16 +200,18 @@ def draw(records, file):
         for axis, partition in zip(axes, shown):
             for algorithm in settings["algorithms"]:
                 runs, _ = tuned(records, partition, algorithm)
-                for i, record in enumerate(runs):
-                    numbers, values = measures.curve(record, "test_accuracy")
-                    axis.plot(
-                        numbers[1:],
-                        measures.percent(values[1:]),
-                        color=_COLORS[algorithm],
-                        label=None if i else ALGORITHMS[algorithm],
-                        alpha=0.8,
-                        linewidth=1.2,
-                    )
+                if not runs:
+                    continue
+                curves = [measures.curve(record, "test_accuracy") for record in runs]
+                numbers, by_round = curves[0][0], [*zip(*(values for _, values in curves))]
+                means, lowest, highest = (
+                    measures.percent(map(each, by_round)) for each in (statistics.fmean, min, max)
+                )
+                color = _COLORS[algorithm]
+                axis.plot(numbers[1:], means[1:], color=color, label=ALGORITHMS[algorithm])
+                axis.fill_between(
+                    numbers[1:], lowest[1:], highest[1:], color=color, alpha=0.15, linewidth=0
+                )
             axis.set_title(PARTITIONS[partition], fontsize=9)
             axis.set(xlabel="round")
             axis.grid(alpha=0.3)
