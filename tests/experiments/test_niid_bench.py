@@ -95,7 +95,7 @@ def test_the_claim_needs_a_loss_with_two_labels_and_different_winners(winner, tw
 def test_a_part_of_the_runs_decides_nothing():
     found = dict(list(records(lambda *_: 0.5).items())[:5])
     verdict = study.verdict(found)
-    assert verdict.holds is None and "of 12 combinations have run" in verdict.text
+    assert verdict.holds is None and "of 12 rows have run" in verdict.text
 
 
 @pytest.mark.slow

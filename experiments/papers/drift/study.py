@@ -40,8 +40,12 @@ _SMALL = dict(
     learning_rates=[0.03, 0.1, 0.3],
     mu=1.0,
     alpha=0.1,
-    algorithms=list(ALGORITHMS),
-    partitions=list(PARTITIONS),
+    algorithms={
+        "iid": ["fed_avg", "scaffold"],
+        "dirichlet": list(ALGORITHMS),
+        "two_labels": list(ALGORITHMS),
+        "uneven_steps": ["fed_avg", "fed_nova", "scaffold"],
+    },
     seeds=[0, 1],
 )
 SCALES = {
@@ -54,8 +58,7 @@ SCALES = {
         "local_epochs": 1,
         "rounds": 1,
         "learning_rates": [0.1],
-        "algorithms": ["fed_avg", "fed_dyn"],
-        "partitions": ["uneven_steps"],
+        "algorithms": {"uneven_steps": ["fed_avg", "fed_dyn"]},
         "seeds": [0],
     },
     "small": _SMALL,
@@ -66,6 +69,7 @@ SCALES = {
         "clients_per_round": 20,
         "rounds": 500,
         "evaluate_every": 5,
+        "algorithms": {partition: list(ALGORITHMS) for partition in PARTITIONS},
         "seeds": [0],
     },
 }
@@ -80,8 +84,8 @@ def cases(settings):
             dict(partition=partition, algorithm=algorithm, rate=rate),
         )
         for seed in settings["seeds"]
-        for partition in settings["partitions"]
-        for algorithm in settings["algorithms"]
+        for partition, algorithms in settings["algorithms"].items()
+        for algorithm in algorithms
         for rate in settings["learning_rates"]
     ]
 
@@ -148,8 +152,8 @@ def rounds_to_fed_avg(records, partition, algorithm):
 def rows(records):
     settings = next(iter(records.values()))[0]["settings"]
     made = []
-    for partition in settings["partitions"]:
-        for algorithm in settings["algorithms"]:
+    for partition, algorithms in settings["algorithms"].items():
+        for algorithm in algorithms:
             runs, rate = tuned(records, partition, algorithm)
             name = f"{PARTITIONS[partition]}, {ALGORITHMS[algorithm]}"
             accuracies = [final(record) for record in runs]
@@ -195,10 +199,10 @@ def _rounds(mean):
 
 def draw(records, file):
     settings = next(iter(records.values()))[0]["settings"]
-    shown = settings["partitions"]
+    shown = settings["algorithms"]
     with common.picture(file, max(4.0, 2.8 * len(shown)), 3.3, 1, len(shown)) as (_, [axes]):
-        for axis, partition in zip(axes, shown):
-            for algorithm in settings["algorithms"]:
+        for axis, (partition, algorithms) in zip(axes, shown.items()):
+            for algorithm in algorithms:
                 runs, _ = tuned(records, partition, algorithm)
                 if not runs:
                     continue

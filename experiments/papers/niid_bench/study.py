@@ -54,7 +54,15 @@ SCALES = {
         "mu": [0.01],
         "units": [8, 8],
     },
-    "small": {**_PAPER, "datasets": ["mnist"], "rounds": 5, "mu": [0.01], "seeds": [0, 1]},
+    "small": {
+        **_PAPER,
+        "datasets": ["mnist"],
+        "partitions": ["iid", "two_labels"],
+        "rounds": 5,
+        "local_epochs": 5,
+        "mu": [0.01],
+        "seeds": [0, 1],
+    },
     "paper": _PAPER,
 }
 
@@ -154,29 +162,37 @@ def _note(runs, mu, row):
 
 
 def verdict(records):
-    datasets = [each for each in DATASETS if any(name.startswith(f"{each}-") for name in records)]
+    settings = next(iter(records.values()))[0]["settings"]
+    if not {"iid", "two_labels"} <= set(settings["partitions"]):
+        return Verdict(None, "IID clients and clients with two labels have not both run.")
     told, holds = [], []
-    for dataset in datasets:
+    for dataset in settings["datasets"]:
         means = {
-            partition: {
-                algorithm: statistics.fmean(map(accuracy, runs))
-                for algorithm in ALGORITHMS
-                if (runs := found(records, dataset, partition, algorithm)[0])
-            }
-            for partition in PARTITIONS
+            (partition, algorithm): statistics.fmean(map(accuracy, runs))
+            for partition in settings["partitions"]
+            for algorithm in settings["algorithms"]
+            if (runs := found(records, dataset, partition, algorithm)[0])
         }
-        ran = sum(map(len, means.values()))
-        if ran < len(PARTITIONS) * len(ALGORITHMS):
-            told.append(f"{DATASETS[dataset]}: {ran} of 12 combinations have run.")
+        expected = len(settings["partitions"]) * len(settings["algorithms"])
+        if len(means) < expected:
+            if means:
+                told.append(f"{DATASETS[dataset]}: {len(means)} of {expected} rows have run.")
             continue
-        best = {partition: max(found_, key=found_.get) for partition, found_ in means.items()}
-        lower = all(means["two_labels"][each] < means["iid"][each] for each in ALGORITHMS)
-        holds.append(lower and len(set(best.values())) > 1)
-        named = ", ".join(f"{ALGORITHMS[best[each]]} with {PARTITIONS[each]}" for each in best)
-        reached = ", ".join(
-            f"{means[each]['fed_avg']:.1f} % with {title}" for each, title in PARTITIONS.items()
+        best = {
+            partition: max(settings["algorithms"], key=lambda each: means[partition, each])
+            for partition in settings["partitions"]
+        }
+        lower = all(
+            means["two_labels", each] < means["iid", each] for each in settings["algorithms"]
         )
-        told.append(f"{DATASETS[dataset]}: best is {named}. FedAvg reaches {reached}.")
+        holds.append(lower and len(set(best.values())) > 1)
+        told.append(
+            f"{DATASETS[dataset]}: the best are "
+            + ", ".join(f"{ALGORITHMS[best[each]]} ({PARTITIONS[each]})" for each in best)
+            + ". FedAvg reaches "
+            + ", ".join(f"{means[each, 'fed_avg']:.1f} % ({PARTITIONS[each]})" for each in best)
+            + "."
+        )
     return Verdict(all(holds) if holds else None, " ".join(told))
 
 
@@ -185,11 +201,12 @@ def draw(records, file):
     datasets = [
         each for each in settings["datasets"] if any(n.startswith(f"{each}-") for n in records)
     ]
-    size = 3.1 * len(PARTITIONS), 0.4 + 2.7 * len(datasets)
-    with common.picture(file, *size, len(datasets), len(PARTITIONS)) as (_, axes):
+    partitions = settings["partitions"]
+    size = max(4.0, 3.1 * len(partitions)), 0.4 + 2.7 * len(datasets)
+    with common.picture(file, *size, len(datasets), len(partitions)) as (_, axes):
         for line, dataset in zip(axes, datasets):
-            for axis, (partition, title) in zip(line, PARTITIONS.items()):
-                for algorithm, label in ALGORITHMS.items():
+            for axis, partition in zip(line, partitions):
+                for algorithm in settings["algorithms"]:
                     runs, _ = found(records, dataset, partition, algorithm)
                     for i, record in enumerate(runs):
                         numbers, values = measures.curve(record, "test_accuracy")
@@ -197,11 +214,11 @@ def draw(records, file):
                             numbers[1:],
                             measures.percent(values[1:]),
                             color=_COLORS[algorithm],
-                            label=None if i else label,
+                            label=None if i else ALGORITHMS[algorithm],
                             alpha=0.8,
                             linewidth=1.2,
                         )
-                axis.set_title(f"{DATASETS[dataset]}, {title}", fontsize=9)
+                axis.set_title(f"{DATASETS[dataset]}, {PARTITIONS[partition]}", fontsize=9)
                 axis.set(xlabel="round")
                 axis.grid(alpha=0.3)
             line[0].set(ylabel="test accuracy, %")
