@@ -1,0 +1,1 @@
+"""LEAF's Shakespeare: Caldas et al. 2018."""
