@@ -89,7 +89,7 @@ def test_a_gain_is_a_bound_if_fedsgd_does_not_reach_the_target():
 @pytest.mark.parametrize(
     "iid, shards, holds",
     [(4, 20, True), (5, 20, False), (4, 3, False), (4, 41, False)],
-)
+)  # FedSGD takes 40 rounds
 def test_the_claim_needs_tenfold_gains_and_smaller_ones_with_shards(iid, shards, holds):
     base = {0: 0.1, 40: 0.9}
     found = deciding("cnn", base, {0: 0.1, iid: 0.9}, "iid")
@@ -135,3 +135,22 @@ def test_a_run_stops_when_it_reaches_its_target():
     run, _ = task.train(table.method("2nn_iid_e5_b10"), settings, row, 0)
     accuracies = [each["test_accuracy"] for each in run.history]
     assert max(accuracies[:-1], default=0.0) < 0.2 <= accuracies[-1] and len(accuracies) < 31
+
+
+def test_every_tuned_rate_is_inside_its_grid():
+    for name, found in table.tuned().items():
+        rates = sorted(found["accuracy"], key=float)
+        best = max(found["accuracy"], key=found["accuracy"].get)
+        assert rates[0] != best != rates[-1], name
+        assert [float(rate) for rate in rates] == [
+            table.rate(power) for power in range(-9, 9) if table.rate(power) in map(float, rates)
+        ]
+
+
+def test_rows_that_were_not_tuned_use_the_rate_of_the_nearest(monkeypatch):
+    made = {"cnn_iid_fedsgd": 3.0, "cnn_iid_e1_b10": 1.0, "cnn_iid_e5_b10": 2.0}
+    found = {name: {"accuracy": {str(rate): 0.5, "9": 0.4}} for name, rate in made.items()}
+    monkeypatch.setattr(table, "tuned", lambda: found)
+    kinds = {"fedsgd": 3, "e20_binf": 3, "e1_b50": 1, "e1_b10": 1, "e5_b50": 2, "e20_b10": 2}
+    for kind, rate in kinds.items():
+        assert table.best_rate(f"cnn_iid_{kind}") == rate

@@ -1,6 +1,8 @@
 """The rows of tables 1 and 2 of McMahan et al. 2017, and the settings of each."""
 
+import json
 import math
+import pathlib
 import re
 from typing import NamedTuple
 
@@ -41,9 +43,15 @@ PUBLISHED = {
     "shakespeare_role_e5_b50": 152,
     "shakespeare_role_e5_b10": 41,
 }
+UNPUBLISHED = ("2nn_iid_e5_b10", "2nn_shards_e5_b10")
+"""Rows that the paper does not have."""
+ROWS = (*PUBLISHED, *UNPUBLISHED)
 TARGETS = {"2nn": 0.97, "cnn": 0.99, "shakespeare": 0.54}
 MODELS = {"2nn": "2NN", "cnn": "CNN", "shakespeare": "LSTM"}
 PARTITIONS = {"iid": "IID", "shards": "shards", "role": "by role"}
+
+RATES = pathlib.Path(__file__).with_name("rates.json")
+"""What `tune.py` has found."""
 
 _NAME = re.compile(r"(2nn|cnn|shakespeare)_(iid|shards|role)_(?:fedsgd|e(\d+)_b(\d+|inf))")
 
@@ -91,6 +99,35 @@ def method(name: str) -> Method:
     return Method(
         model, partition, int(epochs), None if batch_size == "inf" else int(batch_size), False
     )
+
+
+def rate(power: int) -> float:
+    """Returns a rate of the grid.
+
+    Example:
+      >>> rate(-4)
+      0.0464
+    """
+    return float(f"{10 ** (power / 3):.3g}")
+
+
+def tuned() -> dict:
+    """Returns the accuracies on the grid by row: {"rounds": ..., "accuracy": {rate: ...}}."""
+    return json.loads(RATES.read_text(encoding="utf-8")) if RATES.exists() else {}
+
+
+def best_rate(name: str) -> float:
+    """Returns the tuned rate of a row, or that of the nearest row that was tuned.
+
+    E = 20 uses the rate of E = 5, B = 50 that of B = 10, and B = ∞ that of FedSGD. The LSTM uses
+    1, which Reddi et al. 2021 have found for the same layers and FedAvg.
+    """
+    what = method(name)
+    if what.model == "shakespeare":
+        return 1.0
+    near = "fedsgd" if what.batch_size is None else f"e{min(what.epochs, 5)}_b10"
+    accuracy = tuned()[f"{what.model}_{what.partition}_{near}"]["accuracy"]
+    return float(max(accuracy, key=accuracy.get))
 
 
 def row(name: str, rate: float, max_rounds: int | None = None, evaluate_every: int | None = None):
