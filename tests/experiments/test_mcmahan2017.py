@@ -99,6 +99,13 @@ def test_the_claim_needs_tenfold_gains_and_smaller_ones_with_shards(iid, shards,
     assert f"{40 / iid:.1f} times with IID clients" in study.verdict(found).text
 
 
+def test_without_fedsgd_the_verdict_tells_the_rounds_so_far():
+    name = "shakespeare_role_e5_b10"
+    found = study.verdict({name: [record(name, {0: 0.0, 40: 0.54}, target=0.54)]})
+    assert found.holds is None and "40 rounds to 54% (published: 41)" in found.text
+    assert "Runs recorded: 1." in study.verdict({name: [record(name, {0: 0.0})]}).text
+
+
 def test_roles_need_a_larger_gain_than_iid_text():
     base = {0: 0.1, 40: 0.9}
     found = deciding("shakespeare", base, {0: 0.1, 4: 0.9}, "iid")

@@ -206,10 +206,26 @@ def verdict(records):
         if other == "shards" and not 1 < rest < iid:
             failed.append(f"With shards, the {title} does not gain, or not less.")
     if not told:
-        done = sum(map(len, records.values()))
-        return Verdict(None, f"FedSGD and FedAvg cannot be compared yet: {done} runs are recorded.")
+        return Verdict(None, _so_far(records))
     text = f"FedAvg (E = 5, B = 10) needs fewer rounds than FedSGD: {'; '.join(told)}."
     return Verdict(not failed, " ".join([text, *failed]))
+
+
+def _so_far(records):
+    """Returns what can be said before FedSGD and FedAvg have both run."""
+    told = []
+    for name in (name for name in table.PUBLISHED if records.get(name)):
+        what, found = table.method(name), [rounds(record) for record in records[name]]
+        target = records[name][0]["settings"]["targets"][what.model]
+        if math.inf not in found and target == table.TARGETS[what.model]:
+            told.append(
+                f"{what.place}, {what.title}: {sum(found) / len(found):.0f} rounds to "
+                f"{target:.0%} (published: {table.PUBLISHED[name]})"
+            )
+    if told:
+        return f"Too few rows have run to compare. So far: {'; '.join(told)}."
+    done = sum(map(len, records.values()))
+    return f"FedSGD and FedAvg cannot be compared yet. Runs recorded: {done}."
 
 
 _WITH = {"shards": "with two shards per client", "role": "with roles as clients"}
