@@ -48,6 +48,8 @@ SCALES = {
         "versions": ["100k"],
         "rounds": 100,
         "evaluate_every": 10,
+        "fed_avg_rates": [0.2],
+        "central_rates": [0.1],
         "central_epochs": 10,
         "seeds": [0, 1],
     },
