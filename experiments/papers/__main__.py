@@ -102,8 +102,8 @@ def run():
     records = results.by_case(made)
     figure = folder / "figure.png"
     found.draw(records, figure)
-    print("\n".join(pages.table(found, records)))
-    print(f"\n{found.verdict(records).text}\nThe figure is {figure}.")
+    print("\n".join(pages.aligned(pages.table(found, records))))
+    print(f"\n{pages.holds(found, records)}\nThe figure is {figure}.")
 
 
 def main():

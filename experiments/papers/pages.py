@@ -7,6 +7,7 @@ import math
 import pathlib
 import re
 import statistics
+import textwrap
 from collections.abc import Sequence
 
 from experiments.papers import results, study
@@ -18,45 +19,75 @@ _MARKED = re.compile(r"(?<=<!-- studies -->\n).*(?=<!-- end of studies -->)", re
 
 
 def table(found: Study, records: Records) -> list[str]:
-    """Returns the lines of a study's table, as Markdown."""
-    lines = [["", "measure", "published", "here", "seeds", "note"]]
-    lines += [
-        [row.name, row.measure, _published(row), _ours(row), str(len(row.values) or ""), row.note]
-        for row in found.rows(records)
-    ]
-    if not any(line[5] for line in lines[1:]):
-        lines = [line[:5] for line in lines]
-    return _markdown(lines)
+    """Returns the lines of a study's table, as Markdown, and what holds for all its rows."""
+    rows = found.rows(records)
+    columns = {
+        "": [row.name for row in rows],
+        "measure": [row.measure for row in rows],
+        "published": [_published(row) for row in rows],
+        "here": [_ours(row) for row in rows],
+        "seeds": [str(len(row.values) or "") for row in rows],
+        "note": [row.note for row in rows],
+    }
+    notes = []
+    if len({row.measure for row in rows}) == 1:
+        notes.append(f"The numbers are: {rows[0].measure}.")
+        del columns["measure"]
+    run = {len(row.values) for row in rows if row.values}
+    if len(run) == 1:
+        notes.append(
+            "Each number is from one seed."
+            if run == {1}
+            else f"Mean and standard deviation of {max(run)} seeds."
+        )
+        del columns["seeds"]
+    for name in ("published", "note"):
+        if not any(columns[name]):
+            del columns[name]
+    lines = _markdown([list(columns), *zip(*columns.values())])
+    return [*lines, "", " ".join(notes)] if notes else lines
 
 
 def overview() -> list[str]:
     """Returns the table of all studies, as Markdown."""
-    lines = [["paper", "claim", "holds here", "scale", "duration", "command"]]
+    lines = [["paper", "claim, and what was found here", "recorded"]]
     for found in study.load_all():
         scale, records = best(found)
-        verdict = found.verdict(records) if records else study.Verdict(None, "Not run yet.")
+        result = [found.claim]
+        if records:
+            result.append(holds(found, records, "**"))
+            result += _example(found, records)
+        result.append(f"`{_command(found, scale or 'small')}`")
         lines.append(
             [
                 f"[{found.paper}](../experiments/papers/{found.name}/README.md)",
-                found.claim,
-                f"{_HOLDS[verdict.holds]} {verdict.text}",
-                scale,
-                _duration(records),
-                f"`python -m experiments.papers {found.name} --scale={scale or 'small'}`",
+                "<br>".join(result),
+                f"scale `{scale}`, {_duration(records)}" if records else "not run yet",
             ]
         )
     return _markdown(lines)
 
 
-def listing() -> list[str]:
-    """Returns the lines of --list."""
+def listing(width: int = 100) -> list[str]:
+    """Returns the lines of --list; paragraphs have at most `width` characters per line."""
     lines = []
     for found in study.load_all():
         scale, records = best(found)
-        verdict = found.verdict(records) if records else study.Verdict(None, "Not run yet.")
-        lines += [f"{found.name}: {found.paper}, {found.title}", f"  {found.claim}"]
-        lines += [f"  {scale or 'small'}: {_HOLDS[verdict.holds]} {verdict.text}"]
-    return lines
+        texts = [f"claim: {found.claim}", "recorded: nothing yet"]
+        if records:
+            texts[1] = f"recorded: scale {scale}, {_duration(records)}"
+            texts.append(f"does it hold? {holds(found, records)}")
+        lines.append(f"{found.name}: {found.paper}, {found.title}")
+        for text in texts:
+            lines += textwrap.wrap(text, width, initial_indent=" " * 4, subsequent_indent=" " * 6)
+        lines.append("")
+    return [*lines, f"Run one: {_command(None, 'small')}"]
+
+
+def holds(found: Study, records: Records, mark: str = "") -> str:
+    """Returns whether the claim holds, with the numbers; `mark` is around the first words."""
+    verdict = found.verdict(records)
+    return f"{mark}{_HOLDS[verdict.holds]}.{mark} {verdict.text}"
 
 
 def best(found: Study) -> tuple[str, Records]:
@@ -69,16 +100,44 @@ def best(found: Study) -> tuple[str, Records]:
 
 def page(found: Study) -> list[str]:
     """Returns the lines that a study's README has between the markers."""
-    lines = [f"Data: {found.data}", ""]
-    for scale in ("paper", "small"):
-        records = results.by_case(results.read(results.kept(found, scale)))
+    lines = [f"**Claim:** {found.claim}", "", f"**Data:** {found.data}", ""]
+    kept = {
+        scale: results.by_case(results.read(results.kept(found, scale)))
+        for scale in ("paper", "small")
+    }
+    for scale, records in kept.items():
         if not records:
             continue
-        verdict = found.verdict(records)
-        lines += [f"### Scale `{scale}`", "", f"{_HOLDS[verdict.holds]} {verdict.text}", ""]
-        lines += [*table(found, records), "", f"Duration: {_duration(records)}.", ""]
+        lines += [f"### Scale `{scale}`", ""]
+        lines += [f"Does the claim hold? {holds(found, records, '**')}", ""]
         lines += [f"![the figure of the study, scale {scale}]({scale}.png)", ""]
-    return lines
+        lines += [*table(found, records), "", f"Duration: {_duration(records)}.", ""]
+    return lines if any(kept.values()) else [*lines, "No run is recorded yet.", ""]
+
+
+def aligned(lines: Sequence[str]) -> list[str]:
+    """Returns the lines of `table` with columns of equal width, for the terminal.
+
+    Example:
+      >>> print("\\n".join(aligned(["|  | here |", "| --- | ---: |", "| FedAvg | 9.0 |"])))
+      |        | here |
+      | ------ | ---: |
+      | FedAvg |  9.0 |
+    """
+    rows = [line[2:-2].split(" | ") for line in lines if line.startswith("| ")]
+    right = [cell.endswith(":") for cell in rows[1]]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    rows[1] = ["-" * (width - is_right) + ":" * is_right for width, is_right in zip(widths, right)]
+    made = iter(
+        "| "
+        + " | ".join(
+            cell.rjust(width) if is_right else cell.ljust(width)
+            for cell, width, is_right in zip(row, widths, right)
+        )
+        + " |"
+        for row in rows
+    )
+    return [next(made) if line.startswith("| ") else line for line in lines]
 
 
 def rendered(file: pathlib.Path, lines: Sequence[str]) -> str:
@@ -109,12 +168,30 @@ def write(drawn: Sequence[Study]) -> None:
                 found.draw(results.by_case(records), FOLDER / found.name / f"{scale}.png")
 
 
-_HOLDS = {True: "**Yes.**", False: "**No.**", None: "**Not decided.**"}
+_HOLDS = {True: "Yes", False: "No", None: "Not decided"}
+
+
+def _command(found: Study | None, scale: str) -> str:
+    return f"python -m experiments.papers {found.name if found else 'NAME'} --scale={scale}"
+
+
+def _example(found: Study, records: Records) -> list[str]:
+    """Returns the first row that has a published number and ours, as a line of text."""
+    for row in found.rows(records):
+        if row.published is not None and row.values:
+            numbers = f"published {_published(row)}, here {_ours(row)}"
+            return [f"For example, {row.name}, {row.measure}: {numbers}."]
+    return []
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> list[str]:
-    rows = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
-    return [f"| {' | '.join(row)} |" for row in rows]
+    """Returns a table. Columns of numbers are aligned on the right, unless a number is a text."""
+    columns = zip(*lines)
+    numbers = ("published", "here", "seeds")
+    styles = [
+        "---:" if cells[0] in numbers and max(map(len, cells)) <= 20 else "---" for cells in columns
+    ]
+    return [f"| {' | '.join(row)} |" for row in [lines[0], styles, *lines[1:]]]
 
 
 def _published(row: Row) -> str:

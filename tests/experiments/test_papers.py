@@ -106,22 +106,110 @@ def test_records_replace_those_of_the_same_case_and_not_those_of_other_settings(
     assert results.read(file) == kept
 
 
+def example(rows, verdict=study.Verdict(True, "52.0 against 50.0.")):
+    return study.load(study.names()[0])._replace(
+        name="a2020",
+        paper="A et al. 2020",
+        title="A",
+        claim="One is better than two. " * 6,
+        data="Some.",
+        rows=lambda records: rows,
+        verdict=lambda records: verdict,
+    )
+
+
+RECORDS = results.by_case([record("b"), record("a")])
+
+
 def test_the_table_shows_mean_and_spread():
     def rows(records):
         assert list(records) == ["a", "b"]
         return [
             study.Row("one", "accuracy, %", 57.0, [50.0, 54.0]),
             study.Row("two", "rounds", "> 9", [math.inf, 3.0], 0, "slow"),
-            study.Row("three", "rounds", None, []),
+            study.Row("three", "rounds", None, [1.0]),
+            study.Row("four", "rounds", None, []),
         ]
 
-    found = study.load(study.names()[0])._replace(rows=rows)
-    lines = pages.table(found, results.by_case([record("b"), record("a")]))
-    assert lines[2:] == [
+    lines = pages.table(example([])._replace(rows=rows), RECORDS)
+    assert lines == [
+        "|  | measure | published | here | seeds | note |",
+        "| --- | --- | ---: | ---: | ---: | --- |",
         "| one | accuracy, % | 57.0 | 52.0 ± 2.8 | 2 |  |",
         "| two | rounds | > 9 | not reached by 1 | 2 | slow |",
-        "| three | rounds |  | not run |  |  |",
+        "| three | rounds |  | 1.0 | 1 |  |",
+        "| four | rounds |  | not run |  |  |",
     ]
+
+
+@pytest.mark.parametrize(
+    "values, told",
+    [
+        ([50.0, 54.0], "The numbers are: accuracy, %. Mean and standard deviation of 2 seeds."),
+        ([52.0], "The numbers are: accuracy, %. Each number is from one seed."),
+        ([], "The numbers are: accuracy, %."),
+    ],
+)
+def test_what_holds_for_all_rows_is_said_once(values, told):
+    rows = [study.Row(name, "accuracy, %", None, values) for name in ("one", "two")]
+    table = pages.table(example(rows), RECORDS)
+    title = "|  | here |" if values else "|  | here | seeds |"
+    assert (table[0], table[-1]) == (title, told)
+
+
+def test_columns_have_equal_widths_in_the_terminal():
+    lines = ["|  | here |", "| --- | ---: |", "| FedAvg | 9.0 |", "", "Each number."]
+    assert pages.aligned(lines) == [
+        "|        | here |",
+        "| ------ | ---: |",
+        "| FedAvg |  9.0 |",
+        "",
+        "Each number.",
+    ]
+
+
+@pytest.fixture
+def listed(monkeypatch):
+    """One study that has run, and one that has not."""
+    rows = [
+        study.Row("none", "rounds", None, [9.0]),
+        study.Row("one", "accuracy, %", 57.0, [50.0, 54.0]),
+    ]
+    run, new = example(rows), example(rows)._replace(name="b2020")
+    monkeypatch.setattr(study, "load_all", lambda: [run, new])
+    monkeypatch.setattr(
+        pages, "best", lambda found: ("small", RECORDS) if found is run else ("", {})
+    )
+
+
+def test_the_list_is_plain_text(listed):
+    lines = pages.listing(width=60)
+    assert lines[:3] == [
+        "a2020: A et al. 2020, A",
+        "    claim: One is better than two. One is better than two.",
+        "      One is better than two. One is better than two. One is",
+    ]
+    assert lines[4:8] == [
+        "    recorded: scale small, 3 min 0 s on 2 cores",
+        "    does it hold? Yes. 52.0 against 50.0.",
+        "",
+        "b2020: A et al. 2020, A",
+    ]
+    assert "    recorded: nothing yet" in lines
+    assert all(len(line) <= 60 and "**" not in line for line in lines)
+
+
+def test_the_overview_has_claim_result_numbers_duration_and_command(listed):
+    run, new = pages.overview()[2:]
+    assert run.startswith("| [A et al. 2020](../experiments/papers/a2020/README.md) | One is")
+    for each in (
+        "<br>**Yes.** 52.0 against 50.0.<br>",
+        "<br>For example, one, accuracy, %: published 57.0, here 52.0 ± 2.8.<br>",
+        "<br>`python -m experiments.papers a2020 --scale=small` | ",
+        " | scale `small`, 3 min 0 s on 2 cores |",
+    ):
+        assert each in run
+    assert "<br>**" not in new and new.endswith("b2020 --scale=small` | not run yet |")
 
 
 @pytest.mark.parametrize(
