@@ -197,7 +197,7 @@ def _markdown(lines: Sequence[Sequence[str]]) -> list[str]:
 def _published(row: Row) -> str:
     if isinstance(row.published, str):
         return row.published
-    return "" if row.published is None else f"{row.published:.{row.digits}f}"
+    return "" if row.published is None else f"{row.published:,.{row.digits}f}"
 
 
 def _ours(row: Row) -> str:
@@ -208,8 +208,8 @@ def _ours(row: Row) -> str:
     if any(math.isinf(value) for value in values):
         reached = [value for value in values if math.isfinite(value)]
         return "not reached" + (f" by {len(values) - len(reached)}" if reached else "")
-    mean = f"{statistics.fmean(values):.{row.digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{row.digits}f}"
+    mean = f"{statistics.fmean(values):,.{row.digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):,.{row.digits}f}"
 
 
 def _duration(records: Records) -> str:

@@ -127,7 +127,7 @@ def test_the_table_shows_mean_and_spread():
         return [
             study.Row("one", "accuracy, %", 57.0, [50.0, 54.0]),
             study.Row("two", "rounds", "> 9", [math.inf, 3.0], 0, "slow"),
-            study.Row("three", "rounds", None, [1.0]),
+            study.Row("three", "rounds", 1200.0, [3906.4], 0),
             study.Row("four", "rounds", None, []),
         ]
 
@@ -137,7 +137,7 @@ def test_the_table_shows_mean_and_spread():
         "| --- | --- | ---: | ---: | ---: | --- |",
         "| one | accuracy, % | 57.0 | 52.0 ± 2.8 | 2 |  |",
         "| two | rounds | > 9 | not reached by 1 | 2 | slow |",
-        "| three | rounds |  | 1.0 | 1 |  |",
+        "| three | rounds | 1,200 | 3,906 | 1 |  |",
         "| four | rounds |  | not run |  |  |",
     ]
 
