@@ -91,7 +91,6 @@ SCALES = {
     },
     "small": {
         **_PAPER,
-        "sizes": {"num_layers": 3},
         "frozen_blocks": 0,
         "all_windows": False,
         "rounds": 10,
