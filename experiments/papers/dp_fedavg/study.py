@@ -234,7 +234,7 @@ def verdict(records):
     told = ", ".join(f"{value:.1f} % at {spent:.2g}" for spent, value in means[1:])
     text = f"Without noise {values[0]:.1f} % accuracy; by epsilon {told}."
     if fixed := _fixed(records, settings):
-        best = max(statistics.fmean(each) for _, each in fixed)
+        best = max(statistics.fmean(each) for *_, each in fixed)
         text += f" The best of {len(fixed)} fixed clip norms has {best:.1f} %, the adaptive one "
         text += f"{moderate:.1f} %."
     return Verdict(holds, text)
@@ -253,10 +253,16 @@ def draw(records, file):
             for _, each in points[: len(points) - len(finite)]:
                 level = statistics.fmean(each)
                 axis.axhline(level, color=colors[clients], linestyle="--", linewidth=1)
-        _plot(axis, _fixed(records, settings), common.GREY, "x", "fixed clip norms")
+        fixed = _fixed(records, settings)
+        if fixed:
+            _plot(axis, [each[1:] for each in fixed], common.GREY, "x", "fixed clip norms")
+        for norm, spent, each in fixed:
+            place = (spent, statistics.fmean(each))
+            axis.annotate(f"{norm:g}", place, xytext=(6, -3), textcoords="offset points")
         axis.plot([], [], "--", color=common.GREY, linewidth=1, label="without noise")
         axis.set(xlabel=f"epsilon (delta {settings['delta']:g})", ylabel="test accuracy, %")
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
         axis.grid(alpha=0.3)
         axis.legend(frameon=False, loc="lower right")
 
@@ -269,11 +275,12 @@ def _plot(axis, points, color, style, label):
 
 
 def _fixed(records, settings):
+    """Returns [(clip norm, epsilon, accuracies)] of the runs with fixed norms."""
     found = []
     for clients, noise, norm in settings["runs"]:
         seeds = records.get(_name(clients, noise, norm), [])
         if seeds and not isinstance(norm, str):
-            found.append((seeds[0]["figures"]["epsilon"], [accuracy(each) for each in seeds]))
+            found.append((norm, seeds[0]["figures"]["epsilon"], [accuracy(each) for each in seeds]))
     return found
 
 
