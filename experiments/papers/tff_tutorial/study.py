@@ -99,7 +99,7 @@ SCALES = {
         "weight_clients": 3,
         "seeds": [0],
     },
-    "small": {**_PAPER, "extension_units": 128},
+    "small": {**_PAPER, "extension_units": 128, "seeds": [0, 1]},
     "paper": _PAPER,
 }
 
