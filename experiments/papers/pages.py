@@ -91,11 +91,17 @@ def holds(found: Study, records: Records, mark: str = "") -> str:
 
 
 def best(found: Study) -> tuple[str, Records]:
-    """Returns the largest scale with kept records, and these, or ("", {})."""
-    for scale in ("paper", "small"):
-        if records := results.read(results.kept(found, scale)):
-            return scale, results.by_case(records)
-    return "", {}
+    """Returns the largest scale whose kept records decide about the claim, and these.
+
+    Without one, it is the largest scale with records; without records, ("", {}).
+    """
+    kept = [
+        (scale, results.by_case(records))
+        for scale in ("paper", "small")
+        if (records := results.read(results.kept(found, scale)))
+    ]
+    deciding = [each for each in kept if found.verdict(each[1]).holds is not None]
+    return next(iter([*deciding, *kept]), ("", {}))
 
 
 def page(found: Study) -> list[str]:

@@ -233,3 +233,24 @@ def test_wrong_flags_are_one_line(arguments, message, tmp_path):
     assert done.returncode == 2 and not done.stdout
     assert message in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_overview_has_the_largest_scale_that_decides(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "kept", lambda found, scale: tmp_path / f"{scale}.json")
+
+    def best(**decided):
+        for scale in ("small", "paper"):
+            (tmp_path / f"{scale}.json").unlink(missing_ok=True)
+        for scale in decided:
+            results.write(tmp_path / f"{scale}.json", [record(case=scale)])
+
+        def verdict(records):
+            return study.Verdict(*[decided[each] for each in records], "")
+
+        return pages.best(study.load(study.names()[0])._replace(verdict=verdict))[0]
+
+    assert best(small=True, paper=False) == "paper"
+    assert best(small=False, paper=None) == "small"
+    assert best(small=None, paper=None) == "paper"
+    assert best(small=None) == "small"
+    assert best() == ""
