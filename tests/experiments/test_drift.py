@@ -43,10 +43,12 @@ def curves(algorithm, rate, seed):
         return [0.0, 0.4, 0.8] if rate == 0.03 else [0.0, 0.7, 0.3]
     if algorithm == "mime":
         return [0.0, 0.1, 0.1]
+    if (rate, seed) == (0.3, 1):  # is not what the rate is chosen with
+        return [0.0, 0.9, 0.9]
     return [0.0, 0.2, 0.4 + 0.1 * (rate == 0.1) + 0.1 * seed]
 
 
-def test_each_algorithm_has_the_rate_with_the_best_final_accuracy():
+def test_each_algorithm_has_the_rate_with_the_best_final_accuracy_of_the_first_seed():
     found = records(curves)
     rows = {(row.name, row.measure[:6]): row for row in study.rows(found)}
     fed_avg, scaffold = (rows[f"two labels, {name}", "accura"] for name in ("FedAvg", "SCAFFOLD"))

@@ -128,14 +128,19 @@ def final(record):
 
 
 def tuned(records, partition, algorithm):
-    """Returns (records by seed, rate) of the rate with the best final accuracy."""
+    """Returns (records by seed, rate) of the rate with the best final accuracy.
+
+    The rate is chosen with the first seed. Further seeds may have run with that rate only.
+    """
     settings = next(iter(records.values()))[0]["settings"]
     runs = {
         rate: records[case_name(partition, algorithm, rate)]
         for rate in settings["learning_rates"]
         if case_name(partition, algorithm, rate) in records
     }
-    best = max(runs, key=lambda rate: statistics.fmean(map(final, runs[rate])), default=None)
+    first = min((record["seed"] for seeds in runs.values() for record in seeds), default=None)
+    finals = {rate: final(seeds[0]) for rate, seeds in runs.items() if seeds[0]["seed"] == first}
+    best = max(finals, key=finals.get, default=None)
     return runs.get(best, []), best
 
 
@@ -161,7 +166,9 @@ def rows(records):
             note = "" if rate is None else f"rate {rate:g}"
             made.append(Row(name, measure, None, accuracies, note=note))
             needed = rounds_to_fed_avg(records, partition, algorithm)
-            made.append(Row(name, "rounds to FedAvg's last accuracy", None, needed))
+            skewed = algorithm == "scaffold" and partition in ("dirichlet", "two_labels")
+            published = "fewer than FedAvg" if skewed else None
+            made.append(Row(name, "rounds to FedAvg's last accuracy", published, needed))
     return made
 
 
@@ -176,7 +183,7 @@ def verdict(records):
         if len(needed) == len(ALGORITHMS):
             holds.append(needed["scaffold"] < needed["fed_avg"])
             named = ", ".join(f"{ALGORITHMS[each]} {_rounds(needed[each])}" for each in needed)
-            told.append(f"{PARTITIONS[partition]}, rounds to FedAvg's last accuracy: {named}.")
+            told.append(f"Rounds to FedAvg's last accuracy, {PARTITIONS[partition]}: {named}.")
     if len(holds) < 2:
         return Verdict(None, "Dirichlet(0.5) and two labels have not run with all algorithms.")
     uneven = {
@@ -220,7 +227,8 @@ def draw(records, file):
             axis.set(xlabel="round")
             axis.grid(alpha=0.3)
         axes[0].set(ylabel="test accuracy, %")
-        axes[-1].legend(frameon=False, loc="lower right", fontsize=8)
+        fullest = max(range(len(shown)), key=lambda i: len([*shown.values()][i]))
+        axes[fullest].legend(frameon=False, loc="lower right", fontsize=8)
 
 
 STUDY = Study(
