@@ -190,10 +190,19 @@ def test_the_table_has_the_published_accuracies_and_what_is_missing():
     rows = {row.name: row for row in STUDY.rows(records)}
     row = rows["120 clients per round, adaptive norm, noise 1.2, epsilon 1.7"]
     assert (row.published, row.values) == (79.6, pytest.approx([80, 78]))
+    assert row.note == "published for EMNIST"
     published = [each.published for each in rows.values() if "50 clients" in each.name]
     assert published == [80.5, 77.0, 70.9, 38.3]
     missing = rows["50 clients per round, adaptive norm, noise 1.0, epsilon not computed"]
     assert not missing.values
+
+
+def test_the_table_tells_how_the_clip_norm_ends():
+    run = record("clients50-noise1.0", figures={"epsilon": 1.06})
+    run["columns"] = [*run["columns"], "clip_norm"]
+    run["rows"] = [[0, 0.1, None], [100, 0.4, 7.361]]
+    (row,) = (row for row in STUDY.rows(results.by_case([run])) if row.values)
+    assert row.note == "published for EMNIST; clip norm 7.36 at the end"
 
 
 def test_the_figure_is_drawn_of_what_has_run(tmp_path):

@@ -142,13 +142,17 @@ def rows(records):
     for clients, noise, norm in sorted(settings["runs"], key=_order):
         seeds = records.get(_name(clients, noise, norm), [])
         number = published.get((clients, noise)) if norm == "adaptive" else None
+        notes = ["published for EMNIST"] if number is not None and not on_emnist else []
+        if norm == "adaptive" and seeds and "clip_norm" in seeds[0]["columns"]:
+            last = statistics.fmean(measures.last(record, "clip_norm") for record in seeds)
+            notes.append(f"clip norm {last:.3g} at the end")
         found.append(
             Row(
                 f"{clients} clients per round, {_clipping(norm)}, noise {noise}, {_spent(seeds)}",
                 f"accuracy after {settings['rounds']} rounds, %",
                 number,
                 [accuracy(record) for record in seeds],
-                note="" if number is None or on_emnist else "published for EMNIST",
+                note="; ".join(notes),
             )
         )
     return found

@@ -54,7 +54,7 @@ SCALES = {
         "stride": 5,
         "units": 32,
         "clients_per_round": 5,
-        "runs": [[1, 150], [20, 25]],
+        "runs": [[1, 150], [20, 15]],
         "evaluate_every": 5,
         "seeds": [0, 1],
     },
