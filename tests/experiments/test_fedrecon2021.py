@@ -73,6 +73,7 @@ def test_the_claim_needs_a_better_rmse_and_accuracy_than_every_other_way():
     assert study.verdict({"fed_recon": made["fed_recon"]}).holds is None
     worse = study.verdict(made)
     assert worse.holds is False and "from the averaged user 0.500 and 50.0 %" in worse.text
+    assert worse.text.endswith("better in both than FedAvg and centralized.")
     made["fed_avg"][0]["figures"] = {"averaged_start_rmse": 0.95, "averaged_start_accuracy": 0.5}
     better = study.verdict(made)
     assert better.holds is True and "FedRecon 0.900 and 60.0 %" in better.text

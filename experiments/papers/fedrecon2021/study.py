@@ -252,12 +252,15 @@ def verdict(records):
             ("centralized", "centralized", "test"),
         )
     }
-    (rmse, accuracy), *others = found.values()
     told = [f"{title} {each[0]:.3f} and {100 * each[1]:.1f} %" for title, each in found.items()]
+    rmse, accuracy = found.pop("FedRecon")
+    is_better = {title: rmse < each[0] and accuracy > each[1] for title, each in found.items()}
+    worse = [title for title, better in is_better.items() if better]
     return Verdict(
-        all(rmse < each[0] and accuracy > each[1] for each in others),
+        all(is_better.values()),
         f"RMSE and accuracy on users of {_DATA[version]} who never trained, after "
-        f"{_setting(records, 'rounds')} rounds: {', '.join(told)}.",
+        f"{_setting(records, 'rounds')} rounds: {', '.join(told)}. FedRecon is better in both than "
+        f"{' and '.join(worse) or 'none'}.",
     )
 
 
