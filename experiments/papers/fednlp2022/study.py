@@ -203,11 +203,16 @@ def _rows_of_data(seeds):
         ("dirichlet_spread", dirichlet, spread, 2, "with `partitioners.dirichlet`, without a cap"),
     ]
     found = [
-        Row(name, measure, published.get(key), figures[key][: None if digits else 1], digits, note)
+        Row(name, measure, published.get(key), _distinct(figures[key]), digits, note)
         for key, name, measure, digits, note in counts
     ]
-    chance = {name: figures[name.replace("test", "chance")][:1] for name in _SCORES}
+    chance = {name: _distinct(figures[name.replace("test", "chance")]) for name in _SCORES}
     return [*found, *_rows_of_scores("random answers", chance)]
+
+
+def _distinct(values):
+    """Returns one value if all are the same, because they do not depend on the seed."""
+    return values[:1] if len(set(values)) == 1 else values
 
 
 def _rows_of_scores(name, values, note=""):
