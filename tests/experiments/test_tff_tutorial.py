@@ -72,7 +72,7 @@ def test_gains_compare_the_same_seed_with_its_own_base():
     notes = {row.name: row.note for row in tutorial.rows(records)}
     assert notes["5 local epochs"] == "helps"
     assert notes["2 random roles per round"] == "undecided"
-    assert notes["ten roles, uniform weights"] == "hurts"
+    assert notes["ten roles, uniform weights"] == "one seed"
     assert tutorial.verdict(records).holds is None
 
 

@@ -352,7 +352,9 @@ def _characters(checks):
 
 
 def _helped(differences):
-    """Says whether all seeds agree."""
+    """Says whether all seeds agree, of which there are at least two."""
+    if len(differences) < 2:
+        return "one seed"
     if all(each > 0 for each in differences):
         return "helps"
     return "hurts" if all(each < 0 for each in differences) else "undecided"
@@ -386,7 +388,12 @@ def verdict(records):
             "clients lose the recurrent weights."
         )
     differences = gains(records)
-    for kind, word in (("helps", "Helped"), ("hurts", "Hurt"), ("undecided", "Undecided")):
+    for kind, word in (
+        ("helps", "Helped"),
+        ("hurts", "Hurt"),
+        ("undecided", "Undecided"),
+        ("one seed", "With one seed"),
+    ):
         named = [
             f"{_title(name)} ({statistics.fmean(each):+.1f})"
             for name, each in differences.items()
