@@ -37,6 +37,7 @@ SCALES = {
         "clients_per_round": 2,
         "evaluate_every": 1,
         "units": 8,
+        "optimizers": ["fed_adam", "fed_avg"],
     },
     "small": {**_PAPER, "rounds": 40, "evaluate_every": 10, "mean_of_last": 10, "seeds": [0, 1]},
     "paper": _PAPER,
@@ -59,7 +60,8 @@ def algorithm(name, **options):
 
 
 def cases(settings):
-    return [Case(name, seed) for seed in settings["seeds"] for name in PUBLISHED]
+    names = settings.get("optimizers", PUBLISHED)
+    return [Case(name, seed) for seed in settings["seeds"] for name in names]
 
 
 def train(case, setup):
