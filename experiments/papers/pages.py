@@ -213,7 +213,8 @@ def _ours(row: Row) -> str:
         return "not run"
     if any(math.isinf(value) for value in values):
         reached = [value for value in values if math.isfinite(value)]
-        return "not reached" + (f" by {len(values) - len(reached)}" if reached else "")
+        missed = f" by {len(values) - len(reached)} of {len(values)}" if reached else ""
+        return f"not reached{missed}"
     mean = f"{statistics.fmean(values):,.{row.digits}f}"
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):,.{row.digits}f}"
 

@@ -140,6 +140,7 @@ def test_nobody_is_an_error_that_says_so():
         line_run(cohort=lambda client_ids, round_num, seed: [])
 
 
+@pytest.mark.slow
 def test_a_round_without_a_client_changes_nothing_but_adds_the_noise_of_privacy(tmp_path):
     def run(rounds, noise=None, **options):
         private = fl.aggregators.differentially_private

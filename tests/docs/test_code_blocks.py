@@ -179,7 +179,10 @@ def test_flags_of_experiments_exist():
             by_module[words[2]].append((where, words[3:]))
     assert len(by_module) > 4
     for module, commands in by_module.items():
-        assert importlib.util.find_spec(module), f"{commands[0][0]}: {module}"
+        spec = importlib.util.find_spec(module)
+        assert spec, f"{commands[0][0]}: {module}"
+        if spec.submodule_search_locations:  # a package: python -m runs this module of it
+            module += ".__main__"
         done = subprocess.run(
             [sys.executable, "-c", CODE, module, json.dumps(commands)],
             cwd=ROOT,

@@ -136,7 +136,7 @@ def test_the_table_shows_mean_and_spread():
         "|  | measure | published | here | seeds | note |",
         "| --- | --- | ---: | ---: | ---: | --- |",
         "| one | accuracy, % | 57.0 | 52.0 ± 2.8 | 2 |  |",
-        "| two | rounds | > 9 | not reached by 1 | 2 | slow |",
+        "| two | rounds | > 9 | not reached by 1 of 2 | 2 | slow |",
         "| three | rounds | 1,200 | 3,906 | 1 |  |",
         "| four | rounds |  | not run |  |  |",
     ]
