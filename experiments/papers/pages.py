@@ -195,7 +195,7 @@ def _markdown(lines: Sequence[Sequence[str]]) -> list[str]:
     columns = zip(*lines)
     numbers = ("published", "here", "seeds")
     styles = [
-        "---:" if cells[0] in numbers and max(map(len, cells)) <= 20 else "---" for cells in columns
+        "---:" if cells[0] in numbers and max(map(len, cells)) <= 24 else "---" for cells in columns
     ]
     return [f"| {' | '.join(row)} |" for row in [lines[0], styles, *lines[1:]]]
 
