@@ -5,7 +5,7 @@
     python -m experiments.papers reddi2021 --scale=paper --cases=fed_avg,fed_adam --seeds=0
 
 A study trains its cases one after the other, each in a run folder, prints its table and
-draws the figure. Started again, it goes on where it stopped. The scales are smoke
+draws the figure. The same command resumes an interrupted study. The scales are smoke
 (seconds, synthetic data), small (minutes, shows the claim) and paper (the published
 settings, hours).
 """
@@ -34,9 +34,7 @@ _PATH = flags.DEFINE_string(
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers", None, "Clients that train at once. Default: one per core.", lower_bound=1
 )
-_KEEP = flags.DEFINE_bool(
-    "keep", False, "Keep the records with the study, and write the pages anew."
-)
+_KEEP = flags.DEFINE_bool("keep", False, "Keep the records with the study, and rewrite the pages.")
 
 
 def asked():

@@ -5,6 +5,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.papers.study import Records
+
+
+def settings(records: Records) -> Mapping[str, Any]:
+    """Returns the settings that the records of a scale have in common."""
+    return next(iter(records.values()))[0]["settings"]
+
 
 def curve(record: Mapping[str, Any], column: str) -> tuple[list[int], list[float]]:
     """Returns (rounds, values) of a column of a record, where it has values."""
@@ -18,12 +25,15 @@ def last(record: Mapping[str, Any], column: str) -> float:
     return curve(record, column)[1][-1]
 
 
+def of_last(record: Mapping[str, Any], column: str, rounds: int) -> list[float]:
+    """Returns the values of the evaluations of the last `rounds` rounds."""
+    numbers, values = curve(record, column)
+    return [value for number, value in zip(numbers, values) if number > numbers[-1] - rounds]
+
+
 def mean_of_last(record: Mapping[str, Any], column: str, rounds: int) -> float:
     """Returns the mean over the evaluations of the last `rounds` rounds."""
-    numbers, values = curve(record, column)
-    return statistics.fmean(
-        value for number, value in zip(numbers, values) if number > numbers[-1] - rounds
-    )
+    return statistics.fmean(of_last(record, column, rounds))
 
 
 def rounds_to(record: Mapping[str, Any], column: str, target: float) -> float:
@@ -50,3 +60,37 @@ def rounds_to(record: Mapping[str, Any], column: str, target: float) -> float:
 def percent(values: Sequence[float]) -> list[float]:
     """Returns shares as percentages."""
     return [100 * value for value in values]
+
+
+def plot(
+    axis: Any,
+    seeds: Sequence[Mapping[str, Any]],
+    column: str,
+    *,
+    label: str,
+    scale: float = 1,
+    skip: int = 0,
+    alphas: tuple[float, float] = (0.8, 0.8),
+    **style: Any,
+) -> None:
+    """Draws a column by round, a line per seed.
+
+    Args:
+      axis: of matplotlib.
+      seeds: the records of a case.
+      column: its name.
+      label: what the legend says of the first line.
+      scale: what values are multiplied by, such as 100 for percentages.
+      skip: how many evaluations are left out at the start.
+      alphas: of the first line, and of the others.
+      **style: of the lines.
+    """
+    for i, record in enumerate(seeds):
+        numbers, values = curve(record, column)
+        axis.plot(
+            numbers[skip:],
+            [scale * value for value in values[skip:]],
+            label=None if i else label,
+            alpha=alphas[min(i, 1)],
+            **style,
+        )

@@ -41,7 +41,9 @@ def record(
         name for row in outcome.history for name, value in row.items() if value is not None
     ]
     columns = [name for name in dict.fromkeys(evaluated) if _is_kept(name)]
-    rows = [row for row in outcome.history if any(_is_evaluation(name, row) for name in columns)]
+    # Round 0 has nothing but an evaluation. Its metrics tell the evaluated rounds.
+    metrics = [name for name in next(iter(outcome.history), {}) if name not in ("round", "seconds")]
+    rows = [row for row in outcome.history if any(row.get(name) is not None for name in metrics)]
     rounds = sum(row.get("seconds") or 0.0 for row in outcome.history)
     return {
         "case": case.name,
@@ -107,12 +109,8 @@ def kept(study: Study, scale: str) -> pathlib.Path:
 
 
 def _is_kept(name: str) -> bool:
-    return name == "round" or name == "train_loss" or _is_evaluation(name)
-
-
-def _is_evaluation(name: str, row: Mapping[str, Any] | None = None) -> bool:
-    own = ("round", "seconds", "examples", "clients_", "bytes_", "train_", "epsilon")
-    return not name.startswith(own) and (row is None or row.get(name) is not None)
+    left_out = ("seconds", "examples", "clients_", "bytes_", "train_", "epsilon")
+    return name == "train_loss" or not name.startswith(left_out)
 
 
 def _rounded(value: Any) -> Any:

@@ -135,7 +135,7 @@ def accuracy(record):
 
 
 def rows(records):
-    settings = next(iter(records.values()))[0]["settings"]
+    settings = measures.settings(records)
     found = _accounting_rows(records, settings["accounting"])
     published = PUBLISHED if settings["num_clients"] == 3383 else {}
     on_emnist = settings["data"] == "emnist"
@@ -209,7 +209,7 @@ def curve(records, clients):
     Epsilon is infinite without noise.
     """
     found = []
-    for number, noise, norm in next(iter(records.values()))[0]["settings"]["runs"]:
+    for number, noise, norm in measures.settings(records)["runs"]:
         seeds = records.get(_name(number, noise, norm), [])
         if seeds and (number, norm) == (clients, "adaptive"):
             spent = seeds[0]["figures"].get("epsilon", math.inf)
@@ -218,7 +218,7 @@ def curve(records, clients):
 
 
 def verdict(records):
-    settings = next(iter(records.values()))[0]["settings"]
+    settings = measures.settings(records)
     setting = settings["accounting"]
     private = [
         run for run in settings["runs"] if (run[0], run[2]) == (setting["clients"], "adaptive")
@@ -245,7 +245,7 @@ def verdict(records):
 
 
 def draw(records, file):
-    settings = next(iter(records.values()))[0]["settings"]
+    settings = measures.settings(records)
     populations = sorted({run[0] for run in settings["runs"]})
     colors = dict(zip(populations, (common.VERMILION, common.BLUE)))
     with common.picture(file, 6.4, 4) as (_, [[axis]]):

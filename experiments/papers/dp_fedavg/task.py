@@ -55,15 +55,6 @@ def aggregator(settings: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
 
 
 def evaluated(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns a history without the columns that a table does not need.
-
-    Rounds without an evaluation keep their duration only.
-    """
-    names = ("test_accuracy", "test_loss", "clip_norm")
-    rows: list[dict[str, Any]] = []
-    for row in history:
-        kept = {"round": row["round"], "seconds": row.get("seconds")}
-        if row.get("test_accuracy") is not None:
-            kept.update({name: row[name] for name in names if name in row})
-        rows.append(kept)
-    return rows
+    """Returns a history without the columns that a table does not need."""
+    names = ("round", "seconds", "test_accuracy", "test_loss", "clip_norm")
+    return [{name: row[name] for name in names if name in row} for row in history]

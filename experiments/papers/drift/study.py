@@ -132,7 +132,7 @@ def tuned(records, partition, algorithm):
 
     The rate is chosen with the first seed. Further seeds may have run with that rate only.
     """
-    settings = next(iter(records.values()))[0]["settings"]
+    settings = measures.settings(records)
     runs = {
         rate: records[case_name(partition, algorithm, rate)]
         for rate in settings["learning_rates"]
@@ -155,7 +155,7 @@ def rounds_to_fed_avg(records, partition, algorithm):
 
 
 def rows(records):
-    settings = next(iter(records.values()))[0]["settings"]
+    settings = measures.settings(records)
     made = []
     for partition, algorithms in settings["algorithms"].items():
         for algorithm in algorithms:
@@ -209,7 +209,7 @@ def _rounds(values):
 
 
 def draw(records, file):
-    settings = next(iter(records.values()))[0]["settings"]
+    settings = measures.settings(records)
     shown = settings["algorithms"]
     with common.picture(file, max(4.0, 2.8 * len(shown)), 3.3, 1, len(shown)) as (_, [axes]):
         for axis, (partition, algorithms) in zip(axes, shown.items()):

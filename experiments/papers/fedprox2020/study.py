@@ -204,12 +204,7 @@ def accuracy(record):
 
 def spread(record):
     """Returns how far the accuracies of the last rounds are apart, in points."""
-    numbers, values = measures.curve(record, "test_accuracy")
-    values = [
-        value
-        for number, value in zip(numbers, values)
-        if number > numbers[-1] - record["settings"]["mean_of_last"]
-    ]
+    values = measures.of_last(record, "test_accuracy", record["settings"]["mean_of_last"])
     return 100 * (max(values) - min(values))
 
 
@@ -232,7 +227,7 @@ def means(parts):
 
 
 def rows(records):
-    settings = _settings(records)
+    settings = measures.settings(records)
     rounds, of_last = settings["rounds"], settings["mean_of_last"]
     differing = [data for data, alpha_beta in settings["sets"].items() if alpha_beta]
     last = f"in the last {of_last} of {rounds} rounds"
@@ -302,7 +297,7 @@ def largest_difference(records, sets):
 
 
 def verdict(records):
-    settings = _settings(records)
+    settings = measures.settings(records)
     differing = [data for data, alpha_beta in settings["sets"].items() if alpha_beta]
     found = {
         (method, measure): [gains(records, data, method, measure) for data in differing]
@@ -332,7 +327,7 @@ def verdict(records):
 
 def draw(records, file):
     """Draws the training loss for each share of stragglers, and the accuracy for the largest."""
-    settings = _settings(records)
+    settings = measures.settings(records)
     sets, percents = list(settings["sets"]), settings["stragglers"]
     lines = [(percent, "all_train_loss", "training loss") for percent in percents]
     lines.append((MOST, "test_accuracy", "test accuracy, %"))
@@ -344,18 +339,17 @@ def draw(records, file):
             for axis, data in zip(row, sets):
                 axis.grid(alpha=0.25)
                 for method, (title, color, style) in METHODS.items():
-                    for i, record in enumerate(records.get(name_of(data, percent, method), [])):
-                        numbers, values = measures.curve(record, column)
-                        scale = 100 if column == "test_accuracy" else 1
-                        axis.plot(
-                            numbers,
-                            [scale * value for value in values],
-                            style,
-                            color=color,
-                            alpha=0.4 if i else 1.0,
-                            linewidth=1.5,
-                            label=None if i else title,
-                        )
+                    measures.plot(
+                        axis,
+                        records.get(name_of(data, percent, method), []),
+                        column,
+                        scale=100 if column == "test_accuracy" else 1,
+                        label=title,
+                        alphas=(1.0, 0.4),
+                        linestyle=style,
+                        color=color,
+                        linewidth=1.5,
+                    )
         for axis, data in zip(axes[0], sets):
             axis.set_title(TITLES[data], fontsize=10)
         for axis in axes[-1]:
@@ -367,10 +361,6 @@ def draw(records, file):
         figure.legend(
             named.values(), named.keys(), loc="outside upper center", ncols=3, frameon=False
         )
-
-
-def _settings(records):
-    return next(iter(records.values()))[0]["settings"]
 
 
 def _stopped(found):

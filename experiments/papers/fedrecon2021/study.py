@@ -206,7 +206,7 @@ def number(record, name):
 
 def rows(records):
     made = []
-    for version in _setting(records, "versions"):
+    for version in measures.settings(records)["versions"]:
         for i, (measure, name, scale, digits) in enumerate(
             [("RMSE", "rmse", 1, 3), ("accuracy, %", "accuracy", 100, 1)]
         ):
@@ -234,7 +234,7 @@ def verdict(records):
     Nothing that we read says where FedAvg's users start their reconstruction, so FedRecon has to
     be better than both ways.
     """
-    for version in reversed(_setting(records, "versions")):
+    for version in reversed(measures.settings(records)["versions"]):
         of_case = {method: records.get(_named(method, version)) for method in PUBLISHED}
         if all(of_case.values()):
             break
@@ -256,10 +256,11 @@ def verdict(records):
     rmse, accuracy = found.pop("FedRecon")
     is_better = {title: rmse < each[0] and accuracy > each[1] for title, each in found.items()}
     worse = [title for title, better in is_better.items() if better]
+    rounds = measures.settings(records)["rounds"]
     return Verdict(
         all(is_better.values()),
         f"RMSE and accuracy on users of {_DATA[version]} who never trained, after "
-        f"{_setting(records, 'rounds')} rounds: {', '.join(told)}. FedRecon is better in both than "
+        f"{rounds} rounds: {', '.join(told)}. FedRecon is better in both than "
         f"{' and '.join(worse) or 'none'}.",
     )
 
@@ -267,7 +268,7 @@ def verdict(records):
 def draw(records, file):
     versions = [
         version
-        for version in _setting(records, "versions")
+        for version in measures.settings(records)["versions"]
         if any(_named(method, version) in records for method in PUBLISHED)
     ]
     with common.picture(file, 8.5, 3.4 * len(versions), len(versions), 2) as (_, axes):
@@ -289,16 +290,9 @@ def _draw(axis, records, version, name, scale):
     ]
     lines += [("fed_avg", "average", "--", "FedAvg, averaged model")]
     for method, prefix, style, label in lines:
-        for i, record in enumerate(records.get(_named(method, version), [])):
-            numbers, values = measures.curve(record, f"{prefix}_{name}")
-            axis.plot(
-                numbers,
-                [scale * value for value in values],
-                style,
-                color=COLORS[method],
-                label=None if i else label,
-                alpha=0.8,
-            )
+        seeds, column = records.get(_named(method, version), []), f"{prefix}_{name}"
+        drawn = dict(linestyle=style, color=COLORS[method])
+        measures.plot(axis, seeds, column, scale=scale, label=label, **drawn)
     for i, record in enumerate(records.get(_named("centralized", version), [])):
         axis.axhline(
             scale * number(record, f"test_{name}"),
@@ -306,10 +300,6 @@ def _draw(axis, records, version, name, scale):
             color=COLORS["centralized"],
             label=None if i else "Centralized, reconstruction",
         )
-
-
-def _setting(records, name):
-    return next(iter(records.values()))[0]["settings"][name]
 
 
 STUDY = Study(

@@ -210,15 +210,8 @@ def draw(records, file):
         left.bar_label(drawn, [f"{value:.0f}" for value in bars.values()], padding=3)
         left.set(xlabel="minutes for 1,200 rounds", xlim=[0, 1.15 * max(bars.values())])
         left.invert_yaxis()
-        for i, record in enumerate(found):
-            numbers, values = measures.curve(record, "test_accuracy")
-            right.plot(
-                numbers,
-                measures.percent(values),
-                color=common.BLUE,
-                alpha=0.5 if i else 1.0,
-                label=None if i else "fedlab",
-            )
+        style = dict(color=common.BLUE, alphas=(1.0, 0.5))
+        measures.plot(right, found, "test_accuracy", scale=100, label="fedlab", **style)
         right.axhline(
             PUBLISHED_ACCURACY, color=common.GREY, linestyle="--", label="published, 1,200 rounds"
         )

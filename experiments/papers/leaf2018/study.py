@@ -119,7 +119,7 @@ def accuracy(record):
 
 
 def rows(records):
-    settings = next(iter(records.values()))[0]["settings"]
+    settings = measures.settings(records)
     found = [*_statistics_rows(records, settings)]
     is_reduced = (settings["stride"], settings["units"]) != (1, 256)
     note = "published: 75 rounds, all windows" if is_reduced else "published: read from a figure"
@@ -159,7 +159,7 @@ def _statistics_rows(records, settings):
 
 
 def verdict(records):
-    settings = next(iter(records.values()))[0]["settings"]
+    settings = measures.settings(records)
     few, many = settings["runs"][0][0], settings["runs"][-1][0]
     runs = {epochs: records.get(f"epochs{epochs}", []) for epochs in (few, many)}
     if not all(runs.values()):
@@ -183,7 +183,7 @@ def _early(record):
 
 
 def draw(records, file):
-    settings = next(iter(records.values()))[0]["settings"]
+    settings = measures.settings(records)
     counted = records.get("statistics", [])
     runs = [epochs for epochs, _ in settings["runs"] if f"epochs{epochs}" in records]
     panels = bool(counted) + bool(runs)
@@ -195,12 +195,8 @@ def draw(records, file):
             axes[0].bar(middles, counts, 0.9 * _BIN / 1000, color=common.GREY)
             axes[0].set(xlabel="windows of the client, thousands", ylabel="clients")
         for color, epochs in zip((common.BLUE, common.ORANGE), runs):
-            for i, record in enumerate(records[f"epochs{epochs}"]):
-                numbers, values = measures.curve(record, "test_accuracy")
-                label = None if i else _title(epochs)
-                axes[-1].plot(
-                    numbers, measures.percent(values), color=color, label=label, alpha=0.8
-                )
+            seeds, label = records[f"epochs{epochs}"], _title(epochs)
+            measures.plot(axes[-1], seeds, "test_accuracy", scale=100, label=label, color=color)
             axes[-1].set(xlabel="round", ylabel="test accuracy, %")
             axes[-1].grid(alpha=0.3)
             axes[-1].legend(frameon=False, loc="lower right")

@@ -140,7 +140,7 @@ def _base(name):
 def rows(records):
     if not records:
         return []
-    settings = next(iter(records.values()))[0]["settings"]
+    settings = measures.settings(records)
     made = []
     for name in settings["rows"]:
         what, published = table.method(name), table.PUBLISHED.get(name)

@@ -119,7 +119,7 @@ def found(records, dataset, partition, algorithm):
     """Returns (records by seed, mu); for FedProx those of the best mu that has run."""
     if algorithm != "fed_prox":
         return records.get(case_name(dataset, partition, algorithm), []), None
-    settings = next(iter(records.values()))[0]["settings"]
+    settings = measures.settings(records)
     runs = {
         mu: records[case_name(dataset, partition, algorithm, mu)]
         for mu in settings["mu"]
@@ -130,7 +130,7 @@ def found(records, dataset, partition, algorithm):
 
 
 def rows(records):
-    settings = next(iter(records.values()))[0]["settings"]
+    settings = measures.settings(records)
     made = []
     for dataset in settings["datasets"]:
         if not any(name.startswith(f"{dataset}-") for name in records):
@@ -162,7 +162,7 @@ def _note(runs, mu, row):
 
 
 def verdict(records):
-    settings = next(iter(records.values()))[0]["settings"]
+    settings = measures.settings(records)
     if not {"iid", "two_labels"} <= set(settings["partitions"]):
         return Verdict(None, "IID clients and clients with two labels have not both run.")
     told, holds = [], []
@@ -197,7 +197,7 @@ def verdict(records):
 
 
 def draw(records, file):
-    settings = next(iter(records.values()))[0]["settings"]
+    settings = measures.settings(records)
     datasets = [
         each for each in settings["datasets"] if any(n.startswith(f"{each}-") for n in records)
     ]
@@ -208,16 +208,16 @@ def draw(records, file):
             for axis, partition in zip(line, partitions):
                 for algorithm in settings["algorithms"]:
                     runs, _ = found(records, dataset, partition, algorithm)
-                    for i, record in enumerate(runs):
-                        numbers, values = measures.curve(record, "test_accuracy")
-                        axis.plot(
-                            numbers[1:],
-                            measures.percent(values[1:]),
-                            color=_COLORS[algorithm],
-                            label=None if i else ALGORITHMS[algorithm],
-                            alpha=0.8,
-                            linewidth=1.2,
-                        )
+                    measures.plot(
+                        axis,
+                        runs,
+                        "test_accuracy",
+                        scale=100,
+                        label=ALGORITHMS[algorithm],
+                        skip=1,
+                        color=_COLORS[algorithm],
+                        linewidth=1.2,
+                    )
                 axis.set_title(f"{DATASETS[dataset]}, {PARTITIONS[partition]}", fontsize=9)
                 axis.set(xlabel="round")
                 axis.grid(alpha=0.3)

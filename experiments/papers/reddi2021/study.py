@@ -94,7 +94,8 @@ def accuracy(record):
 
 
 def rows(records):
-    rounds, of_last = _rounds(records), _rounds(records, "mean_of_last")
+    settings = measures.settings(records)
+    rounds, of_last = settings["rounds"], settings["mean_of_last"]
     return [
         Row(
             title,
@@ -115,25 +116,24 @@ def verdict(records):
         f"{PUBLISHED[name][0]} {found[PUBLISHED[name][0]]:.1f} %" for name in _ADAPTIVE
     )
     holds = all(found[PUBLISHED[name][0]] >= base for name in _ADAPTIVE)
-    return Verdict(holds, f"{told}, against FedAvg {base:.1f} % after {_rounds(records)} rounds.")
+    rounds = measures.settings(records)["rounds"]
+    return Verdict(holds, f"{told}, against FedAvg {base:.1f} % after {rounds} rounds.")
 
 
 def draw(records, file):
     with common.picture(file, 6, 3.8) as (_, [[axis]]):
         for name, seeds in records.items():
-            for i, record in enumerate(seeds):
-                numbers, values = measures.curve(record, "test_accuracy")
-                label = None if i else PUBLISHED[name][0]
-                axis.plot(
-                    numbers, measures.percent(values), color=_COLORS[name], label=label, alpha=0.8
-                )
+            measures.plot(
+                axis,
+                seeds,
+                "test_accuracy",
+                scale=100,
+                label=PUBLISHED[name][0],
+                color=_COLORS[name],
+            )
         axis.set(xlabel="round", ylabel="test accuracy, %")
         axis.grid(alpha=0.3)
         axis.legend(frameon=False, loc="lower right")
-
-
-def _rounds(records, name="rounds"):
-    return next(iter(records.values()))[0]["settings"][name]
 
 
 STUDY = Study(

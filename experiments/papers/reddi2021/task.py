@@ -45,11 +45,7 @@ def clients(source: str, path: pathlib.Path | None):
     """Returns (train, test) as `ClientData` with the columns of `rows`."""
     from fedlab.datasets import shakespeare
 
-    if source == "synthetic":
-        parts = shakespeare._shakespeare_synthetic.load(num_clients=6)
-    else:
-        parts = shakespeare.load_text(source, path=path)
-    return tuple(part.map(rows) for part in parts)
+    return tuple(part.map(rows) for part in shakespeare.load_text(source, path=path))
 
 
 def num_tokens(train):

@@ -427,10 +427,8 @@ def draw(records, file):
             ("healthy", common.BLUE, "here, trained"),
             ("collapsed", common.VERMILION, "here, recurrent weights lost"),
         ):
-            for i, record in enumerate(records.get(name, [])):
-                shown = {"color": color, "alpha": 0.8, "label": None if i else label}
-                accuracy.plot(*measures.curve(record, "example_accuracy"), **shown)
-                loss.plot(*measures.curve(record, "train_loss"), **shown)
+            for axis, column in ((accuracy, "example_accuracy"), (loss, "train_loss")):
+                measures.plot(axis, records.get(name, []), column, label=label, color=color)
         accuracy.axhline(task.CHANCE, color=common.GREY, linewidth=1)
         accuracy.text(5, task.CHANCE + 0.01, "chance, 1/86", color=common.GREY, ha="right")
         accuracy.set(xlabel="round", ylabel="evaluation accuracy", ylim=(0, 0.65))
