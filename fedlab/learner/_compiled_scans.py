@@ -3,8 +3,12 @@
 A step of a time loop is a product of a few rows with a large matrix, followed by some
 arithmetic per unit. TensorFlow rearranges the whole matrix for every such product and
 runs a dozen operations per step. Here, the matrix is rearranged once per batch, into
-panels of columns that fit into the cache, and a whole loop is one call. Everything is
-float32 and runs in the calling thread, without Python's global lock.
+panels of a few columns, and a whole loop is one call. Everything is float32 and runs in
+the calling thread, without Python's global lock.
+
+A product is computed in tiles of a few rows and the columns of a panel, whose sums fit
+into vector registers. The arithmetic per unit is one loop per result, because the
+compiler vectorizes a loop only if it has few pairs of arrays that might overlap.
 
 Shapes and names are those of `recurrence`. The public functions return the same as
 those of `_graph_scans`.
@@ -13,9 +17,25 @@ those of `_graph_scans`.
 import numba
 import numpy as np
 import tensorflow as tf
+from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
+from numba.extending import intrinsic
 
-_WIDE, _NARROW = 512, 256  # columns of a panel
-_ROWS = 4  # rows of a batch, and of the matrix, in one pass over the columns of a panel
+
+def _has_avx512():
+    try:
+        return get_host_cpu_features().get("avx512f", False)
+    except RuntimeError:  # LLVM does not know this kind of CPU
+        return False
+
+
+_ROWS = 4  # rows of a batch in a tile
+# Numbers in a vector register, and vectors in a row of a tile. The sums of a tile stay in
+# registers: 16 of 32 with AVX-512, 8 of 16 otherwise.
+_LANES, _VECTORS = (16, 4) if _has_avx512() else (8, 2)
+_WIDTH = _LANES * _VECTORS  # columns of a panel and of a tile
+
+_ONE = np.float32(1.0)  # numba computes 1 - x in float64 if 1 is an int
 
 # fastmath=True would change the meaning of NaN and infinity, which must be detected.
 _compiled = numba.njit(
@@ -23,19 +43,80 @@ _compiled = numba.njit(
 )
 
 
-def _panels(matrix, transposed=False):
-    """Returns a matrix [K, N] as zero-padded panels, [N / width, K, width].
+@intrinsic
+def _tile(context, rows, panel, out):
+    """Computes out = rows @ panel as vector instructions.
 
-    K and N / width are rounded up. With `transposed`, `matrix` is [N, K].
+    The compiler keeps the sums in memory if it arranges these loops by itself.
+
+    Args:
+      rows: [_ROWS, K] of float32, with K > 0.
+      panel: [K, _WIDTH] of float32, contiguous.
+      out: [_ROWS, _WIDTH] of float32. It does not overlap the others.
     """
-    columns = 0 if transposed else 1
-    width = _NARROW if matrix.shape[columns] <= _NARROW else _WIDE
-    to_pad = [[0, -matrix.shape[0] % _ROWS], [0, -matrix.shape[1] % _ROWS]]
-    to_pad[columns][1] = -matrix.shape[columns] % width
-    padded = tf.pad(matrix, to_pad) if any(after for _, after in to_pad) else matrix
-    if transposed:
-        return tf.transpose(tf.reshape(padded, [-1, width, padded.shape[1]]), [0, 2, 1])
-    return tf.transpose(tf.reshape(padded, [padded.shape[0], -1, width]), [1, 0, 2])
+
+    def generate(context, builder, signature, arguments):
+        vector, index = ir.VectorType(ir.FloatType(), _LANES), ir.IntType(64)
+        rows, panel, out = (
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(signature.args, arguments)
+        )
+
+        def row(array, number):
+            address = builder.ptrtoint(array.data, index)
+            stride = builder.extract_value(array.strides, 0)
+            address = builder.add(address, builder.mul(stride, index(number)))
+            return builder.inttoptr(address, array.data.type)
+
+        def vector_at(pointer, offset):
+            return builder.bitcast(builder.gep(pointer, [offset]), vector.as_pointer())
+
+        def repeat(scalar):
+            undefined = ir.Constant(vector, ir.Undefined)
+            first = builder.insert_element(undefined, scalar, ir.IntType(32)(0))
+            zeros = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
+            return builder.shuffle_vector(first, undefined, zeros)
+
+        left = [row(rows, r) for r in range(_ROWS)]
+        before, loop = builder.block, builder.append_basic_block("tile")
+        after = builder.append_basic_block("tile.end")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        k = builder.phi(index)
+        sums = {(r, v): builder.phi(vector) for r in range(_ROWS) for v in range(_VECTORS)}
+        line = builder.gep(panel.data, [builder.mul(k, index(_WIDTH))])
+        right = [builder.load(vector_at(line, index(v * _LANES)), align=4) for v in range(_VECTORS)]
+        totals = {}
+        for r in range(_ROWS):
+            factor = repeat(builder.load(builder.gep(left[r], [k])))
+            for v in range(_VECTORS):
+                product = builder.fmul(factor, right[v], flags=["contract"])
+                totals[r, v] = builder.fadd(sums[r, v], product, flags=["contract"])
+        k_after = builder.add(k, index(1))
+        k.add_incoming(index(0), before)
+        k.add_incoming(k_after, loop)
+        for place, total in totals.items():
+            sums[place].add_incoming(ir.Constant(vector, [0.0] * _LANES), before)
+            sums[place].add_incoming(total, loop)
+        num_steps = builder.extract_value(panel.shape, 0)
+        builder.cbranch(builder.icmp_signed("<", k_after, num_steps), loop, after)
+        builder.position_at_end(after)
+        for (r, v), total in totals.items():
+            builder.store(total, vector_at(row(out, r), index(v * _LANES)), align=4)
+        return context.get_dummy_value()
+
+    return numba.void(rows, panel, out), generate
+
+
+@_compiled
+def _panels(matrix):
+    """Returns a matrix [K, N] as zero-padded panels, [N / _WIDTH, K, _WIDTH]."""
+    num_panels = (matrix.shape[1] + _WIDTH - 1) // _WIDTH
+    panels = np.zeros((num_panels, matrix.shape[0], _WIDTH), np.float32)
+    for p in range(num_panels):
+        columns = matrix[:, p * _WIDTH : (p + 1) * _WIDTH]
+        panels[p, :, : columns.shape[1]] = columns
+    return panels
 
 
 @_compiled
@@ -46,51 +127,20 @@ def _rows_for(panels, num_rows):
     """
     rows = (num_rows + _ROWS - 1) // _ROWS * _ROWS
     return np.zeros((rows, panels.shape[1]), np.float32), np.zeros(
-        (rows, panels.shape[0] * panels.shape[2]), np.float32
+        (rows, panels.shape[0] * _WIDTH), np.float32
     )
-
-
-def _product_with(width):
-    """Returns the product for panels of a width that is known to the compiler."""
-
-    @_compiled
-    def product(rows, panels, out):
-        sums = np.empty((rows.shape[0] // _ROWS, _ROWS * width), np.float32)
-        for p in range(panels.shape[0]):
-            sums[:] = 0.0
-            for k in range(0, panels.shape[1], _ROWS):
-                # With several arrays instead of one with constant offsets, the compiler
-                # fails to prove that they do not overlap.
-                m = panels[p, k : k + _ROWS].reshape(_ROWS * width)
-                for g in range(sums.shape[0]):
-                    s, r = sums[g], rows[g * _ROWS : (g + 1) * _ROWS, k : k + _ROWS]
-                    a0, a1, a2, a3 = r[0, 0], r[0, 1], r[0, 2], r[0, 3]
-                    b0, b1, b2, b3 = r[1, 0], r[1, 1], r[1, 2], r[1, 3]
-                    c0, c1, c2, c3 = r[2, 0], r[2, 1], r[2, 2], r[2, 3]
-                    d0, d1, d2, d3 = r[3, 0], r[3, 1], r[3, 2], r[3, 3]
-                    for j in range(width):
-                        m0, m1, m2, m3 = m[j], m[j + width], m[j + 2 * width], m[j + 3 * width]
-                        s[j] += a0 * m0 + a1 * m1 + a2 * m2 + a3 * m3
-                        s[j + width] += b0 * m0 + b1 * m1 + b2 * m2 + b3 * m3
-                        s[j + 2 * width] += c0 * m0 + c1 * m1 + c2 * m2 + c3 * m3
-                        s[j + 3 * width] += d0 * m0 + d1 * m1 + d2 * m2 + d3 * m3
-            for b in range(rows.shape[0]):
-                for j in range(width):
-                    out[b, p * width + j] = sums[b // _ROWS, (b % _ROWS) * width + j]
-
-    return product
-
-
-_wide, _narrow = _product_with(_WIDE), _product_with(_NARROW)
 
 
 @_compiled
 def _product(rows, panels, out):
     """Computes out = rows @ matrix, given the panels of the matrix."""
-    if panels.shape[2] == _WIDE:
-        _wide(rows, panels, out)
-    else:
-        _narrow(rows, panels, out)
+    for p in range(panels.shape[0]):
+        for r in range(0, rows.shape[0], _ROWS):
+            _tile(
+                rows[r : r + _ROWS],
+                panels[p],
+                out[r : r + _ROWS, p * _WIDTH : (p + 1) * _WIDTH],
+            )
 
 
 @_compiled
@@ -121,116 +171,125 @@ def _sigmoid(x):
 
 
 @_compiled
-def _gru_forward(x, h0, bias, panels):
+def _gru_forward(x, h0, kernel, bias):
     num_steps, num_rows, units = x.shape[0], h0.shape[0], h0.shape[1]
     h = np.empty((num_steps, num_rows, units), np.float32)
     gates = np.empty((num_steps, num_rows, 4 * units), np.float32)
-    left, inner = _rows_for(panels, num_rows)
+    panels = _panels(kernel)
+    left, right = _rows_for(panels, num_rows)
     left[:num_rows, :units] = h0
     for t in range(num_steps):
-        _product(left, panels, inner)
+        _product(left, panels, right)
         for b in range(num_rows):
-            x_t, a, g, before, after = x[t, b], inner[b], gates[t, b], left[b], h[t, b]
+            x_t, a, all_gates, state, after = x[t, b], right[b], gates[t, b], left[b], h[t, b]
+            z, r, candidate, inner = all_gates.reshape(4, units)
             for j in range(2 * units):
-                g[j] = _sigmoid(x_t[j] + a[j] + bias[j])
+                all_gates[j] = _sigmoid(x_t[j] + a[j] + bias[j])
             for j in range(units):
-                g[3 * units + j] = a[2 * units + j] + bias[2 * units + j]
+                inner[j] = a[2 * units + j] + bias[2 * units + j]
             for j in range(units):
-                g[2 * units + j] = _tanh(x_t[2 * units + j] + g[units + j] * g[3 * units + j])
+                candidate[j] = _tanh(x_t[2 * units + j] + r[j] * inner[j])
             for j in range(units):
-                after[j] = g[2 * units + j] + g[j] * (before[j] - g[2 * units + j])
+                after[j] = candidate[j] + z[j] * (state[j] - candidate[j])
             for j in range(units):
-                before[j] = after[j]
+                state[j] = after[j]
     return h, gates
 
 
 @_compiled
-def _gru_backward(dy, h0, h, gates, panels):
+def _gru_backward(dy, h0, h, gates, kernel):
     num_steps, num_rows, units = h.shape
     d_inner = np.empty((num_steps, num_rows, 3 * units), np.float32)
     d_candidate = np.empty((num_steps, num_rows, units), np.float32)
     dh = np.zeros((num_rows, units), np.float32)
+    panels = _panels(kernel.T)
     left, right = _rows_for(panels, num_rows)
-    for i in range(num_steps):
-        t = num_steps - 1 - i
+    total = np.empty(units, np.float32)
+    for step in range(num_steps):
+        t = num_steps - 1 - step
         for b in range(num_rows):
-            g, before = gates[t, b], h[t - 1, b] if t > 0 else h0[b]
-            d, out, d_c, through, to_y = dh[b], d_inner[t, b], d_candidate[t, b], right[b], dy[t, b]
+            before = h[t - 1, b] if t > 0 else h0[b]
+            z, r, candidate, inner = gates[t, b].reshape(4, units)
+            d_z, d_r, d_n = d_inner[t, b].reshape(3, units)
+            d, d_c, through, dy_t = dh[b], d_candidate[t, b], right[b], dy[t, b]
             for j in range(units):
-                z, r, c, inner = g[j], g[units + j], g[2 * units + j], g[3 * units + j]
-                total = d[j] + through[j] + to_y[j]
-                to_candidate = total * (1 - z) * (1 - c * c)
-                out[j] = total * (before[j] - c) * z * (1 - z)
-                out[units + j] = to_candidate * inner * r * (1 - r)
-                out[2 * units + j] = to_candidate * r
-                d_c[j] = to_candidate
-                d[j] = total * z
+                total[j] = d[j] + through[j] + dy_t[j]
+            for j in range(units):
+                d_c[j] = total[j] * (_ONE - z[j]) * (_ONE - candidate[j] * candidate[j])
+            for j in range(units):
+                d_z[j] = total[j] * (before[j] - candidate[j]) * z[j] * (_ONE - z[j])
+            for j in range(units):
+                d_r[j] = d_c[j] * inner[j] * r[j] * (_ONE - r[j])
+            for j in range(units):
+                d_n[j] = d_c[j] * r[j]
+            for j in range(units):
+                d[j] = total[j] * z[j]
         left[:num_rows, : 3 * units] = d_inner[t]
         _product(left, panels, right)
     return dh + right[:num_rows, :units], d_inner, d_candidate
 
 
 @_compiled
-def _lstm_forward(x, h0, c0, panels):
+def _lstm_forward(x, h0, c0, kernel):
     num_steps, num_rows, units = x.shape[0], h0.shape[0], h0.shape[1]
     h = np.empty((num_steps, num_rows, units), np.float32)
     c = np.empty((num_steps, num_rows, units), np.float32)
     gates = np.empty((num_steps, num_rows, 4 * units), np.float32)
-    left, inner = _rows_for(panels, num_rows)
+    panels = _panels(kernel)
+    left, right = _rows_for(panels, num_rows)
     left[:num_rows, :units] = h0
     for t in range(num_steps):
-        _product(left, panels, inner)
+        _product(left, panels, right)
         for b in range(num_rows):
-            x_t, a, g, c_before, c_after, h_after, row = (
-                x[t, b],
-                inner[b],
-                gates[t, b],
-                c[t - 1, b] if t > 0 else c0[b],
-                c[t, b],
-                h[t, b],
-                left[b],
-            )
+            x_t, a, all_gates, h_after, row = x[t, b], right[b], gates[t, b], h[t, b], left[b]
+            before, after = c[t - 1, b] if t > 0 else c0[b], c[t, b]
+            i, f, g, o = all_gates.reshape(4, units)
             for j in range(2 * units):
-                g[j] = _sigmoid(x_t[j] + a[j])
+                all_gates[j] = _sigmoid(x_t[j] + a[j])
             for j in range(2 * units, 3 * units):
-                g[j] = _tanh(x_t[j] + a[j])
+                all_gates[j] = _tanh(x_t[j] + a[j])
             for j in range(3 * units, 4 * units):
-                g[j] = _sigmoid(x_t[j] + a[j])
+                all_gates[j] = _sigmoid(x_t[j] + a[j])
             for j in range(units):
-                c_after[j] = g[units + j] * c_before[j] + g[j] * g[2 * units + j]
+                after[j] = f[j] * before[j] + i[j] * g[j]
             for j in range(units):
-                h_after[j] = g[3 * units + j] * _tanh(c_after[j])
+                h_after[j] = o[j] * _tanh(after[j])
             for j in range(units):
                 row[j] = h_after[j]
     return h, c, gates
 
 
 @_compiled
-def _lstm_backward(dh_out, dc_out, c0, c, gates, panels):
+def _lstm_backward(dh_out, dc_out, c0, c, gates, kernel):
     num_steps, num_rows, units = c.shape
     d_pre = np.empty((num_steps, num_rows, 4 * units), np.float32)
     dc = np.zeros((num_rows, units), np.float32)
+    panels = _panels(kernel.T)
     left, right = _rows_for(panels, num_rows)
-    for i in range(num_steps):
-        t = num_steps - 1 - i
+    tanh_c, to_h, to_c = np.empty((3, units), np.float32)
+    for step in range(num_steps):
+        t = num_steps - 1 - step
         for b in range(num_rows):
-            g, c_t, c_before = gates[t, b], c[t, b], c[t - 1, b] if t > 0 else c0[b]
-            dh, d, out, to_h, to_c = right[b], dc[b], d_pre[t, b], dh_out[t, b], dc_out[t, b]
+            before, after = c[t - 1, b] if t > 0 else c0[b], c[t, b]
+            i, f, g, o = gates[t, b].reshape(4, units)
+            d_i, d_f, d_g, d_o = d_pre[t, b].reshape(4, units)
+            dh, d, dh_t, dc_t = right[b], dc[b], dh_out[t, b], dc_out[t, b]
             for j in range(units):
-                i_, f, candidate, o, tanh_c = (
-                    g[j],
-                    g[units + j],
-                    g[2 * units + j],
-                    g[3 * units + j],
-                    _tanh(c_t[j]),
-                )
-                total_h = dh[j] + to_h[j]
-                total_c = d[j] + to_c[j] + total_h * o * (1 - tanh_c * tanh_c)
-                out[j] = total_c * candidate * i_ * (1 - i_)
-                out[units + j] = total_c * c_before[j] * f * (1 - f)
-                out[2 * units + j] = total_c * i_ * (1 - candidate * candidate)
-                out[3 * units + j] = total_h * tanh_c * o * (1 - o)
-                d[j] = total_c * f
+                tanh_c[j] = _tanh(after[j])
+            for j in range(units):
+                to_h[j] = dh[j] + dh_t[j]
+            for j in range(units):
+                to_c[j] = d[j] + dc_t[j] + to_h[j] * o[j] * (_ONE - tanh_c[j] * tanh_c[j])
+            for j in range(units):
+                d_i[j] = to_c[j] * g[j] * i[j] * (_ONE - i[j])
+            for j in range(units):
+                d_f[j] = to_c[j] * before[j] * f[j] * (_ONE - f[j])
+            for j in range(units):
+                d_g[j] = to_c[j] * i[j] * (_ONE - g[j] * g[j])
+            for j in range(units):
+                d_o[j] = to_h[j] * tanh_c[j] * o[j] * (_ONE - o[j])
+            for j in range(units):
+                d[j] = to_c[j] * f[j]
         left[:num_rows, : 4 * units] = d_pre[t]
         _product(left, panels, right)
     return right[:num_rows, :units].copy(), dc, d_pre
@@ -252,16 +311,17 @@ def _call(function, arguments, *shapes):
 
 def gru_forward(x, h0, kernel, bias):
     units = h0.shape[1]
-    return _call(
-        _gru_forward, [x, h0, bias, _panels(kernel)], [None, None, units], [None, None, 4 * units]
-    )
+    return _call(_gru_forward, [x, h0, kernel, bias], [None, None, units], [None, None, 4 * units])
 
 
 def gru_backward(dy, h0, h, saved, kernel):
     units = h0.shape[1]
-    arguments = [dy, h0, h, saved, _panels(kernel, transposed=True)]
     return _call(
-        _gru_backward, arguments, [None, units], [None, None, 3 * units], [None, None, units]
+        _gru_backward,
+        [dy, h0, h, saved, kernel],
+        [None, units],
+        [None, None, 3 * units],
+        [None, None, units],
     )
 
 
@@ -269,7 +329,7 @@ def lstm_forward(x, h0, c0, kernel):
     units = h0.shape[1]
     return _call(
         _lstm_forward,
-        [x, h0, c0, _panels(kernel)],
+        [x, h0, c0, kernel],
         [None, None, units],
         [None, None, units],
         [None, None, 4 * units],
@@ -278,5 +338,10 @@ def lstm_forward(x, h0, c0, kernel):
 
 def lstm_backward(dh_out, dc_out, c0, c, gates, kernel):
     units = c0.shape[1]
-    arguments = [dh_out, dc_out, c0, c, gates, _panels(kernel, transposed=True)]
-    return _call(_lstm_backward, arguments, [None, units], [None, units], [None, None, 4 * units])
+    return _call(
+        _lstm_backward,
+        [dh_out, dc_out, c0, c, gates, kernel],
+        [None, units],
+        [None, units],
+        [None, None, 4 * units],
+    )

@@ -19,7 +19,7 @@ except ImportError:
 
 # Up to this number of rows, TensorFlow spends more time on rearranging the recurrent
 # kernel at every step than on the product.
-_FEW_ROWS = 24
+_FEW_ROWS = 32
 
 
 def _scan(name, batch, *arguments):

@@ -1,5 +1,10 @@
 """Compiled time loops against TensorFlow's, and both against differences of the function itself."""
 
+import os
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -52,6 +57,26 @@ def test_lstm_loops_agree(num_steps, num_rows, units):
     _assert_close(
         compiled.lstm_backward(dh, dc, c0, c, gates, kernel),
         _graph_scans.lstm_backward(dh, dc, c0, c, gates, kernel),
+    )
+
+
+@pytest.mark.slow
+def test_loops_of_a_cpu_without_avx512_agree(tmp_path):
+    script = """if True:
+        from llvmlite import binding
+        binding.get_host_cpu_features = binding.targets.FeatureMap
+        from tests.learner import test_recurrence
+        assert test_recurrence.compiled._WIDTH == 16
+        for sizes in test_recurrence.SIZES:
+            test_recurrence.test_gru_loops_agree(*sizes)
+            test_recurrence.test_lstm_loops_agree(*sizes)
+    """
+    # A CPU's name without its features leaves out what this CPU has in addition.
+    target = {"NUMBA_CPU_NAME": "haswell"} if platform.machine() == "x86_64" else {}
+    subprocess.run(
+        [sys.executable, "-c", script],
+        check=True,
+        env={**os.environ, **target, "NUMBA_CACHE_DIR": str(tmp_path)},
     )
 
 
