@@ -49,23 +49,25 @@ def table(found: Study, records: Records) -> list[str]:
 
 
 def overview() -> list[str]:
-    """Returns the table of all studies, as Markdown."""
-    lines = [["paper", "claim, and what was found here", "recorded"]]
+    """Returns the table of all studies and what they found, as Markdown."""
+    lines = [["paper", "claim", "does it hold?", "example", "published", "here", "run"]]
+    told = []
     for found in study.load_all():
         scale, records = best(found)
-        result = [found.claim]
+        link = f"[{found.paper}](../experiments/papers/{found.name}/README.md)"
+        verdict, run = "", "not run yet"
         if records:
-            result.append(holds(found, records, "**"))
-            result += _example(found, records)
-        result.append(f"`{_command(found, scale or 'small')}`")
-        lines.append(
-            [
-                f"[{found.paper}](../experiments/papers/{found.name}/README.md)",
-                "<br>".join(result),
-                f"scale `{scale}`, {_duration(records)}" if records else "not run yet",
-            ]
-        )
-    return _markdown(lines)
+            verdict = f"**{_HOLDS[found.verdict(records).holds]}**"
+            run = f"`{scale}`, {_duration(records)}"
+            told.append(f"- **{link}.** {found.verdict(records).text}")
+        command = f"`{found.name} --scale={scale or 'small'}`"
+        lines.append([f"{link}<br>{command}", found.claim, verdict, *_example(found, records), run])
+    intro = "The first column has the arguments of `python -m experiments.papers`. For example:"
+    return [
+        *[intro, "", "```sh", _command(study.load_all()[0], "small"), "```", ""],
+        *_markdown(lines),
+        *(["", "What the runs found:", "", *told] if told else []),
+    ]
 
 
 def listing(width: int = 100) -> list[str]:
@@ -181,13 +183,12 @@ def _command(found: Study | None, scale: str) -> str:
     return f"python -m experiments.papers {found.name if found else 'NAME'} --scale={scale}"
 
 
-def _example(found: Study, records: Records) -> list[str]:
-    """Returns the first row that has a published number and ours, as a line of text."""
-    for row in found.rows(records):
+def _example(found: Study, records: Records) -> tuple[str, str, str]:
+    """Returns the first row with a published number and ours: (what it is, published, ours)."""
+    for row in found.rows(records) if records else ():
         if row.published is not None and row.values:
-            numbers = f"published {_published(row)}, here {_ours(row)}"
-            return [f"For example, {row.name}, {row.measure}: {numbers}."]
-    return []
+            return f"{row.name}, {row.measure}", _published(row), _ours(row)
+    return "", "", ""
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> list[str]:

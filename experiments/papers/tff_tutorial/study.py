@@ -37,6 +37,7 @@ _FIRST_NOTES = {
     "first_step_collapsed": "2022-06-16; 4.399 to 4.404 and 0.129 to 0.147 in five outputs",
 }
 RANDOM_TEXT = 0.011
+SMALLEST_GAIN = 0.05  # points of accuracy
 
 # The cases of the five suggested extensions: title, options. Their first case is the base.
 EXTENSIONS = {
@@ -352,9 +353,11 @@ def _characters(checks):
 
 
 def _helped(differences):
-    """Says whether all seeds agree, of which there are at least two."""
+    """Says whether all seeds agree, of which there are at least two, on a gain that matters."""
     if len(differences) < 2:
         return "one seed"
+    if abs(statistics.fmean(differences)) < SMALLEST_GAIN:
+        return "undecided"
     if all(each > 0 for each in differences):
         return "helps"
     return "hurts" if all(each < 0 for each in differences) else "undecided"
@@ -391,7 +394,6 @@ def verdict(records):
     for kind, word in (
         ("helps", "Helped"),
         ("hurts", "Hurt"),
-        ("undecided", "Undecided"),
         ("one seed", "With one seed"),
     ):
         named = [
