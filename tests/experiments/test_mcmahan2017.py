@@ -57,7 +57,7 @@ def test_a_name_says_what_is_trained():
 def test_mnist_has_100_clients_with_600_images(part, labels, monkeypatch):
     digits = np.repeat(np.arange(10, dtype=np.int32), 6000)
     columns = {"x": np.zeros([60000, 1], np.float32), "y": digits}
-    monkeypatch.setattr(task, "digits", lambda *_: (columns, columns))
+    monkeypatch.setattr(task, "images", lambda *_: (columns, columns))
     what, paper = table.method(f"cnn_{part}_e5_b10"), study.SCALES["paper"]
     made, _ = task.clients(what, paper, None, seed=3)
     assert len(made) == 100

