@@ -207,6 +207,8 @@ def number(record, name):
 def rows(records):
     made = []
     for version in measures.settings(records)["versions"]:
+        if not any(_named(method, version) in records for method in PUBLISHED):
+            continue  # the files of 1M are not always there
         for i, (measure, name, scale, digits) in enumerate(
             [("RMSE", "rmse", 1, 3), ("accuracy, %", "accuracy", 100, 1)]
         ):
