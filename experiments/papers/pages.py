@@ -50,18 +50,19 @@ def table(found: Study, records: Records) -> list[str]:
 
 def overview() -> list[str]:
     """Returns the table of all studies and what they found, as Markdown."""
-    lines = [["paper", "claim", "does it hold?", "example", "published", "here", "run"]]
+    lines = [["paper", "claim, and whether it holds", "example", "published", "here"]]
     told = []
     for found in study.load_all():
         scale, records = best(found)
         link = f"[{found.paper}](../experiments/papers/{found.name}/README.md)"
-        verdict, run = "", "not run yet"
-        if records:
-            verdict = f"**{_HOLDS[found.verdict(records).holds]}**"
-            run = f"`{scale}`, {_duration(records)}"
-            told.append(f"- **{link}.** {found.verdict(records).text}")
         command = f"`{found.name} --scale={scale or 'small'}`"
-        lines.append([f"{link}<br>{command}", found.claim, verdict, *_example(found, records), run])
+        run, verdict = "not run yet", ""
+        if records:
+            run, verdict = _duration(records), f" **{_HOLDS[found.verdict(records).holds]}.**"
+            told.append(f"- **{link}.** {found.verdict(records).text}")
+        lines.append(
+            [f"{link}<br>{command}<br>{run}", found.claim + verdict, *_example(found, records)]
+        )
     intro = "The first column has the arguments of `python -m experiments.papers`. For example:"
     return [
         *[intro, "", "```sh", _command(study.load_all()[0], "small"), "```", ""],
