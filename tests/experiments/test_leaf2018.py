@@ -84,11 +84,12 @@ def test_statistics_of_the_plays():
 # The table and the verdict.
 
 
-def record(case, accuracies=(), figures=None, seed=0):
+def record(case, accuracies=(), figures=None, seed=0, runs=((1, 25), (20, 25))):
+    settings = {key: value for key, value in SMALL.items() if key != "seeds"}
     return {
         "case": case,
         "seed": seed,
-        "settings": {key: value for key, value in SMALL.items() if key != "seeds"},
+        "settings": {**settings, "runs": [list(run) for run in runs]},
         "versions": {},
         "cores": 2,
         "seconds": 60.0,
@@ -114,6 +115,15 @@ def test_the_verdict_compares_the_start_and_the_end():
     slower = record("epochs20", [0.0, 0.1, 0.1, 0.4, 0.4, 0.4])
     assert STUDY.verdict(results.by_case([FEW, slower])).holds is False
     assert STUDY.verdict(results.by_case([FEW])).holds is None
+
+
+def test_a_run_that_ends_early_does_not_show_what_it_reaches():
+    runs = [[1, 25], [20, 10]]
+    few = record("epochs1", [0.0, 0.1, 0.2, 0.3, 0.5, 0.5], runs=runs)
+    many = record("epochs20", [0.0, 0.3, 0.4], runs=runs)
+    verdict = STUDY.verdict(results.by_case([few, many]))
+    assert verdict.holds is None
+    assert verdict.text.endswith(" The runs end after 10 and 25 rounds.")
 
 
 def test_the_table_and_figure_of_what_has_run(tmp_path):

@@ -166,13 +166,19 @@ def verdict(records):
         return Verdict(None, f"Runs with {few} and with {many} local epochs are needed.")
     first = {epochs: statistics.fmean(map(_early, seeds)) for epochs, seeds in runs.items()}
     last = {epochs: statistics.fmean(map(accuracy, seeds)) for epochs, seeds in runs.items()}
+    rounds = dict(settings["runs"])
     holds = first[many] > first[few] and last[many] < last[few]
+    # A run that ends much earlier has not shown what it reaches.
+    decided = rounds[many] == rounds[few] or first[many] <= first[few]
     early = f"after {settings['early']} rounds"
     told = [
         f"{first[epochs]:.1f} % {early} and {last[epochs]:.1f} % in the end with {_title(epochs)}"
         for epochs in (many, few)
     ]
-    return Verdict(holds, f"The accuracy is {told[0]}; {told[1]}.")
+    text = f"The accuracy is {told[0]}; {told[1]}."
+    if not decided:
+        text += f" The runs end after {rounds[many]} and {rounds[few]} rounds."
+    return Verdict(holds if decided else None, text)
 
 
 def _early(record):
