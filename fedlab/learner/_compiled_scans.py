@@ -30,8 +30,8 @@ def _has_avx512():
 
 
 _ROWS = 4  # rows of a batch in a tile
-# Numbers in a vector register, and vectors in a row of a tile. The sums of a tile stay in
-# registers: 16 of 32 with AVX-512, 8 of 16 otherwise.
+# How many float32 numbers a vector register holds, and how many vectors make up a row of a
+# tile. The sums of a tile occupy 16 of 32 registers with AVX-512, and 8 of 16 otherwise.
 _LANES, _VECTORS = (16, 4) if _has_avx512() else (8, 2)
 _WIDTH = _LANES * _VECTORS  # columns of a panel and of a tile
 

@@ -13,7 +13,7 @@ PUBLISHED = {
     "fed_avgm": ("FedAvgM", 57.3),
     "fed_avg": ("FedAvg", 56.9),
 }
-_ADAPTIVE = ("FedAdagrad", "FedAdam", "FedYogi")
+_ADAPTIVE = ("fed_adagrad", "fed_adam", "fed_yogi")
 _COLORS = dict(
     zip(PUBLISHED, (common.BLUE, common.VERMILION, common.GREEN, common.ORANGE, common.GREY))
 )
@@ -67,8 +67,12 @@ def algorithm(name, **options):
 
 
 def cases(settings):
-    names = settings.get("optimizers", PUBLISHED)
-    return [Case(name, seed) for seed in settings["seeds"] for name in names]
+    return [Case(name, seed) for seed in settings["seeds"] for name in optimizers(settings)]
+
+
+def optimizers(settings):
+    """Returns the names of the optimizers that a scale compares."""
+    return settings.get("optimizers", PUBLISHED)
 
 
 def train(case, setup):
@@ -111,27 +115,23 @@ def rows(records):
             [accuracy(record) for record in records.get(name, [])],
         )
         for name, (title, published) in PUBLISHED.items()
-        if name in settings.get("optimizers", PUBLISHED)
+        if name in optimizers(settings)
     ]
 
 
 def verdict(records):
     settings = measures.settings(records)
-    expected = settings.get("optimizers", PUBLISHED)
+    expected = optimizers(settings)
     if set(records) != set(expected):
         return Verdict(None, f"{len(records)} of {len(expected)} optimizers have run.")
     found = {row.name: sum(row.values) / len(row.values) for row in rows(records)}
     base = found["FedAvg"]
-    adaptive = {title: found[title] for title in map(_title, expected) if title in _ADAPTIVE}
-    told = ", ".join(f"{title} {accuracy:.1f} %" for title, accuracy in adaptive.items())
+    adaptive = [PUBLISHED[name][0] for name in expected if name in _ADAPTIVE]
+    told = ", ".join(f"{title} {found[title]:.1f} %" for title in adaptive)
     return Verdict(
-        all(each >= base for each in adaptive.values()),
+        all(found[title] >= base for title in adaptive),
         f"{told}, against FedAvg {base:.1f} % after {settings['rounds']} rounds.",
     )
-
-
-def _title(name):
-    return PUBLISHED[name][0]
 
 
 def draw(records, file):
