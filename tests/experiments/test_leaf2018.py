@@ -84,12 +84,12 @@ def test_statistics_of_the_plays():
 # The table and the verdict.
 
 
-def record(case, accuracies=(), figures=None, seed=0, runs=((1, 25), (20, 25))):
+def record(case, accuracies=(), figures=None, seed=0):
     settings = {key: value for key, value in SMALL.items() if key != "seeds"}
     return {
         "case": case,
         "seed": seed,
-        "settings": {**settings, "runs": [list(run) for run in runs]},
+        "settings": settings,
         "versions": {},
         "cores": 2,
         "seconds": 60.0,
@@ -117,15 +117,6 @@ def test_the_verdict_compares_the_start_and_the_end():
     assert STUDY.verdict(results.by_case([FEW])).holds is None
 
 
-def test_a_run_that_ends_early_does_not_show_what_it_reaches():
-    runs = [[1, 25], [20, 10]]
-    few = record("epochs1", [0.0, 0.1, 0.2, 0.3, 0.5, 0.5], runs=runs)
-    many = record("epochs20", [0.0, 0.3, 0.4], runs=runs)
-    verdict = STUDY.verdict(results.by_case([few, many]))
-    assert verdict.holds is None
-    assert verdict.text.endswith(" The runs end after 10 and 25 rounds.")
-
-
 def test_the_table_and_figure_of_what_has_run(tmp_path):
     figures = {"users": 1171, "samples": 4197820, "mean": 3584.82, "stdev": 5985.55}
     figures |= {f"from_{start}": start for start in range(0, 20_000, 2000)}
@@ -146,6 +137,6 @@ def test_cases_of_a_scale():
     found = STUDY.cases(STUDY.scales["paper"])
     assert found[0] == study.Case("statistics", 0)
     assert [case.options for case in found[1:]] == [
-        {"epochs": 1, "rounds": 80},
-        {"epochs": 20, "rounds": 80},
+        {"epochs": 1},
+        {"epochs": 20},
     ]
