@@ -186,9 +186,10 @@ def _command(found: Study | None, scale: str) -> str:
 
 def _example(found: Study, records: Records) -> tuple[str, str, str]:
     """Returns the first row with a published number and ours: (what it is, published, ours)."""
-    for row in found.rows(records) if records else ():
-        if row.published is not None and row.values:
-            return f"{row.name}, {row.measure}", _published(row), _ours(row)
+    rows = [row for row in (found.rows(records) if records else ()) if row.values]
+    numbers = [row for row in rows if isinstance(row.published, (int, float))]
+    for row in [*numbers, *(row for row in rows if row.published is not None)]:
+        return f"{row.name}, {row.measure}", _published(row), _ours(row)
     return "", "", ""
 
 

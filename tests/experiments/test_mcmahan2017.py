@@ -78,12 +78,26 @@ def test_iid_text_is_shared_equally_by_as_many_clients_as_there_are_roles():
 
 def test_a_gain_is_a_bound_if_fedsgd_does_not_reach_the_target():
     reached = deciding("cnn", {0: 0.1, 40: 0.9}, {0: 0.1, 4: 0.9}, "iid")
-    assert study.gain(reached, "cnn_iid_e5_b10") == (10.0, False)
+    assert study.gains(reached, "cnn_iid_e5_b10") == ([10.0], False)
     late = deciding("cnn", {0: 0.1, 100: 0.8}, {0: 0.1, 4: 0.9}, "iid")
-    assert study.gain(late, "cnn_iid_e5_b10") == (25.0, True)
+    assert study.gains(late, "cnn_iid_e5_b10") == ([25.0], True)
     never = deciding("cnn", {0: 0.1, 40: 0.9}, {0: 0.1, 100: 0.8}, "iid")
-    assert study.gain(never, "cnn_iid_e5_b10") == (None, False)
-    assert study.gain({}, "cnn_iid_e5_b10") == (None, False)
+    assert study.gains(never, "cnn_iid_e5_b10") == ([], False)
+    assert study.gains({}, "cnn_iid_e5_b10") == ([], False)
+
+
+def test_a_gain_compares_records_of_one_seed():
+    found = deciding("cnn", {0: 0.1, 40: 0.9}, {0: 0.1, 4: 0.9}, "iid")
+    other = deciding("cnn", {0: 0.1, 60: 0.9}, {0: 0.1, 5: 0.9}, "iid")
+    for name, (each,) in other.items():
+        found[name].append({**each, "seed": 1})
+    assert study.gains(found, "cnn_iid_e5_b10") == ([10.0, 12.0], False)
+    found["cnn_iid_fedsgd"].pop(0)
+    assert study.gains(found, "cnn_iid_e5_b10") == ([12.0], False)
+    for each in found.values():
+        each[0]["settings"]["rows"] = {name: {"max_rounds": 100} for name in found}
+    (row,) = (row for row in study.rows(found) if row.measure.startswith("gain"))
+    assert (row.published, row.values) == (626 / 20, [12.0])
 
 
 @pytest.mark.parametrize(
@@ -119,8 +133,8 @@ def test_a_run_that_misses_the_target_tells_how_far_it_came():
         each[0]["settings"]["rows"] = {name: {"max_rounds": 100} for name in records}
     rows = {row.name: row for row in study.rows(records)}
     row = rows["CNN, IID: FedAvg, E = 5, B = 10"]
-    assert row.values == [math.inf] and row.published == "20 (to 99%)"
-    assert row.note == "best 80.0% in 100 rounds; 57.1 rounds to 50%"
+    assert row.values == [math.inf] and row.published is None
+    assert row.note == "best 80.0% in 100 rounds; 57.1 rounds to 50%; published: 20 to 99%"
     assert study.rows({}) == []
 
 

@@ -1,6 +1,7 @@
 """Rounds to a target accuracy (McMahan et al. 2017, section 3, tables 1 and 2)."""
 
 import math
+import statistics
 
 from experiments import common
 from experiments.papers import measures
@@ -114,22 +115,21 @@ def rounds(record, lower=False):
     return measures.rounds_to(record, "test_accuracy", target)
 
 
-def gain(records, name):
-    """Returns how many times fewer rounds than FedSGD a row needs: (number, is it a bound).
+def gains(records, name):
+    """Returns (how many times fewer rounds than FedSGD a row needs, by seed; are these bounds).
 
-    The number is None if a row is missing, or does not reach the target. If only FedSGD does
-    not reach it, the number is a lower bound.
+    There are no values if a row is missing, or does not reach the target. If only FedSGD does
+    not reach it, the values are lower bounds.
     """
-    base = _base(name)
-    if not (records.get(name) and records.get(base)):
-        return None, False
-    ours = [rounds(record) for record in records[name]]
-    theirs = [rounds(record) for record in records[base]]
-    if math.inf in ours:
-        return None, False
-    limit = records[base][0]["settings"]["rows"][base]["max_rounds"]
-    ran = [limit if math.isinf(value) else value for value in theirs]
-    return (sum(ran) / len(ran)) / (sum(ours) / len(ours)), math.inf in theirs
+    base = {record["seed"]: record for record in records.get(_base(name), [])}
+    pairs = [
+        (base[record["seed"]], record) for record in records.get(name, []) if record["seed"] in base
+    ]
+    if math.inf in (rounds(record) for _, record in pairs):
+        return [], False
+    ran = [min(rounds(sgd), sgd["settings"]["rows"][sgd["case"]]["max_rounds"]) for sgd, _ in pairs]
+    values = [theirs / rounds(record) for theirs, (_, record) in zip(ran, pairs)]
+    return values, any(math.isinf(rounds(sgd)) for sgd, _ in pairs)
 
 
 def _base(name):
@@ -141,59 +141,55 @@ def rows(records):
     if not records:
         return []
     settings = measures.settings(records)
-    made = []
+    made, gained = [], []
     for name in settings["rows"]:
         what, published = table.method(name), table.PUBLISHED.get(name)
+        title = f"{what.place}: {what.title}"
         target = settings["targets"][what.model]
+        notes = [_how_far(records[name])] if records.get(name) else []
         if published is not None and target != table.TARGETS[what.model]:
-            published = f"{published} (to {table.TARGETS[what.model]:.0%})"
+            notes.append(f"published: {published} to {table.TARGETS[what.model]:.0%}")
+            published = None
         values = [rounds(record) for record in records.get(name, [])]
-        made.append(
-            Row(
-                f"{what.place}: {what.title}",
-                f"rounds to {target:.0%}",
-                published,
-                values,
-                digits=0 if isinstance(published, int) else 1,
-                note=_note(records, name),
-            )
-        )
-    return made
+        digits = 0 if isinstance(published, int) else 1
+        note = "; ".join(filter(None, notes))
+        made.append(Row(title, f"rounds to {target:.0%}", published, values, digits, note))
+        values, bound = gains(records, name)
+        if values and name != _base(name):
+            note = "at least: FedSGD does not reach the target" if bound else ""
+            gained.append(Row(title, "gain over FedSGD", _published_gain(name), values, note=note))
+    return made + gained
 
 
-def _note(records, name):
-    """Returns the gain over FedSGD, ours and published, or how far a run came."""
-    found = records.get(name)
-    if not found:
+def _published_gain(name):
+    if name not in table.PUBLISHED:
+        return None
+    return table.PUBLISHED[_base(name)] / table.PUBLISHED[name]
+
+
+def _how_far(found):
+    """Returns how far a case came that does not reach its target with each seed, or ""."""
+    if math.inf not in map(rounds, found):
         return ""
-    what = table.method(name)
-    notes = []
-    value, bound = gain(records, name)
-    base = _base(name)
-    if value is not None and name != base:
-        notes.append(f"gain {'at least ' if bound else ''}{value:.1f}")
-        if name in table.PUBLISHED:
-            notes[-1] += f" (published {table.PUBLISHED[base] / table.PUBLISHED[name]:.1f})"
-    if any(math.isinf(rounds(record)) for record in found):
-        best = max(max(measures.curve(record, "test_accuracy")[1]) for record in found)
-        notes.append(
-            f"best {best:.1%} in {found[0]['settings']['rows'][name]['max_rounds']} rounds"
-        )
-        lower = [rounds(record, lower=True) for record in found]
-        if math.inf not in lower:
-            target = found[0]["settings"]["lower_targets"][what.model]
-            notes.append(f"{sum(lower) / len(lower):.1f} rounds to {target:.0%}")
-    return "; ".join(notes)
+    name = found[0]["case"]
+    best = max(max(measures.curve(record, "test_accuracy")[1]) for record in found)
+    note = f"best {best:.1%} in {found[0]['settings']['rows'][name]['max_rounds']} rounds"
+    lower = [rounds(record, lower=True) for record in found]
+    if math.inf not in lower:
+        target = found[0]["settings"]["lower_targets"][table.method(name).model]
+        note += f"; {statistics.fmean(lower):.1f} rounds to {target:.0%}"
+    return note
 
 
 def verdict(records):
     told, failed = [], []
     for model, title in table.MODELS.items():
         other = "role" if model == "shakespeare" else "shards"
-        pair = [gain(records, f"{model}_{part}_{_DECIDING}") for part in ("iid", other)]
-        if None in (pair[0][0], pair[1][0]):
+        pair = [gains(records, f"{model}_{part}_{_DECIDING}") for part in ("iid", other)]
+        if not all(values for values, _ in pair):
             continue
-        (iid, iid_bound), (rest, rest_bound) = pair
+        iid, rest = (statistics.fmean(values) for values, _ in pair)
+        iid_bound, rest_bound = (bound for _, bound in pair)
         told.append(
             f"{title} {'over ' if iid_bound else ''}{iid:.1f} times with IID clients and "
             f"{'over ' if rest_bound else ''}{rest:.1f} times {_WITH[other]}"
