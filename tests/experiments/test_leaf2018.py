@@ -107,8 +107,8 @@ def test_the_verdict_compares_the_start_and_the_end():
     verdict = STUDY.verdict(results.by_case([FEW, MANY]))
     assert verdict.holds is True
     assert verdict.text == (
-        "The accuracy is 40.0 % after 10 rounds and 40.0 % in the end with 20 local epochs; 20.0 % "
-        "after 10 rounds and 50.0 % in the end with 1 local epoch."
+        "The accuracy is 40.0 % at round 10 and 40.0 % in the end with 20 local epochs; 20.0 % at "
+        "round 10 and 50.0 % in the end with 1 local epoch."
     )
     better = record("epochs20", [0.0, 0.3, 0.4, 0.4, 0.6, 0.6])
     assert STUDY.verdict(results.by_case([FEW, better])).holds is False

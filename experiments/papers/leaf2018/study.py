@@ -168,7 +168,7 @@ def verdict(records):
     first = {epochs: statistics.fmean(map(_early, seeds)) for epochs, seeds in runs.items()}
     last = {epochs: statistics.fmean(map(accuracy, seeds)) for epochs, seeds in runs.items()}
     holds = first[many] > first[few] and last[many] < last[few]
-    early = f"after {settings['early']} rounds"
+    early = f"at round {settings['early']}"
     told = [
         f"{first[epochs]:.1f} % {early} and {last[epochs]:.1f} % in the end with {_title(epochs)}"
         for epochs in (many, few)
