@@ -96,3 +96,31 @@ def test_a_client_trains_as_keras_does_and_counts_by_its_tokens():
 @pytest.mark.slow
 def test_the_model_has_the_published_number_of_parameters():
     assert task.make_model(0, 1.0, False).count_params() == 820_522
+
+
+def verdict(**accuracies):
+    """Returns the verdict of records whose last evaluations have these accuracies, in %."""
+    return study.verdict(
+        {
+            name: [
+                {
+                    "settings": {**study.SCALES["paper"], "optimizers": list(accuracies)},
+                    "columns": ["round", "test_accuracy"],
+                    "rows": [[0, 0.0], [1110, value / 100], [1200, value / 100]],
+                }
+            ]
+            for name, value in accuracies.items()
+        }
+    )
+
+
+def test_the_claim_allows_half_a_point_below_fedavg():
+    assert verdict(fed_adam=57.0, fed_yogi=56.5, fed_avg=56.9).holds is True
+    assert verdict(fed_adam=57.0, fed_yogi=56.3, fed_avg=56.9).holds is False
+    assert verdict(fed_adam=57.0, fed_avgm=50.0, fed_avg=56.9).holds is True
+    assert verdict(fed_adam=57.0, fed_avg=56.9).text == (
+        "FedAdam 57.0 %, against FedAvg 56.9 % after 1200 rounds."
+    )
+    published = {name: value for name, (_, value) in study.PUBLISHED.items()}
+    assert verdict(**published).holds is True
+    assert study.verdict({"fed_avg": [{"settings": study.SCALES["paper"]}]}).holds is None
