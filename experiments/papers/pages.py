@@ -227,4 +227,5 @@ def _duration(records: Records) -> str:
     cores = sorted({each["cores"] for seeds in records.values() for each in seeds})
     if not records:
         return ""
-    return f"{_wording.duration(round(seconds))} on {' or '.join(map(str, cores))} cores"
+    told = f"{' or '.join(map(str, cores))} core{'' if cores == [1] else 's'}"
+    return f"{_wording.duration(round(seconds))} on {told}"

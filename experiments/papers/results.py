@@ -5,7 +5,7 @@ A record is a dict:
   case, seed: of the `Case`
   settings: the study's settings of the scale
   versions: of Python, fedlab, TensorFlow and Keras
-  cores: of the machine
+  cores: that the case could use
   seconds: the case took, evaluation included
   columns: names, the first of which is "round"
   rows: for each evaluated round, a list of numbers or None
@@ -53,7 +53,7 @@ def record(
             "python": platform.python_version(),
             **{name: importlib.metadata.version(found) for name, found in _PACKAGES.items()},
         },
-        "cores": os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)),
         "seconds": round(max(seconds, rounds), 1),
         "columns": columns,
         "rows": [[_rounded(row.get(name)) for name in columns] for row in rows],
