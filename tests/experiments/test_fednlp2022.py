@@ -84,7 +84,8 @@ def test_one_client_takes_the_steps_of_all():
     [
         ([30, 32], [20, 22], [10, 12], True),
         ([30, 32], [20, 31], [10, 12], None),
-        ([30, 32], [20, 22], [40, 30], False),
+        ([30, 32], [20, 22], [40, 30], None),
+        ([30, 32], [20, 22], [40, 33], False),
     ],
 )
 def test_the_verdict(uniform, topic, article, holds):
