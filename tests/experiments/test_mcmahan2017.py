@@ -175,3 +175,16 @@ def test_rows_that_were_not_tuned_use_the_rate_of_the_nearest(monkeypatch):
     kinds = {"fedsgd": 3, "e20_binf": 3, "e1_b50": 1, "e1_b10": 1, "e5_b50": 2, "e20_b10": 2}
     for kind, rate in kinds.items():
         assert table.best_rate(f"cnn_iid_{kind}") == rate
+    assert table.best_rate("shakespeare_role_e5_b10") == 1.0
+    found["shakespeare_role_e5_b10"] = {"accuracy": {"1": 0.4, "2.15": 0.5}}
+    assert table.best_rate("shakespeare_role_e5_b50") == 2.15
+
+
+def test_the_kernels_of_the_lstm_are_drawn_as_by_reddi_et_al():
+    models = [task.make_model("shakespeare", 1.0, seed, units=64) for seed in (3, 3, 4)]
+    one, same, other = ([model.get_weights()[i] for i in (1, 4)] for model in models)
+    for kernel, rows in zip(one, (8, 64)):
+        assert kernel.std() == pytest.approx((2 / rows) ** 0.5, rel=0.05)
+    assert all(np.array_equal(a, b) for a, b in zip(one, same))
+    assert not np.array_equal(one[0], other[0])
+    assert not np.array_equal(one[0].ravel()[:9], one[1].ravel()[:9])

@@ -119,15 +119,15 @@ def tuned() -> dict:
 def best_rate(name: str) -> float:
     """Returns the tuned rate of a row, or that of the nearest row that was tuned.
 
-    E = 20 uses the rate of E = 5, B = 50 that of B = 10, and B = ∞ that of FedSGD. The LSTM uses
-    1, which Reddi et al. 2021 have found for the same layers and FedAvg.
+    E = 20 uses the rate of E = 5, B = 50 that of B = 10, and B = ∞ that of FedSGD. The other rows
+    of the LSTM use 1, which Reddi et al. 2021 have found for the same layers and FedAvg.
     """
     what = method(name)
-    if what.model == "shakespeare":
-        return 1.0
     near = "fedsgd" if what.batch_size is None else f"e{min(what.epochs, 5)}_b10"
-    accuracy = tuned()[f"{what.model}_{what.partition}_{near}"]["accuracy"]
-    return float(max(accuracy, key=accuracy.get))
+    found = tuned().get(f"{what.model}_{what.partition}_{near}")
+    if found is None and what.model == "shakespeare":
+        return 1.0
+    return float(max(found["accuracy"], key=found["accuracy"].get))
 
 
 def row(name: str, rate: float, max_rounds: int | None = None, evaluate_every: int | None = None):

@@ -18,8 +18,10 @@ from fedlab.cli.flags import UsageError, run_with_flags
 SEED = 1000
 ROUNDS = {"fedsgd": 100, "e1_b10": 15, "e5_b10": 4}
 CNN_ROUNDS = {"fedsgd": 40, "e1_b10": 8, "e5_b10": 3}
+LSTM_ROUNDS = {"e1_b10": 12, "e5_b10": 3}
 # Powers of the cube root of 10.
 FEDSGD_START = (-2, -1, 0)
+LSTM_START = (-1, 0, 1)
 START = (-4, -3, -2)
 
 _CASES = flags.DEFINE_list("cases", None, "Rows to tune, by name.", required=True)
@@ -40,7 +42,8 @@ def tune(name, path):
     never = dict.fromkeys(table.TARGETS, 2.0)  # so that no run stops early
     settings = {**study.SCALES["small"], "targets": never}
     found: dict[int, float] = {}
-    wanted = FEDSGD_START if what.fedsgd else START
+    usual = LSTM_START if what.model == "shakespeare" else START
+    wanted = FEDSGD_START if what.fedsgd else usual
     while wanted:
         for power in wanted:
             row = table.row(name, table.rate(power), count, max(1, count // 4))
@@ -69,7 +72,8 @@ def _kind(name):
 
 
 def _rounds(name):
-    return {"2nn": ROUNDS, "cnn": CNN_ROUNDS, "shakespeare": {}}[table.method(name).model]
+    rounds = {"2nn": ROUNDS, "cnn": CNN_ROUNDS, "shakespeare": LSTM_ROUNDS}
+    return rounds[table.method(name).model]
 
 
 if __name__ == "__main__":
