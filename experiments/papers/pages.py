@@ -185,10 +185,13 @@ def _command(found: Study | None, scale: str) -> str:
 
 
 def _example(found: Study, records: Records) -> tuple[str, str, str]:
-    """Returns the first row with a published number and ours: (what it is, published, ours)."""
-    rows = [row for row in (found.rows(records) if records else ()) if row.values]
-    numbers = [row for row in rows if isinstance(row.published, (int, float))]
-    for row in [*numbers, *(row for row in rows if row.published is not None)]:
+    """Returns the first row with a published number and ours: (what it is, published, ours).
+
+    Numbers come before texts.
+    """
+    rows = found.rows(records) if records else []
+    compared = [row for row in rows if row.published is not None and row.values]
+    for row in sorted(compared, key=lambda row: isinstance(row.published, str)):
         return f"{row.name}, {row.measure}", _published(row), _ours(row)
     return "", "", ""
 

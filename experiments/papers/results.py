@@ -22,6 +22,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.bench import machine
 from experiments.papers.study import FOLDER, Case, Outcome, Records, Study
 
 _PACKAGES = {"fedlab": "fedlab-keras", "tensorflow": "tensorflow", "keras": "keras"}
@@ -53,7 +54,7 @@ def record(
             "python": platform.python_version(),
             **{name: importlib.metadata.version(found) for name, found in _PACKAGES.items()},
         },
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": machine.num_cores(),
         "seconds": round(max(seconds, rounds), 1),
         "columns": columns,
         "rows": [[_rounded(row.get(name)) for name in columns] for row in rows],

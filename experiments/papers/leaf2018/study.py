@@ -47,7 +47,7 @@ SCALES = {
         "early": 1,
         "mean_of_last": 1,
     },
-    # A tenth of the windows and less than half of the clients make a round 25 times as short.
+    # A tenth of the windows and fewer than half of the clients: a round takes 1/25 of the time.
     "small": {
         **_PAPER,
         "stride": 10,

@@ -116,20 +116,23 @@ def rounds(record, lower=False):
 
 
 def gains(records, name):
-    """Returns (how many times fewer rounds than FedSGD a row needs, by seed; are these bounds).
+    """Returns how many times fewer rounds than FedSGD a row needs.
 
-    There are no values if a row is missing, or does not reach the target. If only FedSGD does
-    not reach it, the values are lower bounds.
+    Returns:
+      (values, bound). The values are ordered by seed. There are none if a row has not run or
+      does not reach the target. If FedSGD does not reach it, `bound` is True: the values are
+      lower bounds.
     """
-    base = {record["seed"]: record for record in records.get(_base(name), [])}
-    pairs = [
-        (base[record["seed"]], record) for record in records.get(name, []) if record["seed"] in base
-    ]
-    if math.inf in (rounds(record) for _, record in pairs):
+    ours = {record["seed"]: rounds(record) for record in records.get(name, [])}
+    base = [record for record in records.get(_base(name), []) if record["seed"] in ours]
+    if any(math.isinf(ours[record["seed"]]) for record in base):
         return [], False
-    ran = [min(rounds(sgd), sgd["settings"]["rows"][sgd["case"]]["max_rounds"]) for sgd, _ in pairs]
-    values = [theirs / rounds(record) for theirs, (_, record) in zip(ran, pairs)]
-    return values, any(math.isinf(rounds(sgd)) for sgd, _ in pairs)
+    theirs = [rounds(record) for record in base]
+    values = [
+        min(value, record["settings"]["rows"][record["case"]]["max_rounds"]) / ours[record["seed"]]
+        for value, record in zip(theirs, base)
+    ]
+    return values, math.inf in theirs
 
 
 def _base(name):
