@@ -117,6 +117,8 @@ def test_without_fedsgd_the_verdict_tells_the_rounds_so_far():
     name = "shakespeare_role_e5_b10"
     found = study.verdict({name: [record(name, {0: 0.0, 40: 0.54}, target=0.54)]})
     assert found.holds is None and "40 rounds to 54% (published: 41)" in found.text
+    missed = study.verdict({name: [record(name, {0: 0.0, 62: 0.5}, limit=62, target=0.54)]})
+    assert missed.holds is None and "54% not reached in 62 rounds (published: 41)" in missed.text
     assert "Runs recorded: 1." in study.verdict({name: [record(name, {0: 0.0})]}).text
 
 

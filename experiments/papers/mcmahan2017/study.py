@@ -215,12 +215,13 @@ def _so_far(records):
     told = []
     for name in (name for name in table.PUBLISHED if records.get(name)):
         what, found = table.method(name), [rounds(record) for record in records[name]]
-        target = records[name][0]["settings"]["targets"][what.model]
-        if math.inf not in found and target == table.TARGETS[what.model]:
-            told.append(
-                f"{what.place}, {what.title}: {sum(found) / len(found):.0f} rounds to "
-                f"{target:.0%} (published: {table.PUBLISHED[name]})"
-            )
+        settings = records[name][0]["settings"]
+        target = settings["targets"][what.model]
+        if target == table.TARGETS[what.model]:
+            ours = f"{statistics.fmean(found):.0f} rounds to {target:.0%}"
+            if math.inf in found:
+                ours = f"{target:.0%} not reached in {settings['rows'][name]['max_rounds']} rounds"
+            told.append(f"{what.place}, {what.title}: {ours} (published: {table.PUBLISHED[name]})")
     if told:
         return f"Too few rows have run to compare. So far: {'; '.join(told)}."
     done = sum(map(len, records.values()))
@@ -245,6 +246,8 @@ def draw(records, file):
                 ]
                 for name in names:
                     handles[table.method(name).title] = _draw_seeds(axis, name, records[name])
+                target = 100 * measures.settings(records)["targets"][model]
+                handles["target"] = axis.axhline(target, color=common.LIGHT_GREY, linewidth=0.8)
                 axis.set_title(f"{table.MODELS[model]}, {table.PARTITIONS[part]}")
                 axis.set(xlabel="round", xscale="symlog")
                 axis.xaxis.set_major_formatter("{x:,.0f}")
@@ -260,8 +263,6 @@ def _draw_seeds(axis, name, seeds):
         (handle,) = axis.plot(
             numbers, measures.percent(best), color=_COLORS[name.split("_", 2)[2]], alpha=0.8
         )
-    target = 100 * seeds[0]["settings"]["targets"][table.method(name).model]
-    axis.axhline(target, color=common.LIGHT_GREY, linewidth=0.8)
     return handle
 
 
