@@ -121,6 +121,7 @@ def test_the_claim_allows_half_a_point_below_fedavg():
     assert verdict(fed_adam=57.0, fed_avg=56.9).text == (
         "FedAdam 57.0 %, against FedAvg 56.9 % after 1200 rounds."
     )
+    assert verdict(fed_adam=56.6, fed_avg=56.9).text.endswith("0.5 points below count as equal.")
     published = {name: value for name, (_, value) in study.PUBLISHED.items()}
     assert verdict(**published).holds is True
     assert study.verdict({"fed_avg": [{"settings": study.SCALES["paper"]}]}).holds is None
